@@ -1,0 +1,152 @@
+"""What a served generator is, as `manifest.json` says it. Torch-free: both export and server read it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+Scalar = bool | int | float | str
+
+
+class SpecError(ValueError):
+    """A manifest that cannot be read; the text names the field, what was found and what was expected."""
+
+
+class Task(StrEnum):
+    """What a generator does; decides which RPC serves it."""
+
+    UNCONDITIONAL = "unconditional"
+    CLASS_CONDITIONAL = "class-conditional"
+    SUPER_RESOLUTION = "super-resolution"
+    IMAGE_TO_IMAGE = "image-to-image"
+
+    @property
+    def draws(self) -> bool:
+        """Whether pictures come from a latent (Generate) rather than from a picture (Upscale)."""
+        return self in (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of the graph, without the batch axis.
+
+    `dtype` is KServe's word (UINT8, INT64, FP32, FP16 ...); a free axis in `shape` is -1, as in Triton.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How a picture larger than one tile is cut for a fully convolutional network.
+
+    `size_px`: side of the square input tile. `overlap_px`: margin of each tile that is computed and thrown away.
+    `multiple_px`: height and width of what the network takes must be multiples of this.
+    `receptive_field_px`: radius that one output pixel can see, by arithmetic over the layers.
+    `seam_levels`: largest difference in uint8 levels between the tiled and the whole picture, measured at export.
+    """
+
+    size_px: int
+    overlap_px: int
+    multiple_px: int
+    receptive_field_px: int
+    seam_levels: float
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What the export measured: ONNX Runtime against torch, fixed seeds.
+
+    Differences are in the units of the graph's output (uint8 levels, or the network's own units).
+    """
+
+    tolerance: float
+    max_difference: float
+    batch_sizes: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where the weights come from. `sha256` is of the checkpoint file as it was read."""
+
+    source: str
+    licence: str
+    sha256: str
+    exported_with: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A served generator.
+
+    Generators (`task.draws`) take `latent` (N, latent_size) float32, with labels also `label` (N,) int64, with
+    truncation also `truncation_psi` (N,) float32, and give `image` (N, H, W, C) uint8 with `image_shape` = (H, W, C).
+    The others take and give `image` (N, H, W, C) uint8, the output `scale` times larger.
+    With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
+    """
+
+    task: Task
+    architecture: str
+    hyperparameters: Mapping[str, Scalar]
+    tensors: str
+    precision: str
+    opset: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    image_shape: tuple[int, int, int]  # (H, W, C) drawn; for pictures in, (0, 0, C)
+    provenance: Provenance
+    parity: Parity
+    latent_size: int = 0
+    labels: tuple[str, ...] = ()
+    truncation_default: float | None = None  # None: the graph has no truncation input
+    scale: int = 1
+    tile: Tile | None = None
+    files: Mapping[str, str] = field(default_factory=dict)  # file name beside the manifest -> sha256
+
+    def to_json(self) -> str:
+        """The manifest's text, keys in a fixed order."""
+        return json.dumps({"schema_version": SCHEMA_VERSION, **asdict(self)}, indent=2) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "Spec":
+        """Reads a manifest.
+
+        Raises:
+            SpecError: not JSON, another schema version, or a field missing, unknown or of another type.
+        """
+        try:
+            found = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise SpecError(f"manifest is not JSON: {error}") from None
+        if not isinstance(found, dict) or found.get("schema_version") != SCHEMA_VERSION:
+            version = found.get("schema_version") if isinstance(found, dict) else type(found).__name__
+            raise SpecError(f"manifest has schema_version {version!r}; this version reads {SCHEMA_VERSION}")
+        try:
+            return _build({key: value for key, value in found.items() if key != "schema_version"})
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise SpecError(f"manifest: {type(error).__name__}: {error}") from None
+
+
+def _build(found: dict[str, Any]) -> Spec:
+    def tensors(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
+        return tuple(TensorSpec(e["name"], e["dtype"], tuple(int(d) for d in e["shape"])) for e in entries)
+
+    height, width, channels = (int(axis) for axis in found["image_shape"])
+    parity = found["parity"]
+    rebuilt = {
+        "task": Task(found["task"]),
+        "inputs": tensors(found["inputs"]),
+        "outputs": tensors(found["outputs"]),
+        "image_shape": (height, width, channels),
+        "labels": tuple(str(label) for label in found["labels"]),
+        "tile": None if found["tile"] is None else Tile(**found["tile"]),
+        "parity": Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"]), "seeds": tuple(parity["seeds"])}),
+        "provenance": Provenance(**found["provenance"]),
+    }
+    return Spec(**{**found, **rebuilt})

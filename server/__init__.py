@@ -1,0 +1,1 @@
+"""Model repository -> answers: gRPC services, batcher, engines, metrics, health."""
