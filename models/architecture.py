@@ -1,0 +1,110 @@
+"""What an architecture offers: recognises its state dicts, reads hyper-parameters from shapes, builds the network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from models.spec import Scalar, Task
+
+StateDict: TypeAlias = Mapping[str, torch.Tensor]
+
+
+class ArchitectureError(ValueError):
+    """Weights that no architecture, or not the one asked for, can be built from; one line that says what was found."""
+
+
+@dataclass(frozen=True)
+class TilePlan:
+    """How a fully convolutional network is run on pictures larger than one tile; pixels of the input picture.
+
+    `overlap_px` is chosen by measurement: far pixels inside the receptive field weigh next to nothing.
+    """
+
+    size_px: int
+    overlap_px: int
+    multiple_px: int
+    receptive_field_px: int
+
+
+@dataclass(frozen=True)
+class Generator:
+    """A generator built from its own weights.
+
+    `network` is in eval mode, float32. Drawing networks take `latent` (N, latent_size) float32 and, with `classes`,
+    `label` (N,) int64; the others take `image` (N, C, H, W) float32 in `input_range`. All give (N, C, H, W) float32,
+    nominally in `output_range`. `image_size_px` is (H, W) of what is drawn, (0, 0) for pictures in.
+    """
+
+    network: nn.Module
+    task: Task
+    hyperparameters: Mapping[str, Scalar]
+    channels: int
+    output_range: tuple[float, float]
+    max_batch_size: int
+    image_size_px: tuple[int, int] = (0, 0)
+    latent_size: int = 0
+    classes: int = 0
+    input_range: tuple[float, float] = (0.0, 1.0)
+    scale: int = 1
+    tile: TilePlan | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A hyper-parameter that no tensor shape gives away, so the user may have to say it (`--set KEY=VALUE`)."""
+
+    default: Scalar
+    meaning: str
+    choices: tuple[str, ...] = ()
+
+    def parse(self, name: str, text: str) -> Scalar:
+        """The value that `text` writes, of the default's type.
+
+        Raises:
+            ArchitectureError: not of that type, or not one of the choices.
+        """
+        if self.choices and text not in self.choices:
+            raise ArchitectureError(f"{name}={text}: must be one of {', '.join(self.choices)}")
+        try:
+            return type(self.default)(text)
+        except ValueError:
+            raise ArchitectureError(f"{name}={text}: must be {type(self.default).__name__}; {self.meaning}") from None
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One family of generators, as its reference implementation names the weights.
+
+    `matches`: whether the keys and shapes are this generator's.
+    `build`: the generator from its own state dict and the values of `settings`, every one of them present.
+    `relative`: a sentence where the weights are a relative that is no generator (its discriminator), else None.
+    """
+
+    name: str
+    reference: str
+    matches: Callable[[StateDict], bool]
+    build: Callable[[StateDict, Mapping[str, Scalar]], Generator]
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    relative: Callable[[StateDict], str | None] = lambda state: None
+
+
+def load(network: nn.Module, state: StateDict) -> nn.Module:
+    """The network with the weights in, eval mode; `num_batches_tracked` may be absent (torch before 0.4.1).
+
+    Raises:
+        ArchitectureError: keys or shapes differ.
+    """
+    own = network.state_dict()
+    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
+    unknown = [key for key in state if key not in own]
+    if missing or unknown:
+        kind, keys = ("missing", missing) if missing else ("unknown", unknown)
+        raise ArchitectureError(f"{len(keys)} {kind} tensors, first {keys[0]!r}")
+    for key, tensor in state.items():
+        if tensor.shape != own[key].shape:
+            raise ArchitectureError(f"{key} is {tuple(tensor.shape)}, expected {tuple(own[key].shape)}")
+    network.load_state_dict(dict(state), strict=False)
+    return network.eval().requires_grad_(False)
