@@ -1,1 +1,42 @@
-"""TODO"""
+"""The client of a ganserve server: pictures by seed and label, pictures in and pictures out.
+
+>>> from ganserve import Client
+>>> with Client("localhost:8001") as client:
+...     faces = client.generate("faces", seeds=range(16))
+...     faces[0].array  # (H, W, C) uint8
+
+Needs neither torch nor onnxruntime. The command is `ganserve.cli`.
+"""
+
+from ganserve.aio import AsyncClient
+from ganserve.client import Client
+from ganserve.errors import (
+    DeadlinePassed,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    ServerError,
+    ServerFault,
+    Unavailable,
+)
+from ganserve.messages import AlphaName, FormatName, Picture
+from ganserve.results import GeneratedImage, ServedModel, Timings, Upscaled
+
+__all__ = [
+    "AlphaName",
+    "AsyncClient",
+    "Client",
+    "DeadlinePassed",
+    "FormatName",
+    "GeneratedImage",
+    "InvalidRequest",
+    "NotFound",
+    "Overloaded",
+    "Picture",
+    "ServedModel",
+    "ServerError",
+    "ServerFault",
+    "Timings",
+    "Unavailable",
+    "Upscaled",
+]

@@ -1,0 +1,161 @@
+"""The client for asyncio: the same calls as `ganserve.client`, awaited."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve.channel import channel_options
+from ganserve.errors import translated
+from ganserve.messages import (
+    UNARY_IMAGES,
+    AlphaName,
+    FormatName,
+    Labels,
+    Picture,
+    Seeds,
+    generate_request,
+    images_asked,
+    upscale_request,
+)
+from ganserve.results import (
+    GeneratedImage,
+    ServedModel,
+    Upscaled,
+    read_generated,
+    read_models,
+    read_streamed,
+    read_upscaled,
+)
+from protos import images_pb2 as pb
+from protos.images_pb2_grpc import ImageServiceStub
+
+
+class AsyncClient:
+    """A connection to one server, or to every pod behind one name. Belongs to the event loop it was made in.
+
+    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit.
+    `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
+
+    Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
+    """
+
+    def __init__(
+        self,
+        server: str = "localhost:8001",
+        *,
+        deadline_s: float | None = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        options = channel_options(server)
+        if credentials is None:
+            self._channel = grpc.aio.insecure_channel(server, options)
+        else:
+            self._channel = grpc.aio.secure_channel(server, credentials, options)
+        self._stub = ImageServiceStub(self._channel)
+        self._deadline_s = deadline_s
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the connection and every call on it."""
+        await self._channel.close()
+
+    async def generate(
+        self,
+        model: str,
+        *,
+        seeds: Seeds | None = None,
+        count: int | None = None,
+        first_seed: int | None = None,
+        latents: NDArray[np.float32] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> list[GeneratedImage]:
+        """Pictures in the order asked; many come over a stream, so that no message grows with their number.
+
+        Arguments as for `Client.generate`.
+        """
+        request = generate_request(
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
+            truncation=truncation, format=format, quality=quality, version=version,
+        )  # fmt: skip
+        if images_asked(request, latents) > UNARY_IMAGES:
+            images = [image async for image in self._streamed(request, deadline_s)]
+            return sorted(images, key=lambda image: image.index)
+        with translated():
+            return read_generated(await self._stub.Generate(request, timeout=self._timeout(deadline_s)))
+
+    def generate_stream(
+        self,
+        model: str,
+        *,
+        seeds: Seeds | None = None,
+        count: int | None = None,
+        first_seed: int | None = None,
+        latents: NDArray[np.float32] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> AsyncIterator[GeneratedImage]:
+        """Pictures as they are ready, `index` saying which; arguments as for `generate`.
+
+        Closing the iterator cancels what is not drawn yet.
+        """
+        request = generate_request(
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
+            truncation=truncation, format=format, quality=quality, version=version,
+        )  # fmt: skip
+        return self._streamed(request, deadline_s)
+
+    async def upscale(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        alpha: AlphaName = "keep",
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> Upscaled:
+        """The picture enlarged or translated by the model. Arguments as for `Client.upscale`."""
+        request = await asyncio.to_thread(
+            upscale_request, model, image, alpha=alpha, format=format, quality=quality, version=version
+        )
+        with translated():
+            return read_upscaled(await self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+
+    async def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
+        """What the server's repository holds, loaded or not."""
+        with translated():
+            return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
+
+    async def _streamed(self, request: pb.GenerateRequest, deadline_s: float | None) -> AsyncIterator[GeneratedImage]:
+        with translated():
+            call = self._stub.GenerateStream(request, timeout=self._timeout(deadline_s))
+            try:
+                async for reply in call:
+                    yield read_streamed(reply)
+            finally:
+                call.cancel()
+
+    def _timeout(self, deadline_s: float | None) -> float | None:
+        return self._deadline_s if deadline_s is None else deadline_s

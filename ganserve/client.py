@@ -1,0 +1,169 @@
+"""The client for ordinary code: calls block until the answer is there."""
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Self
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+
+from ganserve.channel import channel_options
+from ganserve.errors import translated
+from ganserve.messages import (
+    UNARY_IMAGES,
+    AlphaName,
+    FormatName,
+    Labels,
+    Picture,
+    Seeds,
+    generate_request,
+    images_asked,
+    upscale_request,
+)
+from ganserve.results import (
+    GeneratedImage,
+    ServedModel,
+    Upscaled,
+    read_generated,
+    read_models,
+    read_streamed,
+    read_upscaled,
+)
+from protos import images_pb2 as pb
+from protos.images_pb2_grpc import ImageServiceStub
+
+
+class Client:
+    """A connection to one server, or to every pod behind one name. May be shared between threads.
+
+    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit.
+    `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
+
+    Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
+    """
+
+    def __init__(
+        self,
+        server: str = "localhost:8001",
+        *,
+        deadline_s: float | None = 60.0,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        options = channel_options(server)
+        if credentials is None:
+            self._channel = grpc.insecure_channel(server, options)
+        else:
+            self._channel = grpc.secure_channel(server, credentials, options)
+        self._stub = ImageServiceStub(self._channel)
+        self._deadline_s = deadline_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection and every call on it."""
+        self._channel.close()
+
+    def generate(
+        self,
+        model: str,
+        *,
+        seeds: Seeds | None = None,
+        count: int | None = None,
+        first_seed: int | None = None,
+        latents: NDArray[np.float32] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> list[GeneratedImage]:
+        """Pictures in the order asked; many come over a stream, so that no message grows with their number.
+
+        Args:
+            model: the model's name; `version` empty is the newest that is ready.
+            seeds: 0..2^32-1 each; the same seed is the same picture. Or instead of seeds:
+            count: that many, from `first_seed` on, or from seeds that the server draws. Or:
+            latents: (n, latent size) float32, or (latent size,) for one.
+            labels: class index or name, one for all pictures or one for each. Class-conditional models only.
+            truncation: psi; only models that take it.
+            format: png and raw are lossless. `quality` is 1..100 for jpeg and webp, level 0..9 for png.
+        """
+        request = generate_request(
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
+            truncation=truncation, format=format, quality=quality, version=version,
+        )  # fmt: skip
+        if images_asked(request, latents) > UNARY_IMAGES:
+            return sorted(self._streamed(request, deadline_s), key=lambda image: image.index)
+        with translated():
+            return read_generated(self._stub.Generate(request, timeout=self._timeout(deadline_s)))
+
+    def generate_stream(
+        self,
+        model: str,
+        *,
+        seeds: Seeds | None = None,
+        count: int | None = None,
+        first_seed: int | None = None,
+        latents: NDArray[np.float32] | None = None,
+        labels: Labels | None = None,
+        truncation: float | None = None,
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> Iterator[GeneratedImage]:
+        """Pictures as they are ready, `index` saying which; arguments as for `generate`.
+
+        Closing the iterator cancels what is not drawn yet.
+        """
+        request = generate_request(
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
+            truncation=truncation, format=format, quality=quality, version=version,
+        )  # fmt: skip
+        return self._streamed(request, deadline_s)
+
+    def upscale(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        alpha: AlphaName = "keep",
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> Upscaled:
+        """The picture enlarged or translated by the model.
+
+        Args:
+            image: a path, an encoded file's bytes, a PIL image, or an array (H, W, 1, 3 or 4) or (H, W) uint8.
+            alpha: keep enlarges the alpha channel too, drop leaves it out.
+        """
+        request = upscale_request(model, image, alpha=alpha, format=format, quality=quality, version=version)
+        with translated():
+            return read_upscaled(self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+
+    def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
+        """What the server's repository holds, loaded or not."""
+        with translated():
+            return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
+
+    def _streamed(self, request: pb.GenerateRequest, deadline_s: float | None) -> Iterator[GeneratedImage]:
+        with translated():
+            call = self._stub.GenerateStream(request, timeout=self._timeout(deadline_s))
+            try:
+                for reply in call:
+                    yield read_streamed(reply)
+            finally:
+                call.cancel()
+
+    def _timeout(self, deadline_s: float | None) -> float | None:
+        return self._deadline_s if deadline_s is None else deadline_s
