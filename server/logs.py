@@ -1,0 +1,79 @@
+"""One line per log record on stderr: for people (`text`) or for machines (`json`).
+
+Fields travel beside the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+
+def configure(level: str, format: Literal["text", "json"]) -> None:
+    """Sends every record of at least `level` (debug, info, warning, error) to stderr; replaces what was set before."""
+    sink = logging.StreamHandler(sys.stderr)
+    sink.setFormatter(JsonLines() if format == "json" else TextLines())
+    logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
+    logging.captureWarnings(True)
+
+
+class TextLines(logging.Formatter):
+    """`2026-01-31T12:00:00.000Z INFO message key=value ...`.
+
+    A traceback follows on its own lines where the fields hold an `error_id`, by which a caller's report is found.
+    Otherwise it is one quoted field: a line is then always a whole record.
+    """
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = dict(_fields(record))
+        traceback = self._traceback(record)
+        below = traceback if "error_id" in fields else ""
+        if traceback and not below:
+            fields["traceback"] = traceback
+        words = (f"{name}={_word(value)}" for name, value in fields.items())
+        line = " ".join((_time(record), record.levelname, _one_line(record.getMessage()), *words))
+        return f"{line}\n{below}" if below else line
+
+    def _traceback(self, record: logging.LogRecord) -> str:
+        return self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+
+
+class JsonLines(TextLines):
+    """An object a line: time, level, logger, message, traceback if any, then the fields (which never replace those)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        own = {
+            "time": _time(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        traceback = self._traceback(record)
+        if traceback:
+            own["traceback"] = traceback
+        return json.dumps(
+            own | {name: value for name, value in _fields(record).items() if name not in own}, default=str
+        )
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    fields: Mapping[str, object] = getattr(record, "fields", {})
+    return fields
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _word(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    text = str(value)
+    plain = text.isprintable() and text and not any(c in text for c in ' "=')
+    return text if plain else json.dumps(text, ensure_ascii=False)
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
