@@ -6,6 +6,7 @@ Differences from the paper: a learned embedding of the label, appended to the la
 perceptron; transposed convolutions as in pytorch/examples `dcgan`, the first 7 wide so that two doublings give 28 px.
 """
 
+import itertools
 from collections.abc import Mapping
 
 import torch
@@ -71,7 +72,7 @@ def _matches(state: StateDict) -> bool:
         and embedding is not None
         and embedding.ndim == 2
         and found[0][0] > embedding.shape[1]
-        and all(before == 2 * after for before, after in zip(found[0][1:-1], found[0][2:-1], strict=False))
+        and all(before == 2 * after for before, after in itertools.pairwise(found[0][1:-1]))
         and all(key.startswith(("main.", "label_emb.")) for key in state)
     )
 

@@ -6,6 +6,7 @@ Differences: any number of upsampling steps, so users' 128 px variants load (4 *
 and any channel counts rather than multiples of ngf.
 """
 
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 
@@ -25,7 +26,7 @@ def transposed_stack(channels: Sequence[int], first_kernel: int, eps: float = 1e
     """
     layers: list[nn.Module] = []
     last = len(channels) - 2
-    for index, (before, after) in enumerate(zip(channels, channels[1:], strict=False)):
+    for index, (before, after) in enumerate(itertools.pairwise(channels)):
         kernel, stride, padding = (first_kernel, 1, 0) if index == 0 else (4, 2, 1)
         layers.append(nn.ConvTranspose2d(before, after, kernel, stride, padding, bias=False))
         layers += [nn.Tanh()] if index == last else [nn.BatchNorm2d(after, eps), nn.ReLU(inplace=True)]
@@ -33,7 +34,7 @@ def transposed_stack(channels: Sequence[int], first_kernel: int, eps: float = 1e
 
 
 def stack_channels(state: StateDict, prefix: str = "main.") -> tuple[tuple[int, ...], int] | None:
-    """(channel counts from the latent to the picture, first kernel) of a `transposed_stack`, None where it is not one."""
+    """(channel counts from latent to picture, first kernel) of a `transposed_stack`; None where it is none."""
     convs = sorted(int(key.split(".")[1]) for key in state if re.fullmatch(rf"{prefix}\d+\.weight", key))
     kernels = [state[f"{prefix}{index}.weight"] for index in convs if state[f"{prefix}{index}.weight"].ndim == 4]
     norms = [state[f"{prefix}{index}.weight"] for index in convs if state[f"{prefix}{index}.weight"].ndim == 1]
@@ -54,7 +55,7 @@ def is_discriminator(state: StateDict) -> bool:
     return (
         len(kernels) >= 2
         and all(key.startswith("main.") for key in state)
-        and all(after.shape[1] == before.shape[0] for before, after in zip(kernels, kernels[1:], strict=False))
+        and all(after.shape[1] == before.shape[0] for before, after in itertools.pairwise(kernels))
         and kernels[-1].shape[0] == 1
     )
 
@@ -78,11 +79,9 @@ def _matches(state: StateDict) -> bool:
 
 
 def _relative(state: StateDict) -> str | None:
-    return (
-        "a DCGAN discriminator (main.<i> are convs that end in one output), not the generator"
-        if (is_discriminator(state))
-        else None
-    )
+    if is_discriminator(state):
+        return "a DCGAN discriminator (main.<i> are convs that end in one output), not the generator"
+    return None
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
