@@ -16,7 +16,6 @@ from server.machine import Machine
 from server.statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-LAG_INTERVAL_S = 1.0
 
 _PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -100,13 +99,13 @@ class Metrics:
         return found
 
     def _new_series(self, name: str) -> _ModelSeries:
-        for reason in DROP_REASONS:  # a series that starts at 0 has a rate from its first event on
-            self._drops.child(name, reason)
+        # all from the start: a series that begins at 0 has a rate from its first event on
+        drops = {reason: self._drops.child(name, reason) for reason in DROP_REASONS}
         observers = Observers(
             queue_s=self._queue_s.child(name).observe,
             compute_s=self._compute_s.child(name).observe,
             batch_size=self._batch_sizes.child(name).observe,
-            dropped=lambda reason: self._drops.child(name, reason).add(1),
+            dropped=lambda reason: drops.get(reason, drops["other"]).add(1),
         )
         return _ModelSeries(
             observers=observers,
@@ -179,11 +178,11 @@ class Metrics:
         """The event loop called back so late."""
         self._lag.child().observe(seconds)
 
-    async def watch_loop(self) -> None:
-        """Measures the loop's lag, once a second, until cancelled."""
+    async def watch_loop(self, interval_s: float = 1.0) -> None:
+        """Measures the loop's lag at each interval, until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + LAG_INTERVAL_S
+            due = loop.time() + interval_s
             woken: asyncio.Future[None] = loop.create_future()
             timer = loop.call_at(due, woken.set_result, None)
             try:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from tritonclient.grpc import service_pb2
 
 FAIL_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
-DROP_REASONS = ("cancelled", "deadline", "overloaded", "shutdown", "timeout")
+DROP_REASONS = ("cancelled", "deadline", "overloaded", "shutdown", "timeout", "other")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ class ModelStatistics:
         self.fail_s += total_s
 
     def dropped(self, reason: str) -> None:
-        """A job left the queue, or the door, without being computed: one of DROP_REASONS."""
+        """A job left the queue, or the door, without being computed: one of DROP_REASONS, or else `other`."""
         self.observers.dropped(reason)
 
     def fill(self, message: "service_pb2.ModelStatistics") -> None:

@@ -16,7 +16,6 @@ from server.metrics import CONTENT_TYPE, Metrics
 
 MAX_HEAD_BYTES = 16 << 10
 MAX_CONNECTIONS = 64
-HEAD_TIMEOUT_S = 75.0  # also how long an idle connection is kept; above Prometheus' default interval of 60 s
 WRITE_TIMEOUT_S = 10.0
 PLAIN = "text/plain; charset=utf-8"
 INDEX = b"/livez    is the process alive?\n/readyz   may it get requests?\n/metrics  Prometheus metrics\n"
@@ -49,9 +48,11 @@ class WebServer:
         metrics: Metrics,
         is_live: Callable[[], bool],
         readiness: Callable[[], tuple[bool, str]],
+        idle_s: float = 75.0,  # above Prometheus' default interval of 60 s
     ) -> None:
         self._host, self._port = host, port
         self._metrics, self._is_live, self._readiness = metrics, is_live, readiness
+        self._idle_s = idle_s
         self._connections: dict[asyncio.Task[None], None] = {}  # the one that was silent longest first
         self._server: asyncio.Server | None = None
 
@@ -89,20 +90,22 @@ class WebServer:
         task.add_done_callback(lambda done: self._connections.pop(done, None))
 
     async def _converse(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Answers one request after the other until either side has enough."""
+        """Answers one request after the other until either side has enough; then no socket is left."""
         try:
-            keep_alive = True
-            while keep_alive:
-                keep_alive = await self._exchange(reader, writer)
-        except (OSError, TimeoutError):
-            pass  # the client left, or did not read
-        finally:
+            while await self._exchange(reader, writer):
+                pass
             writer.close()
+            async with asyncio.timeout(WRITE_TIMEOUT_S):
+                await writer.wait_closed()
+        except (OSError, TimeoutError):
+            pass  # the client left, or does not read
+        finally:
+            writer.transport.abort()
 
     async def _exchange(self, reader: StreamReader, writer: StreamWriter) -> bool:
         """One request, one answer; whether another may follow."""
         try:
-            head = await _read_head(reader)
+            head = await _read_head(reader, self._idle_s)
         except BadHead as error:
             await _write(writer, error.status, f"{error}\n".encode(), PLAIN, keep_alive=False)
             return False
@@ -135,20 +138,20 @@ class WebServer:
         return HTTPStatus.SERVICE_UNAVAILABLE, f"{text or 'not live'}\n".encode(), PLAIN
 
 
-async def _read_head(reader: StreamReader) -> Head | None:
-    """The next request's head; None where the client closed instead.
+async def _read_head(reader: StreamReader, idle_s: float) -> Head | None:
+    """The next request's head; None where the client closed or was silent instead.
 
     Raises:
-        BadHead: too large, too late, or not HTTP/1.
+        BadHead: too large, or not HTTP/1.
     """
     try:
-        async with asyncio.timeout(HEAD_TIMEOUT_S):
+        async with asyncio.timeout(idle_s):
             data = await reader.readuntil(b"\r\n\r\n")
     except asyncio.LimitOverrunError:
         text = f"the request's head is larger than {MAX_HEAD_BYTES} bytes"
         raise BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text) from None
     except TimeoutError:
-        raise BadHead(HTTPStatus.REQUEST_TIMEOUT, f"no request within {HEAD_TIMEOUT_S:g} s") from None
+        return None
     except asyncio.IncompleteReadError as error:
         if error.partial:
             raise BadHead(HTTPStatus.BAD_REQUEST, "the request ends before its head does") from None
@@ -183,8 +186,9 @@ def _parse_head(data: bytes) -> Head:
         raise BadHead(HTTPStatus.BAD_REQUEST, "the target is not a URL") from None
     # A body is never read: what followed it could not be told from the next request.
     has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    asked = headers.get("connection", "keep-alive" if protocol == "HTTP/1.1" else "close")
-    return Head(method, path or "/", keep_alive=not has_body and "close" not in asked and bool(asked))
+    asked = headers.get("connection", "")
+    stays = "close" not in asked if protocol == "HTTP/1.1" else "keep-alive" in asked
+    return Head(method, path or "/", keep_alive=stays and not has_body)
 
 
 async def _write(
