@@ -1,0 +1,150 @@
+"""`ganserve inspect` and `ganserve export`: from a checkpoint to a model that can be served."""
+
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganserve.cli.connect import JsonOption
+from ganserve.cli.output import CommandError, needing, print_json, steps
+
+Scalar = bool | int | float | str
+
+
+class Precision(StrEnum):
+    """What the weights are stored and computed in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+
+
+class Tensors(StrEnum):
+    """What the served graph takes and gives: pixels, or the network's own tensors."""
+
+    UINT8 = "uint8"
+    FLOAT32 = "float32"
+
+
+CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, or a name of the zoo.")]
+CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")]
+
+
+def inspect(checkpoint: CheckpointArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
+    """Says what a checkpoint is: architecture, hyper-parameters, task, scale, parameters, dtype. Nothing is written."""
+    with needing("export"):
+        from export.exporting import ExportError
+        from export.exporting import inspect as look
+    try:
+        found = look(checkpoint)
+    except ExportError as error:
+        raise CommandError(str(error)) from None
+    facts: dict[str, object] = {
+        "architecture": found.architecture,
+        "task": str(found.task),
+        "scale": found.scale,
+        "parameters": found.parameters,
+        "dtype": found.dtype,
+        "hyperparameters": dict(found.hyperparameters),
+        "notes": list(found.notes),
+    }
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = ", ".join(f"{key}={setting}" for key, setting in value.items())
+        for line in value if isinstance(value, list) else [value]:
+            print(f"{name:<16} {line}")
+
+
+def export(
+    checkpoint: CheckpointArgument,
+    repository: Annotated[Path, typer.Option(metavar="DIR", help="Model repository to write to.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name to serve it under.")],
+    arch: Annotated[
+        str, typer.Option(metavar="auto|NAME", help="Architecture, where it is not to be detected.")
+    ] = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
+    ] = None,
+    precision: Annotated[Precision, typer.Option(help="What weights are stored and computed in.")] = Precision.FP32,
+    tensors: Annotated[Tensors, typer.Option(help="Pixels, or the network's own tensors.")] = Tensors.UINT8,
+    version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
+    overrides = parse_settings(settings or [])
+    names = None if labels is None else read_labels(labels)
+    with needing("export"):
+        from export.exporting import ExportError, Request
+        from export.exporting import export as run
+    request = Request(
+        checkpoint=checkpoint,
+        repository=repository,
+        name=name,
+        arch=arch,
+        overrides=overrides,
+        precision=precision.value,
+        tensors=tensors.value,
+        version=version,
+        labels=names,
+        cache_dir=cache,
+    )
+    try:
+        with steps() as progress:
+            exported = run(request, progress)
+    except ExportError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
+        return
+    for note in exported.notes:
+        print(note)
+    print(exported.folder)
+
+
+def parse_settings(settings: list[str]) -> dict[str, Scalar]:
+    """KEY=VALUE texts as a mapping; values become a bool, an int or a float where they read as one.
+
+    Raises:
+        CommandError: no `=`, no key, or a key given twice.
+    """
+    found: dict[str, Scalar] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.strip():
+            raise CommandError(f"--set {setting!r}: expected KEY=VALUE")
+        if key.strip() in found:
+            raise CommandError(f"--set {key.strip()}: given twice")
+        found[key.strip()] = _scalar(value.strip())
+    return found
+
+
+def _scalar(text: str) -> Scalar:
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Class names of a text file, one a line, in the order of their indices.
+
+    Raises:
+        CommandError: an empty file, an empty line or a name that stands twice.
+    """
+    names = tuple(line.strip() for line in path.read_text().splitlines())
+    if not names or not all(names):
+        raise CommandError(f"{path}: expected one class name a line, found {'an empty line' if names else 'none'}")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise CommandError(f"{path}: class name {twice!r} stands twice")
+    return names

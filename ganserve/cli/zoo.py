@@ -1,0 +1,59 @@
+"""`ganserve zoo`: trained generators by name."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganserve.cli.connect import JsonOption
+from ganserve.cli.output import CommandError, print_json, print_table, steps
+
+zoo = typer.Typer(help="Trained generators by name: what there is, and fetching it.")
+
+
+@zoo.command("list", epilog="Example: ganserve zoo list --json")
+def list_entries(as_json: JsonOption = False) -> None:
+    """Lists the trained generators: architecture, task, size, licence, source, sha256."""
+    from models.zoo import ENTRIES
+
+    entries: list[dict[str, str | int]] = [
+        {
+            "name": entry.name,
+            "architecture": entry.architecture,
+            "task": str(entry.task),
+            "summary": entry.summary,
+            "size_bytes": entry.size_bytes,
+            "licence": entry.licence,
+            "source": entry.source,
+            "sha256": entry.sha256,
+        }
+        for entry in ENTRIES.values()
+    ]
+    if as_json:
+        print_json(entries)
+        return
+    print_table(list(entries[0]), [list(entry.values()) for entry in entries])
+
+
+@zoo.command(epilog="Example: ganserve zoo pull faces digits")
+def pull(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="As `ganserve zoo list` shows them.")],
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to keep what is fetched.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetches trained weights, checks their sha256 and prints where they are."""
+    from models.zoo import ZooError, find
+    from models.zoo import pull as fetch
+
+    try:
+        for name in names:
+            find(name)  # a misspelt name is refused before anything is fetched
+        with steps() as progress:
+            paths = {name: fetch(name, cache_dir=cache, progress=progress) for name in names}
+    except ZooError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json({name: str(path) for name, path in paths.items()})
+        return
+    for path in paths.values():
+        print(path)

@@ -1,0 +1,54 @@
+"""Seeds and labels as people type them: `0-15`, `0,3,7-9`, `3,cat`."""
+
+import re
+
+RANGE = re.compile(r"(\d+)-(\d+)")
+MOST = 1_000_000  # a slip of the keyboard must not fill the memory
+
+
+def parse_seeds(text: str) -> list[int]:
+    """The seeds of `0,3,7-9`, in the order typed, both ends of a range included.
+
+    Raises:
+        ValueError: not numbers and ranges, a range that runs backwards, or too many; the text names the part.
+    """
+    seeds: list[int] = []
+    for part in _parts(text):
+        found = RANGE.fullmatch(part)
+        if found:
+            seeds.extend(_span(part, int(found[1]), int(found[2])))
+        elif part.isascii() and part.isdecimal():
+            seeds.append(int(part))
+        else:
+            raise ValueError(f"{part!r} is neither a number nor a range like 0-15")
+        if len(seeds) > MOST:
+            raise ValueError(f"{text!r} has more than {MOST} seeds")
+    return seeds
+
+
+def parse_labels(text: str) -> list[str]:
+    """The labels of `3,7`, `0-9` or `cat,dog`: indices, ranges of indices and class names.
+
+    Raises:
+        ValueError: an empty part, a range that runs backwards, or too many.
+    """
+    labels: list[str] = []
+    for part in _parts(text):
+        found = RANGE.fullmatch(part)
+        labels.extend(map(str, _span(part, int(found[1]), int(found[2]))) if found else [part])
+    return labels
+
+
+def _parts(text: str) -> list[str]:
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise ValueError(f"{text!r} has an empty part")
+    return parts
+
+
+def _span(part: str, first: int, last: int) -> range:
+    if last < first:
+        raise ValueError(f"{part!r} runs backwards")
+    if last - first >= MOST:
+        raise ValueError(f"{part!r} has more than {MOST} numbers")
+    return range(first, last + 1)
