@@ -1,0 +1,34 @@
+"""Percentiles and medians, by one definition for every table."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+def percentile(values: Sequence[float], percent: float) -> float:
+    """The smallest value that `percent` of all values do not exceed, by nearest rank; nan where there is none."""
+    if not values:
+        return math.nan
+    rank = math.ceil(percent / 100 * len(values))
+    return sorted(values)[max(rank, 1) - 1]
+
+
+class Spread(NamedTuple):
+    """What a noisy machine gave for one figure over several rounds."""
+
+    least: float
+    median: float
+    most: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.0f} ({self.least:.0f}-{self.most:.0f})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Least, median (mean of the middle two) and most; nan where there is none."""
+    if not values:
+        return Spread(math.nan, math.nan, math.nan)
+    ranked = sorted(values)
+    middle = len(ranked) // 2
+    median = ranked[middle] if len(ranked) % 2 else (ranked[middle - 1] + ranked[middle]) / 2
+    return Spread(ranked[0], median, ranked[-1])

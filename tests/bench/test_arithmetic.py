@@ -1,0 +1,167 @@
+"""The parts of the benchmark that are arithmetic."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.arrivals import schedule
+from bench.callers import Flood
+from bench.exposition import Counts, counts, parse
+from bench.headers import HeaderError, header_block, read_status
+from bench.percentiles import percentile, spread
+from bench.report import write_json
+from bench.tensors import Facts, RepositoryError, newest_version, random_inputs
+from bench.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer
+from models.spec import TensorSpec
+
+PAGE = """# HELP nv_inference_count Number of inferences performed
+# TYPE nv_inference_count counter
+nv_inference_count{model="faces",version="1"} 120
+nv_inference_count{model="faces",version="2"} 8.0
+nv_inference_count{model="digits",version="1"} 7
+nv_inference_exec_count{model="faces",version="1"} 10
+nv_inference_exec_count{model="faces",version="2"} 6 1700000000000
+odd{text="a \\"quoted\\", comma",other="line\\nbreak"} 1.5e-3
+bare +Inf
+"""
+
+
+def test_a_percentile_is_the_nearest_rank() -> None:
+    values = [15.0, 20.0, 35.0, 40.0, 50.0]
+    assert [percentile(values, p) for p in (5, 30, 40, 50, 100)] == [15, 20, 20, 35, 50]
+
+
+def test_a_percentile_does_not_need_sorted_values_and_leaves_them_alone() -> None:
+    values = [3.0, 1.0, 2.0]
+    assert percentile(values, 50) == 2
+    assert values == [3, 1, 2]
+
+
+def test_without_values_there_is_no_percentile_and_no_spread() -> None:
+    assert math.isnan(percentile([], 99))
+    assert all(math.isnan(value) for value in spread([]))
+
+
+@pytest.mark.parametrize(("values", "median"), [([4.0], 4), ([1.0, 9.0], 5), ([9.0, 1.0, 2.0], 2)])
+def test_a_spread_has_the_median_between_its_ends(values: list[float], median: float) -> None:
+    assert spread(values) == (min(values), median, max(values))
+
+
+def test_fixed_arrivals_have_equal_gaps() -> None:
+    assert schedule(4, 1, "fixed") == [0, 0.25, 0.5, 0.75]
+
+
+def test_poisson_arrivals_keep_the_rate_on_average_and_have_exponential_gaps() -> None:
+    times = schedule(1000, 20, "poisson")
+    gaps = np.diff(times)
+    assert len(times) == pytest.approx(20_000, rel=0.03)
+    assert (gaps > 0).all()
+    assert gaps.std() == pytest.approx(gaps.mean(), rel=0.05)
+    assert times[-1] < 20
+
+
+def test_the_same_seed_gives_the_same_arrivals() -> None:
+    assert schedule(50, 2, "poisson", seed=3) == schedule(50, 2, "poisson", seed=3)
+    assert schedule(50, 2, "poisson", seed=3) != schedule(50, 2, "poisson", seed=4)
+
+
+def test_no_rate_means_no_arrivals() -> None:
+    assert schedule(0, 5, "fixed") == []
+    assert schedule(5, 0, "poisson") == []
+
+
+def test_counters_are_summed_over_a_models_versions() -> None:
+    assert counts(PAGE, "faces") == Counts(128, 16)
+
+
+def test_a_model_that_the_page_does_not_name_has_no_counts() -> None:
+    assert all(math.isnan(value) for value in counts(PAGE, "cats"))
+    assert all(math.isnan(value) for value in counts("", "faces"))
+
+
+def test_labels_may_hold_quotes_commas_and_line_breaks() -> None:
+    odd, bare = parse(PAGE)[-2:]
+    assert odd == ("odd", {"text": 'a "quoted", comma', "other": "line\nbreak"}, 0.0015)
+    assert bare == ("bare", {}, math.inf)
+
+
+def test_the_mean_batch_is_rows_over_batches_since_before() -> None:
+    assert Counts(128, 16).mean_batch_since(Counts(64, 12)) == 16
+    assert math.isnan(Counts(64, 12).mean_batch_since(Counts(64, 12)))
+
+
+@pytest.mark.parametrize(
+    ("block", "status"),
+    [
+        (b"\x00\x0bgrpc-status\x010", 0),
+        (b"\x20\x88\x40\x0bgrpc-status\x018", 8),  # table size update, :status 200, incremental indexing
+        (b"\x00\x88\x9a\xca\xc8\xb2\x12\x34\xda\x8f\x81\x07", 0),  # all Huffman
+        (b"\x00\x88\x9a\xca\xc8\xb2\x12\x34\xda\x8f\x82\x08\x7f", 14 - 3),
+        (b"\x88\x5f\x10application/grpc", None),
+        (b"\x00\x0cgrpc-message\x04full\x10\x0bgrpc-status\x0214", 14),
+    ],
+)
+def test_the_status_is_found_in_trailers(block: bytes, status: int | None) -> None:
+    assert read_status(block) == status
+
+
+def test_trailers_of_the_dynamic_table_are_refused() -> None:
+    with pytest.raises(HeaderError, match="dynamic table"):
+        read_status(b"\xbe")
+
+
+def test_the_deadline_goes_into_the_request_headers_in_microseconds() -> None:
+    assert b"\x0cgrpc-timeout\x07250000u" in header_block("localhost:1", "/a/B", 0.25)
+    assert b"grpc-timeout" not in header_block("localhost:1", "/a/B", None)
+
+
+def test_inputs_follow_the_seeds_as_the_server_draws_them() -> None:
+    specs = [TensorSpec("latent", "FP32", (5,)), TensorSpec("label", "INT64", ()), TensorSpec("psi", "FP32", ())]
+    inputs = random_inputs(specs, 3, Facts(classes=2), seed=7)
+    assert np.array_equal(inputs["latent"][1], np.random.RandomState(8).randn(5).astype(np.float32))
+    assert inputs["label"].tolist() == [1, 0, 1]
+    assert inputs["psi"].tolist() == [1, 1, 1]
+
+
+def test_a_free_side_of_a_picture_is_the_tiles() -> None:
+    image = random_inputs([TensorSpec("image", "UINT8", (-1, -1, 3))], 2, Facts(side_px=48), seed=0)["image"]
+    assert image.shape == (2, 48, 48, 3)
+    assert image.dtype == np.uint8
+
+
+def test_the_newest_version_is_the_highest_number_with_a_graph(tmp_path: Path) -> None:
+    for version in ("2", "10", "11", "notes"):
+        (tmp_path / "faces" / version).mkdir(parents=True)
+    for version in ("2", "10", "notes"):
+        (tmp_path / "faces" / version / "model.onnx").touch()
+    assert newest_version(tmp_path, "faces").name == "10"
+    with pytest.raises(RepositoryError, match="cats"):
+        newest_version(tmp_path, "cats")
+
+
+def test_a_flood_counts_each_call_once() -> None:
+    def answer(status: int, latency_s: float) -> Answer:
+        return Answer(0.0, latency_s, status, 0)
+
+    answers = [answer(OK, 0.1), answer(OK, 0.3), answer(DEADLINE_EXCEEDED, 0.25), answer(RESOURCE_EXHAUSTED, 0.001)]
+    flood = Flood(planned=7, seconds=1, deadline_s=0.25, answers=answers, expired=2, unsent=1)
+    assert len(flood.in_time) == 1
+    assert flood.late == 4
+    assert len(flood.with_status(RESOURCE_EXHAUSTED)) == 1
+    assert len(flood.in_time) + flood.late + len(flood.with_status(RESOURCE_EXHAUSTED)) + flood.unsent == flood.planned
+
+
+@pytest.mark.parametrize(("sending_s", "lag_s", "held"), [(1.0, 0.001, True), (1.2, 0.001, False), (1.0, 0.05, False)])
+def test_a_generator_that_falls_behind_says_so(sending_s: float, lag_s: float, held: bool) -> None:
+    assert Flood(1, 1.0, 0.25, lags_s=[lag_s], sending_s=sending_s).held is held
+
+
+def test_figures_that_were_not_measured_are_null_in_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "out.json", {"share": math.nan, "rows": [{"p50_s": 0.5, "mean_batch": [math.nan]}]})
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert written["share"] is None
+    assert written["rows"] == [{"p50_s": 0.5, "mean_batch": [None]}]
+    assert written["machine"]["cores"] >= 1
