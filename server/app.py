@@ -1,0 +1,198 @@
+"""The server as a whole: builds the object graph; owns start, readiness and stop."""
+
+import asyncio
+import contextlib
+import importlib.metadata
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tritonclient.grpc import service_pb2_grpc
+
+from protos import images_pb2, images_pb2_grpc
+from server import inference, logs
+from server.calls import Calls
+from server.device import Device
+from server.engines import Engine
+from server.engines.ort import OrtEngine, choose_device, cores
+from server.errors import StartError
+from server.frontend import add_reflection, choose_frontend, make_server, open_port
+from server.health import Health
+from server.images import ImageService
+from server.loading import Loader
+from server.metrics import Metrics
+from server.repository import Repository, State
+from server.settings import Settings
+from server.web import WebServer
+
+IMAGE_SERVICE = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
+HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
+# A CPU of many cores runs this many batches at once at most, each over a share of the cores.
+MOST_LANES = 4
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Serving:
+    """Where a server that is ready listens, and what it took where it had the choice."""
+
+    grpc_port: int
+    http_port: int
+    frontend: str
+    device: str
+    models: int
+    unavailable: int
+
+
+async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyncio.Event | None = None) -> None:
+    """Serves until SIGTERM, SIGINT or `stop`, then drains. `ready` is called once every model has been tried.
+
+    Raises:
+        StartError: the server cannot start as configured.
+    """
+    logs.configure(settings.log_level, settings.log_format)
+    server = Server(settings)
+    stop = stop or asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await server.run(ready, stop)
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+
+
+class Server:
+    """Every part of a running server. Must be made inside the event loop that runs it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._frontend = choose_frontend(settings)
+        device = choose_device(settings.device)
+        threads = settings.threads or cores()
+        lanes = min(threads, MOST_LANES) if device == "cpu" else 1
+        self._serving = False  # every model was tried, and no stop has been asked for
+        self._health = Health()
+        self._metrics = Metrics()
+        self._device = Device(device, lanes)
+        self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
+
+        def open_engine(path: Path, batched: bool) -> Engine:
+            return OrtEngine(path, device, lanes, threads, batched)
+
+        loader = Loader(settings, self._device, open_engine, self._metrics)
+        self._repository = Repository(settings.repository, loader, self._update_health)
+        self._web = WebServer(
+            settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
+        )
+        self._grpc = make_server(settings, self._frontend)
+        self._add_services()
+
+    async def run(self, ready: Callable[[Serving], None], stop: asyncio.Event) -> None:
+        """Starts, serves until `stop`, drains and ends. A part that dies takes the whole down."""
+        grpc_port = open_port(self._grpc, self._settings)
+        http_port = await self._start_web()
+        await self._grpc.start()
+        try:
+            async with asyncio.TaskGroup() as parts:
+                watches = [parts.create_task(self._metrics.watch_loop()), parts.create_task(self._watch_device())]
+                loading = parts.create_task(self._load())
+                await self._first(loading, stop)
+                if not stop.is_set():
+                    index = self._repository.index()
+                    unavailable = sum(entry.failed for entry in index)
+                    ready(
+                        Serving(
+                            grpc_port, http_port, self._frontend, self._device.name,
+                            len(self._repository.ready()), unavailable,
+                        )
+                    )  # fmt: skip
+                    await stop.wait()
+                loading.cancel()
+                await self._stop()
+                for watch in watches:
+                    watch.cancel()
+        finally:
+            await self._grpc.stop(0)
+            await self._web.stop()
+            self._device.close()
+            self._codecs.shutdown()
+
+    async def _start_web(self) -> int:
+        try:
+            return await self._web.start()
+        except OSError as error:
+            where = f"{self._settings.host}:{self._settings.http_port}"
+            raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None
+
+    async def _load(self) -> None:
+        await self._repository.load_all()
+        self._serving = True
+        self._update_health()
+
+    async def _first(self, task: asyncio.Task[None], event: asyncio.Event) -> None:
+        """Waits for whichever comes first."""
+        asked = asyncio.create_task(event.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+
+    async def _watch_device(self) -> None:
+        await asyncio.shield(self._device.failed)
+
+    async def _stop(self) -> None:
+        """Not ready first; then, once the endpoints had time to notice, no new calls; then the accepted ones end."""
+        self._serving = False
+        self._update_health()
+        log.info("stopping", extra={"fields": {"delay_s": self._settings.shutdown_delay_s}})
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.shutdown_delay_s):
+                await asyncio.Event().wait()
+        self._health.close()
+        await self._grpc.stop(self._settings.drain_s)
+        await self._repository.close()
+        log.info("stopped")
+
+    def _readiness(self) -> tuple[bool, str]:
+        """Whether every model that should be ready is, and one line for each that is not."""
+        entries = self._repository.index()
+        lines = [
+            f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.reason}" if entry.reason else "")
+            for entry in entries
+        ]
+        good = self._serving and not any(entry.failed for entry in entries)
+        return good, "\n".join(["ready" if good else "not ready", *lines])
+
+    def _update_health(self) -> None:
+        ready, _ = self._readiness()
+        self._health.set("", ready)
+        for service in (inference.SERVICE, IMAGE_SERVICE.full_name):
+            self._health.set(service, ready)
+        states: dict[str, bool] = {}
+        for entry in self._repository.index():
+            states[entry.name] = states.get(entry.name, False) or (self._serving and entry.state is State.READY)
+        for name, serving in states.items():
+            self._health.set(name, serving)
+
+    def _add_services(self) -> None:
+        settings = self._settings
+        calls = Calls(self._metrics, self._repository.has)
+        version = importlib.metadata.version("ganserve")
+        tensors = inference.InferenceService(self._repository, settings, version, lambda: self._readiness()[0])
+        images = ImageService(self._repository, settings, self._codecs, self._metrics)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(calls.wrap(tensors, inference.METHODS), self._grpc)
+        images_pb2_grpc.add_ImageServiceServicer_to_server(
+            calls.wrap(images, [method.name for method in IMAGE_SERVICE.methods]),
+            self._grpc,  # type: ignore[arg-type]
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(
+            calls.wrap(self._health, [method.name for method in HEALTH_SERVICE.methods]), self._grpc
+        )
+        add_reflection(self._grpc, [inference.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])

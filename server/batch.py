@@ -1,0 +1,110 @@
+"""Jobs and the batches they run in: joined, run on a lane, split, and retried by halves where a run fails."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engines import Arrays, Engine
+
+if TYPE_CHECKING:
+    from server.admission import Admission
+    from server.batcher import Batcher
+
+
+@dataclass(frozen=True)
+class Timings:
+    """How the run went that a job took part in. Moments on the monotonic clock, durations in seconds."""
+
+    started_at: float
+    rows: int
+    nbytes: int
+    input_s: float
+    infer_s: float
+    output_s: float
+
+
+class Job:
+    """What runs in one piece: arrays with an equal number of rows, or of a model without a batch axis."""
+
+    __slots__ = ("admission", "arrays", "future", "nbytes", "queued_at", "rows", "shape")
+
+    def __init__(self, admission: "Admission", arrays: Arrays, batched: bool) -> None:
+        self.admission = admission
+        self.arrays = arrays
+        self.rows = len(next(iter(arrays.values()))) if batched else 1
+        self.nbytes = sum(array.nbytes for array in arrays.values())
+        # Jobs with equal trailing shapes can share a batch. The names tell apart what optional inputs are present.
+        self.shape = tuple((name, array.shape[1:] if batched else array.shape) for name, array in arrays.items())
+        self.queued_at = time.monotonic()
+        self.future: asyncio.Future[tuple[dict[str, NDArray[Any]], Timings]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+
+Outcome = tuple[dict[str, NDArray[Any]], Timings] | Exception
+
+
+class Batch:
+    """Jobs that run together. `execute` is for the lane's thread, everything else for the loop."""
+
+    def __init__(self, batcher: "Batcher", engine: Engine, jobs: list[Job], alone: bool, lanes: int) -> None:
+        self.alone = alone
+        self._batcher = batcher
+        self._engine = engine
+        self._jobs = jobs
+        self._device_share = 1.0 if alone else 1.0 / lanes
+        self._outcomes: list[Outcome] = []
+        self._runs: list[Timings] = []
+
+    def execute(self) -> None:
+        """Runs the jobs; never raises: what went wrong is an outcome."""
+        self._outcomes = self._run(self._jobs)
+
+    def finish(self) -> None:
+        """Records the runs, then answers the callers that are still there."""
+        for run in self._runs:
+            self._batcher.executed(run, self._device_share)
+        for job, outcome in zip(self._jobs, self._outcomes, strict=True):
+            if job.future.done():
+                continue
+            if isinstance(outcome, Exception):
+                job.future.set_exception(self._batcher.failed(outcome))
+            else:
+                job.future.set_result(outcome)
+
+    def _run(self, jobs: list[Job]) -> list[Outcome]:
+        try:
+            return self._run_together(jobs)
+        except Exception as error:
+            if len(jobs) == 1:
+                return [error]
+            # One poisonous item must fail alone.
+            middle = len(jobs) // 2
+            return self._run(jobs[:middle]) + self._run(jobs[middle:])
+
+    def _run_together(self, jobs: list[Job]) -> list[Outcome]:
+        started_at = time.monotonic()
+        arrays = jobs[0].arrays
+        if len(jobs) > 1:
+            arrays = {name: np.concatenate([job.arrays[name] for job in jobs]) for name in arrays}
+        joined_at = time.monotonic()
+        outputs = self._engine.run(arrays, self.alone)
+        ran_at = time.monotonic()
+        parts: list[dict[str, NDArray[Any]]] = [outputs]
+        rows = sum(job.rows for job in jobs)
+        if len(jobs) > 1:
+            parts = []
+            start = 0
+            for job in jobs:
+                parts.append({name: array[start : start + job.rows] for name, array in outputs.items()})
+                start += job.rows
+        nbytes = max(1, sum(job.nbytes for job in jobs))
+        timings = Timings(
+            started_at, rows, nbytes, joined_at - started_at, ran_at - joined_at, time.monotonic() - ran_at
+        )
+        self._runs.append(timings)
+        return [(part, timings) for part in parts]

@@ -1,0 +1,159 @@
+"""Around every RPC: errors -> status, one metric, one log line. The servicers only raise.
+
+Servicers are wrapped rather than intercepted: an interceptor costs each call a second pass through the front end.
+"""
+
+import asyncio
+import functools
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import grpc
+
+from server.errors import (
+    DeadlinePassed,
+    EngineError,
+    GanserveError,
+    ImageTooLarge,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotFound,
+    NotServing,
+    Overloaded,
+    RequestError,
+    StartError,
+    Unsupported,
+)
+
+STATUS: dict[type[GanserveError], grpc.StatusCode] = {
+    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    ImageTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NotServing: grpc.StatusCode.UNAVAILABLE,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    EngineError: grpc.StatusCode.INTERNAL,
+    InferenceFailed: grpc.StatusCode.INTERNAL,
+    StartError: grpc.StatusCode.INTERNAL,
+}
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RpcMetrics(Protocol):
+    """What is reported of each call."""
+
+    def rpc_started(self, rpc: str) -> None: ...
+
+    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None: ...
+
+
+class Calls:
+    """Wraps the methods of servicers. `is_model` says which names may become a metric's label."""
+
+    def __init__(self, metrics: RpcMetrics, is_model: Callable[[str], bool]) -> None:
+        self._metrics = metrics
+        self._is_model = is_model
+
+    def wrap(self, servicer: object, methods: list[str]) -> SimpleNamespace:
+        """An object with the same methods, to be registered in the servicer's place."""
+        wrapped = SimpleNamespace()
+        for name in methods:
+            method = getattr(servicer, name)
+            unary = asyncio.iscoroutinefunction(method)
+            setattr(wrapped, name, self._unary(name, method) if unary else self._streaming(name, method))
+        return wrapped
+
+    def _unary(
+        self, rpc: str, method: Callable[[Any, Context], Awaitable[Any]]
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Context) -> Any:
+            record = Record(self, rpc, request)
+            try:
+                answer = await method(request, context)
+            except BaseException as error:
+                await record.fail(error, context)
+            record.finish("OK", "")
+            return answer
+
+        return call
+
+    def _streaming(
+        self, rpc: str, method: Callable[[Any, Context], AsyncIterator[Any]]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            record = Record(self, rpc, request)
+            answers = method(request, context)
+            try:
+                async for answer in answers:
+                    yield answer
+            except BaseException as error:
+                await answers.aclose()  # type: ignore[attr-defined]
+                await record.fail(error, context)
+            record.finish("OK", "")
+
+        return call
+
+    def started(self, rpc: str) -> None:
+        """Counts a call in."""
+        self._metrics.rpc_started(rpc)
+
+    def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
+        """Counts a call out; a name that is no model's is reported as an empty label."""
+        self._metrics.rpc_finished(rpc, model if self._is_model(model) else "", code, seconds)
+
+
+class Record:
+    """One call from its first byte to its status."""
+
+    __slots__ = ("_calls", "_model", "_rpc", "_started_at")
+
+    def __init__(self, calls: Calls, rpc: str, request: object) -> None:
+        self._calls = calls
+        self._rpc = rpc
+        self._model: str = getattr(request, "model_name", "") or getattr(request, "model", "")
+        self._started_at = time.monotonic()
+        calls.started(rpc)
+
+    def finish(self, code: str, text: str) -> None:
+        """Writes the call's metric and its line: debug where it went well, info where it did not."""
+        seconds = time.monotonic() - self._started_at
+        self._calls.finished(self._rpc, self._model, code, seconds)
+        level = logging.DEBUG if code == "OK" else logging.INFO
+        if log.isEnabledFor(level):
+            fields = {"rpc": self._rpc, "model": self._model, "code": code, "seconds": round(seconds, 6)}
+            if text:
+                fields["error"] = text
+            log.log(level, "call", extra={"fields": fields})
+
+    async def fail(self, error: BaseException, context: Context) -> None:
+        """Ends the call with the error's status; always raises."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            self.finish("CANCELLED", "")
+            raise error
+        if isinstance(error, GanserveError):
+            code, text = STATUS[type(error)], str(error)
+        elif isinstance(error, Exception):
+            error_id = uuid.uuid4().hex[:12]
+            log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._rpc, "error_id": error_id}})
+            code, text = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under error_id {error_id}"
+        else:
+            raise error
+        self.finish(code.name, text)
+        await context.abort(code, text)
+
+
+def time_left_s(context: Context) -> float | None:
+    """Seconds until the caller's deadline, None where it has none: grpc.aio says None, others a huge number."""
+    left = context.time_remaining()
+    return None if left is None or left > 1e9 else left

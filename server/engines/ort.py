@@ -1,0 +1,115 @@
+"""ONNX Runtime: CPU and CUDA execution providers, without a silent fall-back from one to the other."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.spec import TensorSpec
+from server.engines import Arrays
+from server.errors import StartError
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+
+_KSERVE_OF = {
+    "tensor(bool)": "BOOL",
+    "tensor(uint8)": "UINT8",
+    "tensor(uint16)": "UINT16",
+    "tensor(uint32)": "UINT32",
+    "tensor(uint64)": "UINT64",
+    "tensor(int8)": "INT8",
+    "tensor(int16)": "INT16",
+    "tensor(int32)": "INT32",
+    "tensor(int64)": "INT64",
+    "tensor(float16)": "FP16",
+    "tensor(float)": "FP32",
+    "tensor(double)": "FP64",
+    "tensor(string)": "BYTES",
+}
+
+
+def cores() -> int:
+    """CPU cores that this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def choose_device(asked: str) -> str:
+    """`cpu` or `cuda:N` for what was asked: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        StartError: CUDA was asked for and this ONNX Runtime has no such provider.
+    """
+    available = ort.get_available_providers()
+    if asked == "auto":
+        return "cuda:0" if CUDA in available else "cpu"
+    if asked.startswith("cuda"):
+        if CUDA not in available:
+            raise StartError(
+                f"device {asked}: this onnxruntime {ort.__version__} has {', '.join(available)} and no {CUDA}; "
+                "install 'ganserve[cuda]' in place of 'ganserve[cpu]', or pass --device cpu"
+            )
+        return asked if ":" in asked else "cuda:0"
+    return "cpu"
+
+
+class OrtEngine:
+    """A graph in ONNX Runtime.
+
+    On a CPU it holds the graph twice: a session of one thread for each lane to run at once, and one over every thread
+    for a request that is alone. Both give the same bytes for the same rows.
+    """
+
+    def __init__(self, path: Path, device: str, lanes: int, threads: int, batched: bool) -> None:
+        """Opens the graph. Blocks for as long as ONNX Runtime optimises it.
+
+        Raises:
+            StartError: ONNX Runtime cannot open the file on this device.
+        """
+        self._shared = _open(path, device, max(1, threads // lanes))
+        self._whole = _open(path, device, threads) if lanes > 1 else self._shared
+        self.inputs = _specs(self._shared.get_inputs(), batched)
+        self.outputs = _specs(self._shared.get_outputs(), batched)
+        self._output_names = [tensor.name for tensor in self.outputs]
+
+    def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
+        """The outputs by name for one batch; see `Engine`."""
+        session = self._whole if alone else self._shared
+        return dict(zip(self._output_names, session.run(self._output_names, dict(arrays)), strict=True))
+
+    def close(self) -> None:
+        """Frees both sessions."""
+        del self._shared, self._whole
+
+
+def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Threads spin for their next piece while a run lasts, and leave the core to others the moment it ends.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    kind, _, index = device.partition(":")
+    # HEURISTIC: cuDNN's own choice; the others search anew for every new shape (microsoft/onnxruntime#22705).
+    cuda = {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+    providers: list[Any] = [(CUDA, cuda), CPU] if kind == "cuda" else [CPU]
+    try:
+        session = ort.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions share no public base
+        raise StartError(f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}") from error
+    if kind == "cuda" and session.get_providers()[0] != CUDA:
+        raise StartError(f"{path}: CUDA was asked for, ONNX Runtime took {session.get_providers()[0]}")
+    return session
+
+
+def _specs(tensors: list[Any], batched: bool) -> tuple[TensorSpec, ...]:
+    return tuple(
+        TensorSpec(
+            tensor.name,
+            _KSERVE_OF.get(tensor.type, tensor.type),
+            tuple(axis if isinstance(axis, int) else -1 for axis in tensor.shape[1 if batched else 0 :]),
+        )
+        for tensor in tensors
+    )

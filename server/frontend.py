@@ -1,0 +1,90 @@
+"""What speaks HTTP/2 to the callers: grpc.aio itself, or pygrpc-native, whose HTTP/2 work runs outside the GIL.
+
+Both take the same grpc.aio servicers. Only this module knows the difference (docs/adr/0001-frontends.md).
+"""
+
+import importlib.util
+from collections.abc import Iterable
+from typing import Any
+
+import grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+
+from server.errors import StartError
+from server.settings import Settings
+
+NATIVE = "native"
+GRPCIO = "grpcio"
+
+
+def choose_frontend(settings: Settings) -> str:
+    """Which of the two serves: native where it is installed and nothing is asked that it cannot do.
+
+    Raises:
+        StartError: native was asked for and is missing, or cannot do what else was asked.
+    """
+    beyond = [name for name in ("tls_certificate", "max_connection_age_s") if getattr(settings, name) is not None]
+    installed = importlib.util.find_spec("pygrpc_native") is not None
+    if settings.frontend == NATIVE and beyond:
+        raise StartError(f"frontend native cannot do {' and '.join(beyond)}; pass --frontend grpcio")
+    if settings.frontend == NATIVE and not installed:
+        raise StartError("frontend native needs pygrpc-native: pip install 'ganserve[native]'")
+    if settings.frontend == GRPCIO or beyond or not installed:
+        return GRPCIO
+    return NATIVE
+
+
+def make_server(settings: Settings, frontend: str) -> grpc.aio.Server:
+    """A server of that kind with the settings' limits, without services or port."""
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.so_reuseport", 0),  # a port that is taken must be an error
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ]
+    if settings.max_connection_age_s is not None:
+        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", int(settings.drain_s * 1000)))
+    if frontend == NATIVE:
+        import pygrpc_native.aio
+
+        server: grpc.aio.Server = pygrpc_native.aio.server(options=options)
+        return server
+    return grpc.aio.server(options=options)
+
+
+def open_port(server: grpc.aio.Server, settings: Settings) -> int:
+    """The port that the server listens on.
+
+    Raises:
+        StartError: the port is taken, or a TLS file cannot be read.
+    """
+    address = f"{settings.host}:{settings.grpc_port}"
+    try:
+        if settings.tls_certificate is None and settings.tls_key is None:
+            port = server.add_insecure_port(address)
+        else:
+            port = server.add_secure_port(address, _credentials(settings))
+    except RuntimeError as error:
+        raise StartError(f"gRPC cannot listen on {address}: {error}") from None
+    if not port:
+        raise StartError(f"gRPC cannot listen on {address}")
+    return port
+
+
+def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
+    """Lets tools such as grpcurl list the services."""
+    names = [*services, reflection.SERVICE_NAME]
+    servicer = reflection.aio.ReflectionServicer(names)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
+
+
+def _credentials(settings: Settings) -> grpc.ServerCredentials:
+    if settings.tls_certificate is None or settings.tls_key is None:
+        raise StartError("TLS needs both tls_certificate and tls_key")
+    try:
+        pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    except OSError as error:
+        raise StartError(f"TLS: {error}") from None
+    return grpc.ssl_server_credentials([pair])
