@@ -5,10 +5,13 @@ Fields travel beside the message: `log.info("served", extra={"fields": {"rpc": "
 
 import json
 import logging
+import re
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
+
+_AMBIGUOUS = re.compile('[ "=]').search
 
 
 def configure(level: str, format: Literal["text", "json"]) -> None:
@@ -71,7 +74,7 @@ def _word(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = str(value)
-    plain = text.isprintable() and text and not any(c in text for c in ' "=')
+    plain = text.isprintable() and text and not _AMBIGUOUS(text)
     return text if plain else json.dumps(text, ensure_ascii=False)
 
 

@@ -146,17 +146,18 @@ async def _read_head(reader: StreamReader, idle_s: float) -> Head | None:
     """
     try:
         async with asyncio.timeout(idle_s):
-            data = await reader.readuntil(b"\r\n\r\n")
+            first = await reader.read(1)
+            if first and not first.isalpha():  # TLS, say: its client would wait for our side of the handshake
+                raise BadHead(HTTPStatus.BAD_REQUEST, "not an HTTP request; this port has no TLS")
+            data = first + await reader.readuntil(b"\r\n\r\n") if first else b""
     except asyncio.LimitOverrunError:
         text = f"the request's head is larger than {MAX_HEAD_BYTES} bytes"
         raise BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text) from None
     except TimeoutError:
         return None
-    except asyncio.IncompleteReadError as error:
-        if error.partial:
-            raise BadHead(HTTPStatus.BAD_REQUEST, "the request ends before its head does") from None
-        return None
-    return _parse_head(data)
+    except asyncio.IncompleteReadError:
+        raise BadHead(HTTPStatus.BAD_REQUEST, "the request ends before its head does") from None
+    return _parse_head(data) if data else None
 
 
 def _parse_head(data: bytes) -> Head:

@@ -168,7 +168,7 @@ async def test_the_connection_stays_open_when_both_sides_wish(connect: Connect, 
     ("request_text", "status"),
     [
         ("GARBAGE\r\n\r\n", 400),
-        ("\x16\x03\x01 \x02\x00\r\n\r\n", 400),
+        ("\x16\x03\x01\x02\x00", 400),
         ("GET /livez\r\n\r\n", 400),
         ("GET /livez HTTP/1.1\r\n\r\n", 400),
         ("GET /livez HTTP/1.1\r\nno colon here\r\n\r\n", 400),
