@@ -1,0 +1,231 @@
+"""checkpoint -> ONNX -> model repository: the one function behind `ganserve export`, and the one behind `inspect`."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+
+from export.config import config_pbtxt
+from export.errors import ExportError
+from export.half import to_half
+from export.parity import Figures, measure, open_session, run
+from export.samples import inputs
+from export.seams import seam_levels
+from export.source import Source, open_source
+from export.to_onnx import OPSET, output_name, save, to_onnx
+from export.wrapping import wrap
+from models.architecture import Generator
+from models.artifact import ONNX, ArtifactError, write_version
+from models.spec import Scalar, Spec, TensorSpec, Tile
+
+__all__ = ["ExportError", "Exported", "Inspection", "Request", "export", "inspect"]
+
+PRECISIONS = ("fp32", "fp16")
+TENSORS = ("uint8", "float32")
+TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to export and where to. `version` None: the next free one. `checkpoint`: a path or a zoo name."""
+
+    checkpoint: Path | str
+    repository: Path
+    name: str
+    arch: str = "auto"
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    precision: str = "fp32"
+    tensors: str = "uint8"
+    version: int | None = None
+    labels: Path | None = None
+    cache_dir: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The version's folder, what it says, and what the user should know."""
+
+    folder: Path
+    spec: Spec
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is. `parameters` is a count, `dtype` what the file stores."""
+
+    architecture: str
+    hyperparameters: Mapping[str, Scalar]
+    task: str
+    scale: int
+    parameters: int
+    dtype: str
+    notes: tuple[str, ...]
+
+
+def inspect(checkpoint: Path | str) -> Inspection:
+    """What the checkpoint (a path or a zoo name) is, without exporting it.
+
+    Raises:
+        ExportError: it cannot be fetched, read or recognised.
+    """
+    source = open_source(checkpoint, "auto", {}, None, lambda line: None)
+    generator = source.generator
+    return Inspection(
+        architecture=source.architecture,
+        hyperparameters=generator.hyperparameters,
+        task=generator.task.value,
+        scale=generator.scale,
+        parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
+        dtype=source.checkpoint.dtype,
+        notes=source.checkpoint.notes,
+    )
+
+
+def export(request: Request, progress: Callable[[str], None] = lambda line: None) -> Exported:
+    """Writes one version into the model repository, after the graph was found equal to torch.
+
+    Raises:
+        ExportError: anything that is not as it should be; nothing was written.
+    """
+    _require_choice("--precision", request.precision, PRECISIONS)
+    _require_choice("--tensors", request.tensors, TENSORS)
+    version = request.version or _next_version(request.repository / request.name)
+    if (request.repository / request.name / str(version)).exists():
+        raise ExportError(f"{request.name} has a version {version}; pass another --version or delete it")
+    source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress)
+    labels = _labels(request.labels, source)
+    facts = ", ".join(f"{key} {value}" for key, value in source.generator.hyperparameters.items())
+    progress(f"{source.architecture}: {facts}")
+    with tempfile.TemporaryDirectory(prefix="ganserve-export-") as folder:
+        path = Path(folder) / ONNX
+        figures, tile = _write_graph(request, source.generator, path, progress)
+        spec = _spec(request, source, labels, figures, tile)
+        config = config_pbtxt(request.name, spec, source.generator.max_batch_size)
+        try:
+            target = write_version(request.repository, request.name, version, spec, {ONNX: path}, config)
+        except (ArtifactError, OSError) as error:
+            raise ExportError(str(error)) from None
+    progress(f"wrote {target}")
+    return Exported(target, spec, (*source.checkpoint.notes, *_figures(figures, tile, request)))
+
+
+def _write_graph(
+    request: Request, generator: Generator, path: Path, progress: Callable[[str], None]
+) -> tuple[Figures, Tile | None]:
+    """The graph at `path`, compared with torch; with the tile facts of networks that are run in tiles."""
+    module = wrap(generator, request.tensors)
+    progress(f"tracing to ONNX, opset {OPSET}")
+    proto = to_onnx(module, generator, request.tensors, inputs(generator, request.tensors, (0, 1)))
+    save(to_half(proto) if request.precision == "fp16" else proto, path)
+    session = open_session(path)
+    figures = measure(session, module, generator, request.tensors, request.precision)
+    parity = figures.parity
+    progress(
+        f"ONNX Runtime agrees with torch: largest difference {parity.max_difference:.3g} "
+        f"(tolerance {parity.tolerance:.3g}), batches of {' and '.join(map(str, parity.batch_sizes))}"
+    )
+    tile = _tile(session, generator, request.tensors)
+    if tile:
+        progress(
+            f"tiles of {tile.size_px} px, overlap {tile.overlap_px} px: "
+            f"at most {tile.seam_levels:g} level(s) from the whole picture"
+        )
+    return figures, tile
+
+
+def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str) -> Tile | None:
+    plan = generator.tile
+    if plan is None:
+        return None
+    low, high = generator.output_range
+
+    def upscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if tensors == "uint8":
+            return np.asarray(run(session, {"image": image}), dtype=np.uint8)
+        in_low, in_high = generator.input_range
+        scaled = in_low + image.transpose(0, 3, 1, 2).astype(np.float32) * ((in_high - in_low) / 255.0)
+        levels = (run(session, {"image": scaled.astype(np.float32)}) - low) * (255.0 / (high - low))
+        return np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+
+    measured = seam_levels(upscale, plan, generator.channels, generator.scale)
+    return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
+
+
+def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Figures, tile: Tile | None) -> Spec:
+    generator = source.generator
+    ins, outs = _tensors(generator, request.tensors)
+    return Spec(
+        task=generator.task,
+        architecture=source.architecture,
+        hyperparameters=generator.hyperparameters,
+        tensors=request.tensors,
+        precision=request.precision,
+        opset=OPSET,
+        inputs=ins,
+        outputs=outs,
+        image_shape=(*generator.image_size_px, generator.channels),
+        provenance=replace(source.provenance, exported_with={tool: installed(tool) for tool in TOOLS}),
+        parity=figures.parity,
+        latent_size=generator.latent_size,
+        labels=labels,
+        scale=generator.scale,
+        tile=tile,
+    )
+
+
+def _tensors(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """(inputs, outputs) of the graph, without the batch axis; free axes are -1."""
+    height, width = generator.image_size_px if generator.task.draws else (-1, -1)
+    dtype = "UINT8" if tensors == "uint8" else "FP32"
+    axes = (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
+    output = TensorSpec(output_name(generator), dtype, axes)
+    if not generator.task.draws:
+        return (TensorSpec("image", dtype, axes),), (output,)
+    latent = TensorSpec("latent", "FP32", (generator.latent_size,))
+    label = (TensorSpec("label", "INT64", ()),) if generator.classes else ()
+    return (latent, *label), (output,)
+
+
+def _labels(path: Path | None, source: Source) -> tuple[str, ...]:
+    """The names of the classes: the user's file, one a line; else the zoo's; else "0", "1", ..."""
+    classes = source.generator.classes
+    if path is None:
+        return source.labels or tuple(str(label) for label in range(classes))
+    if not classes:
+        raise ExportError(f"--labels {path}: {source.architecture} takes no label")
+    try:
+        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"--labels {path}: {error}") from None
+    if len(names) != classes or len(set(names)) != classes:
+        raise ExportError(f"--labels {path}: {len(set(names))} different names, the generator has {classes} classes")
+    return names
+
+
+def _figures(figures: Figures, tile: Tile | None, request: Request) -> tuple[str, ...]:
+    parity = figures.parity
+    notes = (f"parity: largest difference {parity.max_difference:.3g}, PSNR {figures.psnr_db:.1f} dB",)
+    if request.precision == "fp16":
+        notes += ("fp16 was checked with ONNX Runtime on the CPU, which may compute parts of it in float32",)
+    if tile and tile.overlap_px < tile.receptive_field_px:
+        notes += (
+            f"a pixel can see {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px}: "
+            f"{tile.seam_levels:g} level(s) measured at the seam",
+        )
+    return notes
+
+
+def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ExportError(f"{option} {value}: must be one of {', '.join(choices)}")
+
+
+def _next_version(model: Path) -> int:
+    taken = [int(folder.name) for folder in model.glob("*") if folder.is_dir() and folder.name.isdigit()]
+    return max(taken, default=0) + 1

@@ -1,0 +1,112 @@
+"""Compares the exported graph with torch on fixed inputs, before anything is written."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from export.errors import ExportError
+from export.samples import Arrays, inputs
+from models.architecture import Generator
+from models.spec import Parity
+
+DRAWING_SEEDS = (0, 1, 2, 3, 4)
+PICTURE_SEEDS = (0, 1)
+SIZES_PX = ((24, 32), (36, 20))  # alone, in a batch; multiples of 4, for networks that unshuffle their input
+
+UINT8_LEVELS = 1.0
+FLOAT32_UNITS = 2e-4
+HALF_LEVELS = 6.0
+HALF_PSNR_DB = 45.0
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured; `psnr_db` is over all pixels, infinite where both are equal."""
+
+    parity: Parity
+    psnr_db: float
+
+
+def open_session(path: Path) -> onnxruntime.InferenceSession:
+    """ONNX Runtime on the CPU, with its own chatter off."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def run(session: onnxruntime.InferenceSession, arrays: Arrays) -> NDArray[np.generic]:
+    """The graph's one output."""
+    output: NDArray[np.generic] = session.run(None, arrays)[0]
+    return output
+
+
+def run_torch(module: nn.Module, arrays: Arrays) -> NDArray[np.generic]:
+    """The module's output for the same arrays."""
+    with torch.no_grad():
+        output: torch.Tensor = module(*(torch.from_numpy(array) for array in arrays.values()))
+    return output.numpy()
+
+
+def tolerance(generator: Generator, tensors: str, precision: str) -> float:
+    """The largest difference that export accepts, in the graph's own units (uint8 levels or the network's)."""
+    if tensors == "uint8":
+        return UINT8_LEVELS if precision == "fp32" else HALF_LEVELS
+    low, high = generator.output_range
+    return FLOAT32_UNITS if precision == "fp32" else HALF_LEVELS / 255.0 * (high - low)
+
+
+def measure(
+    session: onnxruntime.InferenceSession, module: nn.Module, generator: Generator, tensors: str, precision: str
+) -> Figures:
+    """Differences between ONNX Runtime and torch (float32), one row alone and several in a batch.
+
+    Raises:
+        ExportError: beyond the tolerance, NaN or infinity, or another shape or dtype than torch gives.
+    """
+    seeds = DRAWING_SEEDS if generator.task.draws else PICTURE_SEEDS
+    largest, squares, count = 0.0, 0.0, 0
+    for rows, size_px in zip((seeds[:1], seeds), SIZES_PX, strict=True):
+        arrays = inputs(generator, tensors, rows, size_px)
+        _require_finite(generator, rows, size_px)
+        expected, found = run_torch(module, arrays), run(session, arrays)
+        if found.shape != expected.shape or found.dtype != expected.dtype:
+            raise ExportError(f"graph gives {found.dtype} {found.shape}, torch {expected.dtype} {expected.shape}")
+        difference = found.astype(np.float64) - expected.astype(np.float64)
+        if not np.isfinite(difference).all():
+            raise ExportError("the graph gives NaN or infinity on a fixed seed; nothing was written")
+        largest = max(largest, float(np.abs(difference).max()))
+        squares, count = squares + float((difference**2).sum()), count + difference.size
+    parity = Parity(tolerance(generator, tensors, precision), largest, (1, len(seeds)), seeds)
+    figures = Figures(parity, _psnr(squares / count, generator, tensors))
+    _require_close(figures, precision)
+    return figures
+
+
+def _require_finite(generator: Generator, rows: tuple[int, ...], size_px: tuple[int, int]) -> None:
+    """The network's own output, which the cast to uint8 would hide, holds no NaN."""
+    if not np.isfinite(run_torch(generator.network, inputs(generator, "float32", rows, size_px))).all():
+        raise ExportError("the network gives NaN or infinity on a fixed seed; nothing was written")
+
+
+def _psnr(mean_square: float, generator: Generator, tensors: str) -> float:
+    low, high = (0.0, 255.0) if tensors == "uint8" else generator.output_range
+    return float("inf") if mean_square == 0 else float(10 * np.log10((high - low) ** 2 / mean_square))
+
+
+def _require_close(figures: Figures, precision: str) -> None:
+    parity = figures.parity
+    if parity.max_difference > parity.tolerance:
+        raise ExportError(
+            f"ONNX Runtime and torch differ by {parity.max_difference:.3g}, tolerance {parity.tolerance:.3g} "
+            f"({precision}); nothing was written"
+        )
+    if precision == "fp16" and figures.psnr_db < HALF_PSNR_DB:
+        raise ExportError(
+            f"fp16 is {figures.psnr_db:.1f} dB from torch's float32, at least {HALF_PSNR_DB} dB is asked; "
+            "nothing was written; try --precision fp32"
+        )
