@@ -10,10 +10,11 @@ from itertools import cycle
 from math import nan
 
 from bench.percentiles import percentile
-from bench.wire import DEADLINE_EXCEEDED, OK, Answer, Connection
+from bench.wire import CANCELLED, DEADLINE_EXCEEDED, OK, Answer, Connection
 
 RATE_TOLERANCE = 0.99
 LAG_TOLERANCE_S = 0.010
+ENDED = (DEADLINE_EXCEEDED, CANCELLED)  # a server resets a call past its deadline, or answers with the status
 
 
 def processor_s() -> float:
@@ -120,7 +121,7 @@ class Flood:
     @property
     def late(self) -> int:
         """Calls without an answer in time: given up here, ended so by the server, or answered too late."""
-        ended = sum(answer.status == DEADLINE_EXCEEDED for answer in self.answers)
+        ended = sum(answer.status in ENDED for answer in self.answers)
         return self.expired + ended + sum(answer.status == OK for answer in self.answers) - len(self.in_time)
 
     def with_status(self, status: int) -> list[Answer]:

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass
 
 from bench.arrivals import Pacing, schedule
-from bench.callers import Flood, OpenLoop, ask_once
+from bench.callers import ENDED, Flood, OpenLoop, ask_once
 from bench.load import Question
 from bench.percentiles import percentile
 from bench.report import milliseconds, number, show
-from bench.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED
+from bench.wire import OK, RESOURCE_EXHAUSTED
 
 CAPACITY_CALLERS = 64
 SINGLE_CALLS = 20
@@ -37,7 +37,7 @@ class Overload:
     @property
     def other_errors(self) -> dict[int, int]:
         """Calls per gRPC status that is neither an answer, a refusal nor a deadline."""
-        known = (OK, RESOURCE_EXHAUSTED, DEADLINE_EXCEEDED)
+        known = (OK, RESOURCE_EXHAUSTED, *ENDED)
         return dict(Counter(answer.status for answer in self.flood.answers if answer.status not in known))
 
 

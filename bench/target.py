@@ -28,7 +28,7 @@ GENERATE = "/ganserve.v1.ImageService/Generate"
 READY_POLL_S = 0.1
 START_LIMIT_S = 60.0
 READY_LIMIT_S = 5.0
-STOP_LIMIT_S = 30.0
+STOP_LIMIT_S = 45.0  # above the default shutdown delay and drain together
 DISTINCT_REQUESTS = 64
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 

@@ -12,10 +12,11 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from bench.callers import OpenLoop, ask_once, closed_loop
 from bench.load import Question, ask, measure
-from bench.target import INFER, Target, TargetError, announced, check_reply, infer_requests, model_inputs
+from bench.target import INFER, PNG_SIGNATURE, Target, TargetError, announced, check_reply, infer_requests, model_inputs
 from bench.tensors import Facts
 from bench.wire import CANCELLED, DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Connection, WireError
 from models.spec import TensorSpec
+from protos import images_pb2, images_pb2_grpc
 
 LATENT = [TensorSpec("latent", "FP32", (100,))]
 IMAGE_BYTES = 64 * 64 * 3
@@ -55,6 +56,23 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[m
         return reply
 
 
+class Artist(images_pb2_grpc.ImageServiceServicer):
+    """Draws one picture for each seed and remembers the seeds."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    async def Generate(self, request: Any, context: Any) -> Any:
+        self.seeds += request.seeds.values
+        png = PNG_SIGNATURE + bytes(100 + request.seeds.values[0])
+        return images_pb2.GenerateReply(images=[images_pb2.Image(data=png)])
+
+
+@pytest.fixture
+async def artist() -> Artist:
+    return Artist()  # type: ignore[abstract]  # only Generate is asked for
+
+
 @pytest.fixture
 async def servicer() -> Servicer:
     made = Servicer()
@@ -63,9 +81,10 @@ async def servicer() -> Servicer:
 
 
 @pytest.fixture
-async def target(servicer: Servicer) -> AsyncIterator[Target]:
+async def target(servicer: Servicer, artist: Artist) -> AsyncIterator[Target]:
     server = grpc.aio.server()
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    images_pb2_grpc.add_ImageServiceServicer_to_server(artist, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     yield Target("127.0.0.1", port, "127.0.0.1:1")
@@ -90,6 +109,14 @@ async def test_one_reply_is_read_in_full(target: Target) -> None:
     assert answer.status == OK
     assert answer.body is not None
     check_reply(INFER, answer.body)
+
+
+async def test_pictures_of_different_sizes_come_through_the_image_api(target: Target, artist: Artist) -> None:
+    question = await asyncio.to_thread(ask, target, "faces", "generate", LATENT, Facts())
+    phase = await asyncio.to_thread(question.closed_loop, 4, 0.2)
+    assert phase.served == phase.answers
+    assert len({answer.reply_bytes for answer in phase.answers}) > 1
+    assert artist.seeds[:3] == [0, 0, 1]
 
 
 def test_a_reply_of_the_wrong_size_is_refused() -> None:
@@ -165,7 +192,7 @@ def test_a_started_server_says_where_it_listens_in_its_first_line() -> None:
 
 @pytest.mark.parametrize("line", ["", "null\n", "{}\n", "Listening on 8001\n"])
 def test_a_server_that_does_not_start_is_shown_with_the_end_of_its_log(line: str) -> None:
-    with pytest.raises(TargetError, match="model.onnx: no such file"):
+    with pytest.raises(TargetError, match=r"model\.onnx: no such file"):
         announced(io.StringIO(line), io.StringIO("faces/1/model.onnx: no such file\n"))
 
 
