@@ -133,9 +133,8 @@ class WebServer:
         if head.path == "/":
             return HTTPStatus.OK, INDEX, PLAIN
         good, text = self._readiness() if head.path == "/readyz" else (self._is_live(), "")
-        if good:
-            return HTTPStatus.OK, b"ok\n", PLAIN
-        return HTTPStatus.SERVICE_UNAVAILABLE, f"{text or 'not live'}\n".encode(), PLAIN
+        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
+        return status, f"{text or status.phrase}\n".encode(), PLAIN
 
 
 async def _read_head(reader: StreamReader, idle_s: float) -> Head | None:

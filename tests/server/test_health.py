@@ -3,15 +3,16 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import grpc
 import pygrpc_native.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from server.errors import ModelNotFound
+from server.calls import Calls
 from server.health import Health
+from server.metrics import Metrics
 
 Response = health_pb2.HealthCheckResponse
 TIMEOUT_S = 10
@@ -37,7 +38,8 @@ async def told(watch: Any) -> int:
 @asynccontextmanager
 async def serve(server: Any) -> AsyncIterator[Served]:
     health = Health()
-    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    wrapped = Calls(Metrics(), lambda name: False).wrap(health, ["Check", "Watch"])
+    health_pb2_grpc.add_HealthServicer_to_server(wrapped, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -64,9 +66,10 @@ async def test_check_tells_server_and_model_apart(served: Served) -> None:
     assert await served.check("ganserve.v1.ImageService") == Response.SERVING
 
 
-async def test_check_of_an_unknown_name_is_model_not_found() -> None:
-    with pytest.raises(ModelNotFound, match="'nobody'"):
-        await Health().Check(health_pb2.HealthCheckRequest(service="nobody"), cast("Any", None))
+async def test_check_of_an_unknown_name_is_not_found(served: Served) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match="'nobody'") as caught:
+        await served.check("nobody")
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_watch_tells_the_status_now_and_then_each_change(served: Served) -> None:

@@ -81,9 +81,9 @@ def get(path: str, *headers: str, method: str = "GET", protocol: str = "HTTP/1.1
 
 async def test_a_live_and_ready_server_says_ok(connect: Connect) -> None:
     connection = await connect()
-    for path in ("/livez", "/readyz", "/readyz?verbose", "http://here/livez"):
+    for path, text in (("/livez", b"OK\n"), ("/readyz?verbose", b"ready\n"), ("http://here/livez", b"OK\n")):
         answer = await connection.ask(get(path))
-        assert (answer.status, answer.body) == (200, b"ok\n")
+        assert (answer.status, answer.body) == (200, text)
 
 
 async def test_a_server_that_is_not_ready_says_why(connect: Connect, state: State) -> None:
@@ -121,7 +121,7 @@ async def test_head_gives_the_length_without_the_body(connect: Connect) -> None:
     connection = await connect()
     answer = await connection.ask(get("/livez", method="HEAD"), with_body=False)
     assert (answer.status, answer.headers["content-length"]) == (200, "3")
-    assert (await connection.ask(get("/livez"))).body == b"ok\n"
+    assert (await connection.ask(get("/livez"))).body == b"OK\n"
 
 
 async def test_another_method_is_refused_and_ends_the_connection(connect: Connect) -> None:
