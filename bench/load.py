@@ -8,7 +8,7 @@ from bench.callers import Phase, ask_once, closed_loop
 from bench.engine import Limit
 from bench.percentiles import Spread, spread
 from bench.report import milliseconds, number, show
-from bench.target import GENERATE, INFER, Target, TargetError, check_reply, generate_requests, infer_requests
+from bench.target import GENERATE, INFER, Target, TargetError, check_reply, generate_requests, infer_requests, refusal
 from bench.tensors import Facts
 from bench.wire import OK
 from models.spec import TensorSpec
@@ -62,7 +62,8 @@ def ask(
     question = Question(target, model, path, build(model, specs, facts), connections)
     first = ask_once(target.address, path, question.messages[0])
     if first.status != OK or first.body is None:
-        raise TargetError(f"{path} for {model}: the first call ended with gRPC status {first.status}")
+        details = refusal(target, path, question.messages[0])
+        raise TargetError(f"{path} for {model}: the first call ended with gRPC status {first.status}: {details}")
     check_reply(path, first.body)
     return question
 

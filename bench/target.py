@@ -177,6 +177,16 @@ def generate_requests(model: str, specs: list[TensorSpec], facts: Facts) -> list
     return messages
 
 
+def refusal(target: Target, path: str, message: bytes) -> str:
+    """What the server has against this request, asked again with grpcio; empty where it now answers."""
+    with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+        try:
+            channel.unary_unary(path)(message, timeout=READY_LIMIT_S)
+        except grpc.RpcError as error:
+            return error.details() or error.code().name
+    return ""
+
+
 def check_reply(path: str, body: bytes) -> None:
     """Reads one reply in full.
 

@@ -136,7 +136,7 @@ async def test_refusals_are_counted_with_their_status(target: Target, servicer: 
 
 async def test_a_first_call_that_fails_ends_the_benchmark(target: Target, servicer: Servicer) -> None:
     servicer.refuse = True
-    with pytest.raises(TargetError, match="gRPC status 8"):
+    with pytest.raises(TargetError, match="gRPC status 8: the queue holds 0 images"):
         await asyncio.to_thread(ask, target, "faces", "infer", LATENT, Facts())
 
 
