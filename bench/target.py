@@ -181,7 +181,8 @@ def refusal(target: Target, path: str, message: bytes) -> str:
     """What the server has against this request, asked again with grpcio; empty where it now answers."""
     with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
         try:
-            channel.unary_unary(path)(message, timeout=READY_LIMIT_S)
+            call: Any = channel.unary_unary(path)  # the stubs type it by serializers; without any it takes bytes
+            call(message, timeout=READY_LIMIT_S)
         except grpc.RpcError as error:
             return error.details() or error.code().name
     return ""
