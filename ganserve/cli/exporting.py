@@ -10,8 +10,6 @@ import typer
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.output import CommandError, needing, print_json, steps
 
-Scalar = bool | int | float | str
-
 
 class Precision(StrEnum):
     """What the weights are stored and computed in."""
@@ -28,10 +26,9 @@ class Tensors(StrEnum):
 
 
 CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, or a name of the zoo.")]
-CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")]
 
 
-def inspect(checkpoint: CheckpointArgument, cache: CacheOption = None, as_json: JsonOption = False) -> None:
+def inspect(checkpoint: CheckpointArgument, as_json: JsonOption = False) -> None:
     """Says what a checkpoint is: architecture, hyper-parameters, task, scale, parameters, dtype. Nothing is written."""
     with needing("export"):
         from export.exporting import ExportError
@@ -73,12 +70,11 @@ def export(
     tensors: Annotated[Tensors, typer.Option(help="Pixels, or the network's own tensors.")] = Tensors.UINT8,
     version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
-    cache: CacheOption = None,
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
     overrides = parse_settings(settings or [])
-    names = None if labels is None else read_labels(labels)
     with needing("export"):
         from export.exporting import ExportError, Request
         from export.exporting import export as run
@@ -91,7 +87,7 @@ def export(
         precision=precision.value,
         tensors=tensors.value,
         version=version,
-        labels=names,
+        labels=labels,
         cache_dir=cache,
     )
     try:
@@ -107,44 +103,19 @@ def export(
     print(exported.folder)
 
 
-def parse_settings(settings: list[str]) -> dict[str, Scalar]:
-    """KEY=VALUE texts as a mapping; values become a bool, an int or a float where they read as one.
+def parse_settings(settings: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping.
 
     Raises:
         CommandError: no `=`, no key, or a key given twice.
     """
-    found: dict[str, Scalar] = {}
+    found: dict[str, str] = {}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not key.strip():
+        key = key.strip()
+        if not equals or not key:
             raise CommandError(f"--set {setting!r}: expected KEY=VALUE")
-        if key.strip() in found:
-            raise CommandError(f"--set {key.strip()}: given twice")
-        found[key.strip()] = _scalar(value.strip())
+        if key in found:
+            raise CommandError(f"--set {key}: given twice")
+        found[key] = value.strip()
     return found
-
-
-def _scalar(text: str) -> Scalar:
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    for read in (int, float):
-        try:
-            return read(text)
-        except ValueError:
-            continue
-    return text
-
-
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Class names of a text file, one a line, in the order of their indices.
-
-    Raises:
-        CommandError: an empty file, an empty line or a name that stands twice.
-    """
-    names = tuple(line.strip() for line in path.read_text().splitlines())
-    if not names or not all(names):
-        raise CommandError(f"{path}: expected one class name a line, found {'an empty line' if names else 'none'}")
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise CommandError(f"{path}: class name {twice!r} stands twice")
-    return names

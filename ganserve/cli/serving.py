@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,11 +66,12 @@ def serve(
 def _announce(settings: "Settings", serving: "Serving", as_json: bool) -> None:
     """The one line on stdout that says the server is ready."""
     if as_json:
-        facts = {"grpc_port": serving.grpc_port, "http_port": serving.http_port, "frontend": serving.frontend}
-        print(json.dumps(facts), flush=True)
+        print(json.dumps(asdict(serving)), flush=True)
         return
+    missing = f", {serving.unavailable} unavailable" if serving.unavailable else ""
     print(
         f"ready: gRPC {settings.host}:{serving.grpc_port} ({serving.frontend}), "
-        f"HTTP {settings.host}:{serving.http_port}, device {settings.device}, {settings.repository}",
+        f"HTTP {settings.host}:{serving.http_port}, device {serving.device}, "
+        f"{serving.models} models{missing} from {settings.repository}",
         flush=True,
     )
