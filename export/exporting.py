@@ -14,7 +14,7 @@ from export.config import config_pbtxt
 from export.errors import ExportError
 from export.half import to_half
 from export.parity import Figures, measure, open_session, run
-from export.samples import inputs
+from export.samples import inputs, scaled
 from export.seams import seam_levels
 from export.source import Source, open_source
 from export.to_onnx import OPSET, output_name, save, to_onnx
@@ -148,10 +148,9 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
     def upscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if tensors == "uint8":
             return np.asarray(run(session, {"image": image}), dtype=np.uint8)
-        in_low, in_high = generator.input_range
-        scaled = in_low + image.transpose(0, 3, 1, 2).astype(np.float32) * ((in_high - in_low) / 255.0)
-        levels = (run(session, {"image": scaled.astype(np.float32)}) - low) * (255.0 / (high - low))
-        return np.clip(np.rint(levels), 0, 255).astype(np.uint8).transpose(0, 2, 3, 1)
+        found = np.asarray(run(session, {"image": scaled(image, generator.input_range)}), dtype=np.float64)
+        levels = np.rint((found - low) * (255.0 / (high - low)))
+        return np.asarray(np.clip(levels, 0, 255).transpose(0, 2, 3, 1), dtype=np.uint8)
 
     measured = seam_levels(upscale, plan, generator.channels, generator.scale)
     return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
@@ -210,7 +209,7 @@ def _labels(path: Path | None, source: Source) -> tuple[str, ...]:
 
 def _figures(figures: Figures, tile: Tile | None, request: Request) -> tuple[str, ...]:
     parity = figures.parity
-    notes = (f"parity: largest difference {parity.max_difference:.3g}, PSNR {figures.psnr_db:.1f} dB",)
+    notes: tuple[str, ...] = (f"parity: largest difference {parity.max_difference:.3g}, PSNR {figures.psnr_db:.1f} dB",)
     if request.precision == "fp16":
         notes += ("fp16 was checked with ONNX Runtime on the CPU, which may compute parts of it in float32",)
     if tile and tile.overlap_px < tile.receptive_field_px:

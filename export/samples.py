@@ -21,14 +21,15 @@ def picture(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np
         slope = 60 + 120 * (x + y) / (height + width)
         stripes = 30 * np.sin(along * (0.15 + 0.4 * channel)) + 25 * (((x // 7) + (y // 5)) % 2)
         layers.append(slope + stripes + random.normal(0, 4, (height, width)))
-    return np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+    levels: NDArray[np.uint8] = np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+    return levels
 
 
 def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
     """The graph's inputs by name, one row per seed; `size_px` is (H, W) of pictures in."""
     if not generator.task.draws:
         stacked = np.stack([picture(*size_px, generator.channels, seed) for seed in seeds])
-        return {"image": stacked if tensors == "uint8" else _scaled(stacked, generator.input_range)}
+        return {"image": stacked if tensors == "uint8" else scaled(stacked, generator.input_range)}
     rows = [np.random.RandomState(seed).randn(1, generator.latent_size) for seed in seeds]
     arrays: Arrays = {"latent": np.concatenate(rows).astype(np.float32)}
     if generator.classes:
@@ -36,8 +37,8 @@ def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tu
     return arrays
 
 
-def _scaled(pictures: NDArray[np.uint8], bounds: tuple[float, float]) -> NDArray[np.float32]:
+def scaled(pictures: NDArray[np.uint8], bounds: tuple[float, float]) -> NDArray[np.float32]:
     """(N, C, H, W) float32 in `bounds` from (N, H, W, C) uint8."""
     low, high = bounds
-    scaled = low + pictures.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
-    return np.ascontiguousarray(scaled, dtype=np.float32)
+    values = low + pictures.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
+    return np.ascontiguousarray(values, dtype=np.float32)

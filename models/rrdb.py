@@ -116,9 +116,9 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         },
         channels=channels,
         output_range=(0.0, 1.0),
-        max_batch_size=4,
+        max_batch_size=2,
         scale=scale,
-        tile=TilePlan(size_px=128, overlap_px=16, multiple_px=unshuffle, receptive_field_px=radius_px),
+        tile=TilePlan(size_px=192, overlap_px=32, multiple_px=unshuffle, receptive_field_px=radius_px),
     )
 
 
