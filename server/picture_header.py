@@ -1,0 +1,199 @@
+"""What the header of a PNG, JPEG or WebP file says, read from the bytes alone: nothing is decoded.
+
+So a picture's size is known, and may be refused, before any library has allocated anything for it. The walks are
+bounded: a file made of a million empty segments costs no more than a picture.
+"""
+
+import re
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.errors import InvalidRequest
+
+# More segments before the pixels than any real file has.
+_MAX_SEGMENTS = 2048
+_ORIENTATION_TAG = 0x0112
+# A marker, with fill bytes and a little of the junk that some cameras leave between segments.
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+_JPEG_JUNK_BYTES = 256
+_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_WEBP_ANIMATION, _WEBP_EXIF, _WEBP_ALPHA = 0x02, 0x08, 0x10
+
+
+class Format(StrEnum):
+    """How a picture is encoded."""
+
+    PNG = "PNG"
+    JPEG = "JPEG"
+    WEBP = "WebP"
+    RAW = "raw"
+
+
+@dataclass(frozen=True)
+class Header:
+    """A picture before it is decoded.
+
+    `width` and `height` are as seen, with the EXIF `orientation` (1..8) applied. `channels` are those of the decoded
+    picture: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored.
+    """
+
+    format: Format
+    width: int
+    height: int
+    channels: int
+    bits: int = 8
+    orientation: int = 1
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) before the orientation is applied."""
+        return (self.height, self.width) if self.orientation > 4 else (self.width, self.height)
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is alpha."""
+        return self.channels in (2, 4)
+
+
+def read_header(data: bytes) -> Header:
+    """The header of an encoded picture.
+
+    Raises:
+        InvalidRequest: not PNG, JPEG or WebP, damaged, animated, or without pixels.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        kind, read = Format.PNG, _read_png
+    elif data.startswith(b"\xff\xd8\xff"):
+        kind, read = Format.JPEG, _read_jpeg
+    elif data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        kind, read = Format.WEBP, _read_webp
+    else:
+        start = f"begins with {data[:8].hex(' ')}" if data else "is empty"
+        raise InvalidRequest(
+            f"image: {len(data)} bytes that {start}; must be PNG, JPEG or WebP, or raw with raw_width and raw_height"
+        )
+    try:
+        header = read(data)
+    except (struct.error, IndexError):
+        raise InvalidRequest(f"image: the {kind} header is cut short ({len(data)} bytes)") from None
+    if not header.width or not header.height:
+        raise InvalidRequest(f"image: {header.width} x {header.height} px; must have pixels")
+    return header
+
+
+def _header(kind: Format, width: int, height: int, channels: int, bits: int, orientation: int) -> Header:
+    if orientation > 4:
+        width, height = height, width
+    return Header(kind, width, height, channels, bits, orientation)
+
+
+def _damaged(kind: Format, what: str) -> InvalidRequest:
+    return InvalidRequest(f"image: damaged {kind}: {what}")
+
+
+def _refuse_animation(kind: Format) -> None:
+    raise InvalidRequest(f"image: animated {kind} pictures are not taken; send one frame")
+
+
+def _read_png(data: bytes) -> Header:
+    size, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
+    if name != b"IHDR" or size != 13 or colour not in _PNG_CHANNELS:
+        raise _damaged(Format.PNG, "no valid IHDR chunk")
+    channels, orientation = _PNG_CHANNELS[colour], 1
+    at = 33
+    for _ in range(_MAX_SEGMENTS):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if name == b"IDAT":
+            return _header(Format.PNG, width, height, channels, bits, orientation)
+        if name == b"acTL" and struct.unpack_from(">I", data, at + 8) != (1,):
+            _refuse_animation(Format.PNG)
+        if name == b"tRNS" and colour in (0, 2, 3):
+            channels = _PNG_CHANNELS[colour] + 1
+        if name == b"eXIf":
+            orientation = _read_orientation(data[at + 8 : at + 8 + size])
+        at += 12 + size
+    raise _damaged(Format.PNG, f"no pixels within {_MAX_SEGMENTS} chunks")
+
+
+def _read_jpeg(data: bytes) -> Header:
+    frame: tuple[int, int, int, int] | None = None
+    orientation, at = 1, 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _JPEG_MARKER.search(data, at, at + _JPEG_JUNK_BYTES)
+        if found is None:
+            raise _damaged(Format.JPEG, f"no marker near byte {at} of {len(data)}")
+        marker, at = found[1][0], found.end()
+        if marker in _JPEG_BARE:
+            continue
+        (size,) = struct.unpack_from(">H", data, at)
+        if marker in _JPEG_FRAMES:
+            if frame is not None:
+                raise _damaged(Format.JPEG, "two frames")
+            frame = struct.unpack_from(">BHHB", data, at + 2)
+        elif marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0":
+            orientation = _read_orientation(data[at + 8 : at + size])
+        elif marker in (0xD9, 0xDA):
+            break
+        at += size
+    if frame is None:
+        raise _damaged(Format.JPEG, "no frame before the pixels")
+    bits, height, width, components = frame
+    if components not in (1, 3, 4) or bits != 8:
+        raise InvalidRequest(f"image: JPEG of {components} components of {bits} bits; must be 1, 3 or 4 of 8")
+    return _header(Format.JPEG, width, height, min(components, 3), bits, orientation)
+
+
+def _read_webp(data: bytes) -> Header:
+    kind = data[12:16]
+    orientation = 1
+    if kind == b"VP8X":
+        (flags,) = struct.unpack_from("B", data, 20)
+        if flags & _WEBP_ANIMATION:
+            _refuse_animation(Format.WEBP)
+        low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
+        width, height = 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
+        alpha = bool(flags & _WEBP_ALPHA)
+        if flags & _WEBP_EXIF:
+            orientation = _read_orientation(_find_riff_chunk(data, b"EXIF"))
+    elif kind == b"VP8L" and data[20] == 0x2F:
+        (packed,) = struct.unpack_from("<I", data, 21)
+        width, height, alpha = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF), bool(packed >> 28 & 1)
+    elif kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        packed_width, packed_height = struct.unpack_from("<HH", data, 26)
+        width, height, alpha = packed_width & 0x3FFF, packed_height & 0x3FFF, False
+    else:
+        raise _damaged(Format.WEBP, f"unknown first chunk {kind!r}")
+    return _header(Format.WEBP, width, height, 4 if alpha else 3, 8, orientation)
+
+
+def _find_riff_chunk(data: bytes, wanted: bytes) -> bytes:
+    at = 12
+    for _ in range(_MAX_SEGMENTS):
+        if at + 8 > len(data):
+            break
+        name, size = struct.unpack_from("<4sI", data, at)
+        if name == wanted:
+            return data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    return b""
+
+
+def _read_orientation(exif: bytes) -> int:
+    """The EXIF orientation; 1 where there is none or the block is damaged, for the picture is still a picture."""
+    exif = exif.removeprefix(b"Exif\0\0")
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if order is None:
+        return 1
+    try:
+        (start,) = struct.unpack_from(f"{order}I", exif, 4)
+        (count,) = struct.unpack_from(f"{order}H", exif, start)
+        for entry in range(start + 2, start + 2 + 12 * min(count, _MAX_SEGMENTS), 12):
+            tag, kind, _, value = struct.unpack_from(f"{order}HHIH", exif, entry)
+            if tag == _ORIENTATION_TAG and kind == 3 and 1 <= value <= 8:
+                return int(value)
+    except struct.error:
+        pass
+    return 1
