@@ -1,0 +1,94 @@
+"""Latents -> encoded pictures: one job per image, encoded as the batches come back."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+from concurrent.futures import Executor
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
+
+from server import codecs, latents
+from server.admission import Admission, Done
+from server.codecs import Encoding, Picture
+from server.flow import as_ready
+from server.loading import Model
+from server.picture_header import Format
+
+# Images of one request that may be computed and not yet taken, in batches, and the bytes that they may hold as pixels.
+_WINDOW_BATCHES = 4
+_WINDOW_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to draw. `arrays`: the model's inputs, n rows each. `shape`: (H, W, C) of each picture."""
+
+    arrays: dict[str, NDArray[Any]]
+    n: int
+    seeds: Sequence[int] | None  # None for explicit latents
+    labels: NDArray[Any] | None
+    encoding: Encoding
+    shape: tuple[int, int, int]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the inputs."""
+        return sum(array.nbytes for array in self.arrays.values())
+
+    @property
+    def image_bytes(self) -> int:
+        """Bytes of one picture's pixels."""
+        height, width, channels = self.shape
+        return height * width * channels
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One encoded picture, (H, W, C) `shape`; `index` in its order."""
+
+    index: int
+    data: bytes
+    shape: tuple[int, int, int]
+    done: Done
+    encode_s: float
+
+
+async def draw(model: Model, order: Order, deadline: float | None, codec_pool: Executor) -> AsyncGenerator[Drawn, None]:
+    """The pictures of an order as they become ready; closing the iterator drops the rest.
+
+    Raises:
+        CapacityError: at the door, or at the deadline.
+        InferenceFailed: the engine could not run one of the images.
+    """
+    with model.batcher.admit(order.n, order.nbytes, deadline) as admission:
+        if order.n == 1:
+            yield await _draw_one(admission, order, 0, codec_pool)
+            return
+        batch = model.batcher.max_batch_size
+        window = max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // order.image_bytes))
+        work = (_draw_one(admission, order, index, codec_pool) for index in range(order.n))
+        async with aclosing(as_ready(work, window)) as images:
+            async for image in images:
+                yield image
+
+
+async def _draw_one(admission: Admission, order: Order, index: int, codec_pool: Executor) -> Drawn:
+    done = await admission.run(latents.rows(order.arrays, index, index + 1))
+    picture = Picture(done.outputs["image"][0])
+    if order.encoding.format is Format.RAW:
+        data, encode_s = picture.pixels.tobytes(), 0.0
+    else:
+        loop = asyncio.get_running_loop()
+        data, encode_s = await loop.run_in_executor(codec_pool, encode_timed, picture, order.encoding)
+    height, width, channels = picture.pixels.shape
+    return Drawn(index, data, (height, width, order.encoding.channels(channels)), done, encode_s)
+
+
+def encode_timed(picture: Picture, encoding: Encoding) -> tuple[bytes, float]:
+    """The encoded picture and the seconds that took."""
+    started = time.perf_counter()
+    data = codecs.encode(picture, encoding)
+    return data, time.perf_counter() - started
