@@ -2,18 +2,24 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
 
 from models.spec import TensorSpec
+from server.app import Server, Serving
 from server.batcher import Batcher, Policy
 from server.device import Device
 from server.engines import Arrays
 from server.metrics import Metrics
+from server.settings import read_settings
 
 
 class HeldEngine:
@@ -68,3 +74,95 @@ async def make_batcher(engine: HeldEngine) -> AsyncIterator[MakeBatcher]:
     engine.gate.set()
     for device in devices.values():
         device.close()
+
+
+def write_tiny(folder: Path, name: str, batched: bool = True) -> None:
+    """A graph of one matrix: latent (N, 4) float32 -> image (N, 2, 2, 3) uint8, as `folder/name/1/model.onnx`."""
+    batch: list[Any] = ["batch"] if batched else []
+    weight = np.arange(48, dtype=np.float32).reshape(4, 12)
+    shape = np.array([-1, 2, 2, 3] if batched else [2, 2, 3], dtype=np.int64)
+    nodes = [
+        helper.make_node("MatMul", ["latent", "weight"], ["flat"]),
+        helper.make_node("Clip", ["flat", "low", "high"], ["levels"]),
+        helper.make_node("Reshape", ["levels", "shape"], ["picture"]),
+        helper.make_node("Cast", ["picture"], ["image"], to=TensorProto.UINT8),
+    ]
+    constants = {"weight": weight, "low": np.float32(0), "high": np.float32(255), "shape": shape}
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [helper.make_tensor_value_info("latent", TensorProto.FLOAT, [*batch, 4])],
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, [*batch, 2, 2, 3])],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    version = folder / name / "1"
+    version.mkdir(parents=True)
+    onnx.save(model, version / "model.onnx")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """`tiny` with a config, `auto` without one, `single` without a batch axis, `engine` with nothing but a plan."""
+    root = tmp_path / "repository"
+    write_tiny(root, "tiny")
+    write_tiny(root, "auto")
+    write_tiny(root, "single", batched=False)
+    (root / "tiny" / "config.pbtxt").write_text('backend: "onnxruntime" max_batch_size: 8 dynamic_batching {}')
+    (root / "single" / "config.pbtxt").write_text('backend: "onnxruntime"')
+    (root / "engine" / "1").mkdir(parents=True)
+    (root / "engine" / "1" / "model.plan").write_bytes(b"plan")
+    return root
+
+
+@dataclass
+class Running:
+    """A server in this process."""
+
+    serving: Serving
+    server: Server
+    stop: asyncio.Event
+    done: asyncio.Task[None]
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.serving.grpc_port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.serving.http_port}"
+
+    async def end(self) -> None:
+        """Stops it and waits until it has."""
+        self.stop.set()
+        await self.done
+
+
+Start = Callable[..., Awaitable[Running]]
+
+
+@pytest.fixture(params=["native", "grpcio"])
+def frontend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+async def start(repository: Path, frontend: str) -> AsyncIterator[Start]:
+    """`await start(setting=value, ...)`: the real server on free ports, on both front ends in turn."""
+    runs: list[Running] = []
+
+    async def run(**settings: Any) -> Running:
+        given = {"repository": repository, "host": "127.0.0.1", "grpc_port": 0, "http_port": 0, "frontend": frontend}
+        server = Server(read_settings(**{**given, "device": "cpu", "shutdown_delay_s": 0.0, **settings}))
+        ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
+        stop = asyncio.Event()
+        done = asyncio.create_task(server.run(ready.set_result, stop))
+        await asyncio.wait({ready, done}, return_when=asyncio.FIRST_COMPLETED)
+        if not ready.done():
+            await done
+        runs.append(Running(ready.result(), server, stop, done))
+        return runs[-1]
+
+    yield run
+    for running in runs:
+        await running.end()
