@@ -91,6 +91,7 @@ class Server:
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
         )
+        self._calls = Calls(self._metrics, self._repository.has)
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 
@@ -155,6 +156,9 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_delay_s):
                 await asyncio.Event().wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.drain_s):
+                await self._calls.close()
         self._health.close()
         await self._grpc.stop(self._settings.drain_s)
         await self._repository.close()
@@ -183,7 +187,7 @@ class Server:
 
     def _add_services(self) -> None:
         settings = self._settings
-        calls = Calls(self._metrics, self._repository.has)
+        calls = self._calls
         version = importlib.metadata.version("ganserve")
         tensors = inference.InferenceService(self._repository, settings, version, lambda: self._readiness()[0])
         images = ImageService(self._repository, settings, self._codecs, self._metrics)

@@ -4,6 +4,7 @@ Servicers are wrapped rather than intercepted: an interceptor costs each call a 
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import time
@@ -43,6 +44,12 @@ STATUS: dict[type[GanserveError], grpc.StatusCode] = {
     StartError: grpc.StatusCode.INTERNAL,
 }
 
+# Calls that stay open for as long as the caller likes, and health, which must answer to the end.
+LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
+
+QUIET_S = 0.2
+QUIET_AT_MOST_S = 2.0
+
 log = logging.getLogger(__name__)
 
 Context = grpc.aio.ServicerContext[Any, Any]
@@ -62,6 +69,34 @@ class Calls:
     def __init__(self, metrics: RpcMetrics, is_model: Callable[[str], bool]) -> None:
         self._metrics = metrics
         self._is_model = is_model
+        self._closed = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._came = asyncio.Event()
+
+    async def close(self) -> None:
+        """Refuses new calls from now on; returns when every accepted one has its answer.
+
+        It goes on refusing until no call has come for QUIET_S, or for QUIET_AT_MOST_S: what reaches gRPC core while
+        it shuts down is CANCELLED there, which tells a caller less than our UNAVAILABLE. Calls that last as long as
+        their caller likes (LASTING) are neither refused nor waited for.
+        """
+        self._closed = True
+        await self._idle.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(QUIET_AT_MOST_S):
+                while await self._came_within(QUIET_S):
+                    pass
+        await self._idle.wait()
+
+    async def _came_within(self, seconds: float) -> bool:
+        self._came.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._came.wait()
+        except TimeoutError:
+            return False
 
     def wrap(self, servicer: object, methods: list[str]) -> SimpleNamespace:
         """An object with the same methods, to be registered in the servicer's place."""
@@ -79,6 +114,7 @@ class Calls:
         async def call(request: Any, context: Context) -> Any:
             record = Record(self, rpc, request)
             try:
+                self.check_open(rpc)
                 answer = await method(request, context)
             except BaseException as error:
                 await record.fail(error, context)
@@ -95,6 +131,7 @@ class Calls:
             record = Record(self, rpc, request)
             answers = method(request, context)
             try:
+                self.check_open(rpc)
                 async for answer in answers:
                     yield answer
             except BaseException as error:
@@ -104,12 +141,30 @@ class Calls:
 
         return call
 
+    def check_open(self, rpc: str) -> None:
+        """Refuses a call that comes while the server stops.
+
+        Raises:
+            NotServing: the server is stopping.
+        """
+        if self._closed and rpc not in LASTING:
+            raise NotServing("the server is stopping; try another one")
+
     def started(self, rpc: str) -> None:
         """Counts a call in."""
+        if rpc not in LASTING:
+            self._running += 1
+            self._idle.clear()
+            if self._closed:
+                self._came.set()
         self._metrics.rpc_started(rpc)
 
     def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
         """Counts a call out; a name that is no model's is reported as an empty label."""
+        if rpc not in LASTING:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
         self._metrics.rpc_finished(rpc, model if self._is_model(model) else "", code, seconds)
 
 

@@ -20,6 +20,8 @@ def configure(level: str, format: Literal["text", "json"]) -> None:
     sink.setFormatter(JsonLines() if format == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
     logging.captureWarnings(True)
+    # What it would warn of (a port that is taken) becomes our own one-line error.
+    logging.getLogger("pygrpc_native").setLevel(logging.ERROR)
 
 
 class TextLines(logging.Formatter):

@@ -1,0 +1,205 @@
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from server import errors
+from server.calls import STATUS
+from server.frontend import choose_frontend
+from server.settings import read_settings
+
+Status = health_pb2.HealthCheckResponse
+ONES = np.ones(4, np.float32).tobytes()
+
+
+def infer_request() -> service_pb2.ModelInferRequest:
+    tensor = {"name": "latent", "datatype": "FP32", "shape": [1, 4]}
+    return service_pb2.ModelInferRequest(model_name="tiny", inputs=[tensor], raw_input_contents=[ONES])
+
+
+def subclasses(kind: type[errors.GanserveError]) -> Iterator[type[errors.GanserveError]]:
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses(child)
+
+
+def test_every_error_has_a_status() -> None:
+    abstract = {errors.CapacityError}
+    missing = [kind for kind in subclasses(errors.GanserveError) if kind not in STATUS and kind not in abstract]
+    assert missing == []
+
+
+async def test_health_follows_the_models(start: Any) -> None:
+    running = await start()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        kserve = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert (await health.Check(health_pb2.HealthCheckRequest(service="tiny"))).status == Status.SERVING
+        assert (await health.Check(health_pb2.HealthCheckRequest(service="engine"))).status == Status.NOT_SERVING
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
+        assert (await watch.read()).status == Status.SERVING
+        await kserve.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name="tiny"))
+        assert (await watch.read()).status == Status.NOT_SERVING
+        await kserve.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="tiny"))
+        assert (await watch.read()).status == Status.SERVING
+        watch.cancel()
+
+
+async def test_reflection_lists_the_services(start: Any) -> None:
+    running = await start()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        call = stub.ServerReflectionInfo()
+        await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+        answer = await call.read()
+        await call.done_writing()
+        names = {service.name for service in answer.list_services_response.service}
+    assert {"inference.GRPCInferenceService", "ganserve.v1.ImageService", "grpc.health.v1.Health"} <= names
+
+
+async def test_an_engine_that_fails_is_internal_and_opaque(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = await start()
+    model = running.server._repository.get("tiny")
+
+    def broken(arrays: Any, alone: bool) -> Any:
+        raise RuntimeError("secret of the engine")
+
+    monkeypatch.setattr(model.engine, "run", broken)  # the Engine is the one border where fakes are allowed
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ModelInfer(infer_request())
+    assert caught.value.code() is grpc.StatusCode.INTERNAL
+    assert "error_id" in (caught.value.details() or "")
+    assert "secret" not in (caught.value.details() or "")
+
+
+async def test_a_deadline_that_passes_is_deadline_exceeded_and_the_server_lives_on(
+    start: Any, monkeypatch: pytest.MonkeyPatch, engine: Any
+) -> None:
+    running = await start()
+    model = running.server._repository.get("tiny")
+    real = model.engine.run
+
+    def held(arrays: Any, alone: bool) -> Any:
+        engine.gate.wait(30)
+        return real(arrays, alone)
+
+    monkeypatch.setattr(model.engine, "run", held)
+    engine.gate.clear()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.ModelInfer(infer_request(), timeout=0.1)
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        engine.gate.set()
+        assert len((await stub.ModelInfer(infer_request())).raw_output_contents) == 1
+
+
+async def test_a_taken_port_is_a_start_error(start: Any) -> None:
+    running = await start()
+    with pytest.raises(errors.StartError, match="gRPC cannot listen on"):
+        await start(grpc_port=running.serving.grpc_port)
+    with pytest.raises(errors.StartError, match="HTTP cannot listen on"):
+        await start(http_port=running.serving.http_port)
+
+
+def test_settings_that_do_not_exist_or_fit_are_start_errors(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with pytest.raises(errors.StartError, match=r"grpc_port.*70000"):
+        read_settings(repository=tmp_path, grpc_port=70000)
+    with pytest.raises(errors.StartError, match=r"device: .*must be auto, cpu, cuda or cuda:N"):
+        read_settings(repository=tmp_path, device="tpu")
+    monkeypatch.setenv("GANSERVE_GRPC_PROT", "1")
+    with pytest.raises(errors.StartError, match="unknown setting in the environment: GANSERVE_GRPC_PROT"):
+        read_settings(repository=tmp_path)
+
+
+def test_the_environment_counts_where_nothing_is_given(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GANSERVE_MAX_QUEUE_ROWS", "7")
+    assert read_settings(repository=tmp_path).max_queue_rows == 7
+    assert read_settings(repository=tmp_path, max_queue_rows=8).max_queue_rows == 8
+
+
+def test_auto_takes_native_unless_something_is_asked_that_it_cannot_do(tmp_path: Path) -> None:
+    assert choose_frontend(read_settings(repository=tmp_path)) == "native"
+    assert choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=60)) == "grpcio"
+    with pytest.raises(errors.StartError, match="native cannot do max_connection_age_s"):
+        choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=60, frontend="native"))
+
+
+def serve_command(repository: Path, *arguments: str) -> list[str]:
+    command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json"]
+    ports = ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
+    return [*command, "--repository", str(repository), *ports, *arguments]
+
+
+def run_to_exit(*arguments: str) -> tuple[int, str]:
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
+    return ended.returncode, ended.stderr
+
+
+def test_a_start_that_cannot_work_is_one_line_and_exit_2(repository: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for arguments in (
+            ["--grpc-port", port],
+            ["--http-port", port],
+            ["--device", "cuda"],
+            ["--repository", "/none"],
+        ):
+            code, text = run_to_exit(*serve_command(repository, *arguments))
+            assert (code, text.count("\n"), "Traceback" in text) == (2, 1, False), text
+
+
+async def test_sigterm_under_load_loses_no_accepted_request(repository: Path, frontend: str) -> None:
+    command = serve_command(repository, "--frontend", frontend, "--shutdown-delay-s", "0.5")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ}
+    )
+    assert process.stdout is not None
+    serving = json.loads(await process.stdout.readline())
+    counts = {"answered": 0}
+    ends: list[grpc.StatusCode] = []
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{serving['grpc_port']}") as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
+        assert (await watch.read()).status == Status.SERVING
+
+        async def caller() -> None:
+            while True:
+                try:
+                    answer = await stub.ModelInfer(infer_request())
+                except grpc.aio.AioRpcError as error:
+                    ends.append(error.code())
+                    return
+                assert len(answer.raw_output_contents) == 1
+                counts["answered"] += 1
+                if counts["answered"] == 200:
+                    process.send_signal(signal.SIGTERM)
+
+        callers = [asyncio.create_task(caller()) for _ in range(32)]
+        assert (await watch.read()).status == Status.NOT_SERVING, "told before the port closes"
+        answered_before_the_stop = counts["answered"]
+        await asyncio.gather(*callers)
+    _, stderr = await process.communicate()
+    assert process.returncode == 0, stderr.decode()
+    assert b"Traceback" not in stderr
+    # Not accepted, so the caller may try another replica. Any other code would be a lost request.
+    assert ends == [grpc.StatusCode.UNAVAILABLE] * 32
+    assert counts["answered"] > answered_before_the_stop, "it went on serving while endpoints took notice"
