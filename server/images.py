@@ -13,6 +13,7 @@ from typing import Protocol
 from models.spec import Spec
 from protos import images_pb2 as pb
 from protos.images_pb2_grpc import ImageServiceServicer
+from server.calls import Context, time_left_s
 from server.codecs import Encoding, raw_header
 from server.drawing import Drawn, Order, draw
 from server.errors import ImageTooLarge, InvalidRequest
@@ -30,8 +31,6 @@ _WIRE_FORMATS = {
     Format.RAW: pb.IMAGE_FORMAT_RAW,
 }
 _FEWER = "use GenerateStream, or ask for fewer images"
-# What a front end gives as time left where the caller set no deadline: nothing, or ages.
-_AGES_S = 365 * 86400.0
 
 
 class ImageMetrics(Protocol):
@@ -50,12 +49,6 @@ class Models(Protocol):
     def get(self, name: str, version: str = "") -> Model: ...
 
     def index(self) -> list[Entry]: ...
-
-
-class Context(Protocol):
-    """What the service asks of a call, whichever front end runs it."""
-
-    def time_remaining(self) -> float | None: ...
 
 
 class ImageService(ImageServiceServicer):
@@ -221,8 +214,8 @@ def _stretch(timings: pb.Timings, drawn: Drawn) -> None:
 
 def _deadline(context: Context) -> float | None:
     """When the caller stops waiting, on the monotonic clock; None where it set no deadline."""
-    left_s = context.time_remaining()
-    return None if left_s is None or left_s > _AGES_S else time.monotonic() + left_s
+    left_s = time_left_s(context)
+    return None if left_s is None else time.monotonic() + left_s
 
 
 def _describe(entry: Entry) -> pb.Model:

@@ -1,0 +1,230 @@
+"""A server of pictures: real but for the engines, which draw and enlarge with numpy."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from models.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from protos import images_pb2 as pb
+from protos.images_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
+from server import codecs, latents
+from server.batcher import Batcher, Policy
+from server.calls import Calls
+from server.codecs import Encoding, Picture
+from server.device import Device
+from server.engines import Arrays
+from server.errors import ModelNotFound
+from server.frontend import GRPCIO, NATIVE, make_server
+from server.images import ImageService
+from server.loading import Model
+from server.metrics import Metrics
+from server.picture_header import Format, read_header
+from server.repository import Entry, State
+from server.settings import Settings
+from server.statistics import ModelStatistics
+
+Pixels = NDArray[np.uint8]
+Z, SIDE = 8, 6
+GENERATOR = Spec(
+    task=Task.UNCONDITIONAL,
+    architecture="fake",
+    hyperparameters={},
+    tensors="uint8",
+    precision="fp32",
+    opset=18,
+    inputs=(TensorSpec("latent", "FP32", (Z,)),),
+    outputs=(TensorSpec("image", "UINT8", (SIDE, SIDE, 3)),),
+    image_shape=(SIDE, SIDE, 3),
+    provenance=Provenance("made up", "MIT", "0" * 64),
+    parity=Parity(1.0, 0.0, (1,), (0,)),
+    latent_size=Z,
+)
+DIGITS = replace(GENERATOR, task=Task.CLASS_CONDITIONAL, labels=("zero", "one"), truncation_default=1.0)
+UPSCALER = replace(
+    GENERATOR,
+    task=Task.SUPER_RESOLUTION,
+    inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
+    outputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
+    image_shape=(0, 0, 3),
+    latent_size=0,
+    scale=2,
+    tile=Tile(16, 4, 1, 4, 0.0),
+)
+SPECS: dict[str, Spec | None] = {
+    "faces": GENERATOR,
+    "digits": DIGITS,
+    "big": UPSCALER,
+    "styled": replace(UPSCALER, task=Task.IMAGE_TO_IMAGE, scale=1, tile=None),
+    "floats": replace(GENERATOR, tensors="float32"),
+    "plain": None,
+}
+
+
+def draw(latent: NDArray[np.float32], label: int = 0, psi: float = 1.0) -> Pixels:
+    """The picture that the fake generator makes of one latent."""
+    values = np.resize(latent * 40 * psi + 128 + label, SIDE * SIDE * 3)
+    return np.clip(values, 0, 255).astype(np.uint8).reshape(SIDE, SIDE, 3)
+
+
+def enlarge(image: Pixels, scale: int = 2) -> Pixels:
+    return image.repeat(scale, axis=-3).repeat(scale, axis=-2)
+
+
+@dataclass
+class FakeEngine:
+    """Draws or enlarges with numpy; `gate` holds every run closed while it is cleared."""
+
+    spec: Spec
+    gate: threading.Event = field(default_factory=threading.Event)
+    batches: list[int] = field(default_factory=list)
+    running: bool = False
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        return self.spec.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        return self.spec.outputs
+
+    def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
+        self.running = True
+        self.gate.wait()
+        self.batches.append(len(next(iter(arrays.values()))))
+        if not self.spec.task.draws:
+            assert all(array.flags.c_contiguous for array in arrays.values())
+            return {"image": enlarge(arrays["image"], self.spec.scale)}
+        columns = [arrays[name] for name in ("latent", "label", "truncation_psi") if name in arrays]
+        return {"image": np.stack([draw(*row) for row in zip(*columns, strict=True)])}
+
+    def close(self) -> None:
+        pass
+
+
+class FakeRepository:
+    """Every spec above as a ready model, all on one device."""
+
+    def __init__(self, device: Device, metrics: Metrics) -> None:
+        self.engines = {name: FakeEngine(spec or GENERATOR) for name, spec in SPECS.items()}
+        self._models: dict[str, Model] = {}
+        for name, spec in SPECS.items():
+            engine, statistics = self.engines[name], metrics.model(name, 3)
+            engine.gate.set()
+            batcher = Batcher(engine, device, Policy(4, 4096, 1 << 30), statistics)
+            config = ModelConfig(name=name, max_batch_size=4)
+            self._models[name] = Model(name, 3, spec, config, engine, batcher, statistics)
+
+    def get(self, name: str, version: str = "") -> Model:
+        if name not in self._models:
+            raise ModelNotFound(f"model {name!r} is not in the repository")
+        return self._models[name]
+
+    def index(self) -> list[Entry]:
+        return [Entry(name, 3, State.READY, "", SPECS[name], 4) for name in self._models]
+
+
+@dataclass
+class World:
+    """A running server and its client."""
+
+    stub: Any
+    repository: FakeRepository
+    metrics: Metrics
+
+    def engine(self, model: str) -> FakeEngine:
+        return self.repository.engines[model]
+
+    def statistics(self, model: str) -> ModelStatistics:
+        return self.repository.get(model).statistics
+
+    def waiting(self, model: str) -> int:
+        """Rows in the model's queue, admitted."""
+        return self.repository.get(model).batcher.waiting_rows
+
+    def queued(self, model: str) -> int:
+        """Rows of the model's queue that are ready to run: decoded, not only admitted."""
+        return sum(bucket.rows for bucket in self.repository.get(model).batcher._buckets.values())
+
+    def face(self, seed: int, label: int = 0, psi: float = 1.0) -> Pixels:
+        """The picture of a seed."""
+        return self.draw(latents.from_seeds([seed], Z)[0], label, psi)
+
+    def draw(self, latent: NDArray[np.float32], label: int = 0, psi: float = 1.0) -> Pixels:
+        """The picture of a latent."""
+        return draw(latent, label, psi)
+
+    def enlarge(self, image: Pixels, scale: int = 2) -> Pixels:
+        """The picture as the fake upscaler makes it."""
+        return enlarge(image, scale)
+
+    def png(self, pixels: Pixels, icc: bytes | None = None) -> bytes:
+        """The picture as a caller sends it."""
+        return codecs.encode(Picture(pixels, icc), Encoding(Format.PNG, 1))
+
+    def pixels(self, image: pb.Image) -> Pixels:
+        """The picture in a reply."""
+        if image.format == pb.IMAGE_FORMAT_RAW:
+            return codecs.decode_raw(image.data, image.width, image.height).pixels
+        return codecs.decode(image.data, read_header(image.data)).pixels
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Returns once `condition` holds; the loop goes on meanwhile."""
+        async with asyncio.timeout(30):
+            while not condition():
+                await asyncio.to_thread(threading.Event().wait, 0.001)
+
+    async def refusal(self, call: Any, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT) -> str:
+        """The text with which the server refuses."""
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code() is code
+        return str(caught.value.details())
+
+
+@asynccontextmanager
+async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
+    settings = Settings(repository=Path(), **given)
+    metrics, device = Metrics(), Device("cpu", 1)
+    repository = FakeRepository(device, metrics)
+    server = make_server(settings, frontend)
+    with ThreadPoolExecutor(2) as codec_pool:
+        service = ImageService(repository, settings, codec_pool, metrics)
+        methods = [method.name for method in pb.DESCRIPTOR.services_by_name["ImageService"].methods]
+        wrapped = Calls(metrics, lambda name: True).wrap(service, methods)
+        add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                yield World(ImageServiceStub(channel), repository, metrics)
+        finally:
+            for engine in repository.engines.values():
+                engine.gate.set()
+            await server.stop(None)
+            device.close()
+
+
+Serve = Callable[..., AbstractAsyncContextManager[World]]
+
+
+@pytest.fixture(params=[GRPCIO, NATIVE])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    async with _serve(request.param) as world:
+        yield world
+
+
+@pytest.fixture
+def serve() -> Serve:
+    """`async with serve(setting=value, ...) as world`."""
+    return _serve
