@@ -1,11 +1,15 @@
-"""The fixed inputs on which graphs are traced and compared: latents by seed, labels in turn, a synthetic picture."""
+"""The fixed inputs on which graphs are traced and compared: latents by seed, labels in turn, pictures."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.architecture import Generator
+
+PHOTOGRAPH = Path(__file__).parents[1] / "ganserve" / "pictures" / "astronaut.png"
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -23,6 +27,17 @@ def picture(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np
         layers.append(slope + stripes + random.normal(0, 4, (height, width)))
     levels: NDArray[np.uint8] = np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
     return levels
+
+
+def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """The middle (H, W, C) uint8 of the shipped photograph, mirrored at its borders where it is too small."""
+    with Image.open(PHOTOGRAPH) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    pixels = pixels[..., np.arange(channels) % 3]
+    missing = [max(0, size - have) for size, have in zip((height, width), pixels.shape, strict=False)]
+    pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
 
 
 def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
