@@ -21,7 +21,6 @@ class Timings:
 
     started_at: float
     rows: int
-    nbytes: int
     input_s: float
     infer_s: float
     output_s: float
@@ -56,7 +55,9 @@ class Batch:
         self._batcher = batcher
         self._engine = engine
         self._jobs = jobs
+        self._nbytes = sum(job.nbytes for job in jobs)
         self._device_share = 1.0 if alone else 1.0 / lanes
+        self._formed_at = time.monotonic()
         self._outcomes: list[Outcome] = []
         self._runs: list[Timings] = []
 
@@ -67,7 +68,8 @@ class Batch:
     def finish(self) -> None:
         """Records the runs, then answers the callers that are still there."""
         for run in self._runs:
-            self._batcher.executed(run, self._device_share)
+            self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
+        self._batcher.learn(self._nbytes, (time.monotonic() - self._formed_at) * self._device_share)
         for job, outcome in zip(self._jobs, self._outcomes, strict=True):
             if job.future.done():
                 continue
@@ -102,9 +104,6 @@ class Batch:
             for job in jobs:
                 parts.append({name: array[start : start + job.rows] for name, array in outputs.items()})
                 start += job.rows
-        nbytes = max(1, sum(job.nbytes for job in jobs))
-        timings = Timings(
-            started_at, rows, nbytes, joined_at - started_at, ran_at - joined_at, time.monotonic() - ran_at
-        )
+        timings = Timings(started_at, rows, joined_at - started_at, ran_at - joined_at, time.monotonic() - ran_at)
         self._runs.append(timings)
         return [(part, timings) for part in parts]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from server.admission import Admission, failure_reason
-from server.batch import Batch, Job, Timings
+from server.batch import Batch, Job
 from server.buckets import Bucket, Turn
 from server.device import Device
 from server.engines import Engine
@@ -149,10 +149,9 @@ class Batcher:
         self._closed = True
         await self._drained.wait()
 
-    def executed(self, run: Timings, device_share: float) -> None:
-        """Records one run, which had `device_share` (0..1) of the device."""
-        self.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
-        newest = run.infer_s * device_share / run.nbytes
+    def learn(self, nbytes: int, device_s: float) -> None:
+        """Takes a batch's cost, in seconds of the whole device until its callers are answered, into the mean."""
+        newest = device_s / max(1, nbytes)
         before = self._second_per_byte or newest
         self._second_per_byte = before + NEWEST * (newest - before)
 

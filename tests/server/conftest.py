@@ -157,7 +157,8 @@ async def start(repository: Path, frontend: str) -> AsyncIterator[Start]:
         ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         done = asyncio.create_task(server.run(ready.set_result, stop))
-        await asyncio.wait({ready, done}, return_when=asyncio.FIRST_COMPLETED)
+        first: list[asyncio.Future[Any]] = [ready, done]
+        await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
         if not ready.done():
             await done
         runs.append(Running(ready.result(), server, stop, done))

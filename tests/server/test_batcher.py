@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.admission import Done
-from server.batch import Batch, Timings
+from server.batch import Batch
 from server.batcher import Batcher, Policy
 from server.device import Device
 from server.errors import DeadlinePassed, InferenceFailed, NotServing, Overloaded
@@ -128,7 +128,7 @@ async def test_admission_is_refused_by_rows_bytes_and_requests(make_batcher: Any
 
 async def test_what_cannot_be_answered_in_time_is_refused_at_the_door(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher()
-    batcher.executed(Timings(0, rows=1, nbytes=4, input_s=0, infer_s=1.0, output_s=0), device_share=1.0)
+    batcher.learn(nbytes=4, device_s=1.0)
     soon = time.monotonic() + 10
     with batcher.admit(5, 20, None), pytest.raises(Overloaded, match="5 rows wait, about 6"):
         batcher.admit(1, 4, soon)
