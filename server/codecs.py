@@ -218,10 +218,10 @@ def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uin
 
 
 def _encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> bytes:
-    """A PNG with the filter Up in every row.
+    """A PNG with the filter Up in every row and, at level 1, runs but no other matches: photographs have few.
 
-    Pillow tries five filters for every row, which takes two to three times as long for about 10 % fewer bytes; here all
-    of the work is in numpy and zlib, outside the GIL.
+    Pillow tries five filters for every row and searches for matches: three times as long for 8 % fewer bytes (measured
+    on photographs). Here nearly all of the work is outside the GIL.
     """
     height, width, channels = pixels.shape
     rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
@@ -229,7 +229,8 @@ def _encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> byt
     parts = [b"\x89PNG\r\n\x1a\n", *_png_chunk(b"IHDR", size)]
     if icc is not None:
         parts += _png_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    compressor = zlib.compressobj(level)
+    strategy = zlib.Z_RLE if level == 1 else zlib.Z_DEFAULT_STRATEGY
+    compressor = zlib.compressobj(level, strategy=strategy)
     strip = max(1, _PNG_STRIP_BYTES // (width * channels))
     for top in range(0, height, strip):
         data = compressor.compress(_filter_up(rows, top, min(top + strip, height)).data)

@@ -11,7 +11,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from server import codecs, latents
-from server.admission import Admission, Done
+from server.admission import Admission
 from server.codecs import Encoding, Picture
 from server.flow import as_ready
 from server.loading import Model
@@ -47,12 +47,14 @@ class Order:
 
 @dataclass(frozen=True)
 class Drawn:
-    """One encoded picture, (H, W, C) `shape`; `index` in its order."""
+    """One encoded picture, (H, W, C) `shape`; `index` in its order; how its batch was."""
 
     index: int
     data: bytes
     shape: tuple[int, int, int]
-    done: Done
+    batch_size: int
+    queue_s: float
+    compute_s: float
     encode_s: float
 
 
@@ -84,7 +86,8 @@ async def _draw_one(admission: Admission, order: Order, index: int, codec_pool: 
         loop = asyncio.get_running_loop()
         data, encode_s = await loop.run_in_executor(codec_pool, encode_timed, picture, order.encoding)
     height, width, channels = picture.pixels.shape
-    return Drawn(index, data, (height, width, order.encoding.channels(channels)), done, encode_s)
+    shape = (height, width, order.encoding.channels(channels))
+    return Drawn(index, data, shape, done.batch_size, done.queue_s, done.compute_s, encode_s)
 
 
 def encode_timed(picture: Picture, encoding: Encoding) -> tuple[bytes, float]:

@@ -5,7 +5,7 @@ Raises the errors of `server.errors`; whoever registers the service maps them to
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Protocol
@@ -67,24 +67,20 @@ class ImageService(ImageServiceServicer):
         model, spec = self._find(request.model, request.version, draws=True)
         order = await self._order(request, spec)
         self._check_reply(order)
-        images: list[pb.Image | None] = [None] * order.n
-        timings = pb.Timings()
-        largest_batch = nbytes = 0
+        images: dict[int, Drawn] = {}
+        nbytes = 0
         async with aclosing(draw(model, order, _deadline(context), self._codec_pool)) as drawings:
             async for drawn in drawings:
-                images[drawn.index] = self._image(model, order, drawn)
-                _stretch(timings, drawn)
-                largest_batch = max(largest_batch, drawn.done.batch_size)
+                images[drawn.index] = drawn
                 nbytes += len(drawn.data)
                 self._check_message(nbytes, _FEWER)
-        timings.total_s = time.perf_counter() - started
-        return pb.GenerateReply(
-            images=[image for image in images if image is not None],
-            model=model.name,
-            version=str(model.version),
-            largest_batch=largest_batch,
-            timings=timings,
-        )
+        reply = pb.GenerateReply(model=model.name, version=str(model.version))
+        for index in range(order.n):
+            self._fill(reply.images.add(), model, order, images[index])
+        reply.largest_batch = max(drawn.batch_size for drawn in images.values())
+        _fill_timings(reply.timings, images.values())
+        reply.timings.total_s = time.perf_counter() - started
+        return reply
 
     async def GenerateStream(
         self, request: pb.GenerateRequest, context: Context
@@ -96,16 +92,13 @@ class ImageService(ImageServiceServicer):
         async with aclosing(draw(model, order, _deadline(context), self._codec_pool)) as drawings:
             async for drawn in drawings:
                 self._check_message(len(drawn.data), "ask for another encoding")
-                timings = pb.Timings(total_s=time.perf_counter() - started)
-                _stretch(timings, drawn)
-                yield pb.GenerateStreamReply(
-                    index=drawn.index,
-                    image=self._image(model, order, drawn),
-                    model=model.name,
-                    version=str(model.version),
-                    batch_size=drawn.done.batch_size,
-                    timings=timings,
+                reply = pb.GenerateStreamReply(
+                    index=drawn.index, model=model.name, version=str(model.version), batch_size=drawn.batch_size
                 )
+                self._fill(reply.image, model, order, drawn)
+                _fill_timings(reply.timings, [drawn])
+                reply.timings.total_s = time.perf_counter() - started
+                yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
         """The picture, enlarged or translated."""
@@ -166,50 +159,43 @@ class ImageService(ImageServiceServicer):
             px = width * height
             raise ImageTooLarge(f"{what}: {width} x {height} = {px} px, at most {limit} (max_image_px)")
 
-    def _image(self, model: Model, order: Order, drawn: Drawn) -> pb.Image:
-        """The picture on the wire; counted, for it is about to be sent."""
-        height, width, _ = drawn.shape
+    def _fill(self, image: pb.Image, model: Model, order: Order, drawn: Drawn) -> None:
+        """Puts a picture into the reply, and counts it."""
         if order.encoding.format is not Format.RAW:
             self._metrics.encoded(model.name, drawn.encode_s)
-        self._metrics.served(model.name, 1, height * width)
-        image = _image(drawn.data, drawn.shape, order.encoding)
+        self._metrics.served(model.name, 1, drawn.shape[0] * drawn.shape[1])
+        _fill_image(image, drawn, order.encoding)
         if order.seeds is not None:
             image.seed = order.seeds[drawn.index]
         if order.labels is not None:
             image.label = int(order.labels[drawn.index])
-        return image
 
     def _upscale_reply(self, model: Model, made: Upscaled, encoding: Encoding, total_s: float) -> pb.UpscaleReply:
-        height, width, _ = made.shape
         self._metrics.decoded(model.name, made.decode_s)
         self._metrics.encoded(model.name, made.encode_s)
-        self._metrics.served(model.name, 1, height * width)
-        return pb.UpscaleReply(
-            image=_image(made.data, made.shape, encoding),
-            model=model.name,
-            version=str(model.version),
-            tiles=made.tiles,
-            largest_batch=made.largest_batch,
-            timings=pb.Timings(
-                queue_s=made.queue_s,
-                compute_s=made.compute_s,
-                decode_s=made.decode_s,
-                encode_s=made.encode_s,
-                total_s=total_s,
-            ),
+        self._metrics.served(model.name, 1, made.shape[0] * made.shape[1])
+        reply = pb.UpscaleReply(
+            model=model.name, version=str(model.version), tiles=made.tiles, largest_batch=made.largest_batch
         )
+        _fill_image(reply.image, made, encoding)
+        _fill_timings(reply.timings, [made])
+        reply.timings.decode_s = made.decode_s
+        reply.timings.total_s = total_s
+        return reply
 
 
-def _image(data: bytes, shape: tuple[int, int, int], encoding: Encoding) -> pb.Image:
-    height, width, channels = shape
-    return pb.Image(data=data, format=_WIRE_FORMATS[encoding.format], width=width, height=height, channels=channels)
+def _fill_image(image: pb.Image, made: Drawn | Upscaled, encoding: Encoding) -> None:
+    # In place: a message given to another's constructor is copied, and this one may be 200 MB.
+    image.data = made.data
+    image.format = _WIRE_FORMATS[encoding.format]
+    image.height, image.width, image.channels = made.shape
 
 
-def _stretch(timings: pb.Timings, drawn: Drawn) -> None:
-    """Makes each phase at least as long as this picture's."""
-    timings.queue_s = max(timings.queue_s, drawn.done.queue_s)
-    timings.compute_s = max(timings.compute_s, drawn.done.compute_s)
-    timings.encode_s = max(timings.encode_s, drawn.encode_s)
+def _fill_timings(timings: pb.Timings, made: Collection[Drawn | Upscaled]) -> None:
+    """Each phase at its longest."""
+    timings.queue_s = max(one.queue_s for one in made)
+    timings.compute_s = max(one.compute_s for one in made)
+    timings.encode_s = max(one.encode_s for one in made)
 
 
 def _deadline(context: Context) -> float | None:

@@ -207,7 +207,7 @@ def _decode(source: Source, layout: Layout) -> _Work:
     pixels = picture.pixels
     canvas = np.empty((layout.height, layout.width, layout.channels), np.uint8)
     colours = pixels[..., : pixels.shape[2] - header.has_alpha]
-    planes = [Plane(tiling.split(colours, layout.plan), canvas[..., : layout.colours])]
+    planes = [Plane(_split(colours, layout), canvas[..., : layout.colours])]
     if layout.has_alpha:
         alpha = pixels[..., -1:]
         sink = canvas[..., -1:]
@@ -216,6 +216,13 @@ def _decode(source: Source, layout: Layout) -> _Work:
         elif alpha.min() == alpha.max():
             sink[:] = alpha[0, 0]  # opaque: nothing for the network to add
         else:
-            planes.append(Plane(tiling.split(alpha, layout.plan), sink))
+            planes.append(Plane(_split(alpha, layout), sink))
     fits = layout.colours == header.channels - header.has_alpha
     return _Work(planes, Picture(canvas, picture.icc if fits else None), time.perf_counter() - started)
+
+
+def _split(pixels: NDArray[np.uint8], layout: Layout) -> list[NDArray[np.uint8]]:
+    """The tiles as views; a picture that stays whole as the engine takes it, so that the loop need not copy it."""
+    if len(layout.plan) == 1:
+        pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], layout.model_channels)))
+    return tiling.split(pixels, layout.plan)

@@ -91,7 +91,7 @@ async def test_a_caller_gets_in_while_another_waits_for_thousands(world: Any) ->
     assert len((await many).images) == 1000
 
 
-async def test_a_slow_reader_holds_back_the_work_and_leaving_drops_it(world: Any) -> None:
+async def test_a_caller_that_leaves_a_stream_drops_the_rest(world: Any) -> None:
     call = world.stub.GenerateStream(pb.GenerateRequest(model="faces", count=4000))
     await call.read()
     call.cancel()
