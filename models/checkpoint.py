@@ -153,7 +153,7 @@ def _load_torch(path: Path, is_zip: bool) -> Any:
 
 
 def _reason(error: Exception) -> str:
-    unsafe = re.search(r"(?:GLOBAL|global:?)\s+[`']?([\w.]+)", str(error))
+    unsafe = re.search(r"GLOBAL\W+([\w.]+)", str(error))
     if "weights_only" in str(error) or "Unsupported" in str(error):
         what = f" ({unsafe.group(1)})" if unsafe else ""
         return f"holds Python objects{what}, and reading them would run code; save net.state_dict() instead"
@@ -176,7 +176,7 @@ def _unwrap(found: Any, path: tuple[str, ...] = ()) -> tuple[dict[str, torch.Ten
         ema = " (the running average)" if set(path) & set(AVERAGES) else ""
         return {str(key): value for key, value in found.items()}, (f"taken from key {keys}{ema}",) if path else ()
     if isinstance(found, torch.nn.Module) or not isinstance(found, Mapping) or len(path) > 3:
-        raise CheckpointError(f"holds {_describe(found)} where a state dict was expected")
+        raise CheckpointError(f"holds {_describe(found)} where a state dict belongs")
     for key in (*AVERAGES, *PLAIN):
         if isinstance(inner := found.get(key), Mapping) and _holds_tensors(inner):
             return _unwrap(inner, (*path, key))

@@ -86,6 +86,8 @@ def _tensors(layer: Layer, data: bytes, offset: int) -> tuple[dict[str, np.ndarr
         slopes, offset = _take(data, offset, layer.integer(0), "<f4", layer)
         return {"weight": slopes}, offset
     out, kernel, size = layer.integer(0), layer.integer(1), layer.integer(6)
+    if out < 1 or size % (out * kernel**2):
+        raise NcnnError(f"layer {layer.name}: {size} weights are not {out} filters of {kernel}x{kernel}")
     flag, offset = _take(data, offset, 1, "<u4", layer)
     if flag[0] not in (FLOAT16, FLOAT32):
         raise NcnnError(f"layer {layer.name}: weights with flag 0x{int(flag[0]):08X}; float32 and float16 are read")

@@ -1,0 +1,117 @@
+"""Recognising generators, and refusing what only looks like one."""
+
+import pytest
+import torch
+from torch import nn
+
+from models.architecture import Architecture, ArchitectureError, Generator, StateDict
+from models.catalogue import ARCHITECTURES, build, detect
+from models.cgan import ConditionalGenerator
+from models.dcgan import DcganGenerator
+from models.rrdb import RrdbNet
+from models.srvgg import SrvggNet
+
+
+class Discriminator(nn.Module):
+    """pytorch/examples dcgan's other network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, 8, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        for width in (8, 16):
+            layers += [nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2)]
+        self.main = nn.Sequential(*layers, nn.Conv2d(32, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+
+
+def test_a_discriminator_is_named_and_refused() -> None:
+    with pytest.raises(ArchitectureError, match=r"DCGAN discriminator .* not the generator"):
+        detect(Discriminator().state_dict())
+
+
+def test_a_discriminator_is_refused_also_when_the_architecture_is_forced() -> None:
+    with pytest.raises(ArchitectureError, match=r"--arch dcgan: .*discriminator"):
+        build(Discriminator().state_dict(), "dcgan")
+
+
+def test_a_classifier_is_unknown_and_the_known_are_listed() -> None:
+    classifier = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8, 10))
+    with pytest.raises(ArchitectureError, match=r"no known generator: 4 tensors, .*dcgan, cgan, srvgg, rrdb"):
+        detect(classifier.state_dict())
+
+
+def test_a_plain_conv_net_named_body_is_no_upscaler() -> None:
+    state = {"body.0.weight": torch.zeros(8, 3, 3, 3), "body.1.weight": torch.zeros(8, 8, 1, 1)}
+    with pytest.raises(ArchitectureError, match="no known generator"):
+        detect(state)
+
+
+def test_weights_that_fit_several_architectures_name_them_all() -> None:
+    def never(state: StateDict, settings: object) -> Generator:
+        raise AssertionError("not built")
+
+    twin = Architecture("twin", "a test", lambda state: True, never)
+    with pytest.raises(ArchitectureError, match="fit dcgan, twin; say which with --arch"):
+        detect(DcganGenerator((4, 8, 3)).state_dict(), {**ARCHITECTURES, "twin": twin})
+
+
+def test_an_unknown_architecture_is_refused_with_the_choices() -> None:
+    with pytest.raises(ArchitectureError, match="--arch stylegan9: must be auto or one of dcgan"):
+        build({}, "stylegan9")
+
+
+def test_what_the_shapes_say_cannot_be_set() -> None:
+    with pytest.raises(ArchitectureError, match=r"--set nz: .* settable: eps"):
+        build(DcganGenerator((4, 8, 3)).state_dict(), overrides={"nz": "64"})
+
+
+def test_a_setting_of_another_type_is_refused() -> None:
+    with pytest.raises(ArchitectureError, match="eps=big: must be float"):
+        build(DcganGenerator((4, 8, 3)).state_dict(), overrides={"eps": "big"})
+
+
+def test_batchnorm_epsilon_can_be_set() -> None:
+    state = DcganGenerator((4, 8, 3)).state_dict()
+    latent = torch.ones(1, 4)
+    usual = build(state)[1].network(latent)
+    assert not torch.equal(usual, build(state, overrides={"eps": "0.8"})[1].network(latent))
+
+
+def test_state_dicts_of_old_torch_have_no_batch_counter() -> None:
+    state = DcganGenerator((4, 8, 3)).state_dict()
+    old = {key: value for key, value in state.items() if not key.endswith("num_batches_tracked")}
+    assert build(old)[0] == "dcgan"
+
+
+def test_without_prelu_the_user_says_the_activation() -> None:
+    state = SrvggNet(3, 8, 4, 4, "relu").state_dict()
+    with pytest.raises(ArchitectureError, match="--set activation=relu"):
+        build(state)
+    assert build(state, overrides={"activation": "relu"})[1].hyperparameters["act_type"] == "relu"
+    with pytest.raises(ArchitectureError, match="must be one of relu, leakyrelu"):
+        build(state, overrides={"activation": "gelu"})
+
+
+def test_a_tensor_too_many_or_of_another_shape_is_named() -> None:
+    state = dict(RrdbNet(3, 8, 4, 1, 4).state_dict())
+    with pytest.raises(ArchitectureError, match=r"rrdb: 1 missing tensors, first 'conv_hr\.bias'"):
+        build({key: value for key, value in state.items() if key != "conv_hr.bias"})
+    with pytest.raises(ArchitectureError, match=r"rrdb: conv_up1\.bias is \(9,\), expected \(8,\)"):
+        build({**state, "conv_up1.bias": torch.zeros(9)})
+
+
+def test_a_label_embedding_makes_it_conditional() -> None:
+    assert build(ConditionalGenerator(classes=4, width=8).state_dict())[1].classes == 4
+
+
+@pytest.mark.parametrize(("scale", "radius_px", "multiple_px"), [(4, 34, 1), (2, 69, 2), (1, 139, 4)])
+def test_no_pixel_sees_further_than_the_receptive_field(scale: int, radius_px: int, multiple_px: int) -> None:
+    generator = build(RrdbNet(1, 4, 2, 2, scale).state_dict())[1]
+    tile = generator.tile
+    assert tile is not None
+    assert (tile.receptive_field_px, tile.multiple_px) == (radius_px, multiple_px)
+    side, middle = 2 * radius_px + 18 - (2 * radius_px + 18) % 4, radius_px + 8 - (radius_px + 8) % 4
+    image = torch.rand(1, 1, side, 8, requires_grad=True)
+    generator.network(image)[..., middle * scale, :].sum().backward()
+    assert image.grad is not None
+    seen = image.grad[0, 0].abs().sum(dim=1).nonzero()
+    assert max(middle - int(seen.min()), int(seen.max()) - middle) <= radius_px
