@@ -87,7 +87,8 @@ class Spec:
 
     Generators (`task.draws`) take `latent` (N, latent_size) float32, with labels also `label` (N,) int64, with
     truncation also `truncation_psi` (N,) float32, and give `image` (N, H, W, C) uint8 with `image_shape` = (H, W, C).
-    The others take and give `image` (N, H, W, C) uint8, the output `scale` times larger.
+    The others take `image` (N, H, W, C) uint8 and give one output of the same kind, `scale` times larger; in ONNX an
+    output cannot have its input's name, so `outputs` says what it is called.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 

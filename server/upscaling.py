@@ -71,6 +71,7 @@ class Layout:
     """
 
     def __init__(self, spec: Spec, header: Header, keep_alpha: bool) -> None:
+        self.input_name, self.output_name = spec.inputs[0].name, spec.outputs[0].name
         self.model_channels = spec.image_shape[2]
         self.scale = spec.scale
         colours = 1 if header.channels < 3 else 3
@@ -187,8 +188,8 @@ async def _run(
     loop = asyncio.get_running_loop()
 
     async def run_tile(plane: Plane, index: int) -> _Ran:
-        done = await admission.run({"image": plane.tile(index, layout.model_channels)})
-        await loop.run_in_executor(codec_pool, plane.place, done.outputs["image"][0], layout, index)
+        done = await admission.run({layout.input_name: plane.tile(index, layout.model_channels)})
+        await loop.run_in_executor(codec_pool, plane.place, done.outputs[layout.output_name][0], layout, index)
         return _Ran(done.batch_size, done.queue_s, done.compute_s)
 
     tiles = (run_tile(plane, index) for plane in planes for index in range(len(layout.plan)))

@@ -55,7 +55,7 @@ UPSCALER = replace(
     GENERATOR,
     task=Task.SUPER_RESOLUTION,
     inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
-    outputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
+    outputs=(TensorSpec("upscaled", "UINT8", (-1, -1, 3)),),
     image_shape=(0, 0, 3),
     latent_size=0,
     scale=2,
@@ -104,7 +104,7 @@ class FakeEngine:
         self.batches.append(len(next(iter(arrays.values()))))
         if not self.spec.task.draws:
             assert all(array.flags.c_contiguous for array in arrays.values())
-            return {"image": enlarge(arrays["image"], self.spec.scale)}
+            return {"upscaled": enlarge(arrays["image"], self.spec.scale)}
         columns = [arrays[name] for name in ("latent", "label", "truncation_psi") if name in arrays]
         return {"image": np.stack([draw(*row) for row in zip(*columns, strict=True)])}
 

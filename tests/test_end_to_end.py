@@ -1,0 +1,114 @@
+"""The whole path on real weights: zoo -> export -> server -> client, on both front ends."""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from PIL import Image
+
+from export.exporting import Request, export
+from ganserve import AsyncClient, Client, InvalidRequest
+from models.artifact import read_manifest
+
+PICTURE = Path(__file__).resolve().parent.parent / "ganserve" / "pictures" / "astronaut.png"
+
+
+@pytest.fixture(scope="session")
+def zoo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faces, digits and the small upscaler, exported as a user would."""
+    root = tmp_path_factory.mktemp("zoo")
+    for name in ("faces", "digits", "realesr-animevideov3"):
+        export(Request(checkpoint=name, repository=root, name=name), lambda line: None)
+    return root
+
+
+@pytest.fixture(scope="module", params=["native", "grpcio"])
+def server(zoo_repository: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The address of a real server process."""
+    command = [sys.executable, "-m", "ganserve", "serve", "--repository", str(zoo_repository), "--host", "127.0.0.1"]
+    command += ["--grpc-port", "0", "--http-port", "0", "--frontend", request.param, "--json"]
+    with subprocess.Popen([*command, "--shutdown-delay-s", "0"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        serving = json.loads(process.stdout.readline())
+        assert (serving["frontend"], serving["models"], serving["unavailable"]) == (request.param, 3, 0)
+        yield f"127.0.0.1:{serving['grpc_port']}"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+
+
+def test_the_same_seed_is_the_same_png_alone_and_in_a_mixed_batch(server: str) -> None:
+    with Client(server) as client:
+        alone = [client.generate("faces", seeds=[seed])[0].data for seed in range(12)]
+
+    async def crowd() -> tuple[list[bytes], int]:
+        async with AsyncClient(server) as client:
+            others = [client.generate("faces", seeds=range(100 + 9 * i, 109 + 9 * i)) for i in range(8)]
+            asked = [client.generate("faces", seeds=[seed]) for seed in range(12)]
+            answers = await asyncio.gather(*others, *asked)
+        images = [answer[0] for answer in answers[len(others) :]]
+        return [image.data for image in images], max(image.batch_size for image in images)
+
+    crowded, largest_batch = asyncio.run(crowd())
+    assert largest_batch > 2, "the seeds were to be drawn among others"
+    assert crowded == alone
+
+
+def test_a_seed_is_the_latent_of_the_stylegan_tools(server: str, zoo_repository: Path) -> None:
+    latent = np.random.RandomState(7).randn(1, 100).astype(np.float32)
+    session = ort.InferenceSession(zoo_repository / "faces" / "1" / "model.onnx")
+    expected = session.run(None, {"latent": latent})[0][0]
+    with Client(server) as client:
+        by_seed = client.generate("faces", seeds=[7])[0]
+        by_latent = client.generate("faces", latents=latent)[0]
+    np.testing.assert_array_equal(by_seed.array, expected)
+    np.testing.assert_array_equal(by_latent.array, expected)
+    assert (by_seed.seed, by_latent.seed) == (7, None)
+
+
+def test_labels_choose_the_digit_by_index_and_by_name(server: str) -> None:
+    with Client(server) as client:
+        by_index = client.generate("digits", seeds=[1], labels=[3])[0]
+        by_name = client.generate("digits", seeds=[1], labels=["3"])[0]
+        other = client.generate("digits", seeds=[1], labels=[8])[0]
+        with pytest.raises(InvalidRequest, match="label"):
+            client.generate("digits", seeds=[1], labels=[10])
+        with pytest.raises(InvalidRequest, match="label"):
+            client.generate("faces", seeds=[1], labels=[1])
+    assert by_index.data == by_name.data
+    assert by_index.data != other.data
+    assert by_index.label == 3
+
+
+def test_a_real_photograph_is_enlarged_as_the_whole_network_would(server: str, zoo_repository: Path) -> None:
+    name = "realesr-animevideov3"
+    picture = np.asarray(Image.open(PICTURE).convert("RGB"))
+    wide = np.concatenate([picture, picture[:, ::-1]], axis=1)  # 256 px wide: more than one tile
+    session = ort.InferenceSession(zoo_repository / name / "1" / "model.onnx")
+    whole = session.run(None, {"image": wide[None]})[0][0]
+    spec = read_manifest(zoo_repository / name / "1")
+    assert spec is not None
+    assert spec.tile is not None
+    with Client(server) as client:
+        answer = client.upscale(name, wide)
+    assert answer.array.shape == (512, 1024, 3)
+    assert answer.tiles > 1
+    difference = np.abs(answer.array.astype(int) - whole.astype(int)).max()
+    assert difference <= max(1, spec.tile.seam_levels)
+
+
+def test_two_thousand_images_let_others_in(server: str) -> None:
+    async def both() -> tuple[int, bool]:
+        async with AsyncClient(server) as client:
+            big = asyncio.create_task(client.generate("digits", seeds=range(2000), labels=[5], format="png"))
+            await client.generate("digits", seeds=[1], labels=[1])
+            let_in = not big.done()
+            return len(await big), let_in
+
+    assert asyncio.run(both()) == (2000, True)
