@@ -20,7 +20,7 @@ from export.source import Source, open_source
 from export.to_onnx import OPSET, output_name, save, to_onnx
 from export.wrapping import wrap
 from models.architecture import Generator
-from models.artifact import ONNX, ArtifactError, write_version
+from models.artifact import ONNX, ArtifactError, read_manifest, write_version
 from models.spec import Scalar, Spec, TensorSpec, Tile
 
 __all__ = ["ExportError", "Exported", "Inspection", "Request", "export", "inspect"]
@@ -112,7 +112,8 @@ def export(request: Request, progress: Callable[[str], None] = lambda line: None
         except (ArtifactError, OSError) as error:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
-    return Exported(target, spec, (*source.checkpoint.notes, *_figures(figures, tile, request)))
+    written = read_manifest(target) or spec  # with the files' hashes
+    return Exported(target, written, (*source.checkpoint.notes, *_figures(figures, tile, request)))
 
 
 def _write_graph(

@@ -51,5 +51,5 @@ def test_a_package_that_pip_cannot_fetch_says_pips_last_word(tmp_path: Path, mon
     absent = Package("gan_face_generate", "0.0.0.dev999", "", 1, {"x": ""})
     entry = dataclasses.replace(ENTRIES["faces"], package=absent)
     monkeypatch.setitem(ENTRIES, "faces", entry)
-    with pytest.raises(ZooError, match=r"pip cannot fetch gan_face_generate==0\.0\.0\.dev999: .*No matching distribution"):
+    with pytest.raises(ZooError, match=r"pip cannot fetch gan_face_generate==0\S+: .*No matching distribution"):
         zoo.pull("faces", tmp_path)

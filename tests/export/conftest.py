@@ -1,0 +1,37 @@
+"""Checkpoints to export: small ones made on the spot."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.cgan import ConditionalGenerator
+from models.dcgan import DcganGenerator
+from models.srvgg import SrvggNet
+
+
+def _save(folder: Path, name: str, network: torch.nn.Module) -> Path:
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, 0.0, 0.2)
+    path = folder / name
+    torch.save(network.state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_dcgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Z 6, 16x16 RGB."""
+    return _save(tmp_path_factory.mktemp("dcgan"), "netG.pth", DcganGenerator((6, 16, 8, 3)))
+
+
+@pytest.fixture(scope="session")
+def small_cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes, Z 5, 28x28 grey."""
+    return _save(tmp_path_factory.mktemp("cgan"), "cgan.pth", ConditionalGenerator(3, 2, 5, 8))
+
+
+@pytest.fixture(scope="session")
+def small_srvgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """x2, receptive field 4 px."""
+    return _save(tmp_path_factory.mktemp("srvgg"), "srvgg.pth", SrvggNet(3, 8, 4, 2, "prelu"))

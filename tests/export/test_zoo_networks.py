@@ -1,0 +1,86 @@
+"""The real generators: the same seed gives the same bytes in any batch, and the ncnn conversion against ncnn itself."""
+
+from pathlib import Path
+
+import ncnn
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from export.exporting import Exported, Request, export
+from export.parity import open_session, run
+from export.samples import inputs, photograph
+from export.source import open_source
+from models import zoo
+from models.catalogue import build
+from models.checkpoint import read
+from models.zoo import ENTRIES
+
+
+def test_every_entry_builds_as_the_catalogue_says() -> None:
+    for entry in ENTRIES.values():
+        architecture, generator = build(read(zoo.pull(entry.name)).state)
+        assert (architecture, generator.task) == (entry.architecture, entry.task)
+        assert len(entry.labels) == generator.classes
+
+
+@pytest.fixture(scope="module", params=["faces", "digits"])
+def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    name: str = request.param
+    return export(Request(name, tmp_path_factory.mktemp("repository"), name))
+
+
+def test_a_seed_gives_the_same_bytes_alone_and_in_any_batch(drawing: Exported) -> None:
+    session = open_session(drawing.folder / "model.onnx")
+    generator = open_source(drawing.folder.parent.name, "auto", {}, None, lambda line: None).generator
+    whole = run(session, inputs(generator, "uint8", range(12)))
+    for size in (1, 2, 5, 7):
+        for first in range(0, 12, size):
+            seeds = range(first, min(first + size, 12))
+            part = run(session, inputs(generator, "uint8", seeds))
+            assert part.tobytes() == whole[first : first + size].tobytes()
+
+
+def test_zoo_provenance_reaches_the_manifest(drawing: Exported) -> None:
+    entry = ENTRIES[drawing.folder.parent.name]
+    provenance = drawing.spec.provenance
+    assert (provenance.licence, provenance.sha256) == (entry.licence, entry.sha256)
+    assert entry.source in provenance.source
+    assert drawing.spec.labels == entry.labels
+
+
+def by_ncnn(param: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """ncnn's own answer (scale*H, scale*W, 3) float32 in levels, computed in float32 on the CPU."""
+    net = ncnn.Net()
+    net.opt.use_vulkan_compute = net.opt.use_fp16_packed = net.opt.use_fp16_storage = False
+    net.opt.use_fp16_arithmetic = net.opt.use_bf16_storage = False
+    net.opt.use_winograd_convolution = net.opt.use_sgemm_convolution = False
+    net.opt.num_threads = 2
+    assert net.load_param(str(param)) == 0
+    assert net.load_model(str(param.with_suffix(".bin"))) == 0
+    extractor = net.create_extractor()
+    pixels = np.ascontiguousarray(image.transpose(2, 0, 1).astype(np.float32) / 255.0)
+    extractor.input("data", ncnn.Mat(pixels))
+    status, output = extractor.extract("output")
+    assert status == 0
+    return np.array(output).transpose(1, 2, 0) * np.float32(255)
+
+
+@pytest.mark.parametrize(
+    ("name", "side_px"),
+    [("realesr-animevideov3", 96), ("realesrgan-x4plus-anime", 64), ("realesrgan-x4plus", 48)],
+)
+def test_converted_networks_enlarge_a_photograph_as_ncnn_does(name: str, side_px: int) -> None:
+    image = photograph(side_px, side_px, 3)
+    param = zoo.pull(name)
+    expected = by_ncnn(param, image)
+    generator = build(read(param).state)[1]
+    with torch.no_grad():
+        scaled = torch.from_numpy(image.transpose(2, 0, 1)[None].astype(np.float32) / 255.0)
+        found = generator.network(scaled)[0].numpy().transpose(1, 2, 0) * 255.0
+    difference = found.astype(np.float64) - expected
+    psnr_db = 10 * np.log10(255.0**2 / np.mean(difference**2))
+    print(f"{name}: {side_px} px, PSNR {psnr_db:.1f} dB, largest difference {np.abs(difference).max():.4f} levels")
+    assert psnr_db > 80
+    assert np.abs(difference).max() < 0.25
