@@ -24,9 +24,10 @@ _WINDOW_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Order:
-    """What to draw. `arrays`: the model's inputs, n rows each. `shape`: (H, W, C) of each picture."""
+    """What to draw. `arrays`: the model's inputs, n rows each. `output`: its picture, (H, W, C) `shape` each."""
 
     arrays: dict[str, NDArray[Any]]
+    output: str
     n: int
     seeds: Sequence[int] | None  # None for explicit latents
     labels: NDArray[Any] | None
@@ -79,7 +80,7 @@ async def draw(model: Model, order: Order, deadline: float | None, codec_pool: E
 
 async def _draw_one(admission: Admission, order: Order, index: int, codec_pool: Executor) -> Drawn:
     done = await admission.run(latents.rows(order.arrays, index, index + 1))
-    picture = Picture(done.outputs["image"][0])
+    picture = Picture(done.outputs[order.output][0])
     if order.encoding.format is Format.RAW:
         data, encode_s = picture.pixels.tobytes(), 0.0
     else:

@@ -72,7 +72,7 @@ def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Orde
         arrays["label"] = labels
     if psi is not None:
         arrays["truncation_psi"] = psi
-    return Order(arrays, n, seeds, labels, encoding, spec.image_shape)
+    return Order(arrays, spec.outputs[0].name, n, seeds, labels, encoding, spec.image_shape)
 
 
 def read_encoding(encoding: pb.Encoding) -> Encoding:

@@ -72,6 +72,7 @@ class Layout:
 
     def __init__(self, spec: Spec, header: Header, keep_alpha: bool) -> None:
         self.input_name, self.output_name = spec.inputs[0].name, spec.outputs[0].name
+        self.input, self.output = spec.inputs[0].name, spec.outputs[0].name
         self.model_channels = spec.image_shape[2]
         self.scale = spec.scale
         colours = 1 if header.channels < 3 else 3
