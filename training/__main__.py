@@ -29,9 +29,9 @@ def recipes() -> None:
     """Trains the zoo's small generators; each recipe ends in a checkpoint, a model card and a sample grid in --out."""
 
 
-@app.command(epilog="Example: python -m training digits --epochs 12 --seed 0 --out out/digits")
+@app.command(epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")
 def digits(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")] = 0,
     out: Annotated[Path, typer.Option(help="Folder of everything that is written.")] = Path("out/digits"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")] = False,

@@ -144,6 +144,7 @@ class Figures:
     """What the card says: agreement and accuracy are shares, distances one per label, in units of -1..1 pictures."""
 
     history: History
+    judge_history: History
     judge_accuracy: float
     label_agreement: float
     distances_drawn: list[float]
@@ -168,11 +169,11 @@ def train(
 
     run = Run(out / "digits.pt", epochs, BATCH_SIZE, seed)
     history = learn(learner, data, run, resume=resume, after_epoch=picture_epoch)
-    learn(judge, data, Run(out / "judge.pt", JUDGE_EPOCHS, BATCH_SIZE, seed), resume=resume)
+    judged = learn(judge, data, Run(out / "judge.pt", JUDGE_EPOCHS, BATCH_SIZE, seed), resume=resume)
     save_grid(draw(learner.average, GRID, device)[0], CLASSES, out / "digits.png", scale=2)
     save_weights(learner.average, out / "digits.safetensors")
     save_weights(judge.average, out / "digits_judge.safetensors")
-    return measure(learner.average, judge.average, data, test, history, device)
+    return measure(learner.average, judge.average, data, test, (history, judged), device)
 
 
 def save_weights(network: nn.Module, path: Path) -> None:
@@ -181,12 +182,13 @@ def save_weights(network: nn.Module, path: Path) -> None:
 
 
 def measure(
-    generator: nn.Module, judge: Judge, data: Data, test: Data, history: History, device: torch.device
+    generator: nn.Module, judge: Judge, data: Data, test: Data, runs: tuple[History, History], device: torch.device
 ) -> Figures:
-    """The card's figures, on the pictures of seeds 0..999 and as many digits of `data` per label."""
+    """The card's figures of both runs, generator's and judge's, on the pictures of seeds 0..999 and as many digits of `data` per label."""
     pictures, labels = draw(generator, range(JUDGED), device)
     return Figures(
-        history=history,
+        history=runs[0],
+        judge_history=runs[1],
         judge_accuracy=accuracy(judge, test, device),
         label_agreement=agreement(judge, pictures, labels),
         distances_drawn=diversity.per_label(pictures, labels, CLASSES, JUDGED // CLASSES),

