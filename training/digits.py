@@ -184,7 +184,10 @@ def save_weights(network: nn.Module, path: Path) -> None:
 def measure(
     generator: nn.Module, judge: Judge, data: Data, test: Data, runs: tuple[History, History], device: torch.device
 ) -> Figures:
-    """The card's figures of both runs, generator's and judge's, on the pictures of seeds 0..999 and as many digits of `data` per label."""
+    """The card's figures, on the pictures of seeds 0..999 and as many digits of `data` per label.
+
+    `runs` are the generator's and the judge's.
+    """
     pictures, labels = draw(generator, range(JUDGED), device)
     return Figures(
         history=runs[0],

@@ -28,8 +28,8 @@ auxiliary classifier; what is kept is the moving average of the generator's weig
 CAPTION = "Columns are the labels 0-9; the picture in row r, column c is seed 10 r + c. Nothing was picked by hand."
 
 JUDGE = """\
-The judge is a classifier of {judge_parameters:,} parameters, trained on the same 60,000 digits ({judge_epochs} epochs) and never shown
-to the generator; its weights are `training/weights/digits_judge.safetensors`.
+The judge is a classifier of {judge_parameters:,} parameters, trained on the same 60,000 digits ({judge_epochs} epochs)
+and never shown to the generator; its weights are `training/weights/digits_judge.safetensors`.
 Label agreement is measured on {judged:,} pictures: seeds 0-{last}, latent `numpy.random.RandomState(seed).randn(1, Z)`,
 label `seed % 10`."""
 
