@@ -47,6 +47,7 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
     """
 
     asked: list[Any] = field(default_factory=list)
+    came: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateReply:
@@ -85,6 +86,7 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
 
     async def _heed(self, request: Any, context: Any) -> None:
         self.asked.append(request)
+        self.came.set()
         name, _, code = request.model.partition("-")
         if name == "fails":
             await context.abort(grpc.StatusCode[code], f"because {code}")
