@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -64,6 +64,7 @@ def srgb() -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([1, 2, 3, 4]).flatmap(
         lambda channels: arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(channels)))
@@ -168,6 +169,7 @@ def test_a_cmyk_picture_with_an_unusable_profile_still_becomes_rgb() -> None:
     assert picture.icc is None
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, (3, 5)))
 def test_a_16_bit_grey_png_keeps_its_high_byte(grey: Pixels) -> None:
     wide = grey.astype(np.uint16) * 257
@@ -245,6 +247,7 @@ def test_every_cut_of_a_file_is_refused_or_decoded_in_full(kind: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, about metadata
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@settings(deadline=None)
 @given(drawn=st.data())
 def test_damaged_bytes_never_raise_anything_but_a_refusal(kind: str, drawn: st.DataObject) -> None:
     data = bytearray(saved(image_of(smooth(12, 12, 3)), kind, icc_profile=srgb()))
@@ -313,6 +316,7 @@ def test_a_side_that_a_format_cannot_say_is_refused(kind: Format, side: int) -> 
         Encoding.ask(kind, None).check(1, side, 3)
 
 
+@settings(deadline=None)
 @given(arrays(np.uint8, (4, 6, 1)))
 def test_grey_as_three_channels_comes_back_as_the_same_grey(grey: Pixels) -> None:
     assert np.array_equal(codecs.to_grey(np.repeat(grey, 3, axis=2)), grey)

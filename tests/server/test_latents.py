@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server import latents
@@ -10,6 +10,7 @@ NAMES = ("cat", "dog", "7")
 seeds = st.integers(0, latents.SEEDS - 1)
 
 
+@settings(deadline=None)
 @given(st.lists(seeds, min_size=1, max_size=5), st.integers(1, 600))
 def test_each_row_is_what_the_stylegan_tools_draw_for_its_seed(chosen: list[int], size: int) -> None:
     drawn = latents.from_seeds(chosen, size)

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ tiles = st.tuples(st.integers(1, 4), st.integers(0, 5), st.sampled_from([1, 2, 4
 )
 
 
+@settings(deadline=None)
 @given(lengths, lengths, tiles, st.sampled_from([1, 2, 4]), st.sampled_from([1, 3, 4]))
 def test_a_network_that_only_enlarges_gives_back_the_picture_exactly(
     height: int, width: int, tile: Tile, scale: int, channels: int
@@ -43,6 +44,7 @@ def test_a_network_that_only_enlarges_gives_back_the_picture_exactly(
     assert np.array_equal(joined, enlarge(image, scale))
 
 
+@settings(deadline=None)
 @given(lengths, lengths, tiles)
 def test_every_tile_of_a_picture_has_one_shape_and_keeps_to_the_multiple(height: int, width: int, tile: Tile) -> None:
     plan = tiling.plan(height, width, tile)
@@ -54,6 +56,7 @@ def test_every_tile_of_a_picture_has_one_shape_and_keeps_to_the_multiple(height:
     assert all(cut.start % tile.multiple_px == 0 for cut in (*plan.row_cuts, *plan.column_cuts))
 
 
+@settings(deadline=None)
 @given(lengths, tiles)
 def test_no_kept_pixel_is_nearer_to_a_cut_than_the_overlap(length: int, tile: Tile) -> None:
     plan = tiling.plan(length, 1, tile)
@@ -64,6 +67,7 @@ def test_no_kept_pixel_is_nearer_to_a_cut_than_the_overlap(length: int, tile: Ti
             assert cut.start + plan.tile_height - cut.keep_to >= tile.overlap_px
 
 
+@settings(deadline=None)
 @given(lengths, tiles)
 def test_each_pixel_comes_from_the_tile_where_it_is_farthest_from_a_cut(length: int, tile: Tile) -> None:
     plan = tiling.plan(length, 1, tile)
@@ -80,6 +84,7 @@ def test_each_pixel_comes_from_the_tile_where_it_is_farthest_from_a_cut(length: 
             assert distance(cut, y) >= max(distance(other, y) for other in plan.row_cuts) - 1
 
 
+@settings(deadline=None)
 @given(lengths, tiles)
 def test_the_kept_parts_cover_an_axis_once(length: int, tile: Tile) -> None:
     cuts = tiling.plan(length, 1, tile).row_cuts
