@@ -36,9 +36,9 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
 
-        table = Table(*headers)
+        table = Table(*(Column(header, overflow="fold") for header in headers))
         for row in cells:
             table.add_row(*(_escaped(cell) for cell in row))
         Console().print(table)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ganserve.cli.connect import JsonOption
-from ganserve.cli.output import CommandError, print_json, print_table, steps
+from ganserve.cli.output import CommandError, print_json, steps
 
 zoo = typer.Typer(help="Trained generators by name: what there is, and fetching it.")
 
@@ -16,7 +16,7 @@ def list_entries(as_json: JsonOption = False) -> None:
     """Lists the trained generators: architecture, task, size, licence, source, sha256."""
     from models.zoo import ENTRIES
 
-    entries: list[dict[str, str | int]] = [
+    entries = [
         {
             "name": entry.name,
             "architecture": entry.architecture,
@@ -32,7 +32,11 @@ def list_entries(as_json: JsonOption = False) -> None:
     if as_json:
         print_json(entries)
         return
-    print_table(list(entries[0]), [list(entry.values()) for entry in entries])
+    for entry in ENTRIES.values():
+        print(f"{entry.name}: {entry.summary}")
+        print(f"    {entry.architecture}, {entry.task}, {entry.size_bytes / 1e6:.1f} MB, {entry.licence}")
+        print(f"    {entry.source}")
+        print(f"    sha256 {entry.sha256}")
 
 
 @zoo.command(epilog="Example: ganserve zoo pull faces digits")
