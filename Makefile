@@ -26,7 +26,7 @@ check: ## formatting, lint, types, generated protos
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
-	$(BIN)/python -m protos --check
+	PATH="$$(cd "$(BIN)" && pwd):$$PATH" $(BIN)/python -m protos --check
 
 clean: ## delete what builds, tests and the demo made; .venv stays
 	rm -rf build dist out repository .mypy_cache .pytest_cache .ruff_cache .hypothesis
