@@ -11,12 +11,13 @@ TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FP16": "TYPE_FP16", "FP3
 def config_pbtxt(name: str, spec: Spec, max_batch_size: int) -> str:
     """The text for a model with that spec, batched dynamically.
 
-    A tensor with no axis but the batch is declared `dims: [1]` with `reshape: {}`, since Triton takes no empty dims.
+    Where an input has no axis but the batch (a label), inputs are left out: Triton takes no empty `dims`, and reads them
+    from the graph when none is declared, as our server does.
     """
     config = model_config_pb2.ModelConfig(
         name=name, platform="onnxruntime_onnx", backend="onnxruntime", max_batch_size=max_batch_size
     )
-    for tensor in spec.inputs:
+    for tensor in spec.inputs if all(tensor.shape for tensor in spec.inputs) else ():
         _declare(config.input.add(), tensor)
     for tensor in spec.outputs:
         _declare(config.output.add(), tensor)
@@ -30,6 +31,4 @@ def _declare(
 ) -> None:
     entry.name = tensor.name
     entry.data_type = model_config_pb2.DataType.Value(TYPES[tensor.dtype])
-    entry.dims.extend(tensor.shape or (1,))
-    if not tensor.shape:
-        entry.reshape.SetInParent()
+    entry.dims.extend(tensor.shape)
