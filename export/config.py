@@ -11,8 +11,8 @@ TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FP16": "TYPE_FP16", "FP3
 def config_pbtxt(name: str, spec: Spec, max_batch_size: int) -> str:
     """The text for a model with that spec, batched dynamically.
 
-    Where an input has no axis but the batch (a label), inputs are left out: Triton takes no empty `dims`, and reads them
-    from the graph when none is declared, as our server does.
+    Where an input has no axis but the batch (a label), inputs are left out: Triton takes no empty `dims`, and reads
+    them from the graph when none is declared, as our server does.
     """
     config = model_config_pb2.ModelConfig(
         name=name, platform="onnxruntime_onnx", backend="onnxruntime", max_batch_size=max_batch_size
