@@ -40,7 +40,7 @@ class Admission:
         self.timeout_at = timeout_at
         self.turns: dict[object, Turn] = {}
         self._batcher = batcher
-        self._rows = rows
+        self._ran_rows = 0
         self._waiting_rows = rows
         self._waiting_bytes = nbytes
         self._pending = True
@@ -57,6 +57,7 @@ class Admission:
         job = Job(self, arrays, self._batcher.batched)
         self._batcher.enqueue(job)
         outputs, timings = await job.future
+        self._ran_rows += job.rows
         queue_s = timings.started_at - job.queued_at
         self._queue_s = max(self._queue_s, queue_s)
         self._input_s = max(self._input_s, timings.input_s)
@@ -91,7 +92,7 @@ class Admission:
         self._give_back(self._waiting_rows, self._waiting_bytes)
         total_s = time.monotonic() - self._entered_at
         if error is None:
-            statistics.succeeded(self._rows, self._queue_s, self._input_s, self._infer_s, self._output_s, total_s)
+            statistics.succeeded(self._ran_rows, self._queue_s, self._input_s, self._infer_s, self._output_s, total_s)
         else:
             statistics.failed(failure_reason(error), total_s)
         self._batcher.left(self)
