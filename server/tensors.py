@@ -56,7 +56,8 @@ def read_inputs(
         _check_shape(tensor, spec, max_batch_size)
         if raws and tensor.HasField("contents"):
             raise InvalidRequest(f"input {tensor.name!r}: contents must be empty when raw_input_contents is used")
-        arrays[tensor.name] = _from_raw(tensor, raws[index]) if raws else _from_contents(tensor)
+        array = _from_raw(tensor, raws[index]) if raws else _from_contents(tensor)
+        arrays[tensor.name] = array.reshape(_graph_shape(tensor, spec))
     missing = [name for name in specs if name not in arrays]
     if missing:
         raise InvalidRequest(f"input {missing[0]!r} is missing")
@@ -100,10 +101,16 @@ def check_outputs(
             raise Unsupported(f"output {tensor.name!r}: shared memory is not offered")
 
 
+def _graph_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> tuple[int, ...]:
+    """The shape that the graph gets: a value per row, which Triton's clients send as (N, 1), is (N,) there."""
+    shape = tuple(tensor.shape)
+    return shape[:1] if spec.shape == () and shape[1:] == (1,) else shape
+
+
 def _check_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec, max_batch_size: int) -> None:
     if tensor.datatype != spec.dtype:
         raise InvalidRequest(f"input {tensor.name!r} has datatype {tensor.datatype!r}, the model takes {spec.dtype!r}")
-    shape = list(tensor.shape)
+    shape = list(_graph_shape(tensor, spec))
     axes = shape[1:] if max_batch_size else shape
     fits = len(shape) == len(spec.shape) + bool(max_batch_size) and all(
         size > 0 and limit in (-1, size) for size, limit in zip(axes, spec.shape, strict=True)

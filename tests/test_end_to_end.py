@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 import pytest
+import tritonclient.grpc as triton
 from PIL import Image
 
 from export.exporting import Request, export
@@ -84,6 +85,19 @@ def test_labels_choose_the_digit_by_index_and_by_name(server: str) -> None:
     assert by_index.data == by_name.data
     assert by_index.data != other.data
     assert by_index.label == 3
+
+
+@pytest.mark.parametrize("shape", [[2], [2, 1]])
+def test_a_label_may_have_the_axis_that_triton_gives_it(server: str, shape: list[int]) -> None:
+    latent = np.random.RandomState(1).randn(2, 64).astype(np.float32)
+    inputs = [triton.InferInput("latent", [2, 64], "FP32"), triton.InferInput("label", shape, "INT64")]
+    inputs[0].set_data_from_numpy(latent)
+    inputs[1].set_data_from_numpy(np.array([3, 8], np.int64).reshape(shape))
+    with triton.InferenceServerClient(server) as client, Client(server) as ours:
+        images = client.infer("digits", inputs).as_numpy("image")
+        for row, label in enumerate((3, 8)):
+            expected = ours.generate("digits", latents=latent[row], labels=[label])[0].array
+            np.testing.assert_array_equal(images[row], expected)
 
 
 def test_a_real_photograph_is_enlarged_as_the_whole_network_would(server: str, zoo_repository: Path) -> None:
