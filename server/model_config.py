@@ -1,6 +1,7 @@
 """config.pbtxt: read, completed from the graph where it is silent, and checked against it."""
 
 from pathlib import Path
+from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
@@ -75,7 +76,7 @@ def complete(config: ModelConfig | None, name: str, engine: Engine, max_batch_si
         entries = getattr(full, field)
         found = {tensor.name: tensor for tensor in tensors}
         for entry in entries:
-            _check_entry(entry.name, DataType.Name(entry.data_type), tuple(entry.dims), found)
+            _check_entry(entry.name, DataType.Name(entry.data_type), _graph_dims(entry), found)
         named = {entry.name for entry in entries}
         for tensor in tensors:
             if tensor.name not in named and (field == "input" or not named):
@@ -115,6 +116,11 @@ def policy_of(config: ModelConfig, settings: Settings) -> Policy:
 
 def _triton_type(tensor: TensorSpec) -> int:
     return int(DataType.Value("TYPE_STRING" if tensor.dtype == "BYTES" else f"TYPE_{tensor.dtype}"))
+
+
+def _graph_dims(entry: Any) -> tuple[int, ...]:
+    """The dims that the graph sees. Triton writes a value per row as `dims: [1]` with an empty `reshape`."""
+    return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
 
 
 def _check_entry(

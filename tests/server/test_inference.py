@@ -86,6 +86,30 @@ async def test_models_without_a_config_or_a_batch_axis_are_served(client: Any) -
     np.testing.assert_array_equal(answer.as_numpy("image"), picture(latent)[0])
 
 
+async def test_a_config_that_the_graph_contradicts_makes_the_model_unavailable(start: Any, repository: Any) -> None:
+    config = repository / "tiny" / "config.pbtxt"
+    for text, reason in {
+        'backend: "python"': "backend 'python' is not served",
+        "max_batch_size: }": "config.pbtxt: 1:",
+        'name: "other"': "differs from its folder",
+        'max_batch_size: 8 input { name: "latent" data_type: TYPE_FP16 dims: 4 }': "is TYPE_FP16, TYPE_FP32 in",
+        'max_batch_size: 8 input { name: "latent" data_type: TYPE_FP32 dims: 5 }': "has dims [5], [4] in the graph",
+        'max_batch_size: 8 input { name: "z" data_type: TYPE_FP32 dims: 4 }': "'z' is not in the graph",
+    }.items():
+        config.write_text(text)
+        running = await start()
+        entry = next(entry for entry in running.server._repository.index() if entry.name == "tiny")
+        assert reason in entry.reason
+        await running.end()
+
+
+async def test_a_config_may_reshape_as_triton_does(start: Any, repository: Any) -> None:
+    tensor = 'name: "latent" data_type: TYPE_FP32 dims: [2, 2] reshape { shape: [4] }'
+    (repository / "tiny" / "config.pbtxt").write_text(f"max_batch_size: 8 input {{ {tensor} }}")
+    running = await start()
+    assert running.server._repository.get("tiny").max_batch_size == 8
+
+
 async def test_metadata_and_config_say_what_is_served(client: Any) -> None:
     metadata = await client.get_model_metadata("auto")
     assert [(t.name, t.datatype, list(t.shape)) for t in metadata.inputs] == [("latent", "FP32", [-1, 4])]
