@@ -50,26 +50,29 @@ Outcome = tuple[dict[str, NDArray[Any]], Timings] | Exception
 class Batch:
     """Jobs that run together. `execute` is for the lane's thread, everything else for the loop."""
 
-    def __init__(self, batcher: "Batcher", engine: Engine, jobs: list[Job], alone: bool, lanes: int) -> None:
+    def __init__(self, batcher: "Batcher", engine: Engine, jobs: list[Job], alone: bool, device_share: float) -> None:
         self.alone = alone
         self._batcher = batcher
         self._engine = engine
         self._jobs = jobs
         self._nbytes = sum(job.nbytes for job in jobs)
-        self._device_share = 1.0 if alone else 1.0 / lanes
-        self._formed_at = time.monotonic()
+        self._rows = sum(job.rows for job in jobs)
+        self._device_share = device_share
+        self._started_at = 0.0
         self._outcomes: list[Outcome] = []
         self._runs: list[Timings] = []
 
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is an outcome."""
+        self._started_at = time.monotonic()
         self._outcomes = self._run(self._jobs)
 
     def finish(self) -> None:
         """Records the runs, then answers the callers that are still there."""
         for run in self._runs:
             self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
-        self._batcher.learn(self._nbytes, (time.monotonic() - self._formed_at) * self._device_share)
+        device_s = (time.monotonic() - self._started_at) * self._device_share
+        self._batcher.learn(self._rows, self._nbytes, device_s)
         for job, outcome in zip(self._jobs, self._outcomes, strict=True):
             if job.future.done():
                 continue

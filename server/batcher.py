@@ -23,8 +23,10 @@ from server.errors import CapacityError, DeadlinePassed, InferenceFailed, NotSer
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
 DEADLINE_SHARE = 0.6
-# Weight of the newest batch in the running mean of seconds per byte of input.
+# Weight of the newest batch in the running means of its cost.
 NEWEST = 0.1
+# Below this, handing a row from thread to thread is a good part of its time.
+BRIEF_S = 0.005
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ class Batcher:
         self._waiting_bytes = 0
         self._waiting_requests = 0
         self._second_per_byte = 0.0
+        self._second_per_row = 0.0
         self._closed = False
         self._drained = asyncio.Event()
         self._drained.set()
@@ -149,11 +152,10 @@ class Batcher:
         self._closed = True
         await self._drained.wait()
 
-    def learn(self, nbytes: int, device_s: float) -> None:
-        """Takes a batch's cost, in seconds of the whole device until its callers are answered, into the mean."""
-        newest = device_s / max(1, nbytes)
-        before = self._second_per_byte or newest
-        self._second_per_byte = before + NEWEST * (newest - before)
+    def learn(self, rows: int, nbytes: int, device_s: float) -> None:
+        """Takes a batch's cost, in seconds of the whole device until its callers are answered, into the means."""
+        self._second_per_byte = _mean(self._second_per_byte, device_s / max(1, nbytes))
+        self._second_per_row = _mean(self._second_per_row, device_s / rows)
 
     def failed(self, error: Exception) -> InferenceFailed:
         """The caller's view of an engine's error: an id; the log has the rest."""
@@ -161,8 +163,17 @@ class Batcher:
         log.error("inference failed", exc_info=error, extra={"fields": {"error_id": error_id}})
         return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
 
-    def take(self, idle_lanes: int, lanes: int) -> Batch | None:
-        """The next batch, from the bucket whose head has waited longest; None where nothing may leave now."""
+    @property
+    def brief(self) -> bool:
+        """Whether a row is known to take less than BRIEF_S of the device."""
+        return 0.0 < self._second_per_row < BRIEF_S
+
+    def take(self, slots: int, quiet: bool) -> Batch | None:
+        """The next batch, from the bucket whose head has waited longest; None where nothing may leave now.
+
+        `slots`: batches that the device takes now; the rows that wait are shared out over them. `quiet`: a job may
+        have the device for itself.
+        """
         now = time.monotonic()
         heads: list[tuple[float, Bucket]] = []
         for shape, bucket in list(self._buckets.items()):
@@ -174,12 +185,12 @@ class Batcher:
         if not heads:
             return None
         queued_at, bucket = min(heads, key=lambda entry: entry[0])
-        limit = self._limit(bucket.rows, now - queued_at, idle_lanes)
+        limit = self._limit(bucket.rows, now - queued_at, slots)
         if limit == 0:
             return None
         jobs = self._collect(bucket, limit, now)
-        alone = len(jobs) == 1 and 1 < lanes == idle_lanes and self._device.sources == 0 and not self._is_waiting()
-        return Batch(self, self._engine, jobs, alone, lanes)
+        alone = quiet and len(jobs) == 1 and not self._is_waiting()
+        return Batch(self, self._engine, jobs, alone, 1.0 if alone else 1.0 / self._device.lanes)
 
     def has_work(self) -> bool:
         """Whether a job waits for a lane (rather than for company, under a queue delay)."""
@@ -212,7 +223,7 @@ class Batcher:
         if self._waiting_rows and wait_s > left_s * DEADLINE_SHARE:
             raise Overloaded(f"{self._waiting_rows} rows wait, about {wait_s:.3f} s; the deadline is in {left_s:.3f} s")
 
-    def _limit(self, rows: int, waited_s: float, idle_lanes: int) -> int:
+    def _limit(self, rows: int, waited_s: float, slots: int) -> int:
         """Rows that may leave now; 0 while a partial batch may still wait for company."""
         policy = self.policy
         fitting = [size for size in policy.preferred_batch_sizes if size <= rows]
@@ -222,7 +233,7 @@ class Batcher:
                 return 0
         elif fitting:
             return max(fitting)
-        return min(self.max_batch_size, math.ceil(rows / idle_lanes))
+        return min(self.max_batch_size, math.ceil(rows / slots))
 
     def _wake_after(self, seconds: float) -> None:
         if self._timer is None:
@@ -265,3 +276,7 @@ class Batcher:
         self.statistics.dropped(reason)
         if text is not None:
             job.future.set_exception(DeadlinePassed(text))
+
+
+def _mean(before: float, newest: float) -> float:
+    return before + NEWEST * (newest - before) if before else newest

@@ -6,6 +6,7 @@ lane is free, from what queued while the lanes were busy; nothing polls and noth
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +14,14 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
+# How long after requests met on a device the next one that finds it idle is still taken for one of many.
+CROWDED_S = 0.05
+# A caller that waits for its answer before it asks again cannot be back sooner than this.
+ROUND_TRIP_S = 0.00025
+
 
 class Batch(Protocol):
-    """Work for one lane."""
+    """Work for one lane. `alone`: it may use the whole device."""
 
     alone: bool
 
@@ -29,8 +35,13 @@ class Batch(Protocol):
 class Source(Protocol):
     """What forms batches: a batcher."""
 
-    def take(self, idle_lanes: int, lanes: int) -> Batch | None:
-        """The next batch, None where nothing may leave now."""
+    @property
+    def brief(self) -> bool:
+        """Whether a row takes so little time that handing it between threads counts."""
+
+    def take(self, slots: int, quiet: bool) -> Batch | None:
+        """The next batch, None where nothing may leave now. `slots`: how many more the device takes. `quiet`: one
+        job may have it for itself."""
 
     def has_work(self) -> bool:
         """Whether there is more for a lane."""
@@ -38,6 +49,10 @@ class Source(Protocol):
 
 class Device:
     """Lanes shared by the batchers of every model on one device, served in turn. Loop thread only.
+
+    Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
+    formed ahead, so that it need not wait for the loop between two; and a request that is alone runs on the loop's own
+    thread, which could do nothing for anybody else meanwhile: the device is busy, and for less than `BRIEF_S`.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
@@ -48,9 +63,10 @@ class Device:
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._threads = ThreadPoolExecutor(lanes, thread_name_prefix=f"lane-{name}")
-        self._idle = lanes
+        self._held = 0  # lanes' worth of batches given out, the one formed ahead included
         self._turns: deque[Source] = deque()
         self._scheduled = False
+        self._crowded_at = self._ran_alone_at = -CROWDED_S
 
     @property
     def sources(self) -> int:
@@ -60,9 +76,12 @@ class Device:
     def offer(self, source: Source) -> None:
         """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that
         requests which arrived together leave together."""
+        now = time.monotonic()
+        if self._held or self._turns or now - self._ran_alone_at < ROUND_TRIP_S:
+            self._crowded_at = now
         if source not in self._turns:
             self._turns.append(source)
-        if self._idle and not self._scheduled:
+        if not self._scheduled and self._slots(source) > 0:
             self._scheduled = True
             self._loop.call_soon(self._take_turns)
 
@@ -74,29 +93,41 @@ class Device:
         """Ends the threads after the work they hold."""
         self._threads.shutdown()
 
+    def _slots(self, source: Source) -> int:
+        ahead = 1 if self.lanes > 1 and source.brief else 0
+        return self.lanes + ahead - self._held
+
     def _take_turns(self) -> None:
         self._scheduled = False
         try:
-            while self._idle and self._turns:
+            while self._turns and (slots := self._slots(self._turns[0])) > 0:
                 source = self._turns.popleft()
-                batch = source.take(self._idle, self.lanes)
+                crowded = time.monotonic() - self._crowded_at < CROWDED_S
+                batch = source.take(slots, quiet=not (self._held or self._turns or crowded) and self.lanes > 1)
                 if batch is None:
                     continue
                 if source.has_work():
                     self._turns.append(source)
-                # A lone batch may use the whole device: it takes every lane.
-                held = self.lanes if batch.alone else 1
-                self._idle -= held
-                self._threads.submit(self._run, batch, held)
+                self._give(batch, source.brief)
         except Exception as error:
             self._fail(error)
+
+    def _give(self, batch: Batch, brief: bool) -> None:
+        if batch.alone and brief:
+            batch.execute()
+            batch.finish()
+            self._ran_alone_at = time.monotonic()
+            return
+        held = self.lanes if batch.alone else 1
+        self._held += held
+        self._threads.submit(self._run, batch, held)
 
     def _run(self, batch: Batch, held: int) -> None:
         batch.execute()
         self._loop.call_soon_threadsafe(self._ran, batch, held)
 
     def _ran(self, batch: Batch, held: int) -> None:
-        self._idle += held
+        self._held -= held
         if self._turns:
             self._take_turns()  # the lane first, the callers after: it computes while they are answered
         try:
