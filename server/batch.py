@@ -59,6 +59,7 @@ class Batch:
         self._rows = sum(job.rows for job in jobs)
         self._device_share = device_share
         self._started_at = 0.0
+        batcher.pace.begins(self._nbytes)
         self._outcomes: list[Outcome] = []
         self._runs: list[Timings] = []
 
@@ -72,7 +73,7 @@ class Batch:
         for run in self._runs:
             self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
         device_s = (time.monotonic() - self._started_at) * self._device_share
-        self._batcher.learn(self._rows, self._nbytes, device_s)
+        self._batcher.pace.ended(self._rows, self._nbytes, device_s)
         for job, outcome in zip(self._jobs, self._outcomes, strict=True):
             if job.future.done():
                 continue

@@ -10,6 +10,8 @@ import logging
 import math
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,14 +21,11 @@ from server.buckets import Bucket, Turn
 from server.device import Device
 from server.engines import Engine
 from server.errors import CapacityError, DeadlinePassed, InferenceFailed, NotServing, Overloaded
+from server.pace import Pace
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
 DEADLINE_SHARE = 0.6
-# Weight of the newest batch in the running means of its cost.
-NEWEST = 0.1
-# Below this, handing a row from thread to thread is a good part of its time.
-BRIEF_S = 0.005
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +69,7 @@ class Batcher:
         self.batched = policy.max_batch_size > 0
         self.max_batch_size = max(1, policy.max_batch_size)
         self.statistics = statistics
+        self.pace = Pace(device.lanes)
         self._engine = engine
         self._device = device
         self._buckets: dict[object, Bucket] = {}
@@ -77,8 +77,6 @@ class Batcher:
         self._waiting_rows = 0
         self._waiting_bytes = 0
         self._waiting_requests = 0
-        self._second_per_byte = 0.0
-        self._second_per_row = 0.0
         self._closed = False
         self._drained = asyncio.Event()
         self._drained.set()
@@ -100,14 +98,9 @@ class Batcher:
             DeadlinePassed: the deadline is already over.
         """
         now = time.monotonic()
-        try:
+        with self._refusals_counted():
             self._check_room(rows, nbytes)
-            if deadline is not None:
-                self._check_time(nbytes, deadline - now)
-        except CapacityError as error:
-            self.statistics.failed(failure_reason(error), 0.0)
-            self.statistics.dropped("deadline" if isinstance(error, DeadlinePassed) else "overloaded")
-            raise
+        self.check_time(nbytes, deadline)
         queue_timeout_s = self.policy.queue_timeout_s
         if timeout_s and self.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
@@ -119,6 +112,25 @@ class Batcher:
         self._waiting_requests += 1
         self.statistics.pending(+1)
         return admission
+
+    def check_time(self, nbytes: int, deadline: float | None) -> None:
+        """Refuses what could not be answered before its deadline; `admit` does so too.
+
+        Raises:
+            Overloaded: the queue is too long for the deadline.
+            DeadlinePassed: the deadline is already over.
+        """
+        if deadline is None:
+            return
+        left_s = deadline - time.monotonic()
+        # Models on one device take turns: each other one that waits stretches this queue.
+        wait_s = self.pace.wait_s(self._waiting_bytes + nbytes) * max(1, self._device.sources)
+        with self._refusals_counted():
+            if left_s <= 0:
+                raise DeadlinePassed(f"the deadline passed {-left_s:.3f} s before the request was read")
+            if self._waiting_rows and wait_s > left_s * DEADLINE_SHARE:
+                waiting = self._waiting_rows
+                raise Overloaded(f"{waiting} rows wait, about {wait_s:.3f} s; the deadline is in {left_s:.3f} s")
 
     def enqueue(self, job: Job) -> None:
         """Queues an admitted job."""
@@ -152,11 +164,6 @@ class Batcher:
         self._closed = True
         await self._drained.wait()
 
-    def learn(self, rows: int, nbytes: int, device_s: float) -> None:
-        """Takes a batch's cost, in seconds of the whole device until its callers are answered, into the means."""
-        self._second_per_byte = _mean(self._second_per_byte, device_s / max(1, nbytes))
-        self._second_per_row = _mean(self._second_per_row, device_s / rows)
-
     def failed(self, error: Exception) -> InferenceFailed:
         """The caller's view of an engine's error: an id; the log has the rest."""
         error_id = uuid.uuid4().hex[:12]
@@ -165,8 +172,8 @@ class Batcher:
 
     @property
     def brief(self) -> bool:
-        """Whether a row is known to take less than BRIEF_S of the device."""
-        return 0.0 < self._second_per_row < BRIEF_S
+        """Whether a row takes so little time that handing it between threads counts."""
+        return self.pace.brief
 
     def take(self, slots: int, quiet: bool) -> Batch | None:
         """The next batch, from the bucket whose head has waited longest; None where nothing may leave now.
@@ -199,6 +206,15 @@ class Batcher:
     def _is_waiting(self) -> bool:
         return any(bucket.head() is not None for bucket in self._buckets.values())
 
+    @contextmanager
+    def _refusals_counted(self) -> Iterator[None]:
+        try:
+            yield
+        except CapacityError as error:
+            self.statistics.failed(failure_reason(error), 0.0)
+            self.statistics.dropped("deadline" if isinstance(error, DeadlinePassed) else "overloaded")
+            raise
+
     def _check_room(self, rows: int, nbytes: int) -> None:
         policy = self.policy
         if self._closed:
@@ -215,14 +231,6 @@ class Batcher:
         if policy.max_queue_requests and waiting >= policy.max_queue_requests:
             raise Overloaded(f"{waiting} requests waiting, limit {policy.max_queue_requests} (max_queue_size)")
 
-    def _check_time(self, nbytes: int, left_s: float) -> None:
-        if left_s <= 0:
-            raise DeadlinePassed(f"the deadline passed {-left_s:.3f} s before the request was read")
-        # Models on one device take turns: each other one that waits stretches this queue.
-        wait_s = (self._waiting_bytes + nbytes) * self._second_per_byte * max(1, self._device.sources)
-        if self._waiting_rows and wait_s > left_s * DEADLINE_SHARE:
-            raise Overloaded(f"{self._waiting_rows} rows wait, about {wait_s:.3f} s; the deadline is in {left_s:.3f} s")
-
     def _limit(self, rows: int, waited_s: float, slots: int) -> int:
         """Rows that may leave now; 0 while a partial batch may still wait for company."""
         policy = self.policy
@@ -233,7 +241,7 @@ class Batcher:
                 return 0
         elif fitting:
             return max(fitting)
-        return min(self.max_batch_size, math.ceil(rows / slots))
+        return min(math.ceil(rows / slots), self.pace.enough_rows(self.max_batch_size))
 
     def _wake_after(self, seconds: float) -> None:
         if self._timer is None:
@@ -259,7 +267,7 @@ class Batcher:
             waited_s = now - job.queued_at
             if job.future.done():
                 self._drop(bucket, "cancelled", None)
-            elif admission.deadline is not None and now + job.nbytes * self._second_per_byte > admission.deadline:
+            elif admission.deadline is not None and now + self.pace.seconds(job.nbytes) > admission.deadline:
                 self._drop(bucket, "deadline", f"the deadline is over; it waited {waited_s:.3f} s in the queue")
             elif admission.timeout_at is not None and now > admission.timeout_at and bucket.in_time():
                 if self.policy.delays_on_timeout:
@@ -276,7 +284,3 @@ class Batcher:
         self.statistics.dropped(reason)
         if text is not None:
             job.future.set_exception(DeadlinePassed(text))
-
-
-def _mean(before: float, newest: float) -> float:
-    return before + NEWEST * (newest - before) if before else newest

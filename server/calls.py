@@ -47,6 +47,7 @@ STATUS: dict[type[GanserveError], grpc.StatusCode] = {
 # Calls that stay open for as long as the caller likes, and health, which must answer to the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 
+QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 QUIET_S = 0.2
 QUIET_AT_MOST_S = 2.0
 
@@ -181,10 +182,11 @@ class Record:
         calls.started(rpc)
 
     def finish(self, code: str, text: str) -> None:
-        """Writes the call's metric and its line: debug where it went well, info where it did not."""
+        """Writes the call's metric and its line: info where it failed, debug where it went well or was refused for
+        want of room, since an overload that is logged call by call is a worse one."""
         seconds = time.monotonic() - self._started_at
         self._calls.finished(self._rpc, self._model, code, seconds)
-        level = logging.DEBUG if code == "OK" else logging.INFO
+        level = logging.DEBUG if code in QUIET_CODES else logging.INFO
         if log.isEnabledFor(level):
             fields = {"rpc": self._rpc, "model": self._model, "code": code, "seconds": round(seconds, 6)}
             if text:

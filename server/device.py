@@ -6,6 +6,9 @@ lane is free, from what queued while the lanes were busy; nothing polls and noth
 """
 
 import asyncio
+import os
+import sys
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -18,6 +21,7 @@ T = TypeVar("T")
 CROWDED_S = 0.05
 # A caller that waits for its answer before it asks again cannot be back sooner than this.
 ROUND_TRIP_S = 0.00025
+LANE_NICENESS = 10
 
 
 class Batch(Protocol):
@@ -47,6 +51,15 @@ class Source(Protocol):
         """Whether there is more for a lane."""
 
 
+def yield_to_loop() -> None:
+    """Lets the threads that answer callers go before the one that calls this, where they share its core.
+
+    Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)
+
+
 class Device:
     """Lanes shared by the batchers of every model on one device, served in turn. Loop thread only.
 
@@ -62,7 +75,7 @@ class Device:
         self.lanes = lanes
         self._loop = asyncio.get_running_loop()
         self.failed: asyncio.Future[None] = self._loop.create_future()
-        self._threads = ThreadPoolExecutor(lanes, thread_name_prefix=f"lane-{name}")
+        self._threads = ThreadPoolExecutor(lanes, f"lane-{name}", yield_to_loop if lanes > 1 else None)
         self._held = 0  # lanes' worth of batches given out, the one formed ahead included
         self._turns: deque[Source] = deque()
         self._scheduled = False

@@ -157,6 +157,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         deadline = None if left_s is None else time.monotonic() + left_s
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
+        # An overload is refused before anything is decoded; `admit` decides with the rows counted.
+        model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline)
         arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)

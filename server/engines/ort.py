@@ -89,8 +89,8 @@ def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    # Threads spin for their next piece while a run lasts, and leave the core to others the moment it ends.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
+    # How long a thread without work spins before it sleeps: as long as a caller that asks again takes to do so.
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "1500")
     kind, _, index = device.partition(":")
     # HEURISTIC: cuDNN's own choice; the others search anew for every new shape (microsoft/onnxruntime#22705).
     cuda = {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}

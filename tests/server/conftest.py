@@ -34,10 +34,12 @@ class HeldEngine:
         self.entered = threading.Semaphore(0)
         self.runs: list[tuple[int, bool]] = []
         self.batches: list[NDArray[Any]] = []
+        self.threads: list[threading.Thread] = []
 
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
         self.runs.append((len(arrays["x"]), alone))
         self.batches.append(arrays["x"])
+        self.threads.append(threading.current_thread())
         self.entered.release()
         assert self.gate.wait(30)
         if np.isnan(arrays["x"]).any():

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 import time
 from typing import Any
 
@@ -36,6 +37,29 @@ async def test_a_lone_job_has_the_whole_device(make_batcher: Any, engine: Any) -
     done = await ask(make_batcher(lanes=2), row(1, 2))
     np.testing.assert_array_equal(done.outputs["y"], [[2, 4]])
     assert engine.runs == [(1, True)]
+
+
+async def test_callers_that_meet_get_a_lane_each_from_then_on(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=2)
+    await asyncio.gather(ask(batcher, row(1)), ask(batcher, row(2)))
+    await ask(batcher, row(3))
+    assert [alone for _, alone in engine.runs] == [False, False, False], "another caller may be back any moment"
+
+
+async def test_a_cpu_batch_is_no_longer_than_it_gains(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=2, max_batch_size=32)
+    batcher.pace.begins(nbytes=4)
+    batcher.pace.ended(rows=1, nbytes=4, device_s=0.0025)  # so a lane takes 5 ms for a row, and 20 ms for four
+    await asyncio.gather(*(ask(batcher, row(i)) for i in range(40)))
+    assert engine.runs[:2] == [(4, False), (4, False)]
+
+
+async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=2)
+    batcher.pace.begins(nbytes=4)
+    batcher.pace.ended(rows=1, nbytes=4, device_s=0.001)
+    await ask(batcher, row(1))
+    assert engine.threads == [threading.main_thread()]
 
 
 async def test_jobs_that_arrive_together_are_shared_out_over_idle_lanes(make_batcher: Any, engine: Any) -> None:
@@ -128,7 +152,8 @@ async def test_admission_is_refused_by_rows_bytes_and_requests(make_batcher: Any
 
 async def test_what_cannot_be_answered_in_time_is_refused_at_the_door(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher()
-    batcher.learn(nbytes=4, device_s=1.0)
+    batcher.pace.begins(nbytes=4)
+    batcher.pace.ended(rows=1, nbytes=4, device_s=1.0)
     soon = time.monotonic() + 10
     with batcher.admit(5, 20, None), pytest.raises(Overloaded, match="5 rows wait, about 6"):
         batcher.admit(1, 4, soon)
@@ -240,7 +265,9 @@ async def test_two_models_on_one_device_take_turns(make_batcher: Any, engine: An
 
 async def test_a_broken_source_fails_the_device_instead_of_hanging() -> None:
     class Broken:
-        def take(self, idle_lanes: int, lanes: int) -> Batch | None:
+        brief = False
+
+        def take(self, slots: int, quiet: bool) -> Batch | None:
             raise RuntimeError("bug")
 
         def has_work(self) -> bool:
