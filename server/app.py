@@ -33,6 +33,8 @@ IMAGE_SERVICE = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
 # A CPU of many cores runs this many batches at once at most, each over a share of the cores.
 MOST_LANES = 4
+# Every call has ended by then; only an engine that hangs can take longer.
+CLOSE_S = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -161,7 +163,11 @@ class Server:
                 await self._calls.close()
         self._health.close()
         await self._grpc.stop(self._settings.drain_s)
-        await self._repository.close()
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._repository.close()
+        except TimeoutError:
+            log.error("engines not closed", extra={"fields": {"after_s": CLOSE_S, "reason": "a run has not ended"}})
         log.info("stopped")
 
     def _readiness(self) -> tuple[bool, str]:

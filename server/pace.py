@@ -3,7 +3,7 @@
 # Weight of the newest batch in the running means.
 NEWEST = 0.1
 # A CPU runs four rows as efficiently as forty; a longer batch only keeps its first row from its caller.
-ENOUGH_S = 0.02
+ENOUGH_S = 0.04
 # Below this, handing a row from thread to thread is a good part of its time.
 BRIEF_S = 0.005
 

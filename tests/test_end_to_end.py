@@ -41,7 +41,10 @@ def server(zoo_repository: Path, request: pytest.FixtureRequest) -> Iterator[str
         assert (serving["frontend"], serving["models"], serving["unavailable"]) == (request.param, 3, 0)
         yield f"127.0.0.1:{serving['grpc_port']}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()  # a server that hangs must fail the test, not hang it
 
 
 def test_the_same_seed_is_the_same_png_alone_and_in_a_mixed_batch(server: str) -> None:

@@ -49,7 +49,7 @@ async def test_callers_that_meet_get_a_lane_each_from_then_on(make_batcher: Any,
 async def test_a_cpu_batch_is_no_longer_than_it_gains(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher(lanes=2, max_batch_size=32)
     batcher.pace.begins(nbytes=4)
-    batcher.pace.ended(rows=1, nbytes=4, device_s=0.0025)  # so a lane takes 5 ms for a row, and 20 ms for four
+    batcher.pace.ended(rows=1, nbytes=4, device_s=0.005)  # so a lane takes 10 ms for a row, and 40 ms for four
     await asyncio.gather(*(ask(batcher, row(i)) for i in range(40)))
     assert engine.runs[:2] == [(4, False), (4, False)]
 
