@@ -140,6 +140,21 @@ def test_auto_takes_native_unless_something_is_asked_that_it_cannot_do(tmp_path:
         choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=60, frontend="native"))
 
 
+@pytest.mark.parametrize("frontend", ["grpcio"])
+async def test_tls_is_served_by_grpcio(start: Any, tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    making += ["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(making, check=True, capture_output=True)
+    with pytest.raises(errors.StartError, match="TLS needs both"):
+        await start(tls_certificate=certificate)
+    running = await start(tls_certificate=certificate, tls_key=key)
+    credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+    async with grpc.aio.secure_channel(running.target, credentials) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert len((await stub.ModelInfer(infer_request())).raw_output_contents) == 1
+
+
 def serve_command(repository: Path, *arguments: str) -> list[str]:
     command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json"]
     ports = ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
