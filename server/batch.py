@@ -52,6 +52,7 @@ class Batch:
 
     def __init__(self, batcher: "Batcher", engine: Engine, jobs: list[Job], alone: bool, device_share: float) -> None:
         self.alone = alone
+        self.brief = alone and batcher.pace.is_brief(sum(job.nbytes for job in jobs))
         self._batcher = batcher
         self._engine = engine
         self._jobs = jobs

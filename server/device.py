@@ -25,9 +25,10 @@ LANE_NICENESS = 10
 
 
 class Batch(Protocol):
-    """Work for one lane. `alone`: it may use the whole device."""
+    """Work for one lane. `alone`: it may use the whole device. `brief`: it is alone and takes less than 5 ms."""
 
     alone: bool
+    brief: bool
 
     def execute(self) -> None:
         """Runs the work; on the lane's thread; never raises."""
@@ -65,7 +66,7 @@ class Device:
 
     Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
     formed ahead, so that it need not wait for the loop between two; and a request that is alone runs on the loop's own
-    thread, which could do nothing for anybody else meanwhile: the device is busy, and for less than `BRIEF_S`.
+    thread, which could do nothing for anybody else meanwhile: the device is busy, and for less than 5 ms.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
@@ -121,12 +122,12 @@ class Device:
                     continue
                 if source.has_work():
                     self._turns.append(source)
-                self._give(batch, source.brief)
+                self._give(batch)
         except Exception as error:
             self._fail(error)
 
-    def _give(self, batch: Batch, brief: bool) -> None:
-        if batch.alone and brief:
+    def _give(self, batch: Batch) -> None:
+        if batch.brief and self.lanes > 1:
             batch.execute()
             batch.finish()
             self._ran_alone_at = time.monotonic()

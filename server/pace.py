@@ -25,6 +25,10 @@ class Pace:
         """Whether a row is known to take less than BRIEF_S."""
         return 0.0 < self._second_per_row < BRIEF_S
 
+    def is_brief(self, nbytes: int) -> bool:
+        """Whether so many bytes of input are known to take less than BRIEF_S."""
+        return 0.0 < self.seconds(nbytes) < BRIEF_S
+
     def begins(self, nbytes: int) -> None:
         """Notes that a batch of so many bytes was formed."""
         self._running_bytes += nbytes

@@ -59,7 +59,9 @@ async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, eng
     batcher.pace.begins(nbytes=4)
     batcher.pace.ended(rows=1, nbytes=4, device_s=0.001)
     await ask(batcher, row(1))
-    assert engine.threads == [threading.main_thread()]
+    await ask(batcher, row(*range(20)))  # alone too, but 20 ms long: the loop must stay free
+    assert engine.threads[0] is threading.main_thread()
+    assert engine.threads[1] is not threading.main_thread()
 
 
 async def test_jobs_that_arrive_together_are_shared_out_over_idle_lanes(make_batcher: Any, engine: Any) -> None:
