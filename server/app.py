@@ -93,7 +93,7 @@ class Server:
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
         )
-        self._calls = Calls(self._metrics, self._repository.has)
+        self._calls = Calls(self._metrics)
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 

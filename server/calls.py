@@ -65,11 +65,10 @@ class RpcMetrics(Protocol):
 
 
 class Calls:
-    """Wraps the methods of servicers. `is_model` says which names may become a metric's label."""
+    """Wraps the methods of servicers."""
 
-    def __init__(self, metrics: RpcMetrics, is_model: Callable[[str], bool]) -> None:
+    def __init__(self, metrics: RpcMetrics) -> None:
         self._metrics = metrics
-        self._is_model = is_model
         self._closed = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -161,12 +160,12 @@ class Calls:
         self._metrics.rpc_started(rpc)
 
     def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
-        """Counts a call out; a name that is no model's is reported as an empty label."""
+        """Counts a call out."""
         if rpc not in LASTING:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-        self._metrics.rpc_finished(rpc, model if self._is_model(model) else "", code, seconds)
+        self._metrics.rpc_finished(rpc, model, code, seconds)
 
 
 class Record:
@@ -210,7 +209,8 @@ class Record:
         await context.abort(code, text)
 
 
-def time_left_s(context: Context) -> float | None:
-    """Seconds until the caller's deadline, None where it has none: grpc.aio says None, others a huge number."""
-    left = context.time_remaining()
-    return None if left is None or left > 1e9 else left
+def deadline(context: Context) -> float | None:
+    """When the caller stops waiting, on the monotonic clock; None where it set no deadline: grpc.aio then says None,
+    others a huge number of seconds."""
+    left_s = context.time_remaining()
+    return None if left_s is None or left_s > 1e9 else time.monotonic() + left_s

@@ -127,7 +127,7 @@ class Device:
             self._fail(error)
 
     def _give(self, batch: Batch) -> None:
-        if batch.brief and self.lanes > 1:
+        if batch.brief:
             batch.execute()
             batch.finish()
             self._ran_alone_at = time.monotonic()

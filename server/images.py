@@ -13,7 +13,7 @@ from typing import Protocol
 from models.spec import Spec
 from protos import images_pb2 as pb
 from protos.images_pb2_grpc import ImageServiceServicer
-from server.calls import Context, time_left_s
+from server.calls import Context, deadline
 from server.codecs import Encoding, raw_header
 from server.drawing import Drawn, Order, draw
 from server.errors import ImageTooLarge, InvalidRequest
@@ -69,7 +69,7 @@ class ImageService(ImageServiceServicer):
         self._check_reply(order)
         images: dict[int, Drawn] = {}
         nbytes = 0
-        async with aclosing(draw(model, order, _deadline(context), self._codec_pool)) as drawings:
+        async with aclosing(draw(model, order, deadline(context), self._codec_pool)) as drawings:
             async for drawn in drawings:
                 images[drawn.index] = drawn
                 nbytes += len(drawn.data)
@@ -89,7 +89,7 @@ class ImageService(ImageServiceServicer):
         started = time.perf_counter()
         model, spec = self._find(request.model, request.version, draws=True)
         order = await self._order(request, spec)
-        async with aclosing(draw(model, order, _deadline(context), self._codec_pool)) as drawings:
+        async with aclosing(draw(model, order, deadline(context), self._codec_pool)) as drawings:
             async for drawn in drawings:
                 self._check_message(len(drawn.data), "ask for another encoding")
                 reply = pb.GenerateStreamReply(
@@ -117,7 +117,7 @@ class ImageService(ImageServiceServicer):
             self._check_message(layout.height * layout.width * layout.channels, "ask for an encoded picture")
         source = Source(request.image, header)
         with self._room.hold(layout.held_bytes):
-            made = await upscale(model, layout, source, encoding, _deadline(context), self._codec_pool)
+            made = await upscale(model, layout, source, encoding, deadline(context), self._codec_pool)
         self._check_message(len(made.data), "ask for JPEG or WebP, or send a smaller picture")
         return self._upscale_reply(model, made, encoding, time.perf_counter() - started)
 
@@ -196,12 +196,6 @@ def _fill_timings(timings: pb.Timings, made: Collection[Drawn | Upscaled]) -> No
     timings.queue_s = max(one.queue_s for one in made)
     timings.compute_s = max(one.compute_s for one in made)
     timings.encode_s = max(one.encode_s for one in made)
-
-
-def _deadline(context: Context) -> float | None:
-    """When the caller stops waiting, on the monotonic clock; None where it set no deadline."""
-    left_s = time_left_s(context)
-    return None if left_s is None else time.monotonic() + left_s
 
 
 def _describe(entry: Entry) -> pb.Model:

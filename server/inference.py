@@ -1,13 +1,12 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.calls import Context, time_left_s
+from server.calls import Context, deadline
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
 from server.repository import Entry, Repository, State
 from server.settings import Settings
@@ -61,7 +60,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return service_pb2.ModelConfigResponse(config=self._repository.get(request.name, request.version).config)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
-        return await self._infer(request, time_left_s(context))
+        return await self._infer(request, deadline(context))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once."""
@@ -73,7 +72,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         async def read() -> None:
             try:
                 async for request in requests:
-                    answer = asyncio.create_task(self._stream_answer(request, time_left_s(context), as_status))
+                    answer = asyncio.create_task(self._stream_answer(request, deadline(context), as_status))
                     await answers.put(answer)
             finally:
                 await answers.put(None)
@@ -153,26 +152,25 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def LogSettings(self, request: Any, context: Context) -> Any:
         raise Unsupported("log settings are not offered over the network; set GANSERVE_LOG_LEVEL")
 
-    async def _infer(self, request: Any, left_s: float | None) -> Any:
-        deadline = None if left_s is None else time.monotonic() + left_s
+    async def _infer(self, request: Any, deadline_at: float | None) -> Any:
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
         # An overload is refused before anything is decoded; `admit` decides with the rows counted.
-        model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline)
+        model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
         arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)
         nbytes = sum(array.nbytes for array in arrays.values())
-        with model.batcher.admit(rows, nbytes, deadline, timeout_s) as admission:
+        with model.batcher.admit(rows, nbytes, deadline_at, timeout_s) as admission:
             done = await admission.run(arrays)
         answer = service_pb2.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
         write_outputs(answer, request.outputs, outputs, done.outputs)
         return answer
 
-    async def _stream_answer(self, request: Any, left_s: float | None, as_status: bool) -> Any:
+    async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool) -> Any:
         answer = service_pb2.ModelStreamInferResponse()
         try:
-            answer.infer_response.CopyFrom(await self._infer(request, left_s))
+            answer.infer_response.CopyFrom(await self._infer(request, deadline_at))
             answer.infer_response.parameters["triton_final_response"].bool_param = True
         except GanserveError as error:
             if as_status:

@@ -74,10 +74,6 @@ class Repository:
             return versions[number]
         raise self._absence(name, number)
 
-    def has(self, name: str) -> bool:
-        """Whether the repository knows a model of this name, ready or not."""
-        return name in self._entries
-
     def index(self) -> list[Entry]:
         """Every version that was tried, by name and version."""
         return [entry for name in sorted(self._entries) for _, entry in sorted(self._entries[name].items())]

@@ -201,7 +201,7 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     with ThreadPoolExecutor(2) as codec_pool:
         service = ImageService(repository, settings, codec_pool, metrics)
         methods = [method.name for method in pb.DESCRIPTOR.services_by_name["ImageService"].methods]
-        wrapped = Calls(metrics, lambda name: True).wrap(service, methods)
+        wrapped = Calls(metrics).wrap(service, methods)
         add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
