@@ -14,14 +14,15 @@ from export.config import config_pbtxt
 from export.errors import ExportError
 from export.half import to_half
 from export.parity import Figures, measure, open_session, run
-from export.samples import inputs, scaled
+from export.samples import encoded, inputs, levelled
 from export.seams import seam_levels
 from export.source import Source, open_source
-from export.to_onnx import OPSET, output_name, save, to_onnx
+from export.tensors import tensor_specs
+from export.to_onnx import OPSET, save, to_onnx
 from export.wrapping import wrap
 from models.architecture import Generator
 from models.artifact import ONNX, ArtifactError, read_manifest, write_version
-from models.spec import Scalar, Spec, TensorSpec, Tile
+from models.spec import Scalar, Spec, Tile
 
 __all__ = ["ExportError", "Exported", "Inspection", "Request", "export", "inspect"]
 
@@ -144,22 +145,19 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
     plan = generator.tile
     if plan is None:
         return None
-    low, high = generator.output_range
 
     def upscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if tensors == "uint8":
             return np.asarray(run(session, {"image": image}), dtype=np.uint8)
-        found = np.asarray(run(session, {"image": scaled(image, generator.input_range)}), dtype=np.float64)
-        levels = np.rint((found - low) * (255.0 / (high - low)))
-        return np.asarray(np.clip(levels, 0, 255).transpose(0, 2, 3, 1), dtype=np.uint8)
+        return levelled(run(session, {"image": encoded(image, generator)}), generator.output_range)
 
-    measured = seam_levels(upscale, plan, generator.channels, generator.scale)
+    measured = seam_levels(upscale, plan, generator.picture_channels, generator.scale)
     return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
 
 
 def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Figures, tile: Tile | None) -> Spec:
     generator = source.generator
-    ins, outs = _tensors(generator, request.tensors)
+    ins, outs = tensor_specs(generator, request.tensors)
     return Spec(
         task=generator.task,
         architecture=source.architecture,
@@ -169,27 +167,18 @@ def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Fi
         opset=OPSET,
         inputs=ins,
         outputs=outs,
-        image_shape=(*generator.image_size_px, generator.channels),
+        image_shape=(*generator.image_size_px, generator.picture_channels),
         provenance=replace(source.provenance, exported_with={tool: installed(tool) for tool in TOOLS}),
         parity=figures.parity,
         latent_size=generator.latent_size,
         labels=labels,
+        noise_size=generator.noise_size,
+        truncation_default=generator.truncation_default,
+        w_shape=generator.w_shape,
         scale=generator.scale,
         tile=tile,
+        multiple_px=generator.multiple_px,
     )
-
-
-def _tensors(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """(inputs, outputs) of the graph, without the batch axis; free axes are -1."""
-    height, width = generator.image_size_px if generator.task.draws else (-1, -1)
-    dtype = "UINT8" if tensors == "uint8" else "FP32"
-    axes = (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
-    output = TensorSpec(output_name(generator), dtype, axes)
-    if not generator.task.draws:
-        return (TensorSpec("image", dtype, axes),), (output,)
-    latent = TensorSpec("latent", "FP32", (generator.latent_size,))
-    label = (TensorSpec("label", "INT64", ()),) if generator.classes else ()
-    return (latent, *label), (output,)
 
 
 def _labels(path: Path | None, source: Source) -> tuple[str, ...]:

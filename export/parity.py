@@ -11,15 +11,14 @@ from torch import nn
 
 from export.errors import ExportError
 from export.samples import Arrays, inputs
-from models.architecture import Generator
+from models.architecture import Bounds, Generator
 from models.spec import Parity
 
 DRAWING_SEEDS = (0, 1, 2, 3, 4)
 PICTURE_SEEDS = (0, 1)
-SIZES_PX = ((24, 32), (36, 20))  # alone, in a batch; multiples of 4, for networks that unshuffle their input
+SIZES_PX = ((24, 32), (36, 20))  # alone, in a batch
 
 UINT8_LEVELS = 1.0
-FLOAT32_UNITS = 2e-4
 HALF_LEVELS = 6.0
 HALF_PSNR_DB = 45.0
 
@@ -56,8 +55,7 @@ def tolerance(generator: Generator, tensors: str, precision: str) -> float:
     """The largest difference that export accepts, in the graph's own units (uint8 levels or the network's)."""
     if tensors == "uint8":
         return UINT8_LEVELS if precision == "fp32" else HALF_LEVELS
-    low, high = generator.output_range
-    return FLOAT32_UNITS if precision == "fp32" else HALF_LEVELS / 255.0 * (high - low)
+    return generator.tolerance if precision == "fp32" else HALF_LEVELS / 255.0 * span(generator.output_range)
 
 
 def measure(
@@ -70,7 +68,7 @@ def measure(
     """
     seeds = DRAWING_SEEDS if generator.task.draws else PICTURE_SEEDS
     largest, squares, count = 0.0, 0.0, 0
-    for rows, size_px in zip((seeds[:1], seeds), SIZES_PX, strict=True):
+    for rows, size_px in zip((seeds[:1], seeds), sizes_px(generator), strict=True):
         arrays = inputs(generator, tensors, rows, size_px)
         _require_finite(generator, rows, size_px)
         expected, found = run_torch(module, arrays), run(session, arrays)
@@ -87,6 +85,12 @@ def measure(
     return figures
 
 
+def sizes_px(generator: Generator) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Two sizes (H, W) of pictures in, which differ also where the network's multiple is large."""
+    multiple = generator.multiple_px
+    return SIZES_PX if multiple <= 4 else ((multiple, 2 * multiple), (2 * multiple, multiple))
+
+
 def _require_finite(generator: Generator, rows: tuple[int, ...], size_px: tuple[int, int]) -> None:
     """The network's own output, which the cast to uint8 would hide, holds no NaN."""
     if not np.isfinite(run_torch(generator.network, inputs(generator, "float32", rows, size_px))).all():
@@ -94,8 +98,14 @@ def _require_finite(generator: Generator, rows: tuple[int, ...], size_px: tuple[
 
 
 def _psnr(mean_square: float, generator: Generator, tensors: str) -> float:
-    low, high = (0.0, 255.0) if tensors == "uint8" else generator.output_range
-    return float("inf") if mean_square == 0 else float(10 * np.log10((high - low) ** 2 / mean_square))
+    peak = 255.0 if tensors == "uint8" else span(generator.output_range)
+    return float("inf") if mean_square == 0 else float(10 * np.log10(peak**2 / mean_square))
+
+
+def span(bounds: Bounds) -> float:
+    """high - low, of the channel where it is widest."""
+    low, high = bounds
+    return float(np.max(np.subtract(high, low)))
 
 
 def _require_close(figures: Figures, precision: str) -> None:

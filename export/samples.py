@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.architecture import Generator
+from models.architecture import Bounds, Generator
 
 PHOTOGRAPH = Path(__file__).parents[1] / "ganserve" / "pictures" / "astronaut.png"
 
@@ -41,19 +42,49 @@ def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
 
 
 def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
-    """The graph's inputs by name, one row per seed; `size_px` is (H, W) of pictures in."""
+    """The graph's inputs by name, in the network's order, one row per seed.
+
+    `size_px` is (H, W) of pictures in, rounded up to the network's multiple. Seeds draw latent and noise as the server
+    does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
+    """
     if not generator.task.draws:
-        stacked = np.stack([picture(*size_px, generator.channels, seed) for seed in seeds])
-        return {"image": stacked if tensors == "uint8" else scaled(stacked, generator.input_range)}
-    rows = [np.random.RandomState(seed).randn(1, generator.latent_size) for seed in seeds]
-    arrays: Arrays = {"latent": np.concatenate(rows).astype(np.float32)}
-    if generator.classes:
-        arrays["label"] = np.array([seed % generator.classes for seed in seeds], dtype=np.int64)
-    return arrays
+        multiple = generator.multiple_px
+        height, width = (-(-size // multiple) * multiple for size in size_px)
+        stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
+        return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}
+    size = generator.latent_size
+    rows = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
+    layers, length = generator.w_shape or (1, 1)
+    drawn: Arrays = {
+        "latent": rows[:, :size].astype(np.float32),
+        "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
+        "noise": rows[:, size:].astype(np.float32),
+        "truncation_psi": np.array([1.0 - 0.15 * seed for seed in seeds], dtype=np.float32),
+        "w": np.random.RandomState(len(seeds)).randn(len(seeds), layers, length).astype(np.float32),
+        "w_given": np.array([seed % 2 for seed in seeds], dtype=np.float32),
+    }
+    return {name: drawn[name] for name in generator.inputs}
 
 
-def scaled(pictures: NDArray[np.uint8], bounds: tuple[float, float]) -> NDArray[np.float32]:
+def encoded(pictures: NDArray[np.uint8], generator: Generator) -> NDArray[np.float32]:
+    """(N, C, H, W) float32 as the network takes it, from `pictures` (N, H, W, C) uint8."""
+    if generator.encode is None:
+        return scaled(pictures, generator.input_range)
+    with torch.no_grad():
+        levels = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32))
+        found: NDArray[np.float32] = generator.encode(levels).numpy()
+    return found
+
+
+def scaled(pictures: NDArray[np.uint8], bounds: Bounds) -> NDArray[np.float32]:
     """(N, C, H, W) float32 in `bounds` from (N, H, W, C) uint8."""
-    low, high = bounds
+    low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
     values = low + pictures.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
     return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def levelled(values: NDArray[np.generic], bounds: Bounds) -> NDArray[np.uint8]:
+    """(N, H, W, C) uint8 from (N, C, H, W) floating point in `bounds`: what `export.wrapping.Levels` gives."""
+    low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
+    levels = np.rint((values.astype(np.float64) - low) * (255.0 / (high - low)))
+    return np.asarray(np.clip(levels, 0, 255).transpose(0, 2, 3, 1), dtype=np.uint8)

@@ -43,7 +43,7 @@ def open_source(
         if entry is None and not path.exists():
             raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(zoo.ENTRIES)}")
         found = read(path)
-        architecture, generator = build(found.state, arch, overrides)
+        architecture, generator = build(found.state, arch, overrides, found.config)
     except (zoo.ZooError, CheckpointError) as error:
         raise ExportError(str(error)) from None
     except ArchitectureError as error:

@@ -12,7 +12,9 @@ from torch import nn
 
 from export.errors import ExportError
 from export.samples import Arrays
+from export.wrapping import DrawnPixels
 from models.architecture import Generator
+from models.spec import Task
 
 OPSET = 18
 
@@ -31,15 +33,16 @@ def quiet() -> Iterator[None]:
 
 
 def output_name(generator: Generator) -> str:
-    """`image` for what is drawn; `upscaled` for pictures in, whose input has the name `image` already."""
-    return "image" if generator.task.draws else "upscaled"
+    """`image` for what is drawn; for pictures in, whose input has the name `image` already, what became of it."""
+    if generator.task.draws:
+        return "image"
+    return "upscaled" if generator.task is Task.SUPER_RESOLUTION else "translated"
 
 
 def free_axes(generator: Generator, tensors: str) -> dict[str, dict[int, str]]:
     """The inputs by name with their free axes, as the dynamo exporter takes them."""
     if generator.task.draws:
-        names = ("latent", "label") if generator.classes else ("latent",)
-        return {name: {0: "N"} for name in names}
+        return {name: {0: "N"} for name in generator.inputs}
     return {"image": {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}}
 
 
@@ -50,6 +53,7 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
         ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
     """
     axes = free_axes(generator, tensors)
+    shapes = tuple(axes.values())
     try:
         with quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -59,7 +63,7 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
                 opset_version=OPSET,
                 input_names=list(axes),
                 output_names=[output_name(generator)],
-                dynamic_shapes=tuple(axes.values()),
+                dynamic_shapes=(shapes,) if isinstance(module, DrawnPixels) else shapes,  # of *inputs
                 optimize=True,
                 verbose=False,
             )

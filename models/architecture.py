@@ -10,6 +10,8 @@ from torch import nn
 from models.spec import Scalar, Task
 
 StateDict: TypeAlias = Mapping[str, torch.Tensor]
+Bounds: TypeAlias = tuple[float | tuple[float, ...], float | tuple[float, ...]]
+"""(low, high) of a picture's values: one number for all channels, or one for each."""
 
 
 class ArchitectureError(ValueError):
@@ -33,23 +35,60 @@ class TilePlan:
 class Generator:
     """A generator built from its own weights.
 
-    `network` is in eval mode, float32. Drawing networks take `latent` (N, latent_size) float32 and, with `classes`,
-    `label` (N,) int64; the others take `image` (N, C, H, W) float32 in `input_range`. All give (N, C, H, W) float32,
-    nominally in `output_range`. `image_size_px` is (H, W) of what is drawn, (0, 0) for pictures in.
+    `network` is in eval mode, float32, and gives pictures (N, C, H, W) float32, nominally in `output_range`.
+
+    Drawing networks take what `inputs` lists, in that order: `latent` (N, latent_size) float32, standard normal; with
+    `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all noise maps
+    of one picture in a row; with `truncation_default`, `truncation_psi` (N,) float32; with `w_shape` (layers, length),
+    `w` (N, layers, length) float32 and `w_given` (N,) float32: rows where that is 1 are drawn from `w` as it stands,
+    the others from the latent. `image_size_px` is (H, W) of what is drawn, (0, 0) for pictures in.
+
+    The others take `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px`; its channels are
+    `input_channels`, where that is 0 `channels`. `encode` turns pictures (N, C, H, W) float32 of levels 0..255 into
+    what the network takes where that is not a linear scale (label maps).
+
+    `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
 
     network: nn.Module
     task: Task
     hyperparameters: Mapping[str, Scalar]
     channels: int
-    output_range: tuple[float, float]
+    output_range: Bounds
     max_batch_size: int
     image_size_px: tuple[int, int] = (0, 0)
     latent_size: int = 0
     classes: int = 0
-    input_range: tuple[float, float] = (0.0, 1.0)
+    noise_size: int = 0
+    truncation_default: float | None = None
+    w_shape: tuple[int, int] | None = None
+    input_range: Bounds = (0.0, 1.0)
+    input_channels: int = 0
+    encode: nn.Module | None = None
     scale: int = 1
     tile: TilePlan | None = None
+    multiple_px: int = 1
+    tolerance: float = 2e-4
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of what the network takes, in its forward's order."""
+        if not self.task.draws:
+            return ("image",)
+        has = {
+            "latent": True,
+            "label": self.classes > 0,
+            "noise": self.noise_size > 0,
+            "truncation_psi": self.truncation_default is not None,
+            "w": self.w_shape is not None,
+            "w_given": self.w_shape is not None,
+        }
+        return tuple(name for name, taken in has.items() if taken)
+
+    @property
+    def picture_channels(self) -> int:
+        """Channels of the picture that goes in; for drawing networks of the one that comes out."""
+        return self.input_channels or self.channels
 
 
 @dataclass(frozen=True)
@@ -81,6 +120,8 @@ class Architecture:
     `matches`: whether the keys and shapes are this generator's.
     `build`: the generator from its own state dict and the values of `settings`, every one of them present.
     `relative`: a sentence where the weights are a relative that is no generator (its discriminator), else None.
+    `accepts`: what `--arch` may force, where that is more than `matches` (None: the same).
+    `configure`: values of `settings` that a config file belonging to the checkpoint gives.
     """
 
     name: str
@@ -89,6 +130,8 @@ class Architecture:
     build: Callable[[StateDict, Mapping[str, Scalar]], Generator]
     settings: Mapping[str, Setting] = field(default_factory=dict)
     relative: Callable[[StateDict], str | None] = lambda state: None
+    accepts: Callable[[StateDict], bool] | None = None
+    configure: Callable[[Mapping[str, object]], Mapping[str, Scalar]] = lambda config: {}
 
 
 def load(network: nn.Module, state: StateDict) -> nn.Module:

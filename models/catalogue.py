@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from models import cgan, dcgan, rrdb, srvgg
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
+from models.spec import Scalar
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     entry.name: entry
@@ -37,8 +38,15 @@ def detect(state: StateDict, among: Mapping[str, Architecture] = ARCHITECTURES) 
     )
 
 
-def build(state: StateDict, name: str = "auto", overrides: Mapping[str, str] | None = None) -> tuple[str, Generator]:
-    """(architecture's name, generator) of a state dict; `overrides` are the user's `--set KEY=VALUE`.
+def build(
+    state: StateDict,
+    name: str = "auto",
+    overrides: Mapping[str, str] | None = None,
+    config: Mapping[str, object] | None = None,
+) -> tuple[str, Generator]:
+    """(architecture's name, generator) of a state dict.
+
+    `overrides` are the user's `--set KEY=VALUE`, `config` what a file that belongs to the checkpoint says.
 
     Raises:
         ArchitectureError: unknown or wrong architecture, unknown setting, or weights that do not fit.
@@ -46,16 +54,22 @@ def build(state: StateDict, name: str = "auto", overrides: Mapping[str, str] | N
     if name != "auto" and name not in ARCHITECTURES:
         raise ArchitectureError(f"--arch {name}: must be auto or one of {', '.join(ARCHITECTURES)}")
     entry = detect(state) if name == "auto" else ARCHITECTURES[name]
-    if not entry.matches(state):
+    if not (entry.accepts or entry.matches)(state):
         sentence = entry.relative(state) or f"beginning {', '.join(list(state)[:3])}"
         raise ArchitectureError(f"--arch {name}: the weights are not its generator: {sentence}")
-    settings = {key: setting.default for key, setting in entry.settings.items()}
-    for key, text in (overrides or {}).items():
-        if key not in entry.settings:
-            can = ", ".join(entry.settings) or "nothing"
-            raise ArchitectureError(f"--set {key}: {entry.name} reads it from the weights or has none; settable: {can}")
-        settings[key] = entry.settings[key].parse(key, text)
     try:
-        return entry.name, entry.build(state, settings)
+        return entry.name, entry.build(state, _settings(entry, overrides or {}, config or {}))
     except ArchitectureError as error:
         raise ArchitectureError(f"{entry.name}: {error}") from None
+
+
+def _settings(entry: Architecture, overrides: Mapping[str, str], config: Mapping[str, object]) -> dict[str, Scalar]:
+    """Every setting's value: the user's, else the config file's, else the default."""
+    settings = {key: setting.default for key, setting in entry.settings.items()}
+    settings.update(entry.configure(config))
+    for key, text in overrides.items():
+        if key not in entry.settings:
+            can = ", ".join(entry.settings) or "nothing"
+            raise ArchitectureError(f"--set {key}: read from the weights, or there is no such thing; settable: {can}")
+        settings[key] = entry.settings[key].parse(key, text)
+    return settings

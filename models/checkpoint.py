@@ -6,7 +6,7 @@ import struct
 import warnings
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,15 @@ class CheckpointError(ValueError):
 class Checkpoint:
     """Weights as they were read: float tensors as float32, contiguous, on the CPU.
 
-    `dtype` is what the file stored, `sha256` that of the file with the weights, `notes` what was decided on the way.
+    `dtype` is what the file stored, `sha256` that of the file with the weights, `notes` what was decided on the way,
+    `config` what a file that belongs to it (or the checkpoint itself) says of the network: plain JSON values.
     """
 
     state: StateDict
     dtype: str
     sha256: str
     notes: tuple[str, ...] = ()
+    config: Mapping[str, object] = field(default_factory=dict)
 
 
 def read(path: Path) -> Checkpoint:

@@ -25,7 +25,7 @@ class Task(StrEnum):
 
     @property
     def draws(self) -> bool:
-        """Whether pictures come from a latent (Generate) rather than from a picture (Upscale)."""
+        """Whether pictures come from a latent (Generate) rather than from a picture (Upscale, Translate)."""
         return self in (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 
 
@@ -85,10 +85,13 @@ class Provenance:
 class Spec:
     """A served generator.
 
-    Generators (`task.draws`) take `latent` (N, latent_size) float32, with labels also `label` (N,) int64, with
-    truncation also `truncation_psi` (N,) float32, and give `image` (N, H, W, C) uint8 with `image_shape` = (H, W, C).
+    Generators (`task.draws`) take `latent` (N, latent_size) float32, and in this order what they have of: `label` (N,)
+    int64; `noise` (N, noise_size) float32, standard normal; `truncation_psi` (N,) float32; `w` (N, *w_shape) float32
+    with `w_given` (N,) float32, 1 in rows that are drawn from `w` instead of the latent. They give `image` (N, H, W, C)
+    uint8 with `image_shape` = (H, W, C).
     The others take `image` (N, H, W, C) uint8 and give one output of the same kind, `scale` times larger; in ONNX an
-    output cannot have its input's name, so `outputs` says what it is called.
+    output cannot have its input's name, so `outputs` says what it is called. Translators take heights and widths that
+    are multiples of `multiple_px`.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 
@@ -100,14 +103,17 @@ class Spec:
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    image_shape: tuple[int, int, int]  # (H, W, C) drawn; for pictures in, (0, 0, C)
+    image_shape: tuple[int, int, int]  # (H, W, C) drawn; for pictures in, (0, 0, C of what goes in)
     provenance: Provenance
     parity: Parity
     latent_size: int = 0
     labels: tuple[str, ...] = ()
+    noise_size: int = 0  # 0: the graph has no noise input
     truncation_default: float | None = None  # None: the graph has no truncation input
+    w_shape: tuple[int, int] | None = None  # (layers, length); None: the graph has no w input
     scale: int = 1
     tile: Tile | None = None
+    multiple_px: int = 1
     files: Mapping[str, str] = field(default_factory=dict)  # file name beside the manifest -> sha256
 
     def to_json(self) -> str:
@@ -147,7 +153,15 @@ def _build(found: dict[str, Any]) -> Spec:
         "image_shape": (height, width, channels),
         "labels": tuple(str(label) for label in found["labels"]),
         "tile": None if found["tile"] is None else Tile(**found["tile"]),
+        "w_shape": _pair(found.get("w_shape")),
         "parity": Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"]), "seeds": tuple(parity["seeds"])}),
         "provenance": Provenance(**found["provenance"]),
     }
     return Spec(**{**found, **rebuilt})
+
+
+def _pair(found: list[Any] | None) -> tuple[int, int] | None:
+    if found is None:
+        return None
+    layers, length = (int(size) for size in found)
+    return layers, length

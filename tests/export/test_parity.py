@@ -29,4 +29,4 @@ def test_levels_are_rounded_half_to_even_after_the_clamp() -> None:
     from export.wrapping import Levels
 
     picture = torch.tensor([-9.0, -1.0, -1 + 1 / 255, -1 + 3 / 255, 0.0, 1.0, 9.0]).reshape(1, 1, 1, -1)
-    assert Levels(-1.0, 1.0)(picture).flatten().tolist() == [0, 0, 0, 2, 128, 255, 255]
+    assert Levels((-1.0, 1.0))(picture).flatten().tolist() == [0, 0, 0, 2, 128, 255, 255]

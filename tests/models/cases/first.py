@@ -1,0 +1,69 @@
+"""Networks whose reference implementation the product follows key by key: their references are the product's own.
+
+What they compute is held by golden pictures and, for the upscalers, by the `ncnn` package (tests/export).
+"""
+
+from models.cgan import ConditionalGenerator
+from models.dcgan import DcganGenerator
+from models.rrdb import RrdbNet
+from models.srvgg import SrvggNet
+from tests.models.cases.base import Case
+
+CASES = {
+    "dcgan": Case(
+        "dcgan",
+        lambda: DcganGenerator((6, 32, 16, 8, 3)),
+        {"nz": 6, "ngf": 8, "nc": 3, "image_size_px": 32},
+        (2, 32, 32, 3),
+    ),
+    "dcgan-grey-128": Case(
+        "dcgan",
+        lambda: DcganGenerator((5, 16, 16, 8, 8, 4, 1)),
+        {"nz": 5, "ngf": 4, "nc": 1, "image_size_px": 128},
+        (2, 128, 128, 1),
+    ),
+    "cgan": Case(
+        "cgan",
+        lambda: ConditionalGenerator(classes=7, embedding=3, latent=6, width=8),
+        {
+            "classes": 7,
+            "embedding": 3,
+            "latent": 6,
+            "width": 8,
+            "channels": 1,
+            "first_kernel": 7,
+            "image_size_px": 28,
+        },
+        (2, 28, 28, 1),
+    ),
+    "srvgg-x4": Case(
+        "srvgg",
+        lambda: SrvggNet(3, 8, 5, 4, "prelu"),
+        {"num_feat": 8, "num_conv": 3, "upscale": 4, "channels": 3, "act_type": "prelu"},
+        (2, 96, 128, 3),
+    ),
+    "srvgg-x2": Case(
+        "srvgg",
+        lambda: SrvggNet(3, 8, 4, 2, "prelu"),
+        {"num_feat": 8, "num_conv": 2, "upscale": 2, "channels": 3, "act_type": "prelu"},
+        (2, 48, 64, 3),
+    ),
+    "rrdb-x4": Case(
+        "rrdb",
+        lambda: RrdbNet(3, 8, 4, 2, 4),
+        {"num_feat": 8, "num_grow_ch": 4, "num_block": 2, "scale": 4, "channels": 3},
+        (2, 96, 128, 3),
+    ),
+    "rrdb-x2": Case(
+        "rrdb",
+        lambda: RrdbNet(3, 8, 4, 1, 2),
+        {"num_feat": 8, "num_grow_ch": 4, "num_block": 1, "scale": 2, "channels": 3},
+        (2, 48, 64, 3),
+    ),
+    "rrdb-x1": Case(
+        "rrdb",
+        lambda: RrdbNet(3, 8, 4, 1, 1),
+        {"num_feat": 8, "num_grow_ch": 4, "num_block": 1, "scale": 1, "channels": 3},
+        (2, 24, 32, 3),
+    ),
+}
