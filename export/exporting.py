@@ -1,4 +1,4 @@
-"""checkpoint -> ONNX -> model repository: the one function behind `ganserve export`, and the one behind `inspect`."""
+"""checkpoint -> ONNX -> model repository: the one function behind `ganserve export`."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -22,9 +22,9 @@ from export.to_onnx import OPSET, save, to_onnx
 from export.wrapping import wrap
 from models.architecture import Generator
 from models.artifact import ONNX, ArtifactError, read_manifest, write_version
-from models.spec import Scalar, Spec, Tile
+from models.spec import Spec, Tile
 
-__all__ = ["ExportError", "Exported", "Inspection", "Request", "export", "inspect"]
+__all__ = ["ExportError", "Exported", "Request", "export"]
 
 PRECISIONS = ("fp32", "fp16")
 TENSORS = ("uint8", "float32")
@@ -54,38 +54,6 @@ class Exported:
     folder: Path
     spec: Spec
     notes: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What a checkpoint is. `parameters` is a count, `dtype` what the file stores."""
-
-    architecture: str
-    hyperparameters: Mapping[str, Scalar]
-    task: str
-    scale: int
-    parameters: int
-    dtype: str
-    notes: tuple[str, ...]
-
-
-def inspect(checkpoint: Path | str) -> Inspection:
-    """What the checkpoint (a path or a zoo name) is, without exporting it.
-
-    Raises:
-        ExportError: it cannot be fetched, read or recognised.
-    """
-    source = open_source(checkpoint, "auto", {}, None, lambda line: None)
-    generator = source.generator
-    return Inspection(
-        architecture=source.architecture,
-        hyperparameters=generator.hyperparameters,
-        task=generator.task.value,
-        scale=generator.scale,
-        parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
-        dtype=source.checkpoint.dtype,
-        notes=source.checkpoint.notes,
-    )
 
 
 def export(request: Request, progress: Callable[[str], None] = lambda line: None) -> Exported:

@@ -25,34 +25,47 @@ class Tensors(StrEnum):
     FLOAT32 = "float32"
 
 
-CheckpointArgument = Annotated[str, typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, or a name of the zoo.")]
+CheckpointArgument = Annotated[
+    str,
+    typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, a folder with its config, or a name of the zoo."),
+]
 
 
-def inspect(checkpoint: CheckpointArgument, as_json: JsonOption = False) -> None:
-    """Says what a checkpoint is: architecture, hyper-parameters, task, scale, parameters, dtype. Nothing is written."""
+ArchOption = Annotated[str, typer.Option(metavar="auto|NAME", help="Architecture, where it is not to be detected.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
+]
+CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")]
+
+
+def inspect(
+    checkpoint: CheckpointArgument,
+    arch: ArchOption = "auto",
+    settings: SetOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Says what a checkpoint is: architecture, hyper-parameters, task, inputs, parameters. Nothing is written."""
+    overrides = parse_settings(settings or [])
     with needing("export"):
-        from export.exporting import ExportError
-        from export.exporting import inspect as look
+        from export.inspecting import ExportError
+        from export.inspecting import inspect as look
     try:
-        found = look(checkpoint)
+        with steps() as progress:
+            found = look(checkpoint, arch, overrides, cache, progress)
     except ExportError as error:
         raise CommandError(str(error)) from None
-    facts: dict[str, object] = {
-        "architecture": found.architecture,
-        "task": str(found.task),
-        "scale": found.scale,
-        "parameters": found.parameters,
-        "dtype": found.dtype,
-        "hyperparameters": dict(found.hyperparameters),
-        "notes": list(found.notes),
-    }
     if as_json:
-        print_json(facts)
+        print_json(asdict(found))
         return
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{key}={setting}" for key, setting in value.items())
-        for line in value if isinstance(value, list) else [value]:
+    for name, value in asdict(found).items():
+        if name == "settings":
+            lines = [f"--set {key}: {meaning}" for key, meaning in value.items()]
+        elif isinstance(value, dict):
+            lines = [", ".join(f"{key}={setting}" for key, setting in value.items())]
+        else:
+            lines = list(value) if isinstance(value, tuple) else [value]
+        for line in lines:
             print(f"{name:<16} {line}")
 
 
@@ -60,17 +73,13 @@ def export(
     checkpoint: CheckpointArgument,
     repository: Annotated[Path, typer.Option(metavar="DIR", help="Model repository to write to.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="Name to serve it under.")],
-    arch: Annotated[
-        str, typer.Option(metavar="auto|NAME", help="Architecture, where it is not to be detected.")
-    ] = "auto",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
-    ] = None,
+    arch: ArchOption = "auto",
+    settings: SetOption = None,
     precision: Annotated[Precision, typer.Option(help="What weights are stored and computed in.")] = Precision.FP32,
     tensors: Annotated[Tensors, typer.Option(help="Pixels, or the network's own tensors.")] = Tensors.UINT8,
     version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")] = None,
+    cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
