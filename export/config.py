@@ -3,11 +3,9 @@
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from models.spec import Spec, TensorSpec
+from models.spec import OPTIONAL_INPUTS, Spec, TensorSpec
 
 TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32"}
-# What a request may leave out: our server puts in the noise of seed 0, the model's own truncation, and no w.
-OPTIONAL = ("noise", "truncation_psi", "w", "w_given")
 
 
 def config_pbtxt(name: str, spec: Spec, max_batch_size: int) -> str:
@@ -16,7 +14,7 @@ def config_pbtxt(name: str, spec: Spec, max_batch_size: int) -> str:
         name=name, platform="onnxruntime_onnx", backend="onnxruntime", max_batch_size=max_batch_size
     )
     for tensor in spec.inputs:
-        _declare(config.input.add(optional=tensor.name in OPTIONAL), tensor)
+        _declare(config.input.add(optional=tensor.name in OPTIONAL_INPUTS), tensor)
     for tensor in spec.outputs:
         _declare(config.output.add(), tensor)
     config.dynamic_batching.SetInParent()

@@ -142,6 +142,7 @@ def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Fi
         labels=labels,
         noise_size=generator.noise_size,
         truncation_default=generator.truncation_default,
+        truncation_range=generator.truncation_range,
         w_shape=generator.w_shape,
         scale=generator.scale,
         tile=tile,

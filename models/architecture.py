@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from models.spec import Scalar, Task
+from models.spec import TRUNCATION_RANGE, Scalar, Task
 
 StateDict: TypeAlias = Mapping[str, torch.Tensor]
 Bounds: TypeAlias = tuple[float | tuple[float, ...], float | tuple[float, ...]]
@@ -61,6 +61,7 @@ class Generator:
     classes: int = 0
     noise_size: int = 0
     truncation_default: float | None = None
+    truncation_range: tuple[float, float] = TRUNCATION_RANGE
     w_shape: tuple[int, int] | None = None
     input_range: Bounds = (0.0, 1.0)
     input_channels: int = 0

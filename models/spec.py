@@ -1,12 +1,17 @@
 """What a served generator is, as `manifest.json` says it. Torch-free: both export and server read it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
 SCHEMA_VERSION = 1
+
+# Inputs of a generator's graph that a request for tensors may leave out.
+OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
+# Truncation psi: 1 is none, 0 the mean picture, below 0 its opposite; beyond 2 nothing is recognisable.
+TRUNCATION_RANGE = (-2.0, 2.0)
 
 Scalar = bool | int | float | str
 
@@ -110,6 +115,7 @@ class Spec:
     labels: tuple[str, ...] = ()
     noise_size: int = 0  # 0: the graph has no noise input
     truncation_default: float | None = None  # None: the graph has no truncation input
+    truncation_range: tuple[float, float] = TRUNCATION_RANGE  # least and most that a request may ask
     w_shape: tuple[int, int] | None = None  # (layers, length); None: the graph has no w input
     scale: int = 1
     tile: Tile | None = None
@@ -153,11 +159,17 @@ def _build(found: dict[str, Any]) -> Spec:
         "image_shape": (height, width, channels),
         "labels": tuple(str(label) for label in found["labels"]),
         "tile": None if found["tile"] is None else Tile(**found["tile"]),
+        "truncation_range": _bounds(found.get("truncation_range", TRUNCATION_RANGE)),
         "w_shape": _pair(found.get("w_shape")),
         "parity": Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"]), "seeds": tuple(parity["seeds"])}),
         "provenance": Provenance(**found["provenance"]),
     }
     return Spec(**{**found, **rebuilt})
+
+
+def _bounds(found: Sequence[Any]) -> tuple[float, float]:
+    least, most = (float(bound) for bound in found)
+    return least, most
 
 
 def _pair(found: list[Any] | None) -> tuple[int, int] | None:

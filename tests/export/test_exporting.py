@@ -101,7 +101,9 @@ def test_labels_come_from_a_file_and_reach_manifest_and_config(small_cgan: Path,
     assert done.spec.inputs == (TensorSpec("latent", "FP32", (5,)), TensorSpec("label", "INT64", ()))
     config = model_config_pb2.ModelConfig()
     text_format.Parse((done.folder.parent / "config.pbtxt").read_text(), config)
-    assert len(config.input) == 0, "Triton takes no tensor without dims, and completes inputs from the graph"
+    assert [list(entry.dims) for entry in config.input] == [[5], [1]]
+    label = config.input[1]
+    assert (label.HasField("reshape"), list(label.reshape.shape)) == (True, []), "Triton takes no empty dims"
     assert [list(entry.dims) for entry in config.output] == [[28, 28, 1]]
     names.write_text("cat\ncat\ndog\n")
     with pytest.raises(ExportError, match="2 different names, the generator has 3 classes"):
