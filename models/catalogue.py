@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from models import cgan, dcgan, rrdb, srvgg
+from models import biggan, cgan, dcgan, rrdb, srvgg
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
 from models.spec import Scalar
 
@@ -13,6 +13,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         cgan.ARCHITECTURE,
         srvgg.ARCHITECTURE,
         rrdb.ARCHITECTURE,
+        biggan.ARCHITECTURE,
     )
 }
 
