@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from models import biggan, cgan, dcgan, rrdb, srvgg
+from models import biggan, cdcgan, cgan, dcgan, fastgan, fc_dcgan, infogan, mlp, rrdb, srvgg, stylegan2_ada, upsampling
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
 from models.spec import Scalar
 
@@ -11,9 +11,19 @@ ARCHITECTURES: Mapping[str, Architecture] = {
     for entry in (
         dcgan.ARCHITECTURE,
         cgan.ARCHITECTURE,
+        mlp.MLP,
+        mlp.CGAN_MLP,
+        upsampling.DCGAN_UPSAMPLING,
+        upsampling.ACGAN,
+        upsampling.SGAN,
+        infogan.ARCHITECTURE,
+        cdcgan.ARCHITECTURE,
+        fc_dcgan.ARCHITECTURE,
         srvgg.ARCHITECTURE,
         rrdb.ARCHITECTURE,
+        fastgan.ARCHITECTURE,
         biggan.ARCHITECTURE,
+        stylegan2_ada.ARCHITECTURE,
     )
 }
 

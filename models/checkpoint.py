@@ -46,7 +46,9 @@ PLAIN = (
     "model_state_dict",
     "models",
     "model",
+    "GAN",
 )
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
 PREFIXES = ("_orig_mod.", "module.")
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa8501900")[:14]
 MAX_INFLATION = 4  # a genuine zip stores its tensors; more than this is a bomb
@@ -179,6 +181,8 @@ def _unwrap(found: Any, path: tuple[str, ...] = ()) -> tuple[dict[str, torch.Ten
         return {str(key): value for key, value in found.items()}, (f"taken from key {keys}{ema}",) if path else ()
     if isinstance(found, torch.nn.Module) or not isinstance(found, Mapping) or len(path) > 3:
         raise CheckpointError(f"holds {_describe(found)} where a state dict belongs")
+    if (averaged := _listed_average(found)) is not None:
+        return averaged, ("taken from key g, its parameters from the list g_ema (the running average)",)
     for key in (*AVERAGES, *PLAIN):
         if isinstance(inner := found.get(key), Mapping) and _holds_tensors(inner):
             return _unwrap(inner, (*path, key))
@@ -191,6 +195,17 @@ def _unwrap(found: Any, path: tuple[str, ...] = ()) -> tuple[dict[str, torch.Ten
     raise CheckpointError(
         "holds an empty dict" if odd is None else f"no state dict: entry {str(odd)!r} is {_describe(found[odd])}"
     )
+
+
+def _listed_average(found: Mapping[Any, Any]) -> dict[str, torch.Tensor] | None:
+    """FastGAN's all_<iteration>.pth: g's buffers with the parameters of g_ema, a list in the order of g's own."""
+    listed, state = found.get("g_ema"), found.get("g")
+    if not isinstance(listed, list) or not isinstance(state, Mapping) or not _is_state(state):
+        return None
+    names = [key for key in state if not key.endswith(BUFFERS)]
+    if [getattr(tensor, "shape", None) for tensor in listed] != [state[key].shape for key in names]:
+        raise CheckpointError(f"g_ema is a list of {len(listed)}, which are not the {len(names)} parameters of g")
+    return {**state, **dict(zip(names, listed, strict=True))}
 
 
 def _holds_tensors(found: Mapping[Any, Any], depth: int = 3) -> bool:

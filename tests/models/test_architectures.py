@@ -109,10 +109,17 @@ def test_pixels_are_the_rounded_picture_of_the_reference(name: str) -> None:
     assert found.std() > 5, "a picture, not a flat field"
 
 
+def thinned(name: str) -> NDArray[np.uint8]:
+    """One picture, of a large one every n-th pixel."""
+    picture = pixels(name)[:1]
+    step = max(1, min(picture.shape[1:3]) // 128)
+    return picture[:, ::step, ::step]
+
+
 @pytest.mark.parametrize("name", REPRESENTATIVES.values())
 def test_draws_the_golden_picture(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npy")
-    difference = np.abs(pixels(name)[:1].astype(int) - golden)
+    difference = np.abs(thinned(name).astype(int) - golden)
     assert difference.max() <= 1, "one level of rounding is left to other CPUs"
 
 
@@ -127,4 +134,4 @@ def test_the_graph_of_pixels_agrees_with_torch(name: str, tmp_path: Path) -> Non
 
 if __name__ == "__main__":
     for missing in (name for name in REPRESENTATIVES.values() if not (GOLDEN / f"{name}.npy").exists()):
-        np.save(GOLDEN / f"{missing}.npy", pixels(missing)[:1])
+        np.save(GOLDEN / f"{missing}.npy", thinned(missing))

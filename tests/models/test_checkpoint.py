@@ -35,6 +35,15 @@ def test_safetensors_are_read(tmp_path: Path) -> None:
     assert list(read(tmp_path / "weights").state) == list(STATE)
 
 
+def test_a_list_of_averaged_parameters_takes_the_place_of_the_generators_own(tmp_path: Path) -> None:
+    average = [torch.full((2, 3), 9.0)]
+    found = read(saved(tmp_path / "all_10.pth", {"g": STATE, "d": STATE, "g_ema": average, "opt_g": {}}))
+    assert torch.equal(found.state["main.0.weight"], average[0])
+    assert torch.equal(found.state["main.1.running_mean"], STATE["main.1.running_mean"])
+    with pytest.raises(CheckpointError, match="g_ema is a list of 2, which are not the 1 parameters of g"):
+        read(saved(tmp_path / "all_20.pth", {"g": STATE, "g_ema": [*average, torch.zeros(1)]}))
+
+
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
     half = {key: value.half() for key, value in STATE.items()} | {"main.1.num_batches_tracked": torch.tensor(3)}
     found = read(saved(tmp_path / "half.pth", half))
@@ -51,7 +60,7 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
         ({"state_dict": STATE, "optimizer": {"state": {}, "param_groups": []}}, "taken from key state_dict"),
         ({"generator": {"conf": {"depth": 3}, "state_dict": STATE}}, "taken from key generator.state_dict"),
         ({"weights_of_mine": STATE, "step": 7}, "taken from key weights_of_mine"),
-        ({"g_ema": [torch.zeros(1)], "g": STATE}, "taken from key g"),
+        ({"g_ema": [torch.zeros(2, 3)], "g": STATE}, "taken from key g"),
     ],
     ids=["basicsr", "stylegan2", "tutorial", "optimizer", "nested", "single", "fastgan"],
 )
