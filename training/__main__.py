@@ -12,6 +12,7 @@ from training import digits as digits_recipe
 from training import mnist
 from training.digits_card import write_card
 from training.loop import ResumeError
+from training.packages import DataError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 console = Console(stderr=True)
@@ -45,7 +46,7 @@ def digits(
     try:
         train, test = mnist.load(data or mnist.fetch())
         figures = digits_recipe.train(train, test, epochs=epochs, seed=seed, out=out, resume=resume, device=place)
-    except (mnist.DataError, ResumeError) as error:
+    except (DataError, ResumeError) as error:
         _refuse(str(error))
     write_card(figures, epochs=epochs, seed=seed, device=place, path=out / "digits.md")
     console.print(f"label agreement {figures.label_agreement:.1%}, judge {figures.judge_accuracy:.2%}; see {out}")

