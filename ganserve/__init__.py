@@ -20,7 +20,7 @@ from ganserve.errors import (
     Unavailable,
 )
 from ganserve.messages import AlphaName, FormatName, Picture
-from ganserve.results import GeneratedImage, ServedModel, Timings, Upscaled
+from ganserve.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
 
 __all__ = [
     "AlphaName",
@@ -30,6 +30,7 @@ __all__ = [
     "FormatName",
     "GeneratedImage",
     "InvalidRequest",
+    "Knob",
     "NotFound",
     "Overloaded",
     "Picture",
@@ -37,6 +38,7 @@ __all__ = [
     "ServerError",
     "ServerFault",
     "Timings",
+    "Translated",
     "Unavailable",
     "Upscaled",
 ]

@@ -18,17 +18,21 @@ from ganserve.messages import (
     Labels,
     Picture,
     Seeds,
+    Truncations,
     generate_request,
     images_asked,
+    translate_request,
     upscale_request,
 )
 from ganserve.results import (
     GeneratedImage,
     ServedModel,
+    Translated,
     Upscaled,
     read_generated,
     read_models,
     read_streamed,
+    read_translated,
     read_upscaled,
 )
 from protos import images_pb2 as pb
@@ -79,8 +83,10 @@ class AsyncClient:
         count: int | None = None,
         first_seed: int | None = None,
         latents: NDArray[np.float32] | None = None,
+        ws: NDArray[np.float32] | None = None,
         labels: Labels | None = None,
-        truncation: float | None = None,
+        truncation: Truncations | None = None,
+        noise_seeds: Seeds | None = None,
         format: FormatName = "png",
         quality: int | None = None,
         version: str = "",
@@ -91,10 +97,10 @@ class AsyncClient:
         Arguments as for `Client.generate`.
         """
         request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
-            truncation=truncation, format=format, quality=quality, version=version,
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
+            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        if images_asked(request, latents) > UNARY_IMAGES:
+        if images_asked(request, latents if ws is None else ws) > UNARY_IMAGES:
             images = [image async for image in self._streamed(request, deadline_s)]
             return sorted(images, key=lambda image: image.index)
         with translated():
@@ -108,8 +114,10 @@ class AsyncClient:
         count: int | None = None,
         first_seed: int | None = None,
         latents: NDArray[np.float32] | None = None,
+        ws: NDArray[np.float32] | None = None,
         labels: Labels | None = None,
-        truncation: float | None = None,
+        truncation: Truncations | None = None,
+        noise_seeds: Seeds | None = None,
         format: FormatName = "png",
         quality: int | None = None,
         version: str = "",
@@ -120,8 +128,8 @@ class AsyncClient:
         Closing the iterator cancels what is not drawn yet.
         """
         request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
-            truncation=truncation, format=format, quality=quality, version=version,
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
+            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
         return self._streamed(request, deadline_s)
 
@@ -136,12 +144,30 @@ class AsyncClient:
         version: str = "",
         deadline_s: float | None = None,
     ) -> Upscaled:
-        """The picture enlarged or translated by the model. Arguments as for `Client.upscale`."""
+        """The picture, enlarged by the model. Arguments as for `Client.upscale`."""
         request = await asyncio.to_thread(
             upscale_request, model, image, alpha=alpha, format=format, quality=quality, version=version
         )
         with translated():
             return read_upscaled(await self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+
+    async def translate(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        alpha: AlphaName = "keep",
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> Translated:
+        """The picture, turned into another by the model. Arguments as for `Client.translate`."""
+        request = await asyncio.to_thread(
+            translate_request, model, image, alpha=alpha, format=format, quality=quality, version=version
+        )
+        with translated():
+            return read_translated(await self._stub.Translate(request, timeout=self._timeout(deadline_s)))
 
     async def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """What the server's repository holds, loaded or not."""

@@ -17,17 +17,21 @@ from ganserve.messages import (
     Labels,
     Picture,
     Seeds,
+    Truncations,
     generate_request,
     images_asked,
+    translate_request,
     upscale_request,
 )
 from ganserve.results import (
     GeneratedImage,
     ServedModel,
+    Translated,
     Upscaled,
     read_generated,
     read_models,
     read_streamed,
+    read_translated,
     read_upscaled,
 )
 from protos import images_pb2 as pb
@@ -78,8 +82,10 @@ class Client:
         count: int | None = None,
         first_seed: int | None = None,
         latents: NDArray[np.float32] | None = None,
+        ws: NDArray[np.float32] | None = None,
         labels: Labels | None = None,
-        truncation: float | None = None,
+        truncation: Truncations | None = None,
+        noise_seeds: Seeds | None = None,
         format: FormatName = "png",
         quality: int | None = None,
         version: str = "",
@@ -91,16 +97,20 @@ class Client:
             model: the model's name; `version` empty is the newest that is ready.
             seeds: 0..2^32-1 each; the same seed is the same picture. Or instead of seeds:
             count: that many, from `first_seed` on, or from seeds that the server draws. Or:
-            latents: (n, latent size) float32, or (latent size,) for one.
-            labels: class index or name, one for all pictures or one for each. Class-conditional models only.
-            truncation: psi; only models that take it.
+            latents: (n, latent size) float32, or (latent size,) for one. Or:
+            ws: (n, w size) float32, (n, layers, w size), or (w size,) for one; StyleGAN's latent behind its mapping.
+            labels: class index or name; class-conditional models need it.
+            truncation: psi, 1 is none, 0 the mean picture.
+            noise_seeds: draws the noise from other seeds than the picture's own.
+                Of labels, truncation and noise_seeds one is for all pictures, or there is one for each; what the model
+                does not have (`models` says what it has) is refused.
             format: png and raw are lossless. `quality` is 1..100 for jpeg and webp, level 0..9 for png.
         """
         request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
-            truncation=truncation, format=format, quality=quality, version=version,
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
+            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        if images_asked(request, latents) > UNARY_IMAGES:
+        if images_asked(request, latents if ws is None else ws) > UNARY_IMAGES:
             return sorted(self._streamed(request, deadline_s), key=lambda image: image.index)
         with translated():
             return read_generated(self._stub.Generate(request, timeout=self._timeout(deadline_s)))
@@ -113,8 +123,10 @@ class Client:
         count: int | None = None,
         first_seed: int | None = None,
         latents: NDArray[np.float32] | None = None,
+        ws: NDArray[np.float32] | None = None,
         labels: Labels | None = None,
-        truncation: float | None = None,
+        truncation: Truncations | None = None,
+        noise_seeds: Seeds | None = None,
         format: FormatName = "png",
         quality: int | None = None,
         version: str = "",
@@ -125,8 +137,8 @@ class Client:
         Closing the iterator cancels what is not drawn yet.
         """
         request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, labels=labels,
-            truncation=truncation, format=format, quality=quality, version=version,
+            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
+            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
         return self._streamed(request, deadline_s)
 
@@ -141,7 +153,7 @@ class Client:
         version: str = "",
         deadline_s: float | None = None,
     ) -> Upscaled:
-        """The picture enlarged or translated by the model.
+        """The picture, enlarged by the model.
 
         Args:
             image: a path, an encoded file's bytes, a PIL image, or an array (H, W, 1, 3 or 4) or (H, W) uint8.
@@ -150,6 +162,27 @@ class Client:
         request = upscale_request(model, image, alpha=alpha, format=format, quality=quality, version=version)
         with translated():
             return read_upscaled(self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+
+    def translate(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        alpha: AlphaName = "keep",
+        format: FormatName = "png",
+        quality: int | None = None,
+        version: str = "",
+        deadline_s: float | None = None,
+    ) -> Translated:
+        """The picture, turned into another of its size by the model.
+
+        Args:
+            image: as for `upscale`; of any size, whatever multiple the network asks for.
+            alpha: keep puts the alpha channel back as it was, drop leaves it out.
+        """
+        request = translate_request(model, image, alpha=alpha, format=format, quality=quality, version=version)
+        with translated():
+            return read_translated(self._stub.Translate(request, timeout=self._timeout(deadline_s)))
 
     def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """What the server's repository holds, loaded or not."""

@@ -3,7 +3,7 @@
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,9 @@ FormatName = Literal["png", "jpeg", "webp", "raw"]
 AlphaName = Literal["keep", "drop"]
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
 Labels = str | int | Sequence[str | int]
+Truncations = float | Sequence[float]
 Seeds = int | Iterable[int]
+PictureRequest = TypeVar("PictureRequest", pb.UpscaleRequest, pb.TranslateRequest)
 
 FORMATS: dict[str, pb.ImageFormat.ValueType] = {
     "png": pb.IMAGE_FORMAT_PNG,
@@ -36,8 +38,10 @@ def generate_request(
     count: int | None,
     first_seed: int | None,
     latents: NDArray[np.float32] | None,
+    ws: NDArray[np.float32] | None,
     labels: Labels | None,
-    truncation: float | None,
+    truncation: Truncations | None,
+    noise_seeds: Seeds | None,
     format: FormatName,
     quality: int | None,
     version: str,
@@ -45,17 +49,17 @@ def generate_request(
     """The message for Generate and GenerateStream.
 
     Raises:
-        InvalidRequest: not exactly one of seeds, count and latents, or a value that no server could take.
+        InvalidRequest: not exactly one of seeds, count, latents and ws, or a value that no server could take.
     """
-    given = [name for name, value in (("seeds", seeds), ("count", count), ("latents", latents)) if value is not None]
+    whats = {"seeds": seeds, "count": count, "latents": latents, "ws": ws}
+    given = [name for name, value in whats.items() if value is not None]
     if len(given) != 1:
-        raise InvalidRequest(f"pass exactly one of seeds, count and latents; got {', '.join(given) or 'none'}")
+        raise InvalidRequest(f"pass exactly one of seeds, count, latents and ws; got {', '.join(given) or 'none'}")
     if first_seed is not None and count is None:
         raise InvalidRequest("first_seed goes with count")
     request = pb.GenerateRequest(model=model, version=version, encoding=_encoding(format, quality))
     if seeds is not None:
-        values = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-        request.seeds.values.extend(_checked_seed(seed) for seed in values)
+        request.seeds.values.extend(_checked_seeds(seeds))
     if count is not None:
         if not 1 <= count < SEED_LIMIT:
             raise InvalidRequest(f"count must be 1..{SEED_LIMIT - 1}, got {count}")
@@ -63,19 +67,24 @@ def generate_request(
     if first_seed is not None:
         request.first_seed = _checked_seed(first_seed)
     if latents is not None:
-        request.latents.data = _latent_bytes(latents)
+        request.latents.data = _float_bytes("latents must be (n, latent size)", latents, (1, 2))
+    if ws is not None:
+        request.ws.data = _float_bytes("ws must be (n, w size) or (n, layers, w size)", ws, (1, 2, 3))
+        request.ws.per_layer = np.ndim(ws) == 3
     if labels is not None:
         every = [labels] if isinstance(labels, (str, int)) else labels
         request.labels.extend(str(label) for label in every)
     if truncation is not None:
-        request.truncation = truncation
+        request.truncations.extend(np.atleast_1d(truncation).tolist())
+    if noise_seeds is not None:
+        request.noise_seeds.extend(_checked_seeds(noise_seeds))
     return request
 
 
-def images_asked(request: pb.GenerateRequest, latents: NDArray[np.float32] | None) -> int:
-    """How many images the request asks for; `latents` are those it was built from."""
-    if latents is not None:
-        return 1 if np.ndim(latents) == 1 else len(latents)
+def images_asked(request: pb.GenerateRequest, rows: NDArray[np.float32] | None) -> int:
+    """How many images the request asks for; `rows` are the latents or ws that it was built from."""
+    if rows is not None:
+        return 1 if np.ndim(rows) == 1 else len(rows)
     return request.count or len(request.seeds.values)
 
 
@@ -88,9 +97,21 @@ def upscale_request(
         InvalidRequest: an array or an image mode that no server could take.
         OSError: the file cannot be read.
     """
+    return _with_picture(pb.UpscaleRequest(model=model, version=version), image, alpha, _encoding(format, quality))
+
+
+def translate_request(
+    model: str, image: Picture, *, alpha: AlphaName, format: FormatName, quality: int | None, version: str
+) -> pb.TranslateRequest:
+    """The message for Translate; as for Upscale."""
+    return _with_picture(pb.TranslateRequest(model=model, version=version), image, alpha, _encoding(format, quality))
+
+
+def _with_picture(request: PictureRequest, image: Picture, alpha: AlphaName, encoding: pb.Encoding) -> PictureRequest:
     if alpha not in ALPHAS:
         raise InvalidRequest(f"alpha must be keep or drop, got {alpha!r}")
-    request = pb.UpscaleRequest(model=model, version=version, alpha=ALPHAS[alpha], encoding=_encoding(format, quality))
+    request.alpha = ALPHAS[alpha]
+    request.encoding.CopyFrom(encoding)
     if isinstance(image, bytes):
         request.image = image
     elif isinstance(image, (str, Path)):
@@ -112,17 +133,22 @@ def _encoding(format: FormatName, quality: int | None) -> pb.Encoding:
     return pb.Encoding(format=FORMATS[format], quality=quality)
 
 
+def _checked_seeds(seeds: Seeds) -> list[int]:
+    values = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
+    return [_checked_seed(seed) for seed in values]
+
+
 def _checked_seed(seed: int) -> int:
     if not 0 <= seed < SEED_LIMIT:
         raise InvalidRequest(f"a seed must be 0..{SEED_LIMIT - 1}, got {seed}")
     return seed
 
 
-def _latent_bytes(latents: NDArray[np.float32]) -> bytes:
-    """Little-endian float32, row-major; (Z,) is one latent."""
-    rows = np.asarray(latents)
-    if rows.ndim not in (1, 2) or rows.size == 0 or rows.dtype.kind not in "fiu":
-        raise InvalidRequest(f"latents must be (n, latent size) float32, got {rows.shape} {rows.dtype}")
+def _float_bytes(what: str, values: NDArray[np.float32], axes: Sequence[int]) -> bytes:
+    """Little-endian float32, row-major; one axis alone is one row."""
+    rows = np.asarray(values)
+    if rows.ndim not in axes or rows.size == 0 or rows.dtype.kind not in "fiu":
+        raise InvalidRequest(f"{what} float32, got {rows.shape} {rows.dtype}")
     return rows.astype("<f4").tobytes()
 
 

@@ -1,4 +1,4 @@
-"""Seeds and labels as people type them: `0-15`, `0,3,7-9`, `3,cat`."""
+"""Seeds, labels and numbers as people type them: `0-15`, `0,3,7-9`, `3,cat`, `0,0.5,1`."""
 
 import re
 
@@ -37,6 +37,21 @@ def parse_labels(text: str) -> list[str]:
         found = RANGE.fullmatch(part)
         labels.extend(map(str, _span(part, int(found[1]), int(found[2]))) if found else [part])
     return labels
+
+
+def parse_numbers(text: str) -> list[float]:
+    """The numbers of `0.7` or `0,0.5,1`.
+
+    Raises:
+        ValueError: an empty part or one that is no number; the text names it.
+    """
+    numbers: list[float] = []
+    for part in _parts(text):
+        try:
+            numbers.append(float(part))
+        except ValueError:
+            raise ValueError(f"{part!r} is not a number") from None
+    return numbers
 
 
 def _parts(text: str) -> list[str]:

@@ -91,23 +91,47 @@ class _Delivered:
 class GeneratedImage(_Delivered):
     """A picture that a generator drew.
 
-    `index`: its place in the request. `seed`: None where the latent was given. `label`: class index, None where the
-    model has no classes. `batch_size`: rows of the batch it ran in, other callers' included; for images that came in
-    one answer, of the largest one.
+    `index`: its place in the request. `seed`: None where the latent or w was given. `label`: class index, None where
+    the model has no classes. `noise_seed`: None where the model takes no noise. `batch_size`: rows of the batch it ran
+    in, other callers' included; for images that came in one answer, of the largest one.
     """
 
     index: int
     seed: int | None
     label: int | None
+    noise_seed: int | None
     batch_size: int
 
 
 @dataclass(frozen=True)
 class Upscaled(_Delivered):
-    """An enlarged or translated picture, the tiles it was cut into and the rows of the largest batch they ran in."""
+    """An enlarged picture, the tiles it was cut into and the rows of the largest batch they ran in."""
 
     tiles: int
     batch_size: int
+
+
+@dataclass(frozen=True)
+class Translated(_Delivered):
+    """A picture that came of another, and the rows of the batch it ran in."""
+
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Knob:
+    """Something that `generate` may set: seed, latent, w, label, truncation or noise_seed.
+
+    `minimum` and `maximum` are the limits (None: any finite number), `shape` that of one picture's value, () for a
+    number. `default` is None where there is no one number for it.
+    """
+
+    name: str
+    description: str
+    minimum: float | None
+    maximum: float | None
+    default: float | None
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -115,7 +139,8 @@ class ServedModel:
     """One version of one model in the server's repository.
 
     `state` is READY, LOADING, UNLOADING or UNAVAILABLE, with the `reason` where it is not ready; `task` is empty for
-    models that are served as plain tensors only. `truncation` says whether the model takes one.
+    models that are served as plain tensors only. `architecture` is the family. `knobs`: what `generate` may set.
+    `input_channels` are of the picture that goes in, 0 for generators; `multiple_px` is what `translate` pads it to.
     """
 
     name: str
@@ -133,9 +158,16 @@ class ServedModel:
     max_batch_size: int
     licence: str
     source: str
+    knobs: tuple[Knob, ...]
+    input_channels: int
+    channels: int
+    multiple_px: int
 
 
-def _delivered(image: pb.Image, reply: pb.GenerateReply | pb.GenerateStreamReply | pb.UpscaleReply) -> dict[str, Any]:
+Reply = pb.GenerateReply | pb.GenerateStreamReply | pb.UpscaleReply | pb.TranslateReply
+
+
+def _delivered(image: pb.Image, reply: Reply) -> dict[str, Any]:
     timings = reply.timings
     return {
         "data": image.data,
@@ -157,6 +189,7 @@ def _drawn(
         index=index,
         seed=image.seed if image.HasField("seed") else None,
         label=image.label if image.HasField("label") else None,
+        noise_seed=image.noise_seed if image.HasField("noise_seed") else None,
         batch_size=batch_size,
     )
 
@@ -174,6 +207,11 @@ def read_streamed(reply: pb.GenerateStreamReply) -> GeneratedImage:
 def read_upscaled(reply: pb.UpscaleReply) -> Upscaled:
     """The picture of an answer."""
     return Upscaled(**_delivered(reply.image, reply), tiles=reply.tiles, batch_size=reply.largest_batch)
+
+
+def read_translated(reply: pb.TranslateReply) -> Translated:
+    """The picture of an answer."""
+    return Translated(**_delivered(reply.image, reply), batch_size=reply.batch_size)
 
 
 def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
@@ -195,6 +233,21 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             max_batch_size=model.max_batch_size,
             licence=model.licence,
             source=model.source,
+            knobs=tuple(_knob(knob) for knob in model.knobs),
+            input_channels=model.input_channels,
+            channels=model.channels,
+            multiple_px=model.multiple_px,
         )
         for model in reply.models
     ]
+
+
+def _knob(knob: pb.Knob) -> Knob:
+    return Knob(
+        name=knob.name,
+        description=knob.description,
+        minimum=knob.minimum if knob.HasField("minimum") else None,
+        maximum=knob.maximum if knob.HasField("maximum") else None,
+        default=knob.default if knob.HasField("default") else None,
+        shape=tuple(knob.shape),
+    )

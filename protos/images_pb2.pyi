@@ -55,7 +55,7 @@ class _AlphaPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlphaPoli
     ALPHA_POLICY_UNSPECIFIED: _AlphaPolicy.ValueType  # 0
     """KEEP"""
     ALPHA_POLICY_KEEP: _AlphaPolicy.ValueType  # 1
-    """the alpha channel goes through the same model and is put back"""
+    """Upscale: alpha is enlarged by the same model; Translate: it is put back as it was"""
     ALPHA_POLICY_DROP: _AlphaPolicy.ValueType  # 2
     """colours only"""
 
@@ -64,7 +64,7 @@ class AlphaPolicy(_AlphaPolicy, metaclass=_AlphaPolicyEnumTypeWrapper): ...
 ALPHA_POLICY_UNSPECIFIED: AlphaPolicy.ValueType  # 0
 """KEEP"""
 ALPHA_POLICY_KEEP: AlphaPolicy.ValueType  # 1
-"""the alpha channel goes through the same model and is put back"""
+"""Upscale: alpha is enlarged by the same model; Translate: it is put back as it was"""
 ALPHA_POLICY_DROP: AlphaPolicy.ValueType  # 2
 """colours only"""
 Global___AlphaPolicy: _TypeAlias = AlphaPolicy  # noqa: Y015
@@ -140,7 +140,37 @@ class Latents(_message.Message):
 Global___Latents: _TypeAlias = Latents  # noqa: Y015
 
 @_typing.final
+class Ws(_message.Message):
+    """Explicit w, the latent behind StyleGAN's mapping network: little-endian float32, row-major (n, w size), the same for
+    all layers, or with per_layer (n, layers, w size).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    PER_LAYER_FIELD_NUMBER: _builtins.int
+    data: _builtins.bytes
+    per_layer: _builtins.bool
+    def __init__(
+        self,
+        *,
+        data: _builtins.bytes = ...,
+        per_layer: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "per_layer", b"per_layer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ws: _TypeAlias = Ws  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
+    """Of labels, truncations and noise_seeds one is for all images, or there is one for each. What the model does not have
+    (Model.knobs lists what it has) is refused.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -148,28 +178,42 @@ class GenerateRequest(_message.Message):
     SEEDS_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
     LATENTS_FIELD_NUMBER: _builtins.int
+    WS_FIELD_NUMBER: _builtins.int
     FIRST_SEED_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
-    TRUNCATION_FIELD_NUMBER: _builtins.int
+    TRUNCATIONS_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
+    NOISE_SEEDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
     count: _builtins.int
     """seeds first_seed, first_seed + 1, ...; without first_seed drawn by the server and reported"""
     first_seed: _builtins.int
-    truncation: _builtins.float
-    """Truncation psi; only for models that take it. Unset: the model's default."""
     @_builtins.property
     def seeds(self) -> Global___Seeds: ...
     @_builtins.property
     def latents(self) -> Global___Latents: ...
     @_builtins.property
+    def ws(self) -> Global___Ws:
+        """as it stands: neither mapped nor truncated, so labels and truncations are refused beside it"""
+
+    @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Class labels by index ("3") or by name ("cat"): one for all images or one for each. Class-conditional models only."""
+        """Class labels by index ("3") or by name ("cat"). Class-conditional models need them, others refuse them."""
+
+    @_builtins.property
+    def truncations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Truncation psi: 1 is none, 0 the mean picture. None given: the model's default."""
 
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
+    @_builtins.property
+    def noise_seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Where the noise of an image comes from, in models that take noise. None given: its own seed, 0 for explicit latents
+        and ws. The noise of seed s are the numbers of RandomState(s) that follow the latent.
+        """
+
     def __init__(
         self,
         *,
@@ -178,25 +222,23 @@ class GenerateRequest(_message.Message):
         seeds: Global___Seeds | None = ...,
         count: _builtins.int = ...,
         latents: Global___Latents | None = ...,
+        ws: Global___Ws | None = ...,
         first_seed: _builtins.int | None = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
-        truncation: _builtins.float | None = ...,
+        truncations: _abc.Iterable[_builtins.float] | None = ...,
         encoding: Global___Encoding | None = ...,
+        noise_seeds: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation", b"_truncation", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "truncation", b"truncation", "what", b"what"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation", b"_truncation", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "model", b"model", "seeds", b"seeds", "truncation", b"truncation", "version", b"version", "what", b"what"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "model", b"model", "noise_seeds", b"noise_seeds", "seeds", b"seeds", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015
-    _WhichOneofReturnType__truncation: _TypeAlias = _typing.Literal["truncation"]  # noqa: Y015
-    _WhichOneofArgType__truncation: _TypeAlias = _typing.Literal["_truncation", b"_truncation"]  # noqa: Y015
-    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["seeds", "count", "latents"]  # noqa: Y015
+    _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["seeds", "count", "latents", "ws"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seed) -> _WhichOneofReturnType__first_seed | None: ...
-    @_typing.overload
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation) -> _WhichOneofReturnType__truncation | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -213,15 +255,18 @@ class Image(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
+    NOISE_SEED_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     format: Global___ImageFormat.ValueType
     width: _builtins.int
     height: _builtins.int
     channels: _builtins.int
     seed: _builtins.int
-    """unset for explicit latents"""
+    """unset for explicit latents and ws"""
     label: _builtins.int
     """class index, for class-conditional models"""
+    noise_seed: _builtins.int
+    """for models that take noise"""
     def __init__(
         self,
         *,
@@ -232,17 +277,22 @@ class Image(_message.Message):
         channels: _builtins.int = ...,
         seed: _builtins.int | None = ...,
         label: _builtins.int | None = ...,
+        noise_seed: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_seed", b"_seed", "label", b"label", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_seed", b"_seed", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "seed", b"seed", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
+    _WhichOneofReturnType__noise_seed: _TypeAlias = _typing.Literal["noise_seed"]  # noqa: Y015
+    _WhichOneofArgType__noise_seed: _TypeAlias = _typing.Literal["_noise_seed", b"_noise_seed"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__label) -> _WhichOneofReturnType__label | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__noise_seed) -> _WhichOneofReturnType__noise_seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
@@ -431,6 +481,82 @@ class UpscaleReply(_message.Message):
 Global___UpscaleReply: _TypeAlias = UpscaleReply  # noqa: Y015
 
 @_typing.final
+class TranslateRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IMAGE_FIELD_NUMBER: _builtins.int
+    RAW_WIDTH_FIELD_NUMBER: _builtins.int
+    RAW_HEIGHT_FIELD_NUMBER: _builtins.int
+    ALPHA_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    image: _builtins.bytes
+    """PNG, JPEG, WebP, or raw with the two sizes below; any size up to the limit. Where the network asks for multiples of
+    Model.multiple_px, bottom and right are reflected out to them and cropped from the answer.
+    Grey goes into networks of three channels as three equal ones; networks of one channel take grey pictures.
+    """
+    raw_width: _builtins.int
+    raw_height: _builtins.int
+    alpha: Global___AlphaPolicy.ValueType
+    @_builtins.property
+    def encoding(self) -> Global___Encoding: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        image: _builtins.bytes = ...,
+        raw_width: _builtins.int = ...,
+        raw_height: _builtins.int = ...,
+        alpha: Global___AlphaPolicy.ValueType = ...,
+        encoding: Global___Encoding | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
+
+@_typing.final
+class TranslateReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IMAGE_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    batch_size: _builtins.int
+    """pictures in the batch that this one ran in, other callers' included"""
+    @_builtins.property
+    def image(self) -> Global___Image: ...
+    @_builtins.property
+    def timings(self) -> Global___Timings: ...
+    def __init__(
+        self,
+        *,
+        image: Global___Image | None = ...,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        batch_size: _builtins.int = ...,
+        timings: Global___Timings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "image", b"image", "model", b"model", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TranslateReply: _TypeAlias = TranslateReply  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -444,6 +570,59 @@ class ListModelsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
+
+@_typing.final
+class Knob(_message.Message):
+    """Something of a model that a GenerateRequest may set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    MINIMUM_FIELD_NUMBER: _builtins.int
+    MAXIMUM_FIELD_NUMBER: _builtins.int
+    DEFAULT_FIELD_NUMBER: _builtins.int
+    SHAPE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """seed, latent, w, label, truncation, noise_seed"""
+    description: _builtins.str
+    minimum: _builtins.float
+    """What is refused beyond; unset: any finite number."""
+    maximum: _builtins.float
+    default: _builtins.float
+    """where the request says nothing and there is one number for it"""
+    @_builtins.property
+    def shape(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of one image's value; empty for a single number"""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        description: _builtins.str = ...,
+        minimum: _builtins.float | None = ...,
+        maximum: _builtins.float | None = ...,
+        default: _builtins.float | None = ...,
+        shape: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_maximum", b"_maximum", "_minimum", b"_minimum", "default", b"default", "maximum", b"maximum", "minimum", b"minimum"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_default", b"_default", "_maximum", b"_maximum", "_minimum", b"_minimum", "default", b"default", "description", b"description", "maximum", b"maximum", "minimum", b"minimum", "name", b"name", "shape", b"shape"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__default: _TypeAlias = _typing.Literal["default"]  # noqa: Y015
+    _WhichOneofArgType__default: _TypeAlias = _typing.Literal["_default", b"_default"]  # noqa: Y015
+    _WhichOneofReturnType__maximum: _TypeAlias = _typing.Literal["maximum"]  # noqa: Y015
+    _WhichOneofArgType__maximum: _TypeAlias = _typing.Literal["_maximum", b"_maximum"]  # noqa: Y015
+    _WhichOneofReturnType__minimum: _TypeAlias = _typing.Literal["minimum"]  # noqa: Y015
+    _WhichOneofArgType__minimum: _TypeAlias = _typing.Literal["_minimum", b"_minimum"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__default) -> _WhichOneofReturnType__default | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__maximum) -> _WhichOneofReturnType__maximum | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum) -> _WhichOneofReturnType__minimum | None: ...
+
+Global___Knob: _TypeAlias = Knob  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
@@ -464,6 +643,10 @@ class Model(_message.Message):
     MAX_BATCH_SIZE_FIELD_NUMBER: _builtins.int
     LICENCE_FIELD_NUMBER: _builtins.int
     SOURCE_FIELD_NUMBER: _builtins.int
+    KNOBS_FIELD_NUMBER: _builtins.int
+    INPUT_CHANNELS_FIELD_NUMBER: _builtins.int
+    CHANNELS_FIELD_NUMBER: _builtins.int
+    MULTIPLE_PX_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -473,20 +656,29 @@ class Model(_message.Message):
     task: _builtins.str
     """unconditional, class-conditional, super-resolution, image-to-image; empty: plain tensors"""
     architecture: _builtins.str
+    """the family of generators that it belongs to"""
     latent_size: _builtins.int
     scale: _builtins.int
     height: _builtins.int
     """generators: size of the picture"""
     width: _builtins.int
     truncation: _builtins.bool
-    """whether `truncation` may be set"""
+    """whether truncations may be set"""
     max_batch_size: _builtins.int
     licence: _builtins.str
     source: _builtins.str
+    input_channels: _builtins.int
+    """of the picture that goes in; 0 for generators"""
+    channels: _builtins.int
+    """of the picture that comes out"""
+    multiple_px: _builtins.int
+    """Translate: the multiple that pictures are reflected out to"""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """class names by index"""
 
+    @_builtins.property
+    def knobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Knob]: ...
     def __init__(
         self,
         *,
@@ -505,10 +697,14 @@ class Model(_message.Message):
         max_batch_size: _builtins.int = ...,
         licence: _builtins.str = ...,
         source: _builtins.str = ...,
+        knobs: _abc.Iterable[Global___Knob] | None = ...,
+        input_channels: _builtins.int = ...,
+        channels: _builtins.int = ...,
+        multiple_px: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "height", b"height", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "name", b"name", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "channels", b"channels", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

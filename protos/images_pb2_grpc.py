@@ -49,6 +49,11 @@ class ImageServiceStub:
                 request_serializer=protos_dot_images__pb2.UpscaleRequest.SerializeToString,
                 response_deserializer=protos_dot_images__pb2.UpscaleReply.FromString,
                 _registered_method=True)
+        self.Translate = channel.unary_unary(
+                '/ganserve.v1.ImageService/Translate',
+                request_serializer=protos_dot_images__pb2.TranslateRequest.SerializeToString,
+                response_deserializer=protos_dot_images__pb2.TranslateReply.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/ganserve.v1.ImageService/ListModels',
                 request_serializer=protos_dot_images__pb2.ListModelsRequest.SerializeToString,
@@ -74,7 +79,14 @@ class ImageServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Upscale(self, request, context):
-        """Enlarges (super-resolution) or translates (image-to-image) one encoded picture.
+        """Enlarges one encoded picture (super-resolution).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Translate(self, request, context):
+        """Turns one encoded picture into another (image-to-image).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +116,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.Upscale,
                     request_deserializer=protos_dot_images__pb2.UpscaleRequest.FromString,
                     response_serializer=protos_dot_images__pb2.UpscaleReply.SerializeToString,
+            ),
+            'Translate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Translate,
+                    request_deserializer=protos_dot_images__pb2.TranslateRequest.FromString,
+                    response_serializer=protos_dot_images__pb2.TranslateReply.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -192,6 +209,33 @@ class ImageService:
             '/ganserve.v1.ImageService/Upscale',
             protos_dot_images__pb2.UpscaleRequest.SerializeToString,
             protos_dot_images__pb2.UpscaleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Translate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ganserve.v1.ImageService/Translate',
+            protos_dot_images__pb2.TranslateRequest.SerializeToString,
+            protos_dot_images__pb2.TranslateReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -38,7 +38,9 @@ class ImageServiceStub:
     GenerateStream: _grpc.UnaryStreamMultiCallable[_images_pb2.GenerateRequest, _images_pb2.GenerateStreamReply]
     """Draws n images and sends each as soon as it is ready; `index` says which one it is."""
     Upscale: _grpc.UnaryUnaryMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleReply]
-    """Enlarges (super-resolution) or translates (image-to-image) one encoded picture."""
+    """Enlarges one encoded picture (super-resolution)."""
+    Translate: _grpc.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]
+    """Turns one encoded picture into another (image-to-image)."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]
     """What the repository holds, loaded or not."""
 
@@ -50,7 +52,9 @@ class ImageServiceAsyncStub(ImageServiceStub):
     GenerateStream: _aio.UnaryStreamMultiCallable[_images_pb2.GenerateRequest, _images_pb2.GenerateStreamReply]  # type: ignore[assignment]
     """Draws n images and sends each as soon as it is ready; `index` says which one it is."""
     Upscale: _aio.UnaryUnaryMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleReply]  # type: ignore[assignment]
-    """Enlarges (super-resolution) or translates (image-to-image) one encoded picture."""
+    """Enlarges one encoded picture (super-resolution)."""
+    Translate: _aio.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]  # type: ignore[assignment]
+    """Turns one encoded picture into another (image-to-image)."""
     ListModels: _aio.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]  # type: ignore[assignment]
     """What the repository holds, loaded or not."""
 
@@ -77,7 +81,15 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _images_pb2.UpscaleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.UpscaleReply, _abc.Awaitable[_images_pb2.UpscaleReply]]:
-        """Enlarges (super-resolution) or translates (image-to-image) one encoded picture."""
+        """Enlarges one encoded picture (super-resolution)."""
+
+    @_abc_1.abstractmethod
+    def Translate(
+        self,
+        request: _images_pb2.TranslateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.TranslateReply, _abc.Awaitable[_images_pb2.TranslateReply]]:
+        """Turns one encoded picture into another (image-to-image)."""
 
     @_abc_1.abstractmethod
     def ListModels(

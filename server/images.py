@@ -10,19 +10,22 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Protocol
 
-from models.spec import Spec
+from models.spec import Spec, Task
 from protos import images_pb2 as pb
 from protos.images_pb2_grpc import ImageServiceServicer
 from server.calls import Context, deadline
 from server.codecs import Encoding, raw_header
 from server.drawing import Drawn, Order, draw
 from server.errors import ImageTooLarge, InvalidRequest
+from server.layout import Layout, lay_out_translation, lay_out_upscale
+from server.listing import describe
 from server.loading import Model
 from server.orders import is_large, read_encoding, read_order
-from server.picture_header import Format, read_header
+from server.picture_header import Format, Header, read_header
+from server.repainting import Repainted, repaint
 from server.repository import Entry
+from server.room import Room
 from server.settings import Settings
-from server.upscaling import Layout, Room, Source, Upscaled, upscale
 
 _WIRE_FORMATS = {
     Format.PNG: pb.IMAGE_FORMAT_PNG,
@@ -30,7 +33,18 @@ _WIRE_FORMATS = {
     Format.WEBP: pb.IMAGE_FORMAT_WEBP,
     Format.RAW: pb.IMAGE_FORMAT_RAW,
 }
+_DRAWN = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
+_RPC_OF = {
+    Task.UNCONDITIONAL: ("Generate", "seeds or latents"),
+    Task.CLASS_CONDITIONAL: ("Generate", "seeds or latents"),
+    Task.SUPER_RESOLUTION: ("Upscale", "a picture"),
+    Task.IMAGE_TO_IMAGE: ("Translate", "a picture"),
+}
 _FEWER = "use GenerateStream, or ask for fewer images"
+
+
+PictureRequest = pb.UpscaleRequest | pb.TranslateRequest
+PictureReply = pb.UpscaleReply | pb.TranslateReply
 
 
 class ImageMetrics(Protocol):
@@ -52,7 +66,7 @@ class Models(Protocol):
 
 
 class ImageService(ImageServiceServicer):
-    """Pictures by seed and label, pictures in and pictures out."""
+    """Pictures from seeds, latents and labels, pictures in and pictures out."""
 
     def __init__(self, repository: Models, settings: Settings, codecs: Executor, metrics: ImageMetrics) -> None:
         self._repository = repository
@@ -64,7 +78,7 @@ class ImageService(ImageServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order asked."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, draws=True)
+        model, spec = self._find(request.model, request.version, _DRAWN)
         order = await self._order(request, spec)
         self._check_reply(order)
         images: dict[int, Drawn] = {}
@@ -87,7 +101,7 @@ class ImageService(ImageServiceServicer):
     ) -> AsyncGenerator[pb.GenerateStreamReply, None]:
         """Each image as soon as it is ready."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, draws=True)
+        model, spec = self._find(request.model, request.version, _DRAWN)
         order = await self._order(request, spec)
         async with aclosing(draw(model, order, deadline(context), self._codec_pool)) as drawings:
             async for drawn in drawings:
@@ -101,47 +115,90 @@ class ImageService(ImageServiceServicer):
                 yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
-        """The picture, enlarged or translated."""
+        """The picture, enlarged."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, draws=False)
-        if request.raw_width or request.raw_height:
-            header = raw_header(len(request.image), request.raw_width, request.raw_height)
-        else:
-            header = read_header(request.image)
-        self._check_pixels("image", header.width, header.height)
-        layout = Layout(spec, header, request.alpha != pb.ALPHA_POLICY_DROP)
-        self._check_pixels("the enlarged image", layout.width, layout.height)
-        encoding = read_encoding(request.encoding)
-        encoding.check(layout.width, layout.height, layout.channels)
-        if encoding.format is Format.RAW:
-            self._check_message(layout.height * layout.width * layout.channels, "ask for an encoded picture")
-        source = Source(request.image, header)
-        with self._room.hold(layout.held_bytes):
-            made = await upscale(model, layout, source, encoding, deadline(context), self._codec_pool)
-        self._check_message(len(made.data), "ask for JPEG or WebP, or send a smaller picture")
-        return self._upscale_reply(model, made, encoding, time.perf_counter() - started)
+        model, spec = self._find(request.model, request.version, (Task.SUPER_RESOLUTION,))
+        layout = lay_out_upscale(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+        reply = pb.UpscaleReply()
+        made = await self._repaint(model, layout, request, context, reply)
+        reply.tiles, reply.largest_batch = made.tiles, made.largest_batch
+        reply.timings.total_s = time.perf_counter() - started
+        return reply
+
+    async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
+        """The picture, translated."""
+        started = time.perf_counter()
+        model, spec = self._find(request.model, request.version, (Task.IMAGE_TO_IMAGE,))
+        layout = lay_out_translation(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+        reply = pb.TranslateReply()
+        made = await self._repaint(model, layout, request, context, reply)
+        reply.batch_size = made.largest_batch
+        reply.timings.total_s = time.perf_counter() - started
+        return reply
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsReply:
         """What the repository holds."""
-        return pb.ListModelsReply(models=[_describe(entry) for entry in self._repository.index()])
+        return pb.ListModelsReply(models=[describe(entry) for entry in self._repository.index()])
 
-    def _find(self, name: str, version: str, draws: bool) -> tuple[Model, Spec]:
+    def _find(self, name: str, version: str, tasks: Collection[Task]) -> tuple[Model, Spec]:
+        """The model, whose task must be one of those that the RPC serves."""
         model = self._repository.get(name, version)
         spec = model.spec
         if spec is None or spec.tensors != "uint8":
             why = "has no manifest" if spec is None else f"was exported with tensors={spec.tensors}"
             raise InvalidRequest(f"model {name!r} {why}: the image API cannot serve it; use ModelInfer")
-        if spec.task.draws is not draws:
-            right, takes = ("Generate", "seeds or latents") if spec.task.draws else ("Upscale", "a picture")
+        if spec.task not in tasks:
+            right, takes = _RPC_OF[spec.task]
             raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {right}")
         return model, spec
 
     async def _order(self, request: pb.GenerateRequest, spec: Spec) -> Order:
-        limit = self._settings.max_images_per_call
+        limit, limit_bytes = self._settings.max_images_per_call, self._settings.max_queue_bytes
         if is_large(request):
             loop = asyncio.get_running_loop()
-            return await loop.run_in_executor(self._codec_pool, read_order, request, spec, limit)
-        return read_order(request, spec, limit)
+            order = await loop.run_in_executor(self._codec_pool, read_order, request, spec, limit)
+        else:
+            order = read_order(request, spec, limit)
+        if order.nbytes > limit_bytes:
+            each = order.nbytes // order.n
+            raise ImageTooLarge(
+                f"{order.n} images of {each} bytes of latents and noise each, at most {limit_bytes // each} per call "
+                f"({limit_bytes} bytes, max_queue_bytes)"
+            )
+        return order
+
+    def _header(self, request: PictureRequest) -> Header:
+        """The picture's header, within the limit by pixels."""
+        if request.raw_width or request.raw_height:
+            header = raw_header(len(request.image), request.raw_width, request.raw_height)
+        else:
+            header = read_header(request.image)
+        self._check_pixels("image", header.width, header.height)
+        return header
+
+    async def _repaint(
+        self, model: Model, layout: Layout, request: PictureRequest, context: Context, reply: PictureReply
+    ) -> Repainted:
+        """Runs the picture through the model and fills in what both replies have; counts it."""
+        if layout.whole:
+            plan, limit = layout.plan, self._settings.max_whole_px
+            _check_pixels("image, whole", plan.padded_width, plan.padded_height, limit, "max_whole_px")
+        self._check_pixels("the image made", layout.width, layout.height)
+        encoding = read_encoding(request.encoding)
+        encoding.check(layout.width, layout.height, layout.channels)
+        if encoding.format is Format.RAW:
+            self._check_message(layout.height * layout.width * layout.channels, "ask for an encoded picture")
+        with self._room.hold(layout.held_bytes):
+            made = await repaint(model, layout, request.image, encoding, deadline(context), self._codec_pool)
+        self._check_message(len(made.data), "ask for JPEG or WebP, or send a smaller picture")
+        self._metrics.decoded(model.name, made.decode_s)
+        self._metrics.encoded(model.name, made.encode_s)
+        self._metrics.served(model.name, 1, made.shape[0] * made.shape[1])
+        reply.model, reply.version = model.name, str(model.version)
+        _fill_image(reply.image, made, encoding)
+        _fill_timings(reply.timings, [made])
+        reply.timings.decode_s = made.decode_s
+        return made
 
     def _check_reply(self, order: Order) -> None:
         """Refuses, before any work, what could not be sent."""
@@ -154,10 +211,7 @@ class ImageService(ImageServiceServicer):
             raise ImageTooLarge(f"the reply is {nbytes} bytes or more, at most {limit} (max_message_bytes); {advice}")
 
     def _check_pixels(self, what: str, width: int, height: int) -> None:
-        limit = self._settings.max_image_px
-        if width * height > limit:
-            px = width * height
-            raise ImageTooLarge(f"{what}: {width} x {height} = {px} px, at most {limit} (max_image_px)")
+        _check_pixels(what, width, height, self._settings.max_image_px, "max_image_px")
 
     def _fill(self, image: pb.Image, model: Model, order: Order, drawn: Drawn) -> None:
         """Puts a picture into the reply, and counts it."""
@@ -169,52 +223,24 @@ class ImageService(ImageServiceServicer):
             image.seed = order.seeds[drawn.index]
         if order.labels is not None:
             image.label = int(order.labels[drawn.index])
-
-    def _upscale_reply(self, model: Model, made: Upscaled, encoding: Encoding, total_s: float) -> pb.UpscaleReply:
-        self._metrics.decoded(model.name, made.decode_s)
-        self._metrics.encoded(model.name, made.encode_s)
-        self._metrics.served(model.name, 1, made.shape[0] * made.shape[1])
-        reply = pb.UpscaleReply(
-            model=model.name, version=str(model.version), tiles=made.tiles, largest_batch=made.largest_batch
-        )
-        _fill_image(reply.image, made, encoding)
-        _fill_timings(reply.timings, [made])
-        reply.timings.decode_s = made.decode_s
-        reply.timings.total_s = total_s
-        return reply
+        if order.noise is not None:
+            image.noise_seed = order.noise.seeds[drawn.index]
 
 
-def _fill_image(image: pb.Image, made: Drawn | Upscaled, encoding: Encoding) -> None:
+def _check_pixels(what: str, width: int, height: int, limit: int, setting: str) -> None:
+    if width * height > limit:
+        raise ImageTooLarge(f"{what}: {width} x {height} = {width * height} px, at most {limit} ({setting})")
+
+
+def _fill_image(image: pb.Image, made: Drawn | Repainted, encoding: Encoding) -> None:
     # In place: a message given to another's constructor is copied, and this one may be 200 MB.
     image.data = made.data
     image.format = _WIRE_FORMATS[encoding.format]
     image.height, image.width, image.channels = made.shape
 
 
-def _fill_timings(timings: pb.Timings, made: Collection[Drawn | Upscaled]) -> None:
+def _fill_timings(timings: pb.Timings, made: Collection[Drawn | Repainted]) -> None:
     """Each phase at its longest."""
     timings.queue_s = max(one.queue_s for one in made)
     timings.compute_s = max(one.compute_s for one in made)
     timings.encode_s = max(one.encode_s for one in made)
-
-
-def _describe(entry: Entry) -> pb.Model:
-    model = pb.Model(
-        name=entry.name,
-        version=str(entry.version) if entry.version else "",
-        state=entry.state,
-        reason=entry.reason,
-        max_batch_size=entry.max_batch_size,
-    )
-    spec = entry.spec
-    if spec is not None:
-        model.task = spec.task
-        model.architecture = spec.architecture
-        model.labels.extend(spec.labels)
-        model.latent_size = spec.latent_size
-        model.scale = spec.scale
-        model.height, model.width, _ = spec.image_shape
-        model.truncation = spec.truncation_default is not None
-        model.licence = spec.provenance.licence
-        model.source = spec.provenance.source
-    return model

@@ -157,7 +157,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
         # An overload is refused before anything is decoded; `admit` decides with the rows counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
-        arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size)
+        arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)
         nbytes = sum(array.nbytes for array in arrays.values())

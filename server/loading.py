@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from models.artifact import ONNX, PLAN, ArtifactError, read_manifest, verify
 from models.spec import Spec, SpecError, TensorSpec
 from server.batcher import Batcher
+from server.defaults import Defaults
 from server.device import Device
 from server.engines import NUMPY_OF, Engine
 from server.errors import NotServing, StartError
@@ -58,6 +60,11 @@ class Model:
         """Rows that one run takes at most; 0 for a graph without a batch axis."""
         return int(self.config.max_batch_size)
 
+    @cached_property
+    def defaults(self) -> Defaults:
+        """What tensor requests may leave out."""
+        return Defaults(self.spec)
+
 
 class Loader:
     """Opens versions on one device."""
@@ -80,7 +87,8 @@ class Loader:
         except (ArtifactError, SpecError, StartError, OSError) as error:
             raise NotServing(str(error)) from error
         default = AUTO_MAX_BATCH_SIZE if batched else 0
-        full = complete(config, name, engine, config.max_batch_size if config is not None else default)
+        max_batch_size = config.max_batch_size if config is not None else default
+        full = complete(config, name, engine, max_batch_size, Defaults(spec).names)
         if spec is not None:
             check_spec(spec, engine)
         await self._warm(engine, spec, full.max_batch_size)
@@ -122,8 +130,8 @@ class Loader:
         """Runs zeros at every batch size a lane may form, and once at one row over the whole device."""
         tile = None if spec is None else spec.tile
         free_px = tile.size_px if tile is not None and self._device.name != "cpu" else CPU_WARM_PX
-        if tile is not None:
-            free_px = -(-free_px // tile.multiple_px) * tile.multiple_px
+        multiple_px = tile.multiple_px if tile is not None else spec.multiple_px if spec is not None else 1
+        free_px = -(-free_px // multiple_px) * multiple_px
         sizes = [(size, False) for size in range(1, max_batch_size + 1)] or [(0, False)]
         for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
             arrays = {tensor.name: _zeros(tensor, rows, free_px) for tensor in engine.inputs}

@@ -1,5 +1,6 @@
 """config.pbtxt: read, completed from the graph where it is silent, and checked against it."""
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,12 @@ def versions_to_serve(config: ModelConfig | None, present: list[int]) -> list[in
     return sorted(present)[-newest:]
 
 
-def complete(config: ModelConfig | None, name: str, engine: Engine, max_batch_size: int) -> ModelConfig:
+def complete(
+    config: ModelConfig | None, name: str, engine: Engine, max_batch_size: int, optional: Container[str] = ()
+) -> ModelConfig:
     """The config as the model is served: the file's, with names, sizes and tensors filled in from the graph.
+
+    `optional`: inputs that a request may leave out.
 
     Raises:
         NotServing: the file names a tensor, dtype or shape that the graph does not have.
@@ -81,19 +86,45 @@ def complete(config: ModelConfig | None, name: str, engine: Engine, max_batch_si
         for tensor in tensors:
             if tensor.name not in named and (field == "input" or not named):
                 entries.add(name=tensor.name, data_type=_triton_type(tensor), dims=tensor.shape)
+    for entry in full.input:
+        entry.optional = entry.name in optional
     return full
 
 
 def check_spec(spec: Spec, engine: Engine) -> None:
-    """Compares the manifest's tensors with the graph's.
+    """Compares the manifest's tensors with what its fields promise, and with the graph's.
 
     Raises:
         NotServing: they differ.
     """
-    for said, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
+    promised = _inputs_of(spec)
+    for said in spec.inputs:
+        if spec.task.draws and said not in promised:
+            what = f"{said.name!r} is {said.dtype} {list(said.shape)}"
+            raise NotServing(f"manifest.json: input {what}, which its other fields do not say")
+    for tensor in (*promised, *engine.inputs):
+        if tensor.name not in {said.name for said in spec.inputs}:
+            raise NotServing(f"manifest.json: input {tensor.name!r} is missing")
+    for tensors, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
         graph = {tensor.name: tensor for tensor in found}
-        for tensor in said:
+        for tensor in tensors:
             _check_entry(tensor.name, f"TYPE_{tensor.dtype}", tensor.shape, graph, "manifest.json")
+
+
+def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
+    """What a generator of that manifest takes; of the others, which take one picture, nothing to be compared."""
+    if not spec.task.draws:
+        return ()
+    takes = [TensorSpec("latent", "FP32", (spec.latent_size,))]
+    if spec.labels:
+        takes.append(TensorSpec("label", "INT64", ()))
+    if spec.noise_size:
+        takes.append(TensorSpec("noise", "FP32", (spec.noise_size,)))
+    if spec.truncation_default is not None:
+        takes.append(TensorSpec("truncation_psi", "FP32", ()))
+    if spec.w_shape is not None:
+        takes += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
+    return tuple(takes)
 
 
 def policy_of(config: ModelConfig, settings: Settings) -> Policy:

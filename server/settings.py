@@ -37,7 +37,10 @@ class Settings(BaseSettings):
     max_queue_rows: int = Field(16384, ge=1, description="images or tiles that may wait, per model")
     max_queue_bytes: int = Field(2 << 30, ge=1, description="bytes that waiting work may hold, per model")
     max_images_per_call: int = Field(4096, ge=1, description="images that one Generate may ask for")
-    max_image_px: int = Field(64_000_000, ge=1, description="pixels of a picture, both as sent and as enlarged")
+    max_image_px: int = Field(64_000_000, ge=1, description="pixels of a picture, both as sent and as made")
+    max_whole_px: int = Field(
+        4_194_304, ge=1, description="pixels of a picture that a network takes in one piece (translators), as padded"
+    )
     shutdown_delay_s: float = Field(3.0, ge=0, description="after SIGTERM: not ready, still serving, for endpoints")
     drain_s: float = Field(30.0, ge=0, description="after that: longest wait for accepted requests")
     max_connection_age_s: float | None = Field(None, gt=0, description="close connections after this; grpcio only")

@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from models.spec import TensorSpec
+from server.defaults import NONE, Defaults
 from server.engines import NUMPY_OF
 from server.errors import InvalidRequest, Unsupported
 
@@ -34,9 +35,14 @@ _TYPED_FIELD = {
 
 
 def read_inputs(
-    request: service_pb2.ModelInferRequest, expected: Sequence[TensorSpec], max_batch_size: int
+    request: service_pb2.ModelInferRequest,
+    expected: Sequence[TensorSpec],
+    max_batch_size: int,
+    defaults: Defaults = NONE,
 ) -> tuple[dict[str, NDArray[Any]], int]:
     """The request's arrays in the graph's order, and their rows (1 for a model without a batch axis).
+
+    What has a default and is absent is filled in, so that requests with and without it share batches.
 
     Raises:
         InvalidRequest: a tensor missing, unknown, doubled, or of another dtype, shape, batch or byte size.
@@ -59,14 +65,18 @@ def read_inputs(
         array = _from_raw(tensor, raws[index]) if raws else _from_contents(tensor)
         arrays[tensor.name] = array.reshape(_graph_shape(tensor, spec))
     missing = [name for name in specs if name not in arrays]
-    if missing:
-        raise InvalidRequest(f"input {missing[0]!r} is missing")
+    for name in missing:
+        if name not in defaults.names or not max_batch_size:
+            raise InvalidRequest(f"input {name!r} is missing")
     if not max_batch_size:
         return arrays, 1
-    rows = {len(array) for array in arrays.values()}
-    if len(rows) != 1:
-        raise InvalidRequest(f"inputs differ in their first axis: {sorted(rows)}; it is the batch and must be equal")
-    return {name: arrays[name] for name in specs}, rows.pop()
+    found = {len(array) for array in arrays.values()}
+    if len(found) != 1:
+        raise InvalidRequest(f"inputs differ in their first axis: {sorted(found)}; it is the batch and must be equal")
+    rows = found.pop()
+    if missing:
+        arrays |= {name: defaults.fill(name, arrays, rows) for name in missing}
+    return {name: arrays[name] for name in specs}, rows
 
 
 def write_outputs(

@@ -48,10 +48,17 @@ class Plan:
         return self.row_cuts[row], self.column_cuts[column]
 
 
-def plan(height: int, width: int, tile: Tile | None) -> Plan:
-    """How a picture is cut. Without `tile` it stays whole, as networks with global statistics need."""
-    size = max(height, width) if tile is None else tile.size_px
-    overlap, multiple = (0, 1) if tile is None else (tile.overlap_px, tile.multiple_px)
+def plan(height: int, width: int, tile: Tile) -> Plan:
+    """How a picture is cut."""
+    return _plan(height, width, tile.size_px, tile.overlap_px, tile.multiple_px)
+
+
+def plan_whole(height: int, width: int, multiple_px: int) -> Plan:
+    """A picture in one piece, as networks with global statistics need it, reflected out to the multiple."""
+    return _plan(height, width, max(height, width) + multiple_px, 0, multiple_px)
+
+
+def _plan(height: int, width: int, size: int, overlap: int, multiple: int) -> Plan:
     padded_height, tile_height, row_cuts = _cut_axis(height, size, overlap, multiple)
     padded_width, tile_width, column_cuts = _cut_axis(width, size, overlap, multiple)
     return Plan(height, width, padded_height, padded_width, tile_height, tile_width, row_cuts, column_cuts)

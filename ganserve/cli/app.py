@@ -4,9 +4,10 @@ from typing import Annotated
 
 import typer
 
+from ganserve.cli.drawing import generate
 from ganserve.cli.exporting import export, inspect
 from ganserve.cli.listing import models
-from ganserve.cli.pictures import generate, upscale
+from ganserve.cli.pictures import translate, upscale
 from ganserve.cli.serving import serve
 from ganserve.cli.zoo import zoo
 
@@ -36,4 +37,5 @@ app.command(epilog=_example("ganserve export faces --repository repository --nam
 app.command(epilog=_example("ganserve serve --repository repository --grpc-port 8001"))(serve)
 app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o faces.png"))(generate)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
+app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)
 app.command(epilog=_example("ganserve models --server localhost:8001"))(models)

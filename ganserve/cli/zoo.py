@@ -26,6 +26,8 @@ def list_entries(as_json: JsonOption = False) -> None:
             "licence": entry.licence,
             "source": entry.source,
             "sha256": entry.sha256,
+            "labels": list(entry.labels),
+            "example": entry.example,
         }
         for entry in ENTRIES.values()
     ]

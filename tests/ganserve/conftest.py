@@ -38,9 +38,16 @@ def encoded(pixels: NDArray[np.uint8], format: pb.ImageFormat.ValueType) -> pb.I
     return pb.Image(data=data, format=format, width=width, height=height, channels=channels)
 
 
+def sent_picture(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np.uint8]:
+    """The pixels of a request, (H, W, C)."""
+    if request.raw_width:
+        return np.frombuffer(request.image, np.uint8).reshape(request.raw_height, request.raw_width, -1)
+    return np.atleast_3d(np.asarray(Image.open(io.BytesIO(request.image))))
+
+
 @dataclass
 class Drawings(images_pb2_grpc.ImageServiceServicer):
-    """Draws `picture_of(seed)`, gives back pictures twice as large, and remembers every request.
+    """Draws `picture_of(seed)`, gives back pictures twice as large or inverted, and remembers every request.
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
     answers when the caller has left.
@@ -69,20 +76,29 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Any) -> pb.UpscaleReply:
         await self._heed(request, context)
-        if request.raw_width:
-            shape = (request.raw_height, request.raw_width, -1)
-            pixels = np.frombuffer(request.image, np.uint8).reshape(shape)
-        else:
-            pixels = np.atleast_3d(np.asarray(Image.open(io.BytesIO(request.image))))
-        large = pixels.repeat(2, 0).repeat(2, 1)
+        large = sent_picture(request).repeat(2, 0).repeat(2, 1)
         image = encoded(large, request.encoding.format)
         return pb.UpscaleReply(image=image, model=request.model, version="1", tiles=4, largest_batch=2)
 
+    async def Translate(self, request: pb.TranslateRequest, context: Any) -> pb.TranslateReply:
+        await self._heed(request, context)
+        image = encoded(255 - sent_picture(request), request.encoding.format)
+        return pb.TranslateReply(image=image, model=request.model, version="1", batch_size=3)
+
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsReply:
         self.asked.append(request)
-        faces = pb.Model(name="faces", version="3", state="READY", task="unconditional", width=64, height=64)
+        faces = pb.Model(
+            name="faces", version="3", state="READY", task="unconditional", architecture="dcgan", width=64, height=64
+        )
+        faces.knobs.add(name="seed", description="the same picture", minimum=0, maximum=4294967295)
+        faces.knobs.add(name="w", description="in place of a seed", shape=[16, 512])
+        faces.knobs.add(name="truncation", description="psi", minimum=-2, maximum=2, default=0.7)
         broken = pb.Model(name="broken", state="UNAVAILABLE", reason="no such file", labels=["cat", "dog"])
-        return pb.ListModelsReply(models=[faces, broken])
+        digits = pb.Model(name="digits", version="1", state="READY", labels=[f"name {i}" for i in range(30)])
+        digits.knobs.add(name="label", minimum=0, maximum=29)
+        sketch = pb.Model(name="sketch", version="1", state="READY", task="image-to-image", scale=1, multiple_px=4)
+        sketch.input_channels, sketch.channels = 1, 3
+        return pb.ListModelsReply(models=[faces, broken, digits, sketch])
 
     async def _heed(self, request: Any, context: Any) -> None:
         self.asked.append(request)
@@ -97,14 +113,16 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
                 self.left.set()
 
     def _count(self, request: pb.GenerateRequest) -> int:
-        return request.count or len(request.seeds.values) or len(request.latents.data) // 16
+        return request.count or len(request.seeds.values) or (len(request.latents.data) + len(request.ws.data)) // 16
 
     def _draw(self, request: pb.GenerateRequest, index: int) -> pb.Image:
         values = request.seeds.values
         seed = values[index] if values else request.first_seed + index
         image = encoded(picture_of(seed, 1 if request.model == "grey" else 3), request.encoding.format)
-        if not request.latents.data:
+        if not request.latents.data and not request.ws.data:
             image.seed = seed
+        if request.noise_seeds:
+            image.noise_seed = request.noise_seeds[index % len(request.noise_seeds)]
         if request.labels:
             label = request.labels[index % len(request.labels)]
             image.label = int(label) if label.isdecimal() else 0

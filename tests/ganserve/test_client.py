@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 import ganserve
-from ganserve import AsyncClient, Client, InvalidRequest, ServerError, errors, messages
+from ganserve import AsyncClient, Client, InvalidRequest, Knob, ServerError, errors, messages
 from ganserve.errors import CLASS_OF
+from protos import images_pb2 as pb
 from tests.ganserve.conftest import Ask, Fake, picture_of
 
 
@@ -50,11 +51,11 @@ def test_the_request_says_what_was_asked_and_no_more(ask: Ask, fake: Fake) -> No
     ask("generate", "faces", count=3, first_seed=7, truncation=0.5, format="jpeg", quality=80, version="2")
     request = fake.drawings.asked[-1]
     assert (request.count, request.first_seed, request.version) == (3, 7, "2")
-    assert (request.truncation, request.encoding.quality) == (0.5, 80)
+    assert (list(request.truncations), request.encoding.quality) == ([0.5], 80)
     ask("generate", "faces", count=1)
     request = fake.drawings.asked[-1]
     assert not request.HasField("first_seed")
-    assert not request.HasField("truncation")
+    assert [*request.truncations, *request.noise_seeds, *request.labels] == []
     assert not request.encoding.HasField("quality")
 
 
@@ -65,6 +66,34 @@ def test_latents_travel_as_little_endian_float32(ask: Ask, fake: Fake, shape: tu
     assert fake.drawings.asked[-1].latents.data == latents.astype("<f4").tobytes()
     assert len(images) == len(np.atleast_2d(latents))
     assert images[0].seed is None
+
+
+def test_knobs_are_one_for_all_or_one_for_each(ask: Ask, fake: Fake) -> None:
+    (image,) = ask("generate", "faces", seeds=1, truncation=np.float32(0.25), noise_seeds=7)
+    assert list(fake.drawings.asked[-1].truncations) == [0.25]
+    assert image.noise_seed == 7
+    images = ask("generate_stream", "faces", seeds=[1, 2], truncation=[0.25, -1], noise_seeds=range(2))
+    request = fake.drawings.asked[-1]
+    assert (list(request.truncations), list(request.noise_seeds)) == ([0.25, -1], [0, 1])
+    assert [image.noise_seed for image in images] == [1, 0]
+    assert ask("generate", "faces", seeds=1)[0].noise_seed is None
+
+
+@pytest.mark.parametrize(("shape", "per_layer", "n"), [((4,), False, 1), ((2, 4), False, 2), ((3, 2, 2), True, 3)])
+def test_ws_travel_with_or_without_their_layers(
+    ask: Ask, fake: Fake, shape: tuple[int, ...], per_layer: bool, n: int
+) -> None:
+    ws = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    images = ask("generate", "faces", ws=ws)
+    request = fake.drawings.asked[-1]
+    assert (request.ws.data, request.ws.per_layer) == (ws.astype("<f4").tobytes(), per_layer)
+    assert len(images) == n
+    assert images[0].seed is None
+
+
+def test_many_explicit_rows_come_over_the_stream_too(ask: Ask, fake: Fake) -> None:
+    assert len(ask("generate", "faces", ws=np.zeros((100, 2, 2), np.float32), format="raw")) == 100
+    assert fake.drawings.left.is_set()
 
 
 @pytest.mark.parametrize("what", [{"seeds": range(200)}, {"count": 200, "first_seed": 0}])
@@ -110,6 +139,18 @@ def test_a_picture_can_be_a_path_bytes_an_image_or_an_array(ask: Ask, tmp_path: 
         assert (large.width, large.height, large.tiles, large.batch_size) == (12, 8, 4, 2)
 
 
+def test_a_picture_is_translated_whatever_it_comes_as(ask: Ask, fake: Fake) -> None:
+    pixels = picture_of(1)
+    for picture in (Image.fromarray(pixels), pixels):
+        made = ask("translate", "sketch", picture, alpha="drop", quality=5, version="2")
+        np.testing.assert_array_equal(made.array, 255 - pixels)
+        assert (made.width, made.height, made.batch_size, made.model) == (6, 4, 3, "sketch")
+        request = fake.drawings.asked[-1]
+        assert (request.alpha, request.encoding.quality, request.version) == (pb.ALPHA_POLICY_DROP, 5, "2")
+    with pytest.raises(InvalidRequest, match="alpha must be keep or drop"):
+        ask("translate", "sketch", pixels, alpha="invert")
+
+
 def test_grey_and_transparent_arrays_keep_their_channels(ask: Ask) -> None:
     for pixels in (picture_of(1, 4), picture_of(1, 1), picture_of(1, 1)[..., 0]):
         large = ask("upscale", "sr", pixels, format="raw")
@@ -135,16 +176,21 @@ def test_image_modes_that_no_server_takes_are_converted(mode: str, sent: str) ->
 
 
 def test_models_are_listed_with_state_and_reason(ask: Ask) -> None:
-    faces, broken = ask("models")
+    faces, broken, _, sketch = ask("models")
     assert (faces.name, faces.version, faces.state, faces.width) == ("faces", "3", "READY", 64)
     assert (broken.state, broken.reason, broken.labels) == ("UNAVAILABLE", "no such file", ("cat", "dog"))
+    seed, w, truncation = faces.knobs
+    assert seed == Knob("seed", "the same picture", 0, 4294967295, None, ())
+    assert (w.shape, w.minimum, truncation.default) == ((16, 512), None, pytest.approx(0.7))
+    assert (sketch.input_channels, sketch.channels, sketch.multiple_px) == (1, 3, 4)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
-@pytest.mark.parametrize("method", ["generate", "generate_stream"])
+@pytest.mark.parametrize("method", ["generate", "generate_stream", "translate"])
 def test_each_status_code_has_its_exception(ask: Ask, method: str, code: grpc.StatusCode) -> None:
+    what: dict[str, object] = {"image": picture_of(1)} if method == "translate" else {"seeds": 1}
     with pytest.raises(ServerError) as caught:
-        ask(method, f"fails-{code.name}", seeds=1)
+        ask(method, f"fails-{code.name}", **what)
     assert type(caught.value) is CLASS_OF.get(code, ServerError)
     assert (caught.value.code, str(caught.value)) == (code, f"because {code.name}")
     assert caught.value.__suppress_context__
@@ -187,13 +233,16 @@ def test_a_message_that_the_server_refuses_by_size_names_the_setting() -> None:
 @pytest.mark.parametrize(
     ("what", "text"),
     [
-        ({}, "exactly one of seeds, count and latents; got none"),
+        ({}, "exactly one of seeds, count, latents and ws; got none"),
         ({"seeds": 1, "count": 2}, "got seeds, count"),
         ({"seeds": 1, "first_seed": 2}, "first_seed goes with count"),
         ({"seeds": -1}, "a seed must be 0..4294967295, got -1"),
         ({"count": 0}, "count must be 1..4294967295, got 0"),
         ({"latents": np.zeros((1, 2, 3), np.float32)}, "latents must be"),
         ({"latents": np.zeros((0, 2), np.float32)}, "latents must be"),
+        ({"ws": np.zeros((1, 2, 3, 4), np.float32)}, r"ws must be \(n, w size\) or \(n, layers, w size\)"),
+        ({"ws": np.zeros(2, np.complex64)}, "complex64"),
+        ({"seeds": 1, "noise_seeds": [1, -1]}, "a seed must be 0..4294967295, got -1"),
         ({"seeds": 1, "format": "gif"}, "format must be one of png, jpeg, webp, raw, got 'gif'"),
         ({"seeds": 1, "quality": 101}, "quality must be"),
     ],

@@ -23,7 +23,7 @@ from ganserve.grid import compose_grid
 from server.settings import Settings
 from tests.ganserve.conftest import Fake, picture_of
 
-COMMANDS = ["zoo list", "zoo pull", "inspect", "export", "serve", "generate", "upscale", "models"]
+COMMANDS = ["zoo list", "zoo pull", "inspect", "export", "serve", "generate", "upscale", "translate", "models"]
 Capture = pytest.CaptureFixture[str]
 
 
@@ -88,13 +88,82 @@ def test_a_picture_is_enlarged_into_a_file(fake: Fake, tmp_path: Path, capsys: C
     assert (found["file"], found["width"], found["height"], found["tiles"]) == (str(large), 12, 8, 4)
 
 
+def test_a_picture_is_translated_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    sketch, photo = tmp_path / "sketch.png", tmp_path / "photo.png"
+    Image.fromarray(picture_of(1)).save(sketch)
+    assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server]) == 0
+    np.testing.assert_array_equal(pixels_of(photo), 255 - picture_of(1))
+    assert capsys.readouterr().out.startswith(f"{photo}  6x4  batch 3")
+    assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["width"], found["height"], found["largest_batch"]) == (str(photo), 6, 4, 3)
+
+
+def test_one_seed_is_drawn_once_for_each_truncation_and_noise_seed(fake: Fake, tmp_path: Path) -> None:
+    out = ["--grid", "-o", str(tmp_path / "sheet.png"), "--server", fake.server]
+    assert main(["generate", "faces", "--seeds", "3", "--truncation", "0,0.5,1", "--noise-seeds", "4-6", *out]) == 0
+    request = fake.drawings.asked[-1]
+    assert list(request.seeds.values) == [3, 3, 3]
+    assert (list(request.truncations), list(request.noise_seeds)) == ([0, 0.5, 1], [4, 5, 6])
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_latents_and_w_come_from_files(fake: Fake, tmp_path: Path, suffix: str, capsys: Capture) -> None:
+    rows = np.arange(12, dtype=np.float64).reshape(3, 2, 2)
+    path = tmp_path / f"w{suffix}"
+    np.save(path, rows) if suffix == ".npy" else np.savez(path, w=rows, other=rows[0])
+    out = ["-o", str(tmp_path / "face.png"), "--server", fake.server, "--json"]
+    assert main(["generate", "faces", "--w", str(path), *out]) == 0
+    request = fake.drawings.asked[-1]
+    assert (request.ws.data, request.ws.per_layer) == (rows.astype("<f4").tobytes(), True)
+    names = [Path(image["file"]).name for image in json.loads(capsys.readouterr().out)["images"]]
+    assert names == ["face-0.png", "face-1.png", "face-2.png"]
+    np.save(tmp_path / "z.npy", rows[0])
+    assert main(["generate", "faces", "--latents", str(tmp_path / "z.npy"), *out]) == 0
+    assert fake.drawings.asked[-1].latents.data == rows[0].astype("<f4").tobytes()
+
+
+def test_a_file_that_holds_no_rows_is_refused(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    out = ["-o", str(tmp_path / "face.png"), "--server", fake.server]
+    np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.zeros(2))
+    np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "axes.npy", np.zeros((1, 2, 3)))
+    (tmp_path / "text.npy").write_text("not an array")
+    for name, text in (
+        ("two.npz", "has a, b; expected one array, or z"),
+        ("object.npy", "not a .npy or .npz file"),
+        ("axes.npy", "expected numbers with 1 or 2 axes"),
+        ("text.npy", "not a .npy or .npz file"),
+        ("none.npy", "No such file"),
+    ):
+        assert main(["generate", "faces", "--latents", str(tmp_path / name), *out]) == 2
+        assert text in capsys.readouterr().err
+    assert fake.drawings.asked == []
+
+
+def test_what_may_be_set_is_listed_with_limits_and_labels_by_name(fake: Fake, capsys: Capture) -> None:
+    assert main(["models", "--server", fake.server]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"truncation +-2\.\.2, else 0\.7 +psi", out)
+    assert re.search(r"w +16 x 512 numbers +in place of a seed", out)
+    assert re.search(r"seed +0\.\.4294967295 +the same picture", out)
+    assert re.search(r"sketch .*any, to 4, 1 to 3 channels", out)
+    assert "23 name 23, ... 6 more: `ganserve models digits`" in " ".join(out.split())
+    assert main(["models", "digits", "--server", fake.server]) == 0
+    out = capsys.readouterr().out
+    assert "29 name 29" in " ".join(out.split())
+    assert "faces" not in out
+    assert main(["models", "nobody", "--server", fake.server]) == 2
+    assert "has no model 'nobody'" in capsys.readouterr().err
+
+
 def test_models_are_listed_for_people_and_for_scripts(fake: Fake, capsys: Capture) -> None:
     assert main(["models", "--server", fake.server]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert re.split(r"\s{2,}", lines[1])[:5] == ["faces", "3", "READY", "unconditional", "64x64"]
+    assert re.split(r"\s{2,}", lines[1])[:5] == ["faces", "3", "READY", "unconditional", "dcgan"]
     assert "no such file" in lines[2]
     assert main(["models", "--server", fake.server, "--json"]) == 0
-    assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["faces", "broken"]
+    assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["faces", "broken", "digits", "sketch"]
 
 
 def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None:
@@ -116,6 +185,9 @@ def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None
         (["generate", "faces", "-o", "no/such/x.png"], "no/such: no such folder"),
         (["generate", "faces", "-o", "x.png", "--seeds", "3-1"], "--seeds: '3-1' runs backwards"),
         (["generate", "faces", "-o", "x.png", "--seeds", "1", "--count", "2"], "pass --seeds or --count"),
+        (["generate", "faces", "-o", "x.png", "--seeds", "1", "--w", "w.npy"], "pass --seeds or --w, not both"),
+        (["generate", "faces", "-o", "x.png", "--truncation", "a"], "--truncation: 'a' is not a number"),
+        (["generate", "faces", "-o", "x.png", "--noise-seeds", "2-1"], "--noise-seeds: '2-1' runs backwards"),
         (["generate", "faces", "-o", "x.png", "--columns", "2"], "--columns goes with --grid"),
         (["generate", "faces", "-o", "x.png", "--labels", ","], "--labels:"),
         (["generate", "faces", "-o", "x.png", "--server", "127.0.0.1:1"], "127.0.0.1:1: "),

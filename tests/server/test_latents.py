@@ -1,11 +1,30 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from models.spec import Parity, Provenance, Spec, Task, TensorSpec
 from server import latents
 from server.errors import InvalidRequest
 
+PLAIN = Spec(
+    task=Task.UNCONDITIONAL,
+    architecture="made up",
+    hyperparameters={},
+    tensors="uint8",
+    precision="fp32",
+    opset=18,
+    inputs=(TensorSpec("latent", "FP32", (5,)),),
+    outputs=(TensorSpec("image", "UINT8", (2, 2, 3)),),
+    image_shape=(2, 2, 3),
+    provenance=Provenance("made up", "MIT", "0" * 64),
+    parity=Parity(1.0, 0.0, (1,), (0,)),
+    latent_size=5,
+)
+TRUNCATED = replace(PLAIN, truncation_default=0.7)
+NOISY = replace(PLAIN, noise_size=7)
 NAMES = ("cat", "dog", "7")
 seeds = st.integers(0, latents.SEEDS - 1)
 
@@ -80,19 +99,70 @@ def test_an_unconditional_model_takes_no_label() -> None:
 
 
 def test_truncation_is_the_models_default_unless_asked() -> None:
-    default, asked = latents.resolve_truncation(None, 2, 0.7), latents.resolve_truncation(0.25, 2, 0.7)
-    assert default is not None
-    assert asked is not None
-    assert default.tolist() == [np.float32(0.7)] * 2
-    assert asked.tolist() == [0.25, 0.25]
+    for asked, expected in (([], [0.7, 0.7]), ([0.25], [0.25, 0.25]), ([0.25, -2.0], [0.25, -2.0])):
+        found = latents.resolve_truncation(asked, 2, TRUNCATED)
+        assert found is not None
+        assert found.tolist() == [np.float32(psi) for psi in expected]
 
 
 def test_truncation_is_refused_where_the_model_has_none() -> None:
-    assert latents.resolve_truncation(None, 2, None) is None
-    with pytest.raises(InvalidRequest, match=r"truncation: 0\.5 given"):
-        latents.resolve_truncation(0.5, 2, None)
+    assert latents.resolve_truncation([], 2, PLAIN) is None
+    with pytest.raises(InvalidRequest, match=r"truncations: 0\.5 given"):
+        latents.resolve_truncation([0.5], 2, PLAIN)
 
 
-def test_truncation_must_be_finite() -> None:
-    with pytest.raises(InvalidRequest, match="truncation: nan"):
-        latents.resolve_truncation(float("nan"), 1, 1.0)
+@pytest.mark.parametrize("psi", [float("nan"), float("inf"), 2.5, -2.1])
+def test_truncation_keeps_to_the_models_range(psi: float) -> None:
+    with pytest.raises(InvalidRequest, match=rf"truncations: {psi:g}; must be -2\.\.2"):
+        latents.resolve_truncation([0.5, psi], 2, TRUNCATED)
+    narrow = replace(TRUNCATED, truncation_range=(0.02, 1.0))
+    with pytest.raises(InvalidRequest, match=r"must be 0\.02\.\.1"):
+        latents.resolve_truncation([0.01], 1, narrow)
+
+
+def test_one_psi_is_for_all_images_and_two_are_not_for_three() -> None:
+    with pytest.raises(InvalidRequest, match="truncations: 2 given for 3 images"):
+        latents.resolve_truncation([0.5, 0.6], 3, TRUNCATED)
+
+
+@settings(deadline=None)
+@given(st.lists(seeds, min_size=1, max_size=4), st.integers(1, 60), st.integers(1, 300))
+def test_latent_and_noise_of_a_seed_are_one_stream_cut_in_two(chosen: list[int], z: int, k: int) -> None:
+    spec = replace(PLAIN, latent_size=z, noise_size=k)
+    noise = latents.resolve_noise([], len(chosen), chosen, spec)
+    assert noise is not None
+    for row, seed in enumerate(chosen):
+        stream = np.random.RandomState(seed).randn(1, z + k).astype(np.float32)
+        assert latents.from_seeds([seed], z).tobytes() == stream[:, :z].tobytes()
+        assert noise.row(row).tobytes() == stream[:, z:].tobytes()
+
+
+def test_noise_may_come_from_another_seed_for_all_or_for_each() -> None:
+    for asked, own, expected in (
+        ([], [5, 6], [5, 6]),
+        ([9], [5, 6], [9, 9]),
+        ([9, 8], [5, 6], [9, 8]),
+        ([], None, [0, 0]),
+    ):
+        noise = latents.resolve_noise(asked, 2, own, NOISY)
+        assert noise is not None
+        assert list(noise.seeds) == expected
+    with pytest.raises(InvalidRequest, match="noise_seeds: 2 given for 3 images"):
+        latents.resolve_noise([1, 2], 3, None, NOISY)
+
+
+def test_a_model_without_noise_takes_no_noise_seed() -> None:
+    assert latents.resolve_noise([], 2, None, PLAIN) is None
+    with pytest.raises(InvalidRequest, match="noise_seeds: 1 given, but the model takes no noise"):
+        latents.resolve_noise([1], 2, None, PLAIN)
+
+
+def test_w_is_one_row_for_all_layers_or_one_for_each() -> None:
+    one = np.arange(6, dtype="<f4").reshape(2, 3)
+    assert np.array_equal(latents.ws_from_bytes(one.tobytes(), False, (4, 3)), one[:, None].repeat(4, axis=1))
+    every = np.arange(24, dtype="<f4").reshape(2, 4, 3)
+    assert np.array_equal(latents.ws_from_bytes(every.tobytes(), True, (4, 3)), every)
+    with pytest.raises(InvalidRequest, match=r"ws\.data: 40 bytes is not n x 48"):
+        latents.ws_from_bytes(bytes(40), True, (4, 3))
+    with pytest.raises(InvalidRequest, match=r"ws\.data: row 1, column 0 is nan"):
+        latents.ws_from_bytes(np.array([0, np.nan], "<f4").tobytes(), False, (4, 1))

@@ -105,7 +105,7 @@ def test_a_picture_smaller_than_a_tile_is_one_tile_of_its_own_size() -> None:
 
 
 def test_without_a_tile_the_picture_stays_whole() -> None:
-    plan = tiling.plan(300, 7, None)
+    plan = tiling.plan_whole(300, 7, 1)
     assert (plan.tile_height, plan.tile_width, len(plan)) == (300, 7, 1)
 
 

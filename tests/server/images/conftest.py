@@ -35,7 +35,13 @@ from server.settings import Settings
 from server.statistics import ModelStatistics
 
 Pixels = NDArray[np.uint8]
-Z, SIDE = 8, 6
+Z, SIDE, K = 8, 6, 5
+LAYERS = 3
+LATENT = TensorSpec("latent", "FP32", (Z,))
+LABEL = TensorSpec("label", "INT64", ())
+NOISE = TensorSpec("noise", "FP32", (K,))
+PSI = TensorSpec("truncation_psi", "FP32", ())
+W = (TensorSpec("w", "FP32", (LAYERS, Z)), TensorSpec("w_given", "FP32", ()))
 GENERATOR = Spec(
     task=Task.UNCONDITIONAL,
     architecture="fake",
@@ -43,14 +49,25 @@ GENERATOR = Spec(
     tensors="uint8",
     precision="fp32",
     opset=18,
-    inputs=(TensorSpec("latent", "FP32", (Z,)),),
+    inputs=(LATENT,),
     outputs=(TensorSpec("image", "UINT8", (SIDE, SIDE, 3)),),
     image_shape=(SIDE, SIDE, 3),
     provenance=Provenance("made up", "MIT", "0" * 64),
     parity=Parity(1.0, 0.0, (1,), (0,)),
     latent_size=Z,
 )
-DIGITS = replace(GENERATOR, task=Task.CLASS_CONDITIONAL, labels=("zero", "one"), truncation_default=1.0)
+DIGITS = replace(
+    GENERATOR,
+    task=Task.CLASS_CONDITIONAL,
+    inputs=(LATENT, LABEL, PSI),
+    labels=("zero", "one"),
+    truncation_default=1.0,
+    truncation_range=(0.02, 1.0),
+)
+PYRAMID = replace(GENERATOR, inputs=(LATENT, NOISE), noise_size=K)
+STYLES = replace(
+    DIGITS, inputs=(LATENT, LABEL, NOISE, PSI, *W), noise_size=K, truncation_range=(-2.0, 2.0), w_shape=(LAYERS, Z)
+)
 UPSCALER = replace(
     GENERATOR,
     task=Task.SUPER_RESOLUTION,
@@ -61,19 +78,46 @@ UPSCALER = replace(
     scale=2,
     tile=Tile(16, 4, 1, 4, 0.0),
 )
+
+
+def translator(ins: int, outs: int, **fields: Any) -> Spec:
+    """A network of whole pictures with so many channels."""
+    tensors = {"inputs": (TensorSpec("image", "UINT8", (-1, -1, ins)),)}
+    tensors["outputs"] = (TensorSpec("translated", "UINT8", (-1, -1, outs)),)
+    return replace(
+        UPSCALER, task=Task.IMAGE_TO_IMAGE, image_shape=(0, 0, ins), scale=1, tile=None, **{**tensors, **fields}
+    )
+
+
 SPECS: dict[str, Spec | None] = {
     "faces": GENERATOR,
     "digits": DIGITS,
     "big": UPSCALER,
-    "styled": replace(UPSCALER, task=Task.IMAGE_TO_IMAGE, scale=1, tile=None),
+    "pyramid": PYRAMID,
+    "styles": STYLES,
+    "styled": translator(3, 3, multiple_px=4),
+    "sketched": translator(3, 1, multiple_px=4),
+    "coloured": translator(1, 3, multiple_px=8),
+    "cut-out": translator(4, 4),
+    "masked": translator(4, 3),
+    "deep": translator(5, 3),
     "floats": replace(GENERATOR, tensors="float32"),
     "plain": None,
 }
 
 
-def draw(latent: NDArray[np.float32], label: int = 0, psi: float = 1.0) -> Pixels:
-    """The picture that the fake generator makes of one latent."""
-    values = np.resize(latent * 40 * psi + 128 + label, SIDE * SIDE * 3)
+def draw(
+    latent: NDArray[np.float32],
+    label: int = 0,
+    psi: float = 1.0,
+    noise: NDArray[np.float32] | None = None,
+    w: NDArray[np.float32] | None = None,
+) -> Pixels:
+    """The picture that the fake generator makes of one latent, or of `w` (layers, Z) as it stands."""
+    inner = latent * psi + label / 8 if w is None else w.T @ np.arange(1, 1 + LAYERS)
+    values = np.resize(inner * 40 + 128, SIDE * SIDE * 3)
+    if noise is not None:
+        values += np.resize(noise * 20, values.shape)
     return np.clip(values, 0, 255).astype(np.uint8).reshape(SIDE, SIDE, 3)
 
 
@@ -88,6 +132,7 @@ class FakeEngine:
     spec: Spec
     gate: threading.Event = field(default_factory=threading.Event)
     batches: list[int] = field(default_factory=list)
+    shapes: list[dict[str, tuple[int, ...]]] = field(default_factory=list)
     running: bool = False
 
     @property
@@ -102,11 +147,24 @@ class FakeEngine:
         self.running = True
         self.gate.wait()
         self.batches.append(len(next(iter(arrays.values()))))
+        self.shapes.append({name: array.shape for name, array in arrays.items()})
+        assert list(arrays) == [tensor.name for tensor in self.spec.inputs]
         if not self.spec.task.draws:
-            assert all(array.flags.c_contiguous for array in arrays.values())
-            return {"upscaled": enlarge(arrays["image"], self.spec.scale)}
-        columns = [arrays[name] for name in ("latent", "label", "truncation_psi") if name in arrays]
-        return {"image": np.stack([draw(*row) for row in zip(*columns, strict=True)])}
+            return {self.spec.outputs[0].name: self._picture(arrays["image"])}
+        return {"image": np.stack([self._draw({k: v[i] for k, v in arrays.items()}) for i in range(self.batches[-1])])}
+
+    def _picture(self, image: Pixels) -> Pixels:
+        """Nothing but larger; where the network gives another number of channels, each is the mean of what goes in."""
+        assert image.flags.c_contiguous
+        assert all(side % self.spec.multiple_px == 0 for side in image.shape[1:3])
+        outs = self.spec.outputs[0].shape[-1]
+        if outs != image.shape[3]:
+            image = image.mean(axis=3, keepdims=True).astype(np.uint8).repeat(outs, axis=3)
+        return enlarge(image, self.spec.scale)
+
+    def _draw(self, row: dict[str, Any]) -> Pixels:
+        w = row["w"] if row.get("w_given") == 1 else None
+        return draw(row["latent"], row.get("label", 0), row.get("truncation_psi", 1.0), row.get("noise"), w)
 
     def close(self) -> None:
         pass
@@ -156,13 +214,17 @@ class World:
         """Rows of the model's queue that are ready to run: decoded, not only admitted."""
         return sum(bucket.rows for bucket in self.repository.get(model).batcher._buckets.values())
 
-    def face(self, seed: int, label: int = 0, psi: float = 1.0) -> Pixels:
+    def face(self, seed: int, label: int = 0, psi: float = 1.0, noise: NDArray[np.float32] | None = None) -> Pixels:
         """The picture of a seed."""
-        return self.draw(latents.from_seeds([seed], Z)[0], label, psi)
+        return self.draw(latents.from_seeds([seed], Z)[0], label, psi, noise)
 
-    def draw(self, latent: NDArray[np.float32], label: int = 0, psi: float = 1.0) -> Pixels:
+    def noise(self, seed: int) -> NDArray[np.float32]:
+        """The noise of a seed."""
+        return np.random.RandomState(seed).randn(Z + K)[Z:].astype(np.float32)
+
+    def draw(self, latent: NDArray[np.float32], *knobs: Any, **more: Any) -> Pixels:
         """The picture of a latent."""
-        return draw(latent, label, psi)
+        return draw(latent, *knobs, **more)
 
     def enlarge(self, image: Pixels, scale: int = 2) -> Pixels:
         """The picture as the fake upscaler makes it."""

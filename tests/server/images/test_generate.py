@@ -52,7 +52,7 @@ async def test_explicit_latents_have_no_seed(world: Any) -> None:
 
 
 async def test_labels_and_truncation_reach_the_network(world: Any) -> None:
-    request = pb.GenerateRequest(model="digits", seeds=seeds(1, 2), labels=["one", "0"], truncation=0.5)
+    request = pb.GenerateRequest(model="digits", seeds=seeds(1, 2), labels=["one", "0"], truncations=[0.5])
     reply = await world.stub.Generate(request)
     assert [image.label for image in reply.images] == [1, 0]
     expected = [world.face(seed, label, 0.5) for seed, label in ((1, 1), (2, 0))]

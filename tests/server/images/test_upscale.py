@@ -72,19 +72,6 @@ async def test_a_turned_photograph_comes_back_upright_with_its_profile(world: An
         assert image.info["icc_profile"] == icc
 
 
-async def test_a_translator_gets_the_whole_picture_and_leaves_alpha_alone(world: Any) -> None:
-    sent = noise(30, 50, 4)
-    reply = await world.stub.Upscale(pb.UpscaleRequest(model="styled", image=world.png(sent)))
-    assert reply.tiles == 1
-    assert np.array_equal(world.pixels(reply.image), sent)
-
-
-async def test_a_translator_may_colour_a_grey_picture(world: Any) -> None:
-    sent = noise(5, 5, 1)
-    reply = await world.stub.Upscale(pb.UpscaleRequest(model="styled", image=world.png(sent)))
-    assert np.array_equal(world.pixels(reply.image), np.repeat(sent, 3, axis=2))
-
-
 async def test_tiles_of_pictures_of_different_sizes_share_batches(world: Any) -> None:
     engine = world.engine("big")
     engine.gate.clear()
