@@ -1,6 +1,7 @@
 """torch -> ONNX: one graph with free batch, height and width axes, checked, without traces of this machine."""
 
 import contextlib
+import inspect
 import logging
 import warnings
 from collections.abc import Iterator
@@ -12,7 +13,6 @@ from torch import nn
 
 from export.errors import ExportError
 from export.samples import Arrays
-from export.wrapping import DrawnPixels
 from models.architecture import Generator
 from models.spec import Task
 
@@ -63,7 +63,7 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
                 opset_version=OPSET,
                 input_names=list(axes),
                 output_names=[output_name(generator)],
-                dynamic_shapes=(shapes,) if isinstance(module, DrawnPixels) else shapes,  # of *inputs
+                dynamic_shapes=(shapes,) if _takes_any(module) else shapes,
                 optimize=True,
                 verbose=False,
             )
@@ -74,6 +74,12 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
         lines = [line for line in str(error).splitlines() if line.strip()]
         raise ExportError(f"the ONNX exporter failed: {lines[0] if lines else type(error).__name__}") from error
     return proto
+
+
+def _takes_any(module: nn.Module) -> bool:
+    """Whether its forward is written with `*inputs`, which the exporter sees as one argument."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
 def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:

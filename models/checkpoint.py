@@ -13,9 +13,10 @@ from typing import Any
 import safetensors.torch
 import torch
 
-from models import ncnn_files
+from models import ncnn_files, nvidia_pickle
 from models.architecture import StateDict
 from models.artifact import sha256_of
+from models.nvidia_pickle import PickleError, Snapshot
 
 # Where training scripts put the generator, the copy that their authors sample from (the running average) first.
 AVERAGES = (
@@ -74,7 +75,8 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """The state dict in a torch.save file (zip or legacy), a safetensors file, or an ncnn `.param` + `.bin` pair.
+    """The state dict in a torch.save file (zip or legacy), a safetensors file, a plain pickle (NVIDIA's snapshots), or an
+    ncnn `.param` + `.bin` pair.
 
     Raises:
         CheckpointError: missing, empty, truncated, not a checkpoint, unsafe, without tensors, or carrying NaN.
@@ -84,12 +86,14 @@ def read(path: Path) -> Checkpoint:
     if path.suffix in (".param", ".bin") and path.with_suffix(".param").is_file():
         return _read_ncnn(path.with_suffix(".param"), path.with_suffix(".bin"))
     try:
-        found, taken = _unwrap(_load(path))
+        loaded = _load(path)
+        snapshot = loaded if isinstance(loaded, Snapshot) else Snapshot(loaded)
+        found, taken = _unwrap(snapshot.found)
         state, stripped = _strip(found)
         _check(state, path.stat().st_size)
-    except CheckpointError as error:
+    except (CheckpointError, PickleError) as error:
         raise CheckpointError(f"{path.name}: {error}") from None
-    return _checkpoint(state, path, (*taken, *stripped))
+    return _checkpoint(state, path, (*taken, *snapshot.notes, *stripped), snapshot.config)
 
 
 def _read_ncnn(param: Path, binary: Path) -> Checkpoint:
@@ -103,14 +107,16 @@ def _read_ncnn(param: Path, binary: Path) -> Checkpoint:
     return _checkpoint(state, binary, ("read from an ncnn pair: float16 kernels, float32 biases and slopes",))
 
 
-def _checkpoint(state: StateDict, path: Path, notes: tuple[str, ...]) -> Checkpoint:
+def _checkpoint(
+    state: StateDict, path: Path, notes: tuple[str, ...], config: Mapping[str, object] | None = None
+) -> Checkpoint:
     dtypes = sorted(
         {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
     )
     tensors = {
         key: (tensor.float() if tensor.is_floating_point() else tensor).contiguous() for key, tensor in state.items()
     }
-    return Checkpoint(tensors, "+".join(dtypes), sha256_of(path), notes)
+    return Checkpoint(tensors, "+".join(dtypes), sha256_of(path), notes, config or {})
 
 
 def _load(path: Path) -> Any:
@@ -128,7 +134,7 @@ def _load(path: Path) -> Any:
     if len(head) > 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
         return _load_safetensors(path)
     if head.startswith(b"\x80"):
-        raise CheckpointError("a plain pickle, not a torch.save file; reading it would run its code")
+        return nvidia_pickle.read(path)
     if head.startswith(b"7767517"):
         raise CheckpointError("an ncnn .param text; give it the suffix .param, beside its .bin")
     raise CheckpointError(f"not a checkpoint: begins with bytes {head[:8].hex(' ')}")

@@ -128,7 +128,7 @@ def truncated_safetensors(path: Path) -> None:
         (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "Git LFS pointer"),
         (lambda path: path.write_bytes(b"\n<!DOCTYPE html><title>Sign in</title>"), "a web page"),
         (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n0000"), "not a checkpoint: begins with bytes 89 50"),
-        (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "a plain pickle"),
+        (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "no state dict: entry 'G_ema' is a int"),
         (truncated, "truncated or damaged"),
         (truncated_legacy, "truncated or damaged"),
         (truncated_safetensors, "broken safetensors"),
