@@ -4,13 +4,30 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import numpy as np
+import typer
 from numpy.typing import NDArray
 
 from ganserve.cli.output import CommandError
 from ganserve.ranges import parse_labels, parse_numbers, parse_seeds
+
+SeedsOption = Annotated[str | None, typer.Option(help="Seeds such as 0-15 or 0,3,7-9.")]
+CountOption = Annotated[int | None, typer.Option(min=1, help="This many, from seeds that the server draws.")]
+LatentsOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Latents in place of seeds: (n, size), .npy or .npz.")
+]
+WOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="StyleGAN's w in place of seeds: (n, size) or (n, layers, size).")
+]
+LabelsOption = Annotated[
+    str | None, typer.Option(help="Classes by index or name such as 3,7 or 0-9 or cat: one for all or one for each.")
+]
+TruncationOption = Annotated[
+    str | None, typer.Option(metavar="PSI", help="1 is none, 0 the mean picture; such as 0.7, or 0,0.5,1 for three.")
+]
+NoiseSeedsOption = Annotated[str | None, typer.Option(help="Where the noise is from, such as 5 or 0-15.")]
 
 T = TypeVar("T")
 

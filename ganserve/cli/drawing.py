@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from ganserve.cli.asked import read_what
+from ganserve.cli.asked import (
+    CountOption,
+    LabelsOption,
+    LatentsOption,
+    NoiseSeedsOption,
+    SeedsOption,
+    TruncationOption,
+    WOption,
+    read_what,
+)
 from ganserve.cli.connect import DEADLINE_S, SERVER, AuthorityOption, DeadlineOption, JsonOption, ServerOption, connect
 from ganserve.cli.output import CommandError, counted, print_json
 from ganserve.cli.picture_files import (
@@ -27,24 +36,13 @@ from ganserve.results import GeneratedImage, Timings
 def generate(
     model: ModelArgument,
     output: OutputOption,
-    seeds: Annotated[str | None, typer.Option(help="Seeds such as 0-15 or 0,3,7-9.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="This many, from seeds that the server draws.")] = None,
-    latents: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Latents in place of seeds: (n, size), .npy or .npz.")
-    ] = None,
-    w: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="StyleGAN's w in place of seeds: (n, size) or (n, layers, size)."),
-    ] = None,
-    labels: Annotated[
-        str | None,
-        typer.Option(help="Classes by index or name such as 3,7 or 0-9 or cat: one for all or one for each."),
-    ] = None,
-    truncation: Annotated[
-        str | None,
-        typer.Option(metavar="PSI", help="1 is none, 0 the mean picture; such as 0.7, or 0,0.5,1 for three."),
-    ] = None,
-    noise_seeds: Annotated[str | None, typer.Option(help="Where the noise is from, such as 5 or 0-15.")] = None,
+    seeds: SeedsOption = None,
+    count: CountOption = None,
+    latents: LatentsOption = None,
+    w: WOption = None,
+    labels: LabelsOption = None,
+    truncation: TruncationOption = None,
+    noise_seeds: NoiseSeedsOption = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="One sheet with all pictures in place of one file for each.")
     ] = False,
