@@ -2,7 +2,29 @@
 
 from collections.abc import Mapping
 
-from models import biggan, cdcgan, cgan, dcgan, fastgan, fc_dcgan, infogan, mlp, rrdb, srvgg, stylegan2_ada, upsampling
+from models import (
+    biggan,
+    cdcgan,
+    cgan,
+    dcgan,
+    fastgan,
+    fc_dcgan,
+    infogan,
+    lightweight_gan,
+    mlp,
+    msrresnet,
+    pix2pix_pytorch_gan,
+    pix2pixhd,
+    resnet_translator,
+    rrdb,
+    sngan,
+    srresnet,
+    srvgg,
+    stylegan2,
+    stylegan2_ada,
+    unet,
+    upsampling,
+)
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
 from models.spec import Scalar
 
@@ -21,9 +43,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         fc_dcgan.ARCHITECTURE,
         srvgg.ARCHITECTURE,
         rrdb.ARCHITECTURE,
+        srresnet.ARCHITECTURE,
+        msrresnet.ARCHITECTURE,
         fastgan.ARCHITECTURE,
+        lightweight_gan.ARCHITECTURE,
         biggan.ARCHITECTURE,
+        stylegan2.ARCHITECTURE,
         stylegan2_ada.ARCHITECTURE,
+        sngan.ARCHITECTURE,
+        sngan.CGAN_PD,
+        sngan.SAGAN,
+        unet.ARCHITECTURE,
+        pix2pix_pytorch_gan.ARCHITECTURE,
+        resnet_translator.ARCHITECTURE,
+        resnet_translator.CUT,
+        resnet_translator.CYCLEGAN,
+        pix2pixhd.ARCHITECTURE,
     )
 }
 

@@ -1,0 +1,51 @@
+"""Label maps as pictures: what pix2pixHD (Wang et al. 2017, arXiv:1711.11585) sees instead of them.
+
+The encoding is that of NVIDIA/pix2pixHD `encode_input`: one map a label, and one that is 1 along the borders between
+instances. There both come from two files; here from one picture's channels.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def instance_edges(ids: torch.Tensor) -> torch.Tensor:
+    """1 where a pixel's instance differs from that above, below, left or right, else 0: (N, 1, H, W) float32.
+
+    `ids` is (N, 1, H, W) float32, whole numbers.
+    """
+    around = F.pad(ids, (1, 1, 1, 1), mode="replicate")
+    height_cut, width_cut = around[:, :, 1:-1, :], around[:, :, :, 1:-1]
+    vertical = (width_cut[:, :, :-2] != ids) | (width_cut[:, :, 2:] != ids)
+    horizontal = (height_cut[..., :-2] != ids) | (height_cut[..., 2:] != ids)
+    return (vertical | horizontal).to(torch.float32)
+
+
+class LabelMap(nn.Module):
+    """Levels (N, 3, H, W) -> (N, labels [+ 1], H, W): one-hot labels, and the edges of instances.
+
+    R is the label, 256*G + B the instance; a label beyond the last is none.
+    """
+
+    labels: torch.Tensor
+
+    def __init__(self, labels: int, has_instances: bool) -> None:
+        super().__init__()
+        self.has_instances = has_instances
+        self.register_buffer("labels", torch.arange(labels, dtype=torch.float32).reshape(1, -1, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """0 or 1, float32, from `image` (N, 3, H, W) float32, whole levels 0..255."""
+        one_hot = (image[:, :1] == self.labels).to(torch.float32)
+        if not self.has_instances:
+            return one_hot
+        edges = instance_edges(image[:, 1:2] * 256.0 + image[:, 2:3])
+        return torch.cat([one_hot, edges], dim=1)
+
+
+class PictureWithInstances(nn.Module):
+    """Levels (N, 4, H, W) -> (N, 4, H, W): RGB in [-1, 1], and the edges of the instances in the fourth."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """float32 from `image` (N, 4, H, W) float32, whole levels 0..255."""
+        return torch.cat([image[:, :3] / 127.5 - 1.0, instance_edges(image[:, 3:4])], dim=1)
