@@ -26,3 +26,9 @@ def shape(state: StateDict, key: str, axes: int) -> tuple[int, ...]:
     """The tensor's shape; all zeros where it is missing or has another number of axes."""
     tensor = state.get(key)
     return tuple(tensor.shape) if tensor is not None and tensor.ndim == axes else (0,) * axes
+
+
+def weight_shape(state: StateDict, name: str, axes: int) -> tuple[int, ...]:
+    """`shape` of `<name>.weight`, which spectral normalisation may keep as `<name>.weight_orig`."""
+    found = shape(state, f"{name}.weight_orig", axes)
+    return found if any(found) else shape(state, f"{name}.weight", axes)

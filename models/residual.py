@@ -7,6 +7,7 @@ modules translate their state dicts into this network's.
 """
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import torch
 from torch import nn
@@ -14,7 +15,8 @@ from torch import nn
 from models.attention import SelfAttention
 from models.conditional_norm import NormFactory, PlainNorm
 
-Conditions = list[torch.Tensor | None]
+Conditions: TypeAlias = list[torch.Tensor | None]
+Squash: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class ResidualBlock(nn.Module):
@@ -157,17 +159,17 @@ class ResidualGenerator(nn.Module):
         side_px: int,
         layers: Sequence[nn.Module],
         widths: tuple[int, int],
-        channels: int = 3,
-        eps: float = 1e-5,
-        activation: nn.Module | None = None,
-        squash: Callable[[torch.Tensor], torch.Tensor] = torch.tanh,
+        channels: int,
+        eps: float,
+        activation: nn.Module,
+        squash: Squash = torch.tanh,
     ) -> None:
         super().__init__()
         self.source = source
         self.stem = nn.Linear(stem, widths[0] * side_px**2)
         self.layers = nn.ModuleList(layers)
         self.norm = PlainNorm(widths[1], eps)
-        self.activation = activation or nn.ReLU()
+        self.activation = activation
         self.head = nn.Conv2d(widths[1], channels, 3, 1, 1)
         self.squash = squash
         self.first_map = (widths[0], side_px, side_px)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from models.attention import SelfAttention
@@ -14,6 +15,7 @@ from models.residual import (
     LatentAlone,
     ResidualBlock,
     ResidualGenerator,
+    Squash,
 )
 from models.residual_entries import Entry
 
@@ -34,6 +36,7 @@ class Plan:
     classes: int
     embedding: int
     channels: int
+    upsampling: str = "nearest"
 
     @property
     def blocks(self) -> tuple[Entry, ...]:
@@ -78,7 +81,9 @@ class Plan:
                 sides.append(self.side_px * int(2 ** (seen // self.depth)))
         return tuple(sides)
 
-    def network(self, eps: float, last_eps: float, activation: nn.Module) -> ResidualGenerator:
+    def network(
+        self, eps: float, last_eps: float, activation: nn.Module, squash: Squash = torch.tanh
+    ) -> ResidualGenerator:
         """The network, untrained; `eps` of the blocks' batch norms, `last_eps` of the one before the picture."""
         norm = self._norm(eps)
         layers: list[nn.Module] = []
@@ -92,11 +97,11 @@ class Plan:
                 doubles = blocks % 2 == 0
                 layers.append(BottleneckBlock(entry.before, entry.after, norm, activation, doubles, entry.projected))
             else:
-                layers.append(ResidualBlock(entry.before, entry.after, norm, activation, "nearest"))
+                layers.append(ResidualBlock(entry.before, entry.after, norm, activation, self.upsampling))
         widths = (self.blocks[0].before, self.blocks[-1].after)
         source = self._source()
         return ResidualGenerator(
-            source, self.stem, self.side_px, layers, widths, self.channels, last_eps, activation=activation
+            source, self.stem, self.side_px, layers, widths, self.channels, last_eps, activation, squash
         )
 
     def _norm(self, eps: float) -> NormFactory:
