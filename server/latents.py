@@ -133,7 +133,7 @@ def resolve_truncation(values: Sequence[float], n: int, spec: Spec) -> NDArray[n
     if not values:
         return np.full(n, default, np.float32)
     _check_number("truncations", len(values), n)
-    least, most = spec.truncation_range
+    least, most = np.array(spec.truncation_range, np.float32).tolist()  # as the request brings them
     for psi in values:
         if not least <= psi <= most:
             raise InvalidRequest(f"truncations: {psi:g}; must be {least:g}..{most:g} (1 is none)")
