@@ -3,6 +3,7 @@
 import typer
 
 from training.commands.digits import digits
+from training.commands.emoji_judge import judge_emoji
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -14,6 +15,7 @@ def recipes() -> None:
 
 # A recipe: a function in training/commands and one line here, by the name its generator has in the zoo.
 app.command("digits", epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")(digits)
+app.command("emoji-judge", epilog="Example: python -m training emoji-judge --out out/judge")(judge_emoji)
 
 if __name__ == "__main__":
     app(prog_name="python -m training")

