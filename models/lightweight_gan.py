@@ -94,7 +94,7 @@ class Attention(nn.Module):
         centred = maps - maps.mean(1, keepdim=True)
         normed = centred / (centred.square().mean(1, keepdim=True) + 1e-5).sqrt() * self.gain + self.offset
         both = torch.cat([F.gelu(self._over_all(normed)), self._over_neighbours(normed)], dim=1)
-        change: torch.Tensor = self.out(both.flatten(1, 2).unflatten(2, (height, width)))
+        change: torch.Tensor = self.out(both.flatten(1, 2).reshape(len(maps), -1, height, width))
         return change
 
     def _over_all(self, maps: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,8 @@ class Attention(nn.Module):
         query = self._split(self.linear_query(maps)).softmax(dim=2) * HEAD**-0.5
         key, value = self.linear_pointwise(self.linear_depthwise(maps)).chunk(2, dim=1)
         context = self._split(key).softmax(dim=3) @ self._split(value).transpose(2, 3)
-        return context.transpose(2, 3) @ query
+        mixed: torch.Tensor = context.transpose(2, 3) @ query
+        return mixed
 
     def _over_neighbours(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, heads, HEAD, pixels) float32; beyond the border keys and values are 0."""
@@ -116,7 +117,7 @@ class Attention(nn.Module):
         return torch.stack(parts).sum(0)
 
     def _split(self, maps: torch.Tensor) -> torch.Tensor:
-        return maps.flatten(2).unflatten(1, (self.heads, HEAD))
+        return maps.reshape(len(maps), self.heads, HEAD, -1)
 
 
 class LightweightGenerator(nn.Module):

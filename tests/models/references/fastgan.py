@@ -65,7 +65,8 @@ class Excitation(nn.Module):
         )
 
     def forward(self, small: Tensor, big: Tensor) -> Tensor:
-        return big * self.main(small)
+        factors: Tensor = self.main(small)
+        return big * factors
 
 
 class Start(nn.Module):

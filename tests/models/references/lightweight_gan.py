@@ -191,7 +191,8 @@ class LightweightGan(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         x = F.normalize(self.initial_conv(latent[:, :, None, None]), dim=1)
         later: dict[int, Tensor] = {}
-        for step, (up, excite, attend) in enumerate(self.layers):  # type: ignore[misc]
+        for step, layer in enumerate(self.layers):
+            up, excite, attend = (part for part in layer)  # type: ignore[attr-defined]
             if attend is not None:
                 x = attend(x) + x
             x = up(x)
