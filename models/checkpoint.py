@@ -75,8 +75,8 @@ class Checkpoint:
 
 
 def read(path: Path) -> Checkpoint:
-    """The state dict in a torch.save file (zip or legacy), a safetensors file, a plain pickle (NVIDIA's snapshots), or an
-    ncnn `.param` + `.bin` pair.
+    """The state dict in a torch.save file (zip or legacy), a safetensors file, a plain pickle (NVIDIA's snapshots), or
+    an ncnn `.param` + `.bin` pair.
 
     Raises:
         CheckpointError: missing, empty, truncated, not a checkpoint, unsafe, without tensors, or carrying NaN.

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from models.pickles import DAMAGED, Budget, Machine, Made, Name, Part, PickleError, Vocabulary
 
-MAX_STEPS = 2_000_000  # a snapshot of StyleGAN3 with its discriminator takes some 60,000
+MAX_STEPS = 500_000  # a snapshot of StyleGAN2 at 1024 px, two generators and a discriminator, takes 70,000
 MAX_INFLATION = 4  # bytes made out of the file's bytes, as a multiple of its size
 LEGACY = (0x1950A86A20F9469CFC6C, 1001)  # torch's magic number and protocol
 STORAGES = {
