@@ -14,7 +14,7 @@ def describe(state: StateDict) -> str | None:
     """A sentence that says which of them the weights are; None for anything else."""
     if any(re.match(r"scale\d+_layer\d+\.\d+\.|layer\d+\.0\.weight", key) for key in state) and _is_patchwise(state):
         return "a pix2pixHD multi-scale discriminator (<epoch>_net_D.pth), not the generator"
-    if all(re.match(r"mlp_\d+\.\d+\.", key) for key in state):
+    if state and all(re.match(r"mlp_\d+\.\d+\.", key) for key in state):
         return "CUT's sampler of patches (<epoch>_net_F.pth), not the generator"
     if all(key.startswith("net.") for key in state) and _kernels(state, 1) and _is_patchwise(state):
         return "a pixel-wise discriminator (<epoch>_net_D.pth), not the generator"
