@@ -99,6 +99,31 @@ def test_there_are_no_more_tiles_than_the_overlap_needs(length: int, count: int)
     assert len(tiling.plan(length, SIZE, tile_of(overlap=3))) == count
 
 
+@settings(deadline=None)
+@given(st.sampled_from([1, 2, 4, 8, 32]), st.data(), st.sampled_from([1, 2]), st.sampled_from([1, 3, 4]))
+def test_a_whole_picture_is_reflected_out_to_the_multiple_and_cropped_back(
+    multiple: int, data: st.DataObject, scale: int, channels: int
+) -> None:
+    sides = st.integers(1, 2 * multiple + 1)
+    height, width = data.draw(sides), data.draw(sides)
+    image = picture(height, width, channels)
+    plan = tiling.plan_whole(height, width, multiple)
+    (whole,) = tiling.split(image, plan)
+    padded = whole.shape[:2]
+    assert all(side % multiple == 0 for side in padded)
+    assert all(0 <= side - asked < multiple for side, asked in zip(padded, (height, width), strict=True))
+    assert np.array_equal(whole[:height, :width], image)
+    rows, columns = (np.pad(np.arange(n), (0, m - n), "reflect") for n, m in zip((height, width), padded, strict=True))
+    assert np.array_equal(whole, image[rows][:, columns])
+    assert np.array_equal(tiling.join([enlarge(whole, scale)], plan, scale), enlarge(image, scale))
+
+
+def test_reflection_goes_on_where_the_picture_is_shorter_than_what_is_missing() -> None:
+    (whole,) = tiling.split(np.array([[[1]], [[2]], [[3]]], np.uint8), tiling.plan_whole(3, 1, 8))
+    assert whole[:, 0, 0].tolist() == [1, 2, 3, 2, 1, 2, 3, 2]
+    assert (whole == whole[:, :1]).all(), "one pixel reflects itself"
+
+
 def test_a_picture_smaller_than_a_tile_is_one_tile_of_its_own_size() -> None:
     plan = tiling.plan(5, 9, tile_of())
     assert (plan.tile_height, plan.tile_width, len(plan)) == (5, 9, 1)

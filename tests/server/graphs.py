@@ -1,0 +1,145 @@
+"""Small graphs with every input that a generator may have, as an export writes them: graph, manifest, config.pbtxt."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from export.config import config_pbtxt
+from models.artifact import ONNX, write_version
+from models.spec import Parity, Provenance, Spec, Task, TensorSpec
+
+TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
+LAYERS, Z = 2, 4
+PROVENANCE = Provenance("made up", "MIT", "0" * 64)
+
+
+def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
+    """StyleGAN in little: a truncated latent or w, a label, and noise (N, 4) -> image (N, 2, 4, 1) uint8.
+
+    `changes` are of the manifest alone.
+    """
+    spec = Spec(
+        task=Task.CLASS_CONDITIONAL,
+        architecture="made up",
+        hyperparameters={},
+        tensors="uint8",
+        precision="fp32",
+        opset=18,
+        inputs=(
+            TensorSpec("latent", "FP32", (Z,)),
+            TensorSpec("label", "INT64", ()),
+            TensorSpec("noise", "FP32", (Z,)),
+            TensorSpec("truncation_psi", "FP32", ()),
+            TensorSpec("w", "FP32", (LAYERS, Z)),
+            TensorSpec("w_given", "FP32", ()),
+        ),
+        outputs=(TensorSpec("image", "UINT8", (LAYERS, Z, 1)),),
+        image_shape=(LAYERS, Z, 1),
+        provenance=PROVENANCE,
+        parity=Parity(1.0, 0.0, (1,), (0,)),
+        latent_size=Z,
+        labels=("one", "two", "three"),
+        noise_size=Z,
+        truncation_default=0.5,
+        w_shape=(LAYERS, Z),
+    )
+    nodes = [
+        ("Cast", ["label"], "kind", {"to": TensorProto.FLOAT}),
+        ("Unsqueeze", ["kind", "one"], "kinds", {}),
+        ("Add", ["latent", "kinds"], "mapped", {}),
+        ("Unsqueeze", ["truncation_psi", "one"], "psi", {}),
+        ("Mul", ["mapped", "psi"], "truncated", {}),
+        ("Unsqueeze", ["truncated", "one"], "layer", {}),
+        ("Expand", ["layer", "layers"], "every", {}),
+        ("Unsqueeze", ["w_given", "two"], "given", {}),
+        ("Cast", ["given"], "chosen", {"to": TensorProto.BOOL}),
+        ("Where", ["chosen", "w", "every"], "styles", {}),
+        ("Unsqueeze", ["noise", "one"], "noises", {}),
+        ("Add", ["styles", "noises"], "values", {}),
+        ("Mul", ["values", "gain"], "gained", {}),
+        ("Add", ["gained", "grey"], "levels", {}),
+        ("Clip", ["levels", "black", "white"], "clipped", {}),
+        ("Unsqueeze", ["clipped", "last"], "picture", {}),
+        ("Cast", ["picture"], "image", {"to": TensorProto.UINT8}),
+    ]
+    constants = {
+        "one": np.array([1]), "two": np.array([1, 2]), "last": np.array([3]), "layers": np.array([1, LAYERS, 1]),
+        "gain": np.float32(20), "grey": np.float32(128), "black": np.float32(0), "white": np.float32(255),
+    }  # fmt: skip
+    return _write(repository, name, spec, nodes, constants, changes)
+
+
+def styled_picture(
+    latent: Any, label: int = 0, psi: float = 0.5, noise: Any = None, w: Any = None
+) -> np.ndarray[Any, Any]:
+    """What the graph draws: (2, 4, 1) uint8. Without `noise` that of seed 0."""
+    noise = np.random.RandomState(0).randn(2 * Z)[Z:] if noise is None else noise
+    styles = (np.asarray(latent, np.float32) + label) * np.float32(psi) if w is None else np.asarray(w, np.float32)
+    values = np.broadcast_to(styles, (LAYERS, Z)) + np.asarray(noise, np.float32)
+    return np.clip(values * 20 + 128, 0, 255).astype(np.uint8)[..., None]
+
+
+def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
+    """Image-to-image with instance norm and a coarse path of a quarter of the size, so that the multiple is 4."""
+    spec = Spec(
+        task=Task.IMAGE_TO_IMAGE,
+        architecture="made up",
+        hyperparameters={},
+        tensors="uint8",
+        precision="fp32",
+        opset=18,
+        inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
+        outputs=(TensorSpec("translated", "UINT8", (-1, -1, 3)),),
+        image_shape=(0, 0, 3),
+        provenance=PROVENANCE,
+        parity=Parity(1.0, 0.0, (1,), (0,)),
+        multiple_px=4,
+    )
+    nodes = [
+        ("Cast", ["image"], "levels", {"to": TensorProto.FLOAT}),
+        ("Transpose", ["levels"], "planes", {"perm": [0, 3, 1, 2]}),
+        ("InstanceNormalization", ["planes", "gains", "offsets"], "normal", {}),
+        ("AveragePool", ["normal"], "coarse", {"kernel_shape": [4, 4], "strides": [4, 4]}),
+        ("Resize", ["coarse", "", "scales"], "wide", {"mode": "nearest"}),
+        ("Add", ["normal", "wide"], "both", {}),
+        ("Clip", ["both", "black", "white"], "clipped", {}),
+        ("Transpose", ["clipped"], "rows", {"perm": [0, 2, 3, 1]}),
+        ("Cast", ["rows"], "translated", {"to": TensorProto.UINT8}),
+    ]
+    constants = {
+        "gains": np.full(3, 30, np.float32), "offsets": np.full(3, 60, np.float32),
+        "scales": np.array([1, 1, 4, 4], np.float32), "black": np.float32(0), "white": np.float32(255),
+    }  # fmt: skip
+    return _write(repository, name, spec, nodes, constants, changes)
+
+
+def _write(
+    repository: Path,
+    name: str,
+    spec: Spec,
+    nodes: list[tuple[str, list[str], str, dict[str, Any]]],
+    constants: dict[str, Any],
+    changes: dict[str, Any],
+) -> Spec:
+    def described(tensor: TensorSpec) -> Any:
+        axes = [axis if axis >= 0 else f"{tensor.name}{i}" for i, axis in enumerate(tensor.shape)]
+        return helper.make_tensor_value_info(tensor.name, TYPES[tensor.dtype], ["N", *axes])
+
+    graph = helper.make_graph(
+        [helper.make_node(kind, ins, [out], **attributes) for kind, ins, out, attributes in nodes],
+        name,
+        [described(tensor) for tensor in spec.inputs],
+        [described(tensor) for tensor in spec.outputs],
+        [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.checker.check_model(model, full_check=True)
+    repository.mkdir(parents=True, exist_ok=True)
+    path = repository / f"{name}.onnx"
+    onnx.save(model, path)
+    written = Spec(**{**{field: getattr(spec, field) for field in Spec.__dataclass_fields__}, **changes})
+    write_version(repository, name, 1, written, {ONNX: path}, config_pbtxt(name, written, 8))
+    return written
