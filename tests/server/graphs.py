@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.config import config_pbtxt
@@ -12,6 +13,7 @@ from models.artifact import ONNX, write_version
 from models.spec import Parity, Provenance, Spec, Task, TensorSpec
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
+Node = tuple[str, list[str], str, dict[str, Any]]  # kind, inputs, output, attributes
 LAYERS, Z = 2, 4
 PROVENANCE = Provenance("made up", "MIT", "0" * 64)
 
@@ -46,7 +48,7 @@ def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
         truncation_default=0.5,
         w_shape=(LAYERS, Z),
     )
-    nodes = [
+    nodes: list[Node] = [
         ("Cast", ["label"], "kind", {"to": TensorProto.FLOAT}),
         ("Unsqueeze", ["kind", "one"], "kinds", {}),
         ("Add", ["latent", "kinds"], "mapped", {}),
@@ -74,12 +76,13 @@ def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
 
 def styled_picture(
     latent: Any, label: int = 0, psi: float = 0.5, noise: Any = None, w: Any = None
-) -> np.ndarray[Any, Any]:
+) -> NDArray[np.uint8]:
     """What the graph draws: (2, 4, 1) uint8. Without `noise` that of seed 0."""
     noise = np.random.RandomState(0).randn(2 * Z)[Z:] if noise is None else noise
     styles = (np.asarray(latent, np.float32) + label) * np.float32(psi) if w is None else np.asarray(w, np.float32)
     values = np.broadcast_to(styles, (LAYERS, Z)) + np.asarray(noise, np.float32)
-    return np.clip(values * 20 + 128, 0, 255).astype(np.uint8)[..., None]
+    levels: NDArray[Any] = np.clip(values * 20 + 128, 0, 255)
+    return levels.astype(np.uint8)[..., None]
 
 
 def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
@@ -98,7 +101,7 @@ def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
         parity=Parity(1.0, 0.0, (1,), (0,)),
         multiple_px=4,
     )
-    nodes = [
+    nodes: list[Node] = [
         ("Cast", ["image"], "levels", {"to": TensorProto.FLOAT}),
         ("Transpose", ["levels"], "planes", {"perm": [0, 3, 1, 2]}),
         ("InstanceNormalization", ["planes", "gains", "offsets"], "normal", {}),
@@ -120,7 +123,7 @@ def _write(
     repository: Path,
     name: str,
     spec: Spec,
-    nodes: list[tuple[str, list[str], str, dict[str, Any]]],
+    nodes: list[Node],
     constants: dict[str, Any],
     changes: dict[str, Any],
 ) -> Spec:

@@ -178,8 +178,8 @@ async def test_every_knob_that_is_listed_is_taken_to_its_limits_and_no_further(w
             await world.stub.Generate(request)
             request.truncations[0] += beyond
             await world.refusal(world.stub.Generate(request))
-        beyond = f"{label.maximum + 1:.0f}"
-        await world.refusal(world.stub.Generate(pb.GenerateRequest(model=name, seeds=ONE, labels=[beyond])))
+        unknown = f"{label.maximum + 1:.0f}"
+        await world.refusal(world.stub.Generate(pb.GenerateRequest(model=name, seeds=ONE, labels=[unknown])))
     knobs = {knob.name: knob for knob in models["styles"].knobs}
     assert (list(knobs["latent"].shape), list(knobs["w"].shape)) == ([8], [3, 8])
     most = int(knobs["seed"].maximum)
