@@ -8,26 +8,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
-from ganserve import AsyncClient, Client, ServerError
-from ganserve.grid import compose_grid
+from ganserve import AsyncClient, Client, ServedModel, ServerError
+from ganserve.contact_sheet import compose_contact_sheet
+from ganserve.exhibit import show
 from ganserve.measured import Page, describe_batches, read_metrics
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = ROOT / "repository"
 OUT = ROOT / "out"
 LOG = OUT / "server.log"
-PICTURE = Path(__file__).resolve().parent / "pictures" / "astronaut.png"
-UPSCALERS = ("realesr-animevideov3", "realesrgan-x4plus")
+EXPORTS = 2  # at once: each imports torch
 READY_S = 300.0
 STOP_S = 60.0
 CALLERS = 16
@@ -57,15 +56,18 @@ def main() -> int:
     started = time.monotonic()
     try:
         OUT.mkdir(exist_ok=True)
-        export_zoo()
+        entries = export_zoo()
         with running_server() as ports:
             with Client(ports.server, deadline_s=300) as client:
-                pictures = [draw_faces(client), draw_digits(client), *upscale_picture(client)]
+                served = {model.name: model for model in client.models()}
+                models = [served[entry["name"]] for entry in entries]
+                pictures = show_all(client, models, {entry["name"]: entry["example"] for entry in entries})
+            drawn = next(model.name for model in models if model.task == "unconditional")
             before = read_metrics(ports.http)
-            seconds = asyncio.run(burst(ports.server))
+            seconds = asyncio.run(burst(ports.server, drawn))
             after = read_metrics(ports.http)
-            report_burst(before, after, seconds)
-            report_phases(after)
+            report_burst(before, after, drawn, seconds)
+            report_phases(after, [model.name for model in models])
     except KeyboardInterrupt:
         return 130
     except (DemoError, ServerError, OSError) as error:
@@ -78,24 +80,32 @@ def main() -> int:
     return 0
 
 
-def export_zoo() -> None:
-    """Exports what the repository does not hold yet, each model as its next version."""
-    entries = json.loads(_command("zoo", "list", "--json"))
+def export_zoo() -> list[dict[str, Any]]:
+    """The zoo's entries, once the repository holds them all; what it lacks is exported as the model's next version."""
+    entries: list[dict[str, Any]] = json.loads(_command("zoo", "list", "--json"))
     stamps_path = REPOSITORY / ".demo.json"
     stamps: dict[str, str] = json.loads(stamps_path.read_text()) if stamps_path.is_file() else {}
+    done: dict[str, str] = {}
     code = _code_hash()
+    print(f"Weights: {len(entries)} models of the zoo", flush=True)
+    _command("zoo", "pull", *(entry["name"] for entry in entries))
     print(f"Models, in {REPOSITORY.relative_to(ROOT)}/:", flush=True)
-    for entry in entries:
-        name, stamp = entry["name"], f"{entry['sha256']}-{code}"
-        if stamps.get(name) == stamp and any((REPOSITORY / name).glob("*/manifest.json")):
-            print(f"  {name}: there already", flush=True)
-            continue
+
+    def export(entry: dict[str, Any]) -> str:
+        """What happened to the entry."""
+        name = entry["name"]
+        if stamps.get(name) == f"{entry['sha256']}-{code}" and any((REPOSITORY / name).glob("*/manifest.json")):
+            return "there already"
         begun = time.monotonic()
-        print(f"  {name}: exporting ({entry['licence']})", flush=True)
         _command("export", name, "--repository", str(REPOSITORY), "--name", name, "--json")
-        stamps[name] = stamp
-        stamps_path.write_text(json.dumps(stamps, indent=2))
-        print(f"  {name}: exported in {time.monotonic() - begun:.1f} s", flush=True)
+        return f"exported in {time.monotonic() - begun:.1f} s ({entry['licence']})"
+
+    with ThreadPoolExecutor(EXPORTS) as pool:
+        for entry, told in zip(entries, pool.map(export, entries), strict=True):
+            print(f"  {entry['name']}: {told}", flush=True)
+            done[entry["name"]] = f"{entry['sha256']}-{code}"
+            stamps_path.write_text(json.dumps({**stamps, **done}, indent=2))
+    return entries
 
 
 def _code_hash() -> str:
@@ -109,16 +119,15 @@ def _code_hash() -> str:
 
 
 def _command(*arguments: str) -> str:
-    """What `ganserve ARGUMENTS` prints; its progress goes to the terminal.
+    """What `ganserve ARGUMENTS` prints on stdout.
 
     Raises:
-        DemoError: it failed.
+        DemoError: it failed; with the last line that it said.
     """
-    done = subprocess.run(
-        [sys.executable, "-m", "ganserve", *arguments], stdout=subprocess.PIPE, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "ganserve", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise DemoError(f"`ganserve {' '.join(arguments)}` failed; the line above says why")
+        last = done.stderr.strip().splitlines()[-1:] or ["it said nothing"]
+        raise DemoError(f"`ganserve {' '.join(arguments)}` failed: {last[0]}")
     return done.stdout
 
 
@@ -167,75 +176,47 @@ def _wait_ready(process: "subprocess.Popen[str]") -> dict[str, Any]:
     return facts
 
 
-def draw_faces(client: Client) -> Path:
-    """A 4x4 sheet of faces from seeds 0 to 15."""
-    images = client.generate("faces", seeds=range(16), format="raw")
-    timings = images[0].timings
-    print(
-        f"faces: 16 pictures in one call, {timings.total_s * 1e3:.0f} ms on the server, "
-        f"largest batch {max(image.batch_size for image in images)}"
-    )
-    return _save(compose_grid([image.array for image in images], columns=4), "faces.png")
+def show_all(client: Client, models: Sequence[ServedModel], examples: Mapping[str, str]) -> list[Path]:
+    """A sheet of each model's own pictures, and the contact sheet with one of each."""
+    paths, panels = [], []
+    for model in models:
+        exhibit = show(client, model, examples[model.name])
+        print(f"{model.name}: {exhibit.line}", flush=True)
+        paths.append(OUT / f"{model.name}.png")
+        sheet = exhibit.sheet.squeeze(2) if exhibit.sheet.shape[2] == 1 else exhibit.sheet
+        Image.fromarray(sheet).save(paths[-1])
+        panels.append(exhibit.panel)
+    compose_contact_sheet(panels).save(OUT / "contact-sheet.png", optimize=True)
+    return [*paths, OUT / "contact-sheet.png"]
 
 
-def draw_digits(client: Client) -> Path:
-    """A row of the digits 0 to 9, asked for by label."""
-    images = client.generate("digits", seeds=range(10), labels=[str(digit) for digit in range(10)], format="raw")
-    print(f"digits: labels 0 to 9 in one call, {images[0].timings.total_s * 1e3:.0f} ms on the server")
-    return _save(compose_grid([image.array for image in images], columns=10), "digits.png")
-
-
-def upscale_picture(client: Client) -> list[Path]:
-    """The shipped photograph, four times as large by each model, and beside plain interpolation."""
-    paths, sheet = [], []
-    for model in UPSCALERS:
-        result = client.upscale(model, PICTURE)
-        paths.append(OUT / f"astronaut-{model}.png")
-        result.save(paths[-1])
-        sheet.append(result.array)
-        print(
-            f"{model}: {PICTURE.name} to {result.width}x{result.height} in {result.timings.total_s * 1e3:.0f} ms, "
-            f"{result.tiles} tile(s)",
-            flush=True,
-        )
-    with Image.open(PICTURE) as picture:
-        plain = picture.convert("RGB").resize((result.width, result.height), Image.Resampling.BICUBIC)
-    return [*paths, _save(compose_grid([np.asarray(plain), *sheet], columns=len(sheet) + 1), "astronaut-compared.png")]
-
-
-def _save(sheet: NDArray[np.uint8], name: str) -> Path:
-    path = OUT / name
-    Image.fromarray(sheet.squeeze(2) if sheet.shape[2] == 1 else sheet).save(path)
-    return path
-
-
-async def burst(server: str) -> float:
+async def burst(server: str, model: str) -> float:
     """Seconds that CALLERS callers at once take for CALLS_EACH pictures each, one a call."""
     async with AsyncClient(server) as client:
 
         async def call(caller: int) -> None:
             for turn in range(CALLS_EACH):
-                await client.generate("faces", seeds=caller * CALLS_EACH + turn)
+                await client.generate(model, seeds=caller * CALLS_EACH + turn)
 
         begun = time.monotonic()
         await asyncio.gather(*(call(caller) for caller in range(CALLERS)))
         return time.monotonic() - begun
 
 
-def report_burst(before: Page, after: Page, seconds: float) -> None:
+def report_burst(before: Page, after: Page, model: str, seconds: float) -> None:
     """Throughput and batches of the burst alone, from the pages before and after it."""
     name, sizes = "ganserve_images_total", "ganserve_batch_size"
-    pictures = after.total(name, model="faces") - before.total(name, model="faces")
-    batches = after.distribution(sizes, model="faces") - before.distribution(sizes, model="faces")
-    print(f"\nBurst: {CALLERS} callers, {CALLS_EACH} calls each, one face a call, in {seconds:.2f} s:")
+    pictures = after.total(name, model=model) - before.total(name, model=model)
+    batches = after.distribution(sizes, model=model) - before.distribution(sizes, model=model)
+    print(f"\nBurst: {CALLERS} callers, {CALLS_EACH} calls each, one picture of {model} a call, in {seconds:.2f} s:")
     print(f"  {pictures:.0f} pictures, {pictures / seconds:.0f} a second; rows of a batch: {describe_batches(batches)}")
 
 
-def report_phases(page: Page) -> None:
+def report_phases(page: Page, models: Sequence[str]) -> None:
     """Latency, batches and throughput by model, from the server's own metrics."""
     print(f"\nFrom /metrics, times in ms, p50 / p95, below {FEW} calls the mean:")
     rows: list[Sequence[str]] = [("model", "pictures", "request", "queue", "compute", "encode", "rows of a batch")]
-    for model in ("faces", "digits", *UPSCALERS):
+    for model in models:
         rows.append((model, f"{page.total('ganserve_images_total', model=model):.0f}", *_latencies(page, model)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:

@@ -1,0 +1,86 @@
+"""One sheet with a picture of each model and its name beneath; where a picture goes in, in and out side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+CELL_PX = 160
+GAP_PX = 8
+TEXT_PX = 13
+COLUMNS = 6
+PAPER, INK = (255, 255, 255), (40, 40, 40)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """`pictures`: (H, W, 1, 3 or 4) uint8 each, side by side; `title`: what stands beneath."""
+
+    title: str
+    pictures: tuple[NDArray[np.uint8], ...]
+
+    @property
+    def width_px(self) -> int:
+        """Of the pictures in their cells."""
+        return len(self.pictures) * (CELL_PX + GAP_PX) - GAP_PX
+
+
+def compose_contact_sheet(panels: Sequence[Panel]) -> Image.Image:
+    """The sheet, RGB: panels in rows as wide as COLUMNS cells, in the order given.
+
+    Raises:
+        ValueError: no panel.
+    """
+    if not panels:
+        raise ValueError("a contact sheet needs at least one panel")
+    rows = _rows(panels)
+    row_px = CELL_PX + GAP_PX // 2 + TEXT_PX + 2 * GAP_PX
+    width = 2 * GAP_PX + max(sum(panel.width_px + GAP_PX for panel in row) - GAP_PX for row in rows)
+    sheet = Image.new("RGB", (width, len(rows) * row_px + GAP_PX), PAPER)
+    pen = ImageDraw.Draw(sheet)
+    for index, row in enumerate(rows):
+        left, top = GAP_PX, GAP_PX + index * row_px
+        for panel in row:
+            for place, picture in enumerate(panel.pictures):
+                fitted = fit(picture, CELL_PX)
+                x = left + place * (CELL_PX + GAP_PX) + (CELL_PX - fitted.width) // 2
+                sheet.paste(fitted, (x, top + (CELL_PX - fitted.height) // 2))
+            _write(pen, panel, left, top + CELL_PX + GAP_PX // 2)
+            left += panel.width_px + GAP_PX
+    return sheet
+
+
+def fit(picture: NDArray[np.uint8], side_px: int) -> Image.Image:
+    """The picture as large as it gets within a square, RGB: pixels repeated where it is smaller, else resampled."""
+    image = Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture)
+    if image.mode == "RGBA":
+        paper = Image.new("RGBA", image.size, PAPER)
+        image = Image.alpha_composite(paper, image)
+    image = image.convert("RGB")
+    longest = max(image.size)
+    if longest <= side_px:
+        times = side_px // longest
+        return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+    size = (max(1, image.width * side_px // longest), max(1, image.height * side_px // longest))
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
+    rows: list[list[Panel]] = [[]]
+    for panel in panels:
+        taken = sum(len(each.pictures) for each in rows[-1])
+        if rows[-1] and taken + len(panel.pictures) > COLUMNS:
+            rows.append([])
+        rows[-1].append(panel)
+    return rows
+
+
+def _write(pen: ImageDraw.ImageDraw, panel: Panel, left: int, top: int) -> None:
+    """The title in the middle beneath the pictures, in smaller letters where it is too long."""
+    size = TEXT_PX
+    while size > 6 and pen.textlength(panel.title, ImageFont.load_default(size)) > panel.width_px:
+        size -= 1
+    middle = left + panel.width_px / 2
+    pen.text((middle, top), panel.title, INK, ImageFont.load_default(size), anchor="ma")
