@@ -14,6 +14,7 @@ DTYPES = {
     "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
     "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
 }  # fmt: skip
+UNUSED = ("w", "w_given")
 DEFAULT_SIDE_PX = 64  # for a free axis of a picture whose manifest names no tile
 
 
@@ -23,7 +24,7 @@ class RepositoryError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What inputs need beyond their shapes: classes to choose from (0: unknown) and the tile's side."""
+    """What inputs need beyond their shapes: classes to choose from (0: unknown) and the side of a picture or tile."""
 
     classes: int = 0
     side_px: int = DEFAULT_SIDE_PX
@@ -47,7 +48,9 @@ def facts_of(version: Path) -> Facts:
     spec = read_manifest(version)
     if spec is None:
         return Facts()
-    return Facts(len(spec.labels), spec.tile.size_px if spec.tile else DEFAULT_SIDE_PX)
+    if spec.tile is not None:
+        return Facts(len(spec.labels), spec.tile.size_px)
+    return Facts(len(spec.labels), -(-DEFAULT_SIDE_PX // spec.multiple_px) * spec.multiple_px)
 
 
 def random_inputs(
@@ -55,7 +58,8 @@ def random_inputs(
 ) -> dict[str, npt.NDArray[np.generic]]:
     """One array (rows, *shape) per input; row i is of seed `seed + i`, as the server draws it.
 
-    Floats with axes are normal latents, floats without (truncation) are 1, integers are labels, uint8 are pixels.
+    Floats with axes are normal latents and noise, floats without (truncation) are 1, integers are labels, uint8 are
+    pixels. No row is drawn from `w`, which would leave out the mapping network.
     """
     return {spec.name: np.stack([_row(spec, facts, seed + i) for i in range(rows)]) for spec in specs}
 
@@ -64,6 +68,8 @@ def _row(spec: TensorSpec, facts: Facts, seed: int) -> npt.NDArray[np.generic]:
     shape = tuple(facts.side_px if axis < 0 else axis for axis in spec.shape)
     dtype = np.dtype(DTYPES[spec.dtype])
     random = np.random.RandomState(seed)
+    if spec.name in UNUSED:
+        return np.zeros(shape, dtype)
     if dtype.kind == "f":
         return random.randn(*shape).astype(dtype) if shape else np.ones((), dtype)
     if spec.dtype == "UINT8":

@@ -13,9 +13,10 @@ from bench.exposition import Counts, counts, parse
 from bench.headers import HeaderError, header_block, read_status
 from bench.percentiles import percentile, spread
 from bench.report import write_json
-from bench.tensors import Facts, RepositoryError, newest_version, random_inputs
+from bench.tensors import Facts, RepositoryError, facts_of, newest_version, random_inputs
 from bench.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer
 from models.spec import TensorSpec
+from tests.server.graphs import write_translator
 
 PAGE = """# HELP nv_inference_count Number of inferences performed
 # TYPE nv_inference_count counter
@@ -124,6 +125,18 @@ def test_inputs_follow_the_seeds_as_the_server_draws_them() -> None:
     assert np.array_equal(inputs["latent"][1], np.random.RandomState(8).randn(5).astype(np.float32))
     assert inputs["label"].tolist() == [1, 0, 1]
     assert inputs["psi"].tolist() == [1, 1, 1]
+
+
+def test_no_row_is_drawn_from_w() -> None:
+    inputs = random_inputs([TensorSpec("w", "FP32", (2, 3)), TensorSpec("w_given", "FP32", ())], 2, Facts(), seed=0)
+    assert (inputs["w"].shape, inputs["w"].any(), inputs["w_given"].tolist()) == ((2, 2, 3), False, [0, 0])
+
+
+def test_a_picture_for_a_translator_keeps_to_its_multiple(tmp_path: Path) -> None:
+    write_translator(tmp_path, "translator")
+    assert facts_of(tmp_path / "translator" / "1").side_px == 64
+    write_translator(tmp_path, "deep", multiple_px=96)
+    assert facts_of(tmp_path / "deep" / "1").side_px == 96
 
 
 def test_a_free_side_of_a_picture_is_the_tiles() -> None:
