@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from models import (
     biggan,
+    biggan_deep,
     cdcgan,
     cgan,
     dcgan,
@@ -59,6 +60,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         resnet_translator.CUT,
         resnet_translator.CYCLEGAN,
         pix2pixhd.ARCHITECTURE,
+        biggan_deep.ARCHITECTURE,
     )
 }
 
