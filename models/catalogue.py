@@ -23,6 +23,7 @@ from models import (
     srvgg,
     stylegan2,
     stylegan2_ada,
+    stylegan2_lucidrains,
     unet,
     upsampling,
 )
@@ -51,6 +52,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         biggan.ARCHITECTURE,
         stylegan2.ARCHITECTURE,
         stylegan2_ada.ARCHITECTURE,
+        stylegan2_lucidrains.ARCHITECTURE,
         sngan.ARCHITECTURE,
         sngan.CGAN_PD,
         sngan.SAGAN,

@@ -7,6 +7,7 @@ convolution, so that graphs hold convolutions with fixed weights and fixed group
 for rounding.
 """
 
+import copy
 import math
 from collections.abc import Sequence
 
@@ -152,6 +153,15 @@ class LatentsPerLayer(nn.Module):
         shares = torch.where(self.truncated, truncation_psi[:, None], torch.ones_like(truncation_psi)[:, None])
         drawn = self.average + shares[:, :, None] * (mapped[:, None, :] - self.average)
         return torch.where(w_given[:, None, None] > 0.5, w, drawn)
+
+
+@torch.no_grad()
+def mean_latent(mapping: nn.Module, size: int, count: int) -> Tensor:
+    """The mean (size,) float64 of `count` mapped latents of `numpy.random.RandomState(0).randn(count, size)`."""
+    exact = copy.deepcopy(mapping).double()
+    latents = torch.from_numpy(np.random.RandomState(0).randn(count, size))
+    mean: Tensor = exact(latents).mean(0)
+    return mean
 
 
 def activate(picture: Tensor) -> Tensor:
