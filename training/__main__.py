@@ -3,7 +3,9 @@
 import typer
 
 from training.commands.digits import digits
+from training.commands.emoji_cyclegan import emoji_cyclegan
 from training.commands.emoji_judge import judge_emoji
+from training.commands.emoji_pix2pix import emoji_pix2pix
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -16,6 +18,12 @@ def recipes() -> None:
 # A recipe: a function in training/commands and one line here, by the name its generator has in the zoo.
 app.command("digits", epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")(digits)
 app.command("emoji-judge", epilog="Example: python -m training emoji-judge --out out/judge")(judge_emoji)
+app.command("emoji-pix2pix", epilog="Example: python -m training emoji-pix2pix --epochs 16 --out out/pix2pix")(
+    emoji_pix2pix
+)
+app.command("emoji-cyclegan", epilog="Example: python -m training emoji-cyclegan --epochs 8 --out out/cyclegan")(
+    emoji_cyclegan
+)
 
 if __name__ == "__main__":
     app(prog_name="python -m training")
