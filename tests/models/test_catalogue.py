@@ -8,7 +8,7 @@ from models.architecture import Architecture, ArchitectureError, Generator, Stat
 from models.catalogue import ARCHITECTURES, build, detect
 from models.cgan import ConditionalGenerator
 from models.dcgan import DcganGenerator
-from models.rrdb import RrdbNet
+from models.rrdb import Plan, RrdbNet
 from models.srvgg import SrvggNet
 
 
@@ -35,7 +35,7 @@ def test_a_discriminator_is_refused_also_when_the_architecture_is_forced() -> No
 
 def test_a_classifier_is_unknown_and_the_known_are_listed() -> None:
     classifier = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Flatten(), nn.Linear(8, 10))
-    with pytest.raises(ArchitectureError, match=r"no known generator: 4 tensors, .*dcgan, cgan, srvgg, rrdb"):
+    with pytest.raises(ArchitectureError, match=r"no known generator: 4 tensors, .*dcgan, cgan, .*srvgg, rrdb"):
         detect(classifier.state_dict())
 
 
@@ -92,7 +92,7 @@ def test_without_prelu_the_user_says_the_activation() -> None:
 
 
 def test_a_tensor_too_many_or_of_another_shape_is_named() -> None:
-    state = dict(RrdbNet(3, 8, 4, 1, 4).state_dict())
+    state = dict(RrdbNet(Plan(3, 8, 4, 1)).state_dict())
     with pytest.raises(ArchitectureError, match=r"rrdb: 1 missing tensors, first 'conv_hr\.bias'"):
         build({key: value for key, value in state.items() if key != "conv_hr.bias"})
     with pytest.raises(ArchitectureError, match=r"rrdb: conv_up1\.bias is \(9,\), expected \(8,\)"):
@@ -101,17 +101,3 @@ def test_a_tensor_too_many_or_of_another_shape_is_named() -> None:
 
 def test_a_label_embedding_makes_it_conditional() -> None:
     assert build(ConditionalGenerator(classes=4, width=8).state_dict())[1].classes == 4
-
-
-@pytest.mark.parametrize(("scale", "radius_px", "multiple_px"), [(4, 34, 1), (2, 69, 2), (1, 139, 4)])
-def test_no_pixel_sees_further_than_the_receptive_field(scale: int, radius_px: int, multiple_px: int) -> None:
-    generator = build(RrdbNet(1, 4, 2, 2, scale).state_dict())[1]
-    tile = generator.tile
-    assert tile is not None
-    assert (tile.receptive_field_px, tile.multiple_px) == (radius_px, multiple_px)
-    side, middle = 2 * radius_px + 18 - (2 * radius_px + 18) % 4, radius_px + 8 - (radius_px + 8) % 4
-    image = torch.rand(1, 1, side, 8, requires_grad=True)
-    generator.network(image)[..., middle * scale, :].sum().backward()
-    assert image.grad is not None
-    seen = image.grad[0, 0].abs().sum(dim=1).nonzero()
-    assert max(middle - int(seen.min()), int(seen.max()) - middle) <= radius_px

@@ -5,7 +5,6 @@ What they compute is held by golden pictures and, for the upscalers, by the `ncn
 
 from models.cgan import ConditionalGenerator
 from models.dcgan import DcganGenerator
-from models.rrdb import RrdbNet
 from models.srvgg import SrvggNet
 from tests.models.cases.base import Case
 
@@ -47,23 +46,5 @@ CASES = {
         lambda: SrvggNet(3, 8, 4, 2, "prelu"),
         {"num_feat": 8, "num_conv": 2, "upscale": 2, "channels": 3, "act_type": "prelu"},
         (2, 48, 64, 3),
-    ),
-    "rrdb-x4": Case(
-        "rrdb",
-        lambda: RrdbNet(3, 8, 4, 2, 4),
-        {"num_feat": 8, "num_grow_ch": 4, "num_block": 2, "scale": 4, "channels": 3},
-        (2, 96, 128, 3),
-    ),
-    "rrdb-x2": Case(
-        "rrdb",
-        lambda: RrdbNet(3, 8, 4, 1, 2),
-        {"num_feat": 8, "num_grow_ch": 4, "num_block": 1, "scale": 2, "channels": 3},
-        (2, 48, 64, 3),
-    ),
-    "rrdb-x1": Case(
-        "rrdb",
-        lambda: RrdbNet(3, 8, 4, 1, 1),
-        {"num_feat": 8, "num_grow_ch": 4, "num_block": 1, "scale": 1, "channels": 3},
-        (2, 24, 32, 3),
     ),
 }
