@@ -85,8 +85,8 @@ def styled_picture(
     return levels.astype(np.uint8)[..., None]
 
 
-def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
-    """Image-to-image with instance norm and a coarse path of a quarter of the size, so that the multiple is 4."""
+def write_translator(repository: Path, name: str, multiple_px: int = 4, **changes: Any) -> Spec:
+    """Image-to-image with instance norm and a coarse path, which makes it fail on sizes that are no multiple."""
     spec = Spec(
         task=Task.IMAGE_TO_IMAGE,
         architecture="made up",
@@ -99,13 +99,13 @@ def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
         image_shape=(0, 0, 3),
         provenance=PROVENANCE,
         parity=Parity(1.0, 0.0, (1,), (0,)),
-        multiple_px=4,
+        multiple_px=multiple_px,
     )
     nodes: list[Node] = [
         ("Cast", ["image"], "levels", {"to": TensorProto.FLOAT}),
         ("Transpose", ["levels"], "planes", {"perm": [0, 3, 1, 2]}),
         ("InstanceNormalization", ["planes", "gains", "offsets"], "normal", {}),
-        ("AveragePool", ["normal"], "coarse", {"kernel_shape": [4, 4], "strides": [4, 4]}),
+        ("AveragePool", ["normal"], "coarse", {"kernel_shape": [multiple_px] * 2, "strides": [multiple_px] * 2}),
         ("Resize", ["coarse", "", "scales"], "wide", {"mode": "nearest"}),
         ("Add", ["normal", "wide"], "both", {}),
         ("Clip", ["both", "black", "white"], "clipped", {}),
@@ -114,7 +114,8 @@ def write_translator(repository: Path, name: str, **changes: Any) -> Spec:
     ]
     constants = {
         "gains": np.full(3, 30, np.float32), "offsets": np.full(3, 60, np.float32),
-        "scales": np.array([1, 1, 4, 4], np.float32), "black": np.float32(0), "white": np.float32(255),
+        "scales": np.array([1, 1, multiple_px, multiple_px], np.float32),
+        "black": np.float32(0), "white": np.float32(255),
     }  # fmt: skip
     return _write(repository, name, spec, nodes, constants, changes)
 
