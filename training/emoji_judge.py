@@ -2,7 +2,10 @@
 
 Categories are too loose to learn from a hundred pictures each, code points are not: a network that names each of the
 1,636 things, in Google's and in Twitter's drawing, shifted, turned, scaled and tinted, and says whose drawing it is,
-has features of shape, colour and style. Only the trunk is kept; the two heads serve training.
+has features of shape, colour and style. Only the trunk is kept, as float16; the two heads serve training.
+
+The committed weights: `python -m training emoji-judge --epochs 50 --seed 0`; of the same pictures changed in new ways,
+92.8% of the things and 92.0% of the hands are named rightly.
 """
 
 import copy
@@ -97,10 +100,14 @@ def train(
     data = Data(torch.cat([hand.pictures for hand in hands]), torch.cat([2 * labels, 2 * labels + 1]))
     learner = EmojiJudgeLearner(n, device)
     history = learn(learner, data, Run(out / "emoji_judge.pt", epochs, BATCH_SIZE, seed), resume=resume)
-    save_file(
-        {key: value.cpu() for key, value in learner.average.state_dict().items()}, out / "emoji_judge.safetensors"
-    )
+    save_half(learner.average, out / "emoji_judge.safetensors")
     return history, accuracies(learner, data)
+
+
+def save_half(network: nn.Module, path: Path) -> None:
+    """Writes the network's weights as float16; counters stay integers."""
+    state = network.state_dict().items()
+    save_file({key: value.cpu().half() if value.is_floating_point() else value.cpu() for key, value in state}, path)
 
 
 @torch.no_grad()

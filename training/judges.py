@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
@@ -40,9 +39,13 @@ def emoji_features(pictures: Tensor) -> Tensor:
     return draw(trunk.eval(), small)
 
 
-def label_agreement(pictures: Tensor, labels: Tensor) -> float:
-    """The share of digits (N, 1, 28, 28) float32, -1..1, whose label (N,) int64 is the judge's first choice."""
+def digit_labels(pictures: Tensor) -> Tensor:
+    """(N,) int64: the judge's first choice for digits (N, 1, 28, 28) float32, -1..1."""
     judge = Judge()
     judge.load_state_dict(load_file(WEIGHTS / "digits_judge.safetensors"))
-    with torch.no_grad():
-        return (draw(judge.eval(), pictures.cpu()).argmax(1) == labels.cpu()).float().mean().item()
+    return draw(judge.eval(), pictures.cpu()).argmax(1)
+
+
+def label_agreement(pictures: Tensor, labels: Tensor) -> float:
+    """The share of digits (N, 1, 28, 28) float32, -1..1, whose label (N,) int64 is the judge's first choice."""
+    return (digit_labels(pictures) == labels.cpu()).float().mean().item()

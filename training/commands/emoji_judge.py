@@ -10,7 +10,7 @@ from training.options import Device, EmojiFolder, Out, Place, Resume, Seed, plac
 
 
 def judge_emoji(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over 1,636 emoji of two hands.")] = 60,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over 1,636 emoji of two hands.")] = 50,
     seed: Seed = 0,
     out: Out = Path("out/emoji_judge"),
     resume: Resume = False,
