@@ -3,6 +3,8 @@
 import typer
 
 from training.commands.digits import digits
+from training.commands.digits_gan import digits_gan
+from training.commands.digits_wgan_gp import digits_wgan_gp
 from training.commands.emoji_cyclegan import emoji_cyclegan
 from training.commands.emoji_judge import judge_emoji
 from training.commands.emoji_pix2pix import emoji_pix2pix
@@ -17,6 +19,10 @@ def recipes() -> None:
 
 # A recipe: a function in training/commands and one line here, by the name its generator has in the zoo.
 app.command("digits", epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")(digits)
+app.command("digits-gan", epilog="Example: python -m training digits-gan --epochs 30 --out out/gan")(digits_gan)
+app.command("digits-wgan-gp", epilog="Example: python -m training digits-wgan-gp --epochs 8 --out out/wgan-gp")(
+    digits_wgan_gp
+)
 app.command("emoji-judge", epilog="Example: python -m training emoji-judge --out out/judge")(judge_emoji)
 app.command("emoji-pix2pix", epilog="Example: python -m training emoji-pix2pix --epochs 16 --out out/pix2pix")(
     emoji_pix2pix

@@ -59,7 +59,7 @@ def write_card(figures: Figures, *, epochs: int, seed: int, device: torch.device
             ("Label agreement", _judge(figures)),
             ("Diversity", _diversity(figures)),
             ("Losses", _losses(figures)),
-            ("Licence and data", _licence()),
+            ("Licence and data", licence()),
         ),
     ).write(path)
 
@@ -109,7 +109,8 @@ def _losses(figures: Figures) -> str:
     return "Means over each epoch.\n\n" + table(("epoch", "discriminator", "generator"), rows)
 
 
-def _licence() -> str:
+def licence() -> str:
+    """Whose the weights and the digits are, with the hashes of every file of data."""
     hashes = [(mnist.PACKAGE.archive, mnist.PACKAGE.sha256), *mnist.SHA256.items()]
     return LICENCE.format(
         package=mnist.PACKAGE.pinned, hashes="\n".join(f"| `{name}` | `{value}` |" for name, value in hashes)
