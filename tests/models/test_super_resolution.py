@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.architecture import ArchitectureError
 from models.catalogue import build, detect
 from models.checkpoint import read
-from tests.models.references import esrgan, srresnet
+from tests.models.references import esrgan, srresnet, srvgg
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
@@ -26,6 +26,7 @@ SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
     "leftthomas-x2": (lambda: srresnet.Leftthomas(4, 1), {}, 18),
     "leftthomas-x4": (lambda: srresnet.Leftthomas(4, 2), {}, 18),
     "lornatang-x8": (lambda: srresnet.Lornatang(4, 1, 3, 1), {}, 10),
+    "srvgg-x3": (lambda: srvgg.SrvggCompact(1, 4, 3, 3, "prelu"), {}, 5),
     "msrresnet-x2": (lambda: srresnet.MsrResNet(4, 2, 2), {}, 7),
     "msrresnet-x3": (lambda: srresnet.MsrResNet(4, 2, 3), {}, 7),
     "msrresnet-x4": (lambda: srresnet.MsrResNet(4, 2, 4), {}, 7),

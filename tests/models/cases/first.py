@@ -5,7 +5,6 @@ What they compute is held by golden pictures and, for the upscalers, by the `ncn
 
 from models.cgan import ConditionalGenerator
 from models.dcgan import DcganGenerator
-from models.srvgg import SrvggNet
 from tests.models.cases.base import Case
 
 CASES = {
@@ -34,17 +33,5 @@ CASES = {
             "image_size_px": 28,
         },
         (2, 28, 28, 1),
-    ),
-    "srvgg-x4": Case(
-        "srvgg",
-        lambda: SrvggNet(3, 8, 5, 4, "prelu"),
-        {"num_feat": 8, "num_conv": 3, "upscale": 4, "channels": 3, "act_type": "prelu"},
-        (2, 96, 128, 3),
-    ),
-    "srvgg-x2": Case(
-        "srvgg",
-        lambda: SrvggNet(3, 8, 4, 2, "prelu"),
-        {"num_feat": 8, "num_conv": 2, "upscale": 2, "channels": 3, "act_type": "prelu"},
-        (2, 48, 64, 3),
     ),
 }

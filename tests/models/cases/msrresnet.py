@@ -1,12 +1,13 @@
 """MSRResNet at its three scales, and under KAIR's names."""
 
+from models.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.srresnet import MsrResNet
 
 
 def case(scale: int, blocks: int, kair: bool = False) -> Case:
     layout = "kair" if kair else "basicsr"
-    found = {"layout": layout, "num_feat": 8, "num_block": blocks, "scale": scale, "channels": 3}
+    found: dict[str, Scalar] = {"layout": layout, "num_feat": 8, "num_block": blocks, "scale": scale, "channels": 3}
     shape = (2, 24 * scale, 32 * scale, 3)
     return Case("msrresnet", lambda: MsrResNet(8, blocks, scale, kair), found, shape)
 
