@@ -21,6 +21,7 @@ from models import (
     sngan,
     srresnet,
     srvgg,
+    studiogan,
     stylegan2,
     stylegan2_ada,
     stylegan2_lucidrains,
@@ -63,6 +64,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         resnet_translator.CYCLEGAN,
         pix2pixhd.ARCHITECTURE,
         biggan_deep.ARCHITECTURE,
+        studiogan.ARCHITECTURE,
     )
 }
 
