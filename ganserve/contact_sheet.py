@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-CELL_PX = 160
+CELL_PX = 128  # what 16, 32 and 64 px pictures fill with whole pixels
 GAP_PX = 8
 TEXT_PX = 13
-COLUMNS = 6
+COLUMNS = 7
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 

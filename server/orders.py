@@ -1,6 +1,7 @@
 """GenerateRequest -> Order: every field checked, the latents drawn. Pure; any thread."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,24 @@ def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Orde
         raise InvalidRequest("what: nothing to draw; set one of seeds, count, latents, ws")
     if request.HasField("first_seed") and what != "count":
         raise InvalidRequest(f"first_seed: {request.first_seed} given without count; it is the seed of the first image")
-    n = _count(request, what, spec)
+    seeds: Sequence[int] | None = None
+    if what == "seeds":
+        seeds = request.seeds.values
+        n = len(seeds)
+    elif what == "count":
+        n = request.count
+    else:
+        n = _rows(request, what, spec)
     if n > max_images:
         raise ImageTooLarge(f"{what}: {n} images asked, at most {max_images} per call (max_images_per_call)")
     encoding = read_encoding(request.encoding)
     height, width, channels = spec.image_shape
     encoding.check(width, height, channels)
-    given = _given(request, what, spec)
-    seeds = request.seeds.values if what == "seeds" else _consecutive(request) if what == "count" else None
-    if seeds is not None and n == 0:
+    if what == "count":
+        seeds = _consecutive(request)
+    if seeds is None:
+        given = _given(request, what, spec)
+    elif n == 0:
         raise InvalidRequest(f"{what}: 0 images asked; at least 1")
     labels = None if what == "ws" else latents.resolve_labels(request.labels, n, spec.labels)
     psi = latents.resolve_truncation(request.truncations, n, spec)
@@ -79,12 +89,8 @@ def read_encoding(encoding: pb.Encoding) -> Encoding:
     return Encoding.ask(kind, encoding.quality if encoding.HasField("quality") else None)
 
 
-def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
-    """Images asked for; of explicit rows as many as are whole."""
-    if what == "seeds":
-        return len(request.seeds.values)
-    if what == "count":
-        return request.count
+def _rows(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
+    """Whole rows of explicit latents or ws."""
     if what == "latents":
         return len(request.latents.data) // (4 * spec.latent_size)
     if spec.w_shape is None:
@@ -94,11 +100,9 @@ def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
 
 
 def _given(request: pb.GenerateRequest, what: str, spec: Spec) -> dict[str, NDArray[Any]]:
-    """The arrays of explicit latents or ws; none for seeds."""
-    if what == "latents":
+    """The arrays of explicit latents or ws."""
+    if what == "latents" or spec.w_shape is None:
         return {"latent": latents.from_bytes(request.latents.data, spec.latent_size)}
-    if what != "ws" or spec.w_shape is None:
-        return {}
     for field, values in (("labels", request.labels), ("truncations", request.truncations)):
         if values:
             raise InvalidRequest(
