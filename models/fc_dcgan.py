@@ -77,6 +77,12 @@ def _sizes(state: StateDict) -> tuple[int, int, int, int, int, int] | None:
     return first.shape[1], len(first), maps, init_px, shapes[0][1], shapes[1][1]
 
 
+def _relative(state: StateDict) -> str | None:
+    if {key.rpartition(".")[0] for key in state} >= {"conv.0", "fc.0", "fc.3"}:
+        return "a discriminator of znxlwm/pytorch-generative-model-collections (conv, then fc), not the generator"
+    return None
+
+
 def _split(inputs: int, settings: Mapping[str, Scalar]) -> tuple[int, int, int]:
     """(latent, continuous code, labels) among the first layer's inputs."""
     latent, classes = int(settings["latent"]), int(settings["classes"])
@@ -126,4 +132,5 @@ ARCHITECTURE = Architecture(
     matches=lambda state: _sizes(state) is not None,
     build=_build,
     settings=SETTINGS,
+    relative=_relative,
 )

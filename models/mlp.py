@@ -50,9 +50,9 @@ def _matches(state: StateDict) -> bool:
 
 
 def _relative(state: StateDict) -> str | None:
-    plain = {key: tensor for key, tensor in numbered(state).items() if not key.startswith("label_")}
-    stack = read_stack(plain)
-    if stack is not None and stack.widths[-1] == 1:
+    weights = [tensor for key, tensor in state.items() if key.endswith("weight") and not key.startswith("label_")]
+    linear = [weight for weight in weights if weight.ndim == 2]
+    if linear and all(weight.ndim <= 2 for weight in weights) and len(linear[-1]) == 1:
         return "a perceptron that ends in one output, a discriminator or critic, not the generator"
     return None
 
