@@ -71,7 +71,7 @@ def test_an_upscaler_is_shown_by_the_middle_of_the_picture_before_and_after(fake
     with Client(fake.server) as client:
         exhibit = show(client, model_of("super-resolution", scale=2), "")
     before, after = exhibit.panel.pictures
-    assert (before.shape, after.shape) == ((80, 80, 3), (160, 160, 3))
+    assert (before.shape, after.shape) == ((64, 64, 3), (128, 128, 3))
     np.testing.assert_array_equal(after, before.repeat(2, 0).repeat(2, 1))
     assert exhibit.panel.title == "m x2"
 
