@@ -55,18 +55,22 @@ class _AlphaPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlphaPoli
     ALPHA_POLICY_UNSPECIFIED: _AlphaPolicy.ValueType  # 0
     """KEEP"""
     ALPHA_POLICY_KEEP: _AlphaPolicy.ValueType  # 1
-    """Upscale: alpha is enlarged by the same model; Translate: it is put back as it was"""
+    """Upscale: alpha is enlarged by the same model; Translate: it is put back as it was,"""
     ALPHA_POLICY_DROP: _AlphaPolicy.ValueType  # 2
-    """colours only"""
+    """unless the network takes or draws one
+    colours only
+    """
 
 class AlphaPolicy(_AlphaPolicy, metaclass=_AlphaPolicyEnumTypeWrapper): ...
 
 ALPHA_POLICY_UNSPECIFIED: AlphaPolicy.ValueType  # 0
 """KEEP"""
 ALPHA_POLICY_KEEP: AlphaPolicy.ValueType  # 1
-"""Upscale: alpha is enlarged by the same model; Translate: it is put back as it was"""
+"""Upscale: alpha is enlarged by the same model; Translate: it is put back as it was,"""
 ALPHA_POLICY_DROP: AlphaPolicy.ValueType  # 2
-"""colours only"""
+"""unless the network takes or draws one
+colours only
+"""
 Global___AlphaPolicy: _TypeAlias = AlphaPolicy  # noqa: Y015
 
 @_typing.final

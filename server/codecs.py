@@ -75,8 +75,10 @@ class Encoding:
         """Returns if a picture of this size can be encoded so.
 
         Raises:
-            InvalidRequest: alpha in a JPEG, or a side longer than the format can say.
+            InvalidRequest: alpha in a JPEG, more channels than a picture has, or a side longer than the format can say.
         """
+        if self.format is not Format.RAW and channels not in _MODES:
+            raise InvalidRequest(f"encoding.format: {self.format} has no pictures of {channels} channels; ask for RAW")
         if self.format is Format.JPEG and channels in (2, 4):
             raise InvalidRequest(
                 "encoding.format: JPEG has no alpha and the picture has; ask for PNG or WebP, or set alpha to DROP"

@@ -2,7 +2,7 @@
 
 Upscale: colours and alpha each go through the network (Real-ESRGAN's way), a grey plane as three equal channels whose
 luma comes back, so grey stays grey. Translate: the network's own channels come out; alpha is not a picture to translate
-and is put back as it was, unless the network draws one itself.
+and is put back as it was, unless the network takes or draws one itself.
 
 Either way, grey goes into a network of three channels as three equal ones. A network of one channel takes grey: also as
 three channels that are equal everywhere, but no colours, since it may read a label in each level.
@@ -130,7 +130,7 @@ def lay_out_translation(spec: Spec, header: Header, keeps_alpha: bool) -> Layout
     elif outs == 4:
         alpha = Alpha.DRAWN
     else:
-        alpha = Alpha.RESIZED if header.has_alpha else Alpha.NONE
+        alpha = Alpha.RESIZED if header.has_alpha and ins < 4 else Alpha.NONE
     return _layout(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha)
 
 

@@ -94,6 +94,7 @@ SPECS: dict[str, Spec | None] = {
     "digits": DIGITS,
     "big": UPSCALER,
     "pyramid": PYRAMID,
+    "layered": replace(GENERATOR, image_shape=(SIDE, SIDE, 5)),
     "styles": STYLES,
     "styled": translator(3, 3, multiple_px=4),
     "sketched": translator(3, 1, multiple_px=4),

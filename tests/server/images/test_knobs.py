@@ -122,6 +122,7 @@ W = pb.Ws(data=bytes(32))
         ({"model": "faces", "seeds": ONE, "noise_seeds": [1]}, "noise_seeds: 1 given, but the model takes no noise"),
         ({"model": "faces", "seeds": ONE, "truncations": [1]}, "truncations: 1 given, but the model does not take it"),
         ({"model": "faces", "seeds": ONE, "labels": ["0"]}, "labels: 1 given, but the model has no classes"),
+        ({"model": "layered", "seeds": ONE}, "PNG has no pictures of 5 channels; ask for RAW"),
         ({"model": "faces", "ws": W}, "ws: the model has no w; give seeds or latents"),
         ({"model": "pyramid", "seeds": SEEDS, "noise_seeds": [1, 2, 3]}, "noise_seeds: 3 given for 2 images"),
         ({"model": "digits", "seeds": SEEDS, "labels": ["0"], "truncations": [1, 1, 1]}, "truncations: 3 given for 2"),
