@@ -1,5 +1,7 @@
 """Layers that NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3 share, as those repositories compute them on a CPU."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -91,7 +93,7 @@ def natural(network: nn.Module) -> None:
                 tensor.mul_(tensor.shape[1] ** 0.5)
 
 
-def draw(network: nn.Module, inputs: dict[str, Tensor], cutoff: int | None = None, **synthesis: object) -> Tensor:
+def draw(network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = None, **synthesis: object) -> Tensor:
     """One picture after the other, as the scripts draw them: mapped with its psi, or from its own w."""
     pictures = []
     for row, latent in enumerate(inputs["latent"]):
