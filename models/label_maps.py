@@ -12,13 +12,14 @@ from torch import nn
 def instance_edges(ids: torch.Tensor) -> torch.Tensor:
     """1 where a pixel's instance differs from that above, below, left or right, else 0: (N, 1, H, W) float32.
 
-    `ids` is (N, 1, H, W) float32, whole numbers.
+    `ids` is (N, K, H, W) float32, whole levels 0..255; two pixels are of one instance where all K are equal. Bytes are
+    not joined into one number first, as float16 would not hold it.
     """
     around = F.pad(ids, (1, 1, 1, 1), mode="replicate")
     height_cut, width_cut = around[:, :, 1:-1, :], around[:, :, :, 1:-1]
     vertical = (width_cut[:, :, :-2] != ids) | (width_cut[:, :, 2:] != ids)
     horizontal = (height_cut[..., :-2] != ids) | (height_cut[..., 2:] != ids)
-    return (vertical | horizontal).to(torch.float32)
+    return (vertical | horizontal).to(torch.float32).amax(1, keepdim=True)
 
 
 class LabelMap(nn.Module):
@@ -39,8 +40,7 @@ class LabelMap(nn.Module):
         one_hot = (image[:, :1] == self.labels).to(torch.float32)
         if not self.has_instances:
             return one_hot
-        edges = instance_edges(image[:, 1:2] * 256.0 + image[:, 2:3])
-        return torch.cat([one_hot, edges], dim=1)
+        return torch.cat([one_hot, instance_edges(image[:, 1:])], dim=1)
 
 
 class PictureWithInstances(nn.Module):
