@@ -115,7 +115,7 @@ def accuracies(learner: EmojiJudgeLearner, data: Data) -> tuple[float, float]:
     """The shares of code points and of hands named rightly, on pictures changed in ways that were not learned from."""
     random = torch.Generator().manual_seed(2**31)
     right = [0, 0]
-    for pictures, labels in zip(data.pictures.split(500), data.labels.split(500), strict=True):
+    for pictures, labels in zip(torch.split(data.pictures, 500), torch.split(data.labels, 500), strict=True):
         features = learner.average(change(to_signed(pictures), random).to(learner.device))
         right[0] += int((learner.things(features).argmax(1).cpu() == labels // 2).sum())
         right[1] += int((learner.hands(features).argmax(1).cpu() == labels % 2).sum())

@@ -22,7 +22,7 @@ class Gaussian:
 def fit(features: Tensor) -> Gaussian:
     """The Gaussian of `features` (N, K), N >= 2; the covariance is the unbiased one."""
     rows = features.double().cpu()
-    return Gaussian(rows.mean(0), torch.atleast_2d(torch.cov(rows.T)))
+    return Gaussian(rows.mean(0), torch.cov(rows.T).reshape(rows.shape[1], -1))
 
 
 def distance(one: Gaussian, other: Gaussian) -> float:
@@ -39,7 +39,8 @@ def distance(one: Gaussian, other: Gaussian) -> float:
 def square_root(matrix: Tensor) -> Tensor:
     """The symmetric root of a symmetric, positive semi-definite matrix (K, K) float64; negative rounding is 0."""
     values, vectors = torch.linalg.eigh((matrix + matrix.T) / 2)
-    return (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    root: Tensor = (vectors * values.clamp(min=0).sqrt()) @ vectors.T
+    return root
 
 
 def between(drawn: Tensor, real: Tensor) -> float:
