@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
@@ -15,7 +14,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from models.artifact import ONNX, PLAN, ArtifactError, read_manifest, verify
 from models.spec import Spec, SpecError, TensorSpec
 from server.batcher import Batcher
-from server.defaults import Defaults
+from server.defaults import NONE, Defaults
 from server.device import Device
 from server.engines import NUMPY_OF, Engine
 from server.errors import NotServing, StartError
@@ -54,16 +53,12 @@ class Model:
     engine: Engine
     batcher: Batcher
     statistics: ModelStatistics
+    defaults: Defaults = NONE  # what tensor requests may leave out
 
     @property
     def max_batch_size(self) -> int:
         """Rows that one run takes at most; 0 for a graph without a batch axis."""
         return int(self.config.max_batch_size)
-
-    @cached_property
-    def defaults(self) -> Defaults:
-        """What tensor requests may leave out."""
-        return Defaults(self.spec)
 
 
 class Loader:
@@ -88,7 +83,8 @@ class Loader:
             raise NotServing(str(error)) from error
         default = AUTO_MAX_BATCH_SIZE if batched else 0
         max_batch_size = config.max_batch_size if config is not None else default
-        full = complete(config, name, engine, max_batch_size, Defaults(spec).names)
+        defaults = await asyncio.to_thread(Defaults, spec)
+        full = complete(config, name, engine, max_batch_size, defaults.names)
         if spec is not None:
             check_spec(spec, engine)
         await self._warm(engine, spec, full.max_batch_size)
@@ -98,7 +94,7 @@ class Loader:
         seconds = time.monotonic() - started_at
         self._metrics.loaded(name, version, seconds)
         log.info("model ready", extra={"fields": {"model": name, "version": version, "seconds": round(seconds, 3)}})
-        return Model(name, version, spec, full, engine, batcher, statistics)
+        return Model(name, version, spec, full, engine, batcher, statistics, defaults)
 
     async def close(self, model: Model, replaced: bool) -> None:
         """Ends a version: no new requests, those accepted are answered, then the engine is freed.
