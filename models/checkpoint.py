@@ -50,6 +50,7 @@ PLAIN = (
     "GAN",
 )
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
+BESIDE = ("latent_avg",)  # tensors beside the generator that belong to it: the mean latent of converted StyleGAN2
 PREFIXES = ("_orig_mod.", "module.")
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa8501900")[:14]
 MAX_INFLATION = 4  # a genuine zip stores its tensors; more than this is a bomb
@@ -191,7 +192,8 @@ def _unwrap(found: Any, path: tuple[str, ...] = ()) -> tuple[dict[str, torch.Ten
         return averaged, ("taken from key g, its parameters from the list g_ema (the running average)",)
     for key in (*AVERAGES, *PLAIN):
         if isinstance(inner := found.get(key), Mapping) and _holds_tensors(inner):
-            return _unwrap(inner, (*path, key))
+            beside = {name: found[name] for name in BESIDE if torch.is_tensor(found.get(name))}
+            return _unwrap({**inner, **beside}, (*path, key))
     states = [key for key, value in found.items() if _is_state(value)]
     if len(states) == 1:
         return _unwrap(found[states[0]], (*path, str(states[0])))

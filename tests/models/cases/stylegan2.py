@@ -18,6 +18,7 @@ CONVERTED_MEAN = torch.linspace(-0.4, 0.3, STYLE)
 
 def settle(network: nn.Module) -> None:
     """Weights of unit variance, as the equalised learning rate keeps them, and styles around 1."""
+    assert isinstance(network, StyleGan2)
     with torch.no_grad():
         for module in network.modules():
             if isinstance(module, EqualLinear):
@@ -38,7 +39,7 @@ def _converted(network: nn.Module) -> Mapping[str, Tensor]:
     return {**network.state_dict(), "latent_avg": CONVERTED_MEAN}
 
 
-def _estimated(network: nn.Module) -> Tensor:
+def _estimated(network: StyleGan2) -> Tensor:
     """What the repository draws from 4096 random latents, here those of seed 0."""
     latents = torch.from_numpy(np.random.RandomState(0).randn(4096, STYLE))
     mean: Tensor = copy.deepcopy(network.style).double()(latents).mean(0).float()
@@ -46,11 +47,12 @@ def _estimated(network: nn.Module) -> Tensor:
 
 
 def _call(
-    mean: Callable[[nn.Module], Tensor], cutoff: int = 99, noise: str = "const"
+    mean: Callable[[StyleGan2], Tensor], cutoff: int = 99, noise: str = "const"
 ) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
     """Draws picture by picture, as generate.py does with --sample 1 and a --truncation of its own."""
 
     def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
+        assert isinstance(network, StyleGan2)
         average, pictures = mean(network), []
         for row in range(len(arrays["latent"])):
             psi = arrays["truncation_psi"][row]
@@ -65,7 +67,7 @@ def _call(
     return call
 
 
-def _noises(network: nn.Module, arrays: Mapping[str, Tensor], row: int, noise: str) -> list[Tensor] | None:
+def _noises(network: StyleGan2, arrays: Mapping[str, Tensor], row: int, noise: str) -> list[Tensor] | None:
     if noise == "const":
         return None
     if noise == "none":

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from models.spec import Scalar
 from tests.models.cases.base import Case
-from tests.models.references.stylegan2_lucidrains import EqualLinear, StyleGAN2
+from tests.models.references.stylegan2_lucidrains import EqualLinear, GeneratorBlock, StyleGAN2
 
 LATENT = 16
 
@@ -22,6 +22,7 @@ def _settle(network: nn.Module) -> None:
             if isinstance(module, EqualLinear):
                 module.weight.mul_(1 / module.lr_mul)
         for block in network.GE.blocks:
+            assert isinstance(block, GeneratorBlock)
             block.to_rgb.conv.weight.mul_(0.3)
             block.to_noise1.weight.add_(0.5)
 

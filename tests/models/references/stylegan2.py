@@ -31,6 +31,8 @@ def upfirdn(x: Tensor, kernel: Tensor, up: int, pad: tuple[int, int]) -> Tensor:
 
 
 class Upsample(nn.Module):
+    kernel: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("kernel", make_kernel([1, 3, 3, 1]) * 4)
@@ -40,6 +42,8 @@ class Upsample(nn.Module):
 
 
 class Blur(nn.Module):
+    kernel: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("kernel", make_kernel([1, 3, 3, 1]) * 4)
@@ -96,7 +100,8 @@ class ModulatedConv2d(nn.Module):
         if self.upsample:
             weight = weight.transpose(1, 2).reshape(n * inner, outer, size, size)
             out = F.conv_transpose2d(flat, weight, stride=2, groups=n)
-            return self.blur(out.reshape(n, outer, *out.shape[2:]))
+            blurred: Tensor = self.blur(out.reshape(n, outer, *out.shape[2:]))
+            return blurred
         out = F.conv2d(flat, weight.reshape(n * outer, inner, size, size), padding=size // 2, groups=n)
         return out.reshape(n, outer, *out.shape[2:])
 
@@ -118,7 +123,8 @@ class StyledConv(nn.Module):
         self.activate = FusedLeakyReLU(outer)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
-        return self.activate(self.noise(self.conv(x, style), noise))
+        out: Tensor = self.activate(self.noise(self.conv(x, style), noise))
+        return out
 
 
 class ToRGB(nn.Module):
@@ -130,7 +136,7 @@ class ToRGB(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
-        out = self.conv(x, style) + self.bias
+        out: Tensor = self.conv(x, style) + self.bias
         return out if skip is None else out + self.upsample(skip)
 
 
@@ -168,7 +174,7 @@ class StyleGan2(nn.Module):
         """A picture of latents (N, n_latent, style_dim), which the repository calls input_is_latent."""
         noise = [getattr(self.noises, f"noise_{layer}") for layer in range(self.num_layers)] if noise is None else noise
         out = self.conv1(self.input(latent), latent[:, 0], noise[0])
-        skip = self.to_rgb1(out, latent[:, 1])
+        skip: Tensor = self.to_rgb1(out, latent[:, 1])
         layer = 1
         for first, second, to_rgb in zip(self.convs[::2], self.convs[1::2], self.to_rgbs, strict=True):
             out = first(out, latent[:, layer], noise[layer])

@@ -191,7 +191,8 @@ class Generator(nn.Module):
         self.blocks, self.attns = nn.ModuleList(), nn.ModuleList()
         for ind in range(self.num_layers):
             inner, outer = filters[ind], filters[ind + 1]
-            self.attns.append(attn_and_ff(inner) if self.num_layers - ind in attn_layers else None)
+            attended = self.num_layers - ind in attn_layers
+            self.attns.append(attn_and_ff(inner) if attended else None)  # type: ignore[arg-type]
             last = ind == self.num_layers - 1
             self.blocks.append(GeneratorBlock(latent_dim, inner, outer, ind != 0, not last, transparent))
 
@@ -200,7 +201,7 @@ class Generator(nn.Module):
             x = self.to_initial_block(styles.mean(dim=1)[:, :, None, None])
         else:
             x = self.initial_block.expand(styles.shape[0], -1, -1, -1)
-        rgb = None
+        rgb: Tensor | None = None
         x = self.initial_conv(x)
         for style, block, attn in zip(styles.transpose(0, 1), self.blocks, self.attns, strict=True):
             if attn is not None:
