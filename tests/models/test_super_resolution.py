@@ -117,7 +117,7 @@ class Net(nn.Module):
     ids=lambda make: make.__name__,
 )
 def test_their_discriminators_are_no_generators(make: Callable[[], nn.Module]) -> None:
-    with pytest.raises(ArchitectureError, match="no known generator|not the generator"):
+    with pytest.raises(ArchitectureError, match=r"no known generator|not the generator"):
         detect(make().state_dict())
 
 
