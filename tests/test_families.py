@@ -1,0 +1,176 @@
+"""Every family behind both APIs: each architecture's small network, exported as a user would, served, and asked.
+
+The export compares each graph of pixels with torch; here the image API must give, byte for byte, what the tensor API
+gives for the same latents, labels and knobs, whatever else is in the batch.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import tritonclient.grpc as triton
+from numpy.typing import NDArray
+
+from export.exporting import Request, export
+from ganserve import Client, InvalidRequest
+from models.artifact import read_manifest
+from models.catalogue import ARCHITECTURES
+from models.spec import Spec
+from tests.models.cases.base import ready
+from tests.models.test_architectures import CASES, REPRESENTATIVES
+
+SEEDS = [4, 9, 2, 4_294_967_295, 0]
+KSERVE = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first case of each architecture, exported."""
+    root = tmp_path_factory.mktemp("families")
+    for architecture, name in REPRESENTATIVES.items():
+        case = CASES[name]
+        torch.save(dict(case.file(ready(case))), root / "network.pth")
+        configured = ARCHITECTURES[architecture].configure(case.config) if case.config else {}
+        settings = {key: str(value) for key, value in {**configured, **case.overrides}.items()}
+        request = Request(root / "network.pth", root / "repository", architecture, arch=case.arch, overrides=settings)
+        assert export(request).spec.architecture == architecture
+    return root / "repository"
+
+
+@pytest.fixture(scope="module")
+def specs(repository: Path) -> dict[str, Spec]:
+    """Their manifests."""
+    return {folder.name: spec for folder in repository.iterdir() if (spec := read_manifest(folder / "1")) is not None}
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[str]:
+    """The address of a real server process over that repository."""
+    command = [sys.executable, "-m", "ganserve", "serve", "--repository", str(repository), "--host", "127.0.0.1"]
+    command += ["--grpc-port", "0", "--http-port", "0", "--shutdown-delay-s", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        serving = json.loads(process.stdout.readline())
+        assert (serving["models"], serving["unavailable"]) == (len(REPRESENTATIVES), 0)
+        yield f"127.0.0.1:{serving['grpc_port']}"
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def infer(server: str, model: str, arrays: Arrays) -> NDArray[Any]:
+    """What the tensor API gives."""
+    inputs = []
+    for name, array in arrays.items():
+        inputs.append(triton.InferInput(name, list(array.shape), KSERVE[array.dtype.name]))
+        inputs[-1].set_data_from_numpy(array)
+    with triton.InferenceServerClient(server) as client:
+        answer = client.infer(model, inputs)
+        (output,) = answer.get_response().outputs
+        return np.asarray(answer.as_numpy(output.name))
+
+
+def streams(spec: Spec) -> NDArray[np.float32]:
+    """Latent and noise of each seed in a row."""
+    rows = [np.random.RandomState(seed).randn(spec.latent_size + spec.noise_size) for seed in SEEDS]
+    return np.array(rows).astype(np.float32)
+
+
+def knobs_of(spec: Spec) -> tuple[dict[str, Any], Arrays]:
+    """One request with everything the model takes: as the client's arguments and as tensors."""
+    z = spec.latent_size
+    asked: dict[str, Any] = {"seeds": SEEDS}
+    arrays: Arrays = {"latent": streams(spec)[:, :z]}
+    if spec.labels:
+        asked["labels"] = [i % len(spec.labels) for i in range(len(SEEDS))]
+        arrays["label"] = np.array(asked["labels"])
+    if spec.noise_size:
+        asked["noise_seeds"] = SEEDS[::-1]
+        arrays["noise"] = streams(spec)[::-1, z:]
+    if spec.truncation_default is not None:
+        least, most = spec.truncation_range
+        asked["truncation"] = np.linspace(max(least, 0.1), most, len(SEEDS)).astype(np.float32).tolist()
+        arrays["truncation_psi"] = np.array(asked["truncation"], np.float32)
+    return asked, {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("model", REPRESENTATIVES)
+def test_both_apis_give_the_same_picture_to_the_byte(server: str, specs: dict[str, Spec], model: str) -> None:
+    spec = specs[model]
+    if not spec.task.draws:
+        check_picture(server, model, spec)
+        return
+    asked, arrays = knobs_of(spec)
+    rows = [infer(server, model, {name: array[i : i + 1] for name, array in arrays.items()}) for i in range(len(SEEDS))]
+    with Client(server) as client:
+        images = client.generate(model, format="raw", **asked)
+        alone = [client.generate(model, format="raw", **one(asked, i))[0] for i in range(len(SEEDS))]
+    for index, image in enumerate(images):
+        assert image.data == rows[index][0].tobytes() == alone[index].data
+    assert images[0].data != images[1].data
+    if spec.w_shape is not None:
+        check_ws(server, model, spec, arrays)
+
+
+def one(asked: dict[str, Any], index: int) -> dict[str, Any]:
+    """The request for one of its images."""
+    return {name: [values[index]] for name, values in asked.items()}
+
+
+def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
+    """Explicit w for all layers and for each is drawn as the tensor API draws it, and not as the latents are."""
+    layers, length = spec.w_shape or (0, 0)
+    w = np.random.RandomState(1).randn(len(SEEDS), layers, length).astype(np.float32)
+    same = np.ascontiguousarray(np.broadcast_to(w[:, :1], w.shape))
+    given = {name: array for name, array in arrays.items() if name != "noise"}
+    with Client(server) as client:
+        for ws, sent in ((w, w), (same, w[:, 0])):
+            expected = infer(server, model, {**given, "w": ws})
+            images = client.generate(model, ws=sent, format="raw")
+            assert [image.data for image in images] == [row.tobytes() for row in expected]
+        assert images[0].data != client.generate(model, format="raw", **one(knobs_of(spec)[0], 0))[0].data
+
+
+def check_picture(server: str, model: str, spec: Spec) -> None:
+    """A picture of no round size comes back whole: what the network makes of it reflected out, cropped."""
+    picture = np.random.RandomState(0).randint(0, 256, (37, 23, spec.image_shape[2])).astype(np.uint8)
+    padding = [(0, -side % spec.multiple_px) for side in picture.shape[:2]]
+    whole = np.pad(picture, [*padding, (0, 0)], "reflect")
+    expected = infer(server, model, {"image": whole[None]})[0][: 37 * spec.scale, : 23 * spec.scale]
+    with Client(server) as client:
+        call = client.translate if spec.tile is None else client.upscale
+        made = call(model, picture, format="raw")
+    np.testing.assert_array_equal(made.array, expected)
+
+
+@pytest.mark.parametrize("model", REPRESENTATIVES)
+def test_a_knob_that_the_family_does_not_have_is_refused(server: str, specs: dict[str, Spec], model: str) -> None:
+    spec = specs[model]
+    knobs: dict[str, Any] = {}
+    if spec.task.draws:
+        knobs = {} if spec.labels else {"labels": [0]}
+        knobs |= {} if spec.noise_size else {"noise_seeds": [0]}
+        knobs |= {} if spec.truncation_default is not None else {"truncation": 1.0}
+    with Client(server) as client:
+        for name, value in knobs.items():
+            with pytest.raises(InvalidRequest, match=name):
+                client.generate(model, seeds=[1], **{"labels": [0] if spec.labels else None, name: value})
+        if spec.task.draws and spec.w_shape is None:
+            with pytest.raises(InvalidRequest, match="the model has no w"):
+                client.generate(model, ws=np.zeros((1, 4), np.float32))
+        (listed,) = (found for found in client.models() if found.name == model)
+    assert (listed.architecture, listed.task) == (model, spec.task)
+    names = {knob.name for knob in listed.knobs}
+    assert not names & {name.removesuffix("s") for name in knobs}
+    assert names >= ({"seed", "latent"} if spec.task.draws else set())
