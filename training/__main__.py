@@ -8,6 +8,7 @@ from training.commands.digits_wgan_gp import digits_wgan_gp
 from training.commands.emoji_cyclegan import emoji_cyclegan
 from training.commands.emoji_judge import judge_emoji
 from training.commands.emoji_pix2pix import emoji_pix2pix
+from training.commands.emoji_stylegan2 import emoji_stylegan2
 from training.commands.faces_srgan import faces_srgan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
@@ -30,6 +31,9 @@ app.command("emoji-pix2pix", epilog="Example: python -m training emoji-pix2pix -
 )
 app.command("emoji-cyclegan", epilog="Example: python -m training emoji-cyclegan --epochs 8 --out out/cyclegan")(
     emoji_cyclegan
+)
+app.command("emoji-stylegan2", epilog="Example: python -m training emoji-stylegan2 --epochs 16 --out out/stylegan2")(
+    emoji_stylegan2
 )
 app.command("faces-srgan", epilog="Example: python -m training faces-srgan --epochs 4 --out out/faces-srgan")(
     faces_srgan
