@@ -39,6 +39,7 @@ def knobs(spec: Spec) -> list[pb.Knob]:
     if not spec.task.draws:
         return []
     most_seed = latents.SEEDS - 1
+    beside = "; not with w" if spec.w_shape is not None else ""
     found = [
         pb.Knob(name="seed", description="the same seed is the same picture", minimum=0, maximum=most_seed),
         pb.Knob(name="latent", description="in place of a seed; standard normal", shape=[spec.latent_size]),
@@ -47,20 +48,20 @@ def knobs(spec: Spec) -> list[pb.Knob]:
         what = "in place of a seed; the latent behind the mapping network, one for all layers or one for each"
         found.append(pb.Knob(name="w", description=what, shape=spec.w_shape))
     if spec.labels:
-        what = "class by index or name; must be given, except with w"
+        what = "class by index or name; must be given" + beside
         found.append(pb.Knob(name="label", description=what, minimum=0, maximum=len(spec.labels) - 1))
     if spec.truncation_default is not None:
         least, most = spec.truncation_range
         found.append(
             pb.Knob(
                 name="truncation",
-                description="psi: 1 is none, less is nearer to the mean picture; not with w",
+                description="psi: 1 is none, less is nearer to the mean picture" + beside,
                 minimum=least,
                 maximum=most,
                 default=spec.truncation_default,
             )
         )
     if spec.noise_size:
-        what = "where the noise is from; without it from the image's own seed, with latent or w from seed 0"
+        what = "where the noise is from; else the image's own seed, 0 for one without"
         found.append(pb.Knob(name="noise_seed", description=what, minimum=0, maximum=most_seed))
     return found

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from ganserve.cli.drawing import generate
+from ganserve.cli.architectures import architectures
 from ganserve.cli.exporting import export, inspect
 from ganserve.cli.listing import models
 from ganserve.cli.pictures import translate, upscale
@@ -32,6 +33,7 @@ def _example(text: str) -> str:
 
 
 app.add_typer(zoo, name="zoo")
+app.command(epilog=_example("ganserve architectures"))(architectures)
 app.command(epilog=_example("ganserve inspect netG.pth"))(inspect)
 app.command(epilog=_example("ganserve export faces --repository repository --name faces"))(export)
 app.command(epilog=_example("ganserve serve --repository repository --grpc-port 8001"))(serve)

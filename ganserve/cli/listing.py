@@ -15,7 +15,7 @@ FEW_LABELS = 24  # more than this are shown only of a model asked for by name
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="Only this one, with all its labels.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this one, with all its labels.")] = None,
     server: ServerOption = SERVER,
     deadline: DeadlineOption = DEADLINE_S,
     ca: AuthorityOption = None,
