@@ -1,4 +1,4 @@
-"""What the user asked to export: a file or a zoo entry, read and built."""
+"""What the user asked to export: a file, a folder or a zoo entry, read and built."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ from export.errors import ExportError
 from models import zoo
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import build
-from models.checkpoint import Checkpoint, CheckpointError, read
+from models.checkpoint import Checkpoint, CheckpointError
+from models.checkpoint_config import read_at
 from models.spec import Provenance
 
 
@@ -30,7 +31,7 @@ def open_source(
     cache_dir: Path | None,
     progress: Callable[[str], None],
 ) -> Source:
-    """The generator in a checkpoint file, or that of a zoo entry, which is fetched first where needed.
+    """The generator in a checkpoint file or folder, or that of a zoo entry, which is fetched first where needed.
 
     A name of the zoo means the zoo unless a file of that name exists.
 
@@ -42,7 +43,7 @@ def open_source(
         path = zoo.pull(entry.name, cache_dir, progress) if entry else Path(checkpoint)
         if entry is None and not path.exists():
             raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(zoo.ENTRIES)}")
-        found = read(path)
+        found = read_at(path)
         architecture, generator = build(found.state, arch, overrides, found.config)
     except (zoo.ZooError, CheckpointError) as error:
         raise ExportError(str(error)) from None
