@@ -4,6 +4,7 @@ import typer
 
 from training.commands.digits import digits
 from training.commands.digits_gan import digits_gan
+from training.commands.digits_lapgan import digits_lapgan
 from training.commands.digits_wgan_gp import digits_wgan_gp
 from training.commands.emoji_cyclegan import emoji_cyclegan
 from training.commands.emoji_judge import judge_emoji
@@ -22,6 +23,9 @@ def recipes() -> None:
 # A recipe: a function in training/commands and one line here, by the name its generator has in the zoo.
 app.command("digits", epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")(digits)
 app.command("digits-gan", epilog="Example: python -m training digits-gan --epochs 30 --out out/gan")(digits_gan)
+app.command("digits-lapgan", epilog="Example: python -m training digits-lapgan --epochs 3 --out out/lapgan")(
+    digits_lapgan
+)
 app.command("digits-wgan-gp", epilog="Example: python -m training digits-wgan-gp --epochs 8 --out out/wgan-gp")(
     digits_wgan_gp
 )

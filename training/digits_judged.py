@@ -71,11 +71,17 @@ def finish(
     sheet(generator, latent, weights.with_suffix(".png"))
     device = next(generator.parameters()).device
     drawn = without_margin(draw(generator, latents(range(judged), latent).to(device))).cpu()
+    return measure(drawn, data, test, history, sum(tensor.numel() for tensor in generator.parameters()))
+
+
+def measure(drawn: Tensor, data: Data, test: Data, history: History, parameters: int) -> Figures:
+    """The card's figures for digits (N, 1, 28, 28) float32, -1..1, as seeds 0..N-1 drew them."""
+    judged = len(drawn)
     real = digit_features(to_signed(test.pictures[:judged]))
     labels = digit_labels(drawn)
     return Figures(
         history=history,
-        parameters=sum(tensor.numel() for tensor in generator.parameters()),
+        parameters=parameters,
         distance_drawn=mean_pairwise_distance(drawn[:COMPARED]),
         distance_data=mean_pairwise_distance(to_signed(data.pictures[:COMPARED])),
         frechet_drawn=frechet.between(digit_features(drawn), real),

@@ -52,7 +52,7 @@ def write_gan_card(figures: Figures, *, epochs: int, seed: int, device: torch.de
         ("Optimiser", f"Adam, {gan.LEARNING_RATE:g}, betas {_list(gan.BETAS)}, batch {gan.BATCH_SIZE}"),
         ("Moving average", f"{gan.DECAY}"),
     ]
-    _write("digits-gan", GAN, gan.LATENT, facts, figures, epochs, seed, device, path)
+    write_card("digits-gan", GAN, gan.LATENT, facts, figures, epochs, seed, device, path)
 
 
 def write_wgan_gp_card(figures: Figures, *, epochs: int, seed: int, device: torch.device, path: Path) -> None:
@@ -67,10 +67,10 @@ def write_wgan_gp_card(figures: Figures, *, epochs: int, seed: int, device: torc
         ("Optimiser", f"Adam, {wgan_gp.LEARNING_RATE:g}, betas {_list(wgan_gp.BETAS)}, batch {wgan_gp.BATCH_SIZE}"),
         ("Moving average", f"{wgan_gp.DECAY} of each generator step, one in {wgan_gp.CRITIC_STEPS} batches"),
     ]
-    _write("digits-wgan-gp", WGAN_GP, wgan_gp.LATENT, facts, figures, epochs, seed, device, path)
+    write_card("digits-wgan-gp", WGAN_GP, wgan_gp.LATENT, facts, figures, epochs, seed, device, path)
 
 
-def _write(
+def write_card(
     name: str,
     summary: str,
     latent: int,
@@ -81,6 +81,7 @@ def _write(
     device: torch.device,
     path: Path,
 ) -> None:
+    """Writes a card with these facts and the figures of a finished run; `latent` is the length of one."""
     where = f"{torch.get_num_threads()} CPU thread(s)" if device.type == "cpu" else torch.cuda.get_device_name(device)
     made = f"torch {torch.__version__}, Python {platform.python_version()}"
     Card(
