@@ -3,6 +3,7 @@
 | keys | repository |
 |---|---|
 | `main.<i>`, `main_module.<i>`, any other sequence | pytorch/examples dcgan; Zeleni9/pytorch-wgan (with biases) |
+| `network.<i>`, kernels 4, 3, 4, 4 | AKASHKADEL/dcgan-mnist and its many copies, 28 px |
 | `net.<i>.0`, `net.<i>.1`, last `net.<n>` | aladdinpersson DCGAN, WGAN, WGAN-GP; with `gen.` Coursera's GAN course |
 | `tconv<i>`, `bn<i>` | Natsu6767/DCGAN-PyTorch, Natsu6767/InfoGAN-PyTorch |
 | `deconv<i>`, `deconv<i>_bn` | znxlwm/pytorch-MNIST-CelebA-GAN-DCGAN |
@@ -25,9 +26,11 @@ _SEQUENTIAL = re.compile(r"((?:[A-Za-z_]\w*\.)?)(\d+)\.(\w+)")
 _NESTED = re.compile(r"(\w+\.\d+)(\.[01])?\.(\w+)")
 _NUMBERED = re.compile(r"(tconv|deconv|convt)(\d+)\.weight")
 _WASSERSTEIN = re.compile(r"main\.(initial|pyramid|extra-layers-(\d+)|final)[:.](\d+)(?:-\d+)?[:.](convt?)\.weight")
-_COURSERA: dict[tuple[int, ...], tuple[int, ...]] = {
-    (3, 4, 3, 4): (2, 1, 2, 2)
-}  # kernels -> strides, padding 0: 3, 6, 13, 28 px
+# Kernels -> (stride, padding) of the two networks of 28 px that follow no such rule.
+_KNOWN: dict[tuple[int, ...], tuple[tuple[int, int], ...]] = {
+    (3, 4, 3, 4): ((2, 0), (1, 0), (2, 0), (2, 0)),  # Coursera: 3, 6, 13, 28
+    (4, 3, 4, 4): ((1, 0), (2, 1), (2, 1), (2, 1)),  # AKASHKADEL: 4, 7, 14, 28
+}
 
 
 @dataclass(frozen=True)
@@ -114,12 +117,12 @@ def _plan(state: StateDict, layers: Sequence[Layer]) -> Plan | None:
     if len(layers) < 2 or layers[-1].norm or any(weight is None or weight.ndim != 4 for weight in weights):
         return None
     kernels = tuple(weight.shape[3] for weight in weights if weight is not None)
-    strides = _COURSERA.get(kernels)
+    moves = _KNOWN.get(kernels)
     steps: list[Step] = []
     size_px = 1
     channels = state[f"{layers[0].convolution}.weight"].shape[0]
     for index, layer in enumerate(layers):
-        step = _step(state, layer, channels, size_px, strides[index] if strides else None)
+        step = _step(state, layer, channels, size_px, moves[index] if moves else None)
         if step is None:
             return None
         steps.append(step)
@@ -128,14 +131,14 @@ def _plan(state: StateDict, layers: Sequence[Layer]) -> Plan | None:
     return Plan(tuple(steps), size_px, renamed) if len(renamed) == len(state) and size_px >= 8 else None
 
 
-def _step(state: StateDict, layer: Layer, channels: int, size_px: int, stride: int | None) -> Step | None:
+def _step(state: StateDict, layer: Layer, channels: int, size_px: int, move: tuple[int, int] | None) -> Step | None:
     """The step of a layer on a map of so many channels and that side; None where shapes say it cannot be one."""
     weight = state[f"{layer.convolution}.weight"]
     first, second, kernel, width = weight.shape
-    plain = kernel == 3 and second == channels and size_px > 1 and stride is None
+    plain = kernel == 3 and second == channels and size_px > 1 and move is None
     if kernel != width or (not plain and first != channels):
         return None
-    if not plain and stride is None and size_px > 1 and kernel != 4:
+    if not plain and move is None and size_px > 1 and kernel != 4:
         return None
     after = first if plain else second
     parts = [f"{layer.convolution}.bias"] if f"{layer.convolution}.bias" in state else []
@@ -147,8 +150,8 @@ def _step(state: StateDict, layer: Layer, channels: int, size_px: int, stride: i
     has_bias = f"{layer.convolution}.bias" in state
     if plain:
         return Step(channels, after, 3, 1, 1, transposed=False, bias=has_bias, norm=layer.norm is not None)
-    moves = (stride, 0) if stride else (1, 0) if size_px == 1 else (2, 1)
-    return Step(channels, after, kernel, *moves, bias=has_bias, norm=layer.norm is not None)
+    stride, padding = move or ((1, 0) if size_px == 1 else (2, 1))
+    return Step(channels, after, kernel, stride, padding, bias=has_bias, norm=layer.norm is not None)
 
 
 def _renamed(state: StateDict, layers: Sequence[Layer]) -> dict[str, torch.Tensor]:

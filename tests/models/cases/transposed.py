@@ -120,6 +120,13 @@ CASES = {
         (2, 32, 32, 1),
         call=call_pixel,
     ),
+    "dcgan-mnist-28": Case(
+        "dcgan",
+        lambda: dcgan.Mnist28(1, 6, 8),
+        {"nz": 6, "ngf": 8, "nc": 1, "image_size_px": 28},
+        (2, 28, 28, 1),
+        call=call_pixel,
+    ),
     "dcgan-blocks": Case(
         "dcgan",
         lambda: dcgan.Blocks(6, 3, 2),

@@ -135,6 +135,30 @@ class Zeleni(nn.Module):
         return picture
 
 
+class Mnist28(nn.Module):
+    """AKASHKADEL/dcgan-mnist: 28 px by way of a kernel of 3 that makes 7 of 4."""
+
+    def __init__(self, nc: int, nz: int, ngf: int) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.ConvTranspose2d(nz, ngf * 4, 4, 1, 0, bias=False),
+            nn.BatchNorm2d(ngf * 4),
+            nn.ReLU(True),
+            nn.ConvTranspose2d(ngf * 4, ngf * 2, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(ngf * 2),
+            nn.ReLU(True),
+            nn.ConvTranspose2d(ngf * 2, ngf, 4, 2, 1, bias=False),
+            nn.BatchNorm2d(ngf),
+            nn.ReLU(True),
+            nn.ConvTranspose2d(ngf, nc, 4, 2, 1, bias=False),
+            nn.Tanh(),
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        picture: Tensor = self.network(input)
+        return picture
+
+
 class Blocks(nn.Module):
     """aladdinpersson/Machine-Learning-Collection DCGAN, WGAN, WGAN-GP: blocks; the last layer alone, with bias."""
 
