@@ -125,6 +125,17 @@ ENTRIES: Mapping[str, Entry] = {
             checkpoint="digits.safetensors",
             labels=tuple("0123456789"),
         ),
+        Entry(
+            name="digits-wgan-gp",
+            architecture="dcgan",
+            task=Task.UNCONDITIONAL,
+            summary="32x32 handwritten digits by a WGAN-GP, trained here on MNIST",
+            size_bytes=2271000,
+            licence="Apache-2.0 (trained on MNIST, CC BY-SA 3.0)",
+            source="this package, models/weights/digits-wgan-gp.safetensors",
+            sha256="226410c5fd145092227a97c05abc22b57a56d6385a59e6891cd16424402569be",
+            checkpoint="digits-wgan-gp.safetensors",
+        ),
         _realesrgan(
             "realesr-animevideov3",
             "srvgg",

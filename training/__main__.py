@@ -26,7 +26,7 @@ app.command("digits-gan", epilog="Example: python -m training digits-gan --epoch
 app.command("digits-lapgan", epilog="Example: python -m training digits-lapgan --epochs 3 --out out/lapgan")(
     digits_lapgan
 )
-app.command("digits-wgan-gp", epilog="Example: python -m training digits-wgan-gp --epochs 8 --out out/wgan-gp")(
+app.command("digits-wgan-gp", epilog="Example: python -m training digits-wgan-gp --epochs 5 --out out/wgan-gp")(
     digits_wgan_gp
 )
 app.command("emoji-judge", epilog="Example: python -m training emoji-judge --out out/judge")(judge_emoji)

@@ -12,7 +12,7 @@ from training.options import Device, Mnist, Out, Place, Resume, Seed, place, ref
 
 
 def digits_wgan_gp(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 8,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 5,
     seed: Seed = 0,
     out: Out = Path("out/digits-wgan-gp"),
     resume: Resume = False,
