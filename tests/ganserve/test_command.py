@@ -23,7 +23,18 @@ from ganserve.grid import compose_grid
 from server.settings import Settings
 from tests.ganserve.conftest import Fake, picture_of
 
-COMMANDS = ["zoo list", "zoo pull", "inspect", "export", "serve", "generate", "upscale", "translate", "models"]
+COMMANDS = [
+    "zoo list",
+    "zoo pull",
+    "architectures",
+    "inspect",
+    "export",
+    "serve",
+    "generate",
+    "upscale",
+    "translate",
+    "models",
+]
 Capture = pytest.CaptureFixture[str]
 
 
