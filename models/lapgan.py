@@ -33,11 +33,13 @@ SETTINGS = {
         ("auto", "witnessai", "anirudhmaiya"),
     ),
     "noise_std": Setting(
-        0.0, "standard deviation of latent and noise; 0: as the variant was trained (witnessai 0.1, anirudhmaiya 1)"
+        0.0,
+        "standard deviation of latent and noise, for uniform ones their limit; 0: as the variant was trained "
+        "(witnessai 0.1, anirudhmaiya and uniform 1)",
     ),
     "noise": Setting(
         "auto",
-        "distribution of latent and noise; uniform is -1..1. auto: uniform for witnessai without BatchNorm",
+        "distribution of latent and noise. auto: uniform for witnessai without BatchNorm (its MNIST), else normal",
         ("auto", "normal", "uniform"),
     ),
     "tanh": Setting("auto", "whether every level ends in tanh. auto: as the variant", ("auto", "yes", "no")),
@@ -126,7 +128,7 @@ def _matches(state: StateDict) -> bool:
 
 
 def _relative(state: StateDict) -> str | None:
-    if re.match(r"(conv|c)1\.", next(iter(state), "")) and _kernels(state) is not None:
+    if ("conv1.weight" in state or "c1.weight" in state) and _kernels(state) is not None:
         return "one level of a LAPGAN; give the folder that holds the files of all levels"
     return None
 
@@ -138,10 +140,9 @@ def _variant(levels: Sequence[StateDict], settings: Mapping[str, Scalar]) -> Var
     variant = {"witnessai": WITNESSAI, "anirudhmaiya": ANIRUDHMAIYA}[
         auto if settings["variant"] == "auto" else str(settings["variant"])
     ]
-    if variant is WITNESSAI and not _layers(levels[-1]).norms:
+    auto_uniform = variant is WITNESSAI and not _layers(levels[-1]).norms
+    if settings["noise"] == "uniform" or (settings["noise"] == "auto" and auto_uniform):
         variant = replace(variant, uniform=True, noise_std=1.0)
-    if settings["noise"] != "auto":
-        variant = replace(variant, uniform=settings["noise"] == "uniform")
     if settings["tanh"] != "auto":
         variant = replace(variant, tanh=settings["tanh"] == "yes")
     std = float(settings["noise_std"])
@@ -201,7 +202,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             "levels": len(levels),
             "widths": ", ".join("-".join(map(str, plan.widths)) for plan in plans),
             "variant": variant.name,
-            "noise": "uniform" if variant.uniform else f"normal, {variant.noise_std:g}",
+            "noise": f"{'uniform' if variant.uniform else 'normal'}, {variant.noise_std:g}",
         },
         channels=channels,
         output_range=(-1.0, 1.0),

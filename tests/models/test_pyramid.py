@@ -98,8 +98,9 @@ def test_a_folder_that_is_no_pyramid_is_refused(tmp_path: Path, names: tuple[str
 
 
 def test_one_level_alone_says_what_is_missing() -> None:
-    with pytest.raises(ArchitectureError, match="one level of a LAPGAN; give the folder"):
-        detect(lapgan.WitnessLevel(3, 8).state_dict())
+    for level in (lapgan.WitnessLevel(3, 8), lapgan.AnirudhLevel((8, 6))):
+        with pytest.raises(ArchitectureError, match="one level of a LAPGAN; give the folder"):
+            detect(dict(sorted(level.state_dict().items())))
 
 
 def test_a_pyramid_of_discriminators_is_none() -> None:

@@ -75,7 +75,7 @@ CASES = {
             "levels": 3,
             "widths": "5-5, 6-6",
             "variant": "witnessai",
-            "noise": "uniform",
+            "noise": "uniform, 1",
         },
         (2, 28, 28, 1),
         call=uniform,
