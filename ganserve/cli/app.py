@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from ganserve.cli.drawing import generate
 from ganserve.cli.architectures import architectures
+from ganserve.cli.drawing import generate
 from ganserve.cli.exporting import export, inspect
 from ganserve.cli.listing import models
 from ganserve.cli.pictures import translate, upscale
