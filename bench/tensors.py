@@ -50,7 +50,7 @@ def facts_of(version: Path) -> Facts:
         return Facts()
     if spec.tile is not None:
         return Facts(len(spec.labels), spec.tile.size_px)
-    return Facts(len(spec.labels), -(-DEFAULT_SIDE_PX // spec.multiple_px) * spec.multiple_px)
+    return Facts(len(spec.labels), -(-max(DEFAULT_SIDE_PX, spec.least_px) // spec.multiple_px) * spec.multiple_px)
 
 
 def random_inputs(

@@ -147,6 +147,7 @@ def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Fi
         scale=generator.scale,
         tile=tile,
         multiple_px=generator.multiple_px,
+        least_px=generator.least_px,
     )
 
 

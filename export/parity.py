@@ -87,8 +87,8 @@ def measure(
 
 def sizes_px(generator: Generator) -> tuple[tuple[int, int], tuple[int, int]]:
     """Two sizes (H, W) of pictures in, which differ also where the network's multiple is large."""
-    multiple = generator.multiple_px
-    return SIZES_PX if multiple <= 4 else ((multiple, 2 * multiple), (2 * multiple, multiple))
+    side = max(generator.multiple_px, generator.least_px)
+    return SIZES_PX if generator.multiple_px <= 4 else ((side, 2 * side), (2 * side, side))
 
 
 def _require_finite(generator: Generator, rows: tuple[int, ...], size_px: tuple[int, int]) -> None:

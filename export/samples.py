@@ -44,12 +44,12 @@ def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
 def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
     """The graph's inputs by name, in the network's order, one row per seed.
 
-    `size_px` is (H, W) of pictures in, rounded up to the network's multiple. Seeds draw latent and noise as the server
-    does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
+    `size_px` is (H, W) of pictures in, raised to the network's least and up to its multiple. Seeds draw latent and
+    noise as the server does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
     """
     if not generator.task.draws:
         multiple = generator.multiple_px
-        height, width = (-(-size // multiple) * multiple for size in size_px)
+        height, width = (-(-max(size, generator.least_px) // multiple) * multiple for size in size_px)
         stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
         return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}
     size = generator.latent_size

@@ -43,9 +43,9 @@ class Generator:
     `w` (N, layers, length) float32 and `w_given` (N,) float32: rows where that is 1 are drawn from `w` as it stands,
     the others from the latent. `image_size_px` is (H, W) of what is drawn, (0, 0) for pictures in.
 
-    The others take `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px`; its channels are
-    `input_channels`, where that is 0 `channels`. `encode` turns pictures (N, C, H, W) float32 of levels 0..255 into
-    what the network takes where that is not a linear scale (label maps).
+    The others take `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px` and `least_px` at
+    least; its channels are `input_channels`, where that is 0 `channels`. `encode` turns pictures (N, C, H, W) float32
+    of levels 0..255 into what the network takes where that is not a linear scale (label maps).
 
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
@@ -69,6 +69,7 @@ class Generator:
     scale: int = 1
     tile: TilePlan | None = None
     multiple_px: int = 1
+    least_px: int = 1
     tolerance: float = 2e-4
 
     @property

@@ -97,6 +97,7 @@ def generator(plan: ResnetPlan, weights: StateDict, hyperparameters: Mapping[str
         input_range=(-1.0, 1.0),
         input_channels=plan.inputs,
         multiple_px=2**plan.halvings,
+        least_px=2 ** (plan.halvings + 1),  # the blocks reflect a border of one pixel
     )
 
 

@@ -96,7 +96,7 @@ class Spec:
     uint8 with `image_shape` = (H, W, C).
     The others take `image` (N, H, W, C) uint8 and give one output of the same kind, `scale` times larger; in ONNX an
     output cannot have its input's name, so `outputs` says what it is called. Translators take heights and widths that
-    are multiples of `multiple_px`.
+    are multiples of `multiple_px`, and `least_px` at least.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 
@@ -120,6 +120,7 @@ class Spec:
     scale: int = 1
     tile: Tile | None = None
     multiple_px: int = 1
+    least_px: int = 1
     files: Mapping[str, str] = field(default_factory=dict)  # file name beside the manifest -> sha256
 
     def to_json(self) -> str:

@@ -136,7 +136,7 @@ def lay_out_translation(spec: Spec, header: Header, keeps_alpha: bool) -> Layout
 
 def _layout(spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool) -> Layout:
     if spec.tile is None:
-        plan = tiling.plan_whole(header.height, header.width, spec.multiple_px)
+        plan = tiling.plan_whole(header.height, header.width, spec.multiple_px, spec.least_px)
     else:
         plan = tiling.plan(header.height, header.width, spec.tile)
     return Layout(

@@ -127,7 +127,8 @@ class Loader:
         tile = None if spec is None else spec.tile
         free_px = tile.size_px if tile is not None and self._device.name != "cpu" else CPU_WARM_PX
         multiple_px = tile.multiple_px if tile is not None else spec.multiple_px if spec is not None else 1
-        free_px = -(-free_px // multiple_px) * multiple_px
+        least_px = spec.least_px if spec is not None else 1
+        free_px = -(-max(free_px, least_px) // multiple_px) * multiple_px
         sizes = [(size, False) for size in range(1, max_batch_size + 1)] or [(0, False)]
         for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
             arrays = {tensor.name: _zeros(tensor, rows, free_px) for tensor in engine.inputs}

@@ -53,14 +53,15 @@ def plan(height: int, width: int, tile: Tile) -> Plan:
     return _plan(height, width, tile.size_px, tile.overlap_px, tile.multiple_px)
 
 
-def plan_whole(height: int, width: int, multiple_px: int) -> Plan:
-    """A picture in one piece, as networks with global statistics need it, reflected out to the multiple."""
-    return _plan(height, width, max(height, width) + multiple_px, 0, multiple_px)
+def plan_whole(height: int, width: int, multiple_px: int, least_px: int = 1) -> Plan:
+    """A picture in one piece, as networks with global statistics need it, reflected out to multiple and least."""
+    size = max(height, width, least_px) + multiple_px
+    return _plan(height, width, size, 0, multiple_px, least_px)
 
 
-def _plan(height: int, width: int, size: int, overlap: int, multiple: int) -> Plan:
-    padded_height, tile_height, row_cuts = _cut_axis(height, size, overlap, multiple)
-    padded_width, tile_width, column_cuts = _cut_axis(width, size, overlap, multiple)
+def _plan(height: int, width: int, size: int, overlap: int, multiple: int, least: int = 1) -> Plan:
+    padded_height, tile_height, row_cuts = _cut_axis(height, size, overlap, multiple, least)
+    padded_width, tile_width, column_cuts = _cut_axis(width, size, overlap, multiple, least)
     return Plan(height, width, padded_height, padded_width, tile_height, tile_width, row_cuts, column_cuts)
 
 
@@ -100,9 +101,9 @@ def _scaled(cut: Cut, origin: int, scale: int) -> slice:
     return slice((cut.keep_from - origin) * scale, (cut.keep_to - origin) * scale)
 
 
-def _cut_axis(length: int, size: int, overlap: int, multiple: int) -> tuple[int, int, tuple[Cut, ...]]:
+def _cut_axis(length: int, size: int, overlap: int, multiple: int, least: int) -> tuple[int, int, tuple[Cut, ...]]:
     """The padded length, the tile's length, and the cuts of one axis. All starts are multiples of `multiple`."""
-    padded = -(-length // multiple) * multiple
+    padded = -(-max(length, least) // multiple) * multiple
     tile = min(padded, size // multiple * multiple)
     if padded == tile:
         return padded, tile, (Cut(0, 0, length),)

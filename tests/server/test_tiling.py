@@ -124,6 +124,14 @@ def test_reflection_goes_on_where_the_picture_is_shorter_than_what_is_missing() 
     assert (whole == whole[:, :1]).all(), "one pixel reflects itself"
 
 
+def test_a_whole_picture_is_reflected_out_to_the_least_that_the_network_takes() -> None:
+    image = picture(3, 40, 1)
+    plan = tiling.plan_whole(3, 40, 4, 16)
+    (whole,) = tiling.split(image, plan)
+    assert whole.shape == (16, 40, 1)
+    assert np.array_equal(tiling.join([whole], plan, 1), image)
+
+
 def test_a_picture_smaller_than_a_tile_is_one_tile_of_its_own_size() -> None:
     plan = tiling.plan(5, 9, tile_of())
     assert (plan.tile_height, plan.tile_width, len(plan)) == (5, 9, 1)
