@@ -155,7 +155,7 @@ async def test_a_translator_with_instance_norm_sees_the_whole_reflected_picture(
         assert np.array_equal(decode_raw(image.data, image.width, image.height).pixels, expected)
 
 
-async def test_a_translator_is_warmed_at_its_multiple(start: Any, repository: Path) -> None:
+async def test_a_translator_is_warmed_at_a_size_that_it_takes(start: Any, repository: Path) -> None:
     write_translator(repository, "coarse", multiple_px=36)  # on the 32 px that others are warmed at it would fail
     running = await start()
     assert (running.serving.models, running.serving.unavailable) == (3, 0)

@@ -99,7 +99,7 @@ SPECS: dict[str, Spec | None] = {
     "styled": translator(3, 3, multiple_px=4),
     "sketched": translator(3, 1, multiple_px=4),
     "coloured": translator(1, 3, multiple_px=8),
-    "cut-out": translator(4, 4),
+    "cut-out": translator(4, 4, multiple_px=2, least_px=8),
     "masked": translator(4, 3),
     "deep": translator(5, 3),
     "floats": replace(GENERATOR, tensors="float32"),
@@ -157,7 +157,7 @@ class FakeEngine:
     def _picture(self, image: Pixels) -> Pixels:
         """Nothing but larger; where the network gives another number of channels, each is the mean of what goes in."""
         assert image.flags.c_contiguous
-        assert all(side % self.spec.multiple_px == 0 for side in image.shape[1:3])
+        assert all(side % self.spec.multiple_px == 0 and side >= self.spec.least_px for side in image.shape[1:3])
         outs = self.spec.outputs[0].shape[-1]
         if outs != image.shape[3]:
             image = image.mean(axis=3, keepdims=True).astype(np.uint8).repeat(outs, axis=3)
