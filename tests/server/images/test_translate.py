@@ -184,9 +184,9 @@ async def test_a_deadline_ends_the_wait_and_what_was_not_run_is_dropped(world: A
     await world.until(lambda: engine.running)
     late = world.stub.Translate(sent(noise(5, 5)), timeout=0.3)
     await world.refusal(late, grpc.StatusCode.DEADLINE_EXCEEDED)
+    await world.until(lambda: world.waiting("styled") == 0)
     engine.gate.set()
     await busy
-    await world.until(lambda: world.waiting("styled") == 0)
     assert engine.batches == [1]
 
 
