@@ -241,6 +241,8 @@ def _strip(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], tup
 def _check(state: StateDict, file_bytes: int) -> None:
     if not state:
         raise CheckpointError("a state dict without entries")
+    if not any(tensor.is_floating_point() for tensor in state.values()):
+        raise CheckpointError("its tensors are whole numbers only: quantised, or no weights")
     for key, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise CheckpointError(f"{key} is a sparse, quantised, complex or empty tensor; plain ones are read")
