@@ -126,6 +126,17 @@ ENTRIES: Mapping[str, Entry] = {
             labels=tuple("0123456789"),
         ),
         Entry(
+            name="digits-gan",
+            architecture="mlp",
+            task=Task.UNCONDITIONAL,
+            summary="28x28 handwritten digits by the original GAN, perceptrons, trained here on MNIST",
+            size_bytes=3029288,
+            licence="Apache-2.0 (trained on MNIST, CC BY-SA 3.0)",
+            source="this package, models/weights/digits-gan.safetensors",
+            sha256="d163989f6668a6ef2ba526b583888390998dd9fa25848b184454ef12a47f511b",
+            checkpoint="digits-gan.safetensors",
+        ),
+        Entry(
             name="digits-wgan-gp",
             architecture="dcgan",
             task=Task.UNCONDITIONAL,

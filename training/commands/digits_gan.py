@@ -12,7 +12,7 @@ from training.options import Device, Mnist, Out, Place, Resume, Seed, place, ref
 
 
 def digits_gan(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 30,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 60,000 digits.")] = 22,
     seed: Seed = 0,
     out: Out = Path("out/digits-gan"),
     resume: Resume = False,
