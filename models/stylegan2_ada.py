@@ -121,6 +121,8 @@ def _matches(state: StateDict) -> bool:
 def _relative(state: StateDict) -> str | None:
     if "b4.out.weight" in state and any(key.endswith(".fromrgb.weight") for key in state):
         return "a StyleGAN2 discriminator (b4.out, fromrgb), not the generator"
+    if "synthesis.init.init.0.weight_orig" in state:
+        return "projected-gan's own FastGAN generator (synthesis.init), which is not served; its StyleGAN2 is"
     return None
 
 

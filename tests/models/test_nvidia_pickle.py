@@ -118,6 +118,16 @@ def test_a_network_pickled_alone_is_read(tmp_path: Path, probe: Path) -> None:
     assert found.config["z_dim"] == 6
 
 
+def test_networks_that_are_no_records_are_read_too(tmp_path: Path) -> None:
+    """Those of projected-gan: plain objects of torch's classes and of its own, spectral norm's hooks among them."""
+    layers = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(2, 3, 1)), nn.BatchNorm2d(3), nn.ReLU())
+    path = tmp_path / "a.pkl"
+    path.write_bytes(pickle.dumps({"G": layers, "G_ema": layers, "progress": {"best_fid": 9.5}}))
+    found = checkpoint.read(path)
+    assert set(found.state) == set(layers.state_dict())
+    assert torch.equal(found.state["0.weight_u"], layers.state_dict()["0.weight_u"])
+
+
 def test_half_precision_and_arrays_are_read(tmp_path: Path, probe: Path) -> None:
     class Sized(nn.Module):
         def __init__(self) -> None:

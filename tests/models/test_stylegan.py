@@ -155,3 +155,15 @@ def test_another_activation_is_refused() -> None:
     for key in ("mapping.fc0.activation", "synthesis.b4.conv1.activation"):
         with pytest.raises(ArchitectureError, match=r"activation relu; lrelu is served"):
             build(skip().state_dict(), config={key: "relu"})
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        (("b8.fromrgb.weight", "b4.out.weight"), "a StyleGAN2 discriminator"),
+        (("synthesis.init.init.0.weight_orig",), "projected-gan's own FastGAN generator .*, which is not served"),
+    ],
+)
+def test_relatives_are_named(keys: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(ArchitectureError, match=sentence):
+        build(dict.fromkeys(keys, torch.zeros(4, 4)))
