@@ -51,6 +51,7 @@ def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tu
         multiple = generator.multiple_px
         height, width = (-(-max(size, generator.least_px) // multiple) * multiple for size in size_px)
         stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
+        stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
         return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}
     size = generator.latent_size
     rows = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])

@@ -45,7 +45,8 @@ class Generator:
 
     The others take `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px` and `least_px` at
     least; its channels are `input_channels`, where that is 0 `channels`. `encode` turns pictures (N, C, H, W) float32
-    of levels 0..255 into what the network takes where that is not a linear scale (label maps).
+    of levels 0..255 into what the network takes where that is not a linear scale (label maps); the levels that mean
+    something are then 0..`input_levels` - 1.
 
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
@@ -66,6 +67,7 @@ class Generator:
     input_range: Bounds = (0.0, 1.0)
     input_channels: int = 0
     encode: nn.Module | None = None
+    input_levels: int = 256
     scale: int = 1
     tile: TilePlan | None = None
     multiple_px: int = 1

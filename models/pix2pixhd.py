@@ -174,6 +174,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         input_range=(-1.0, 1.0),
         input_channels=4 if read["label_nc"] == 0 and encode else 3,
         encode=encode,
+        input_levels=int(read["label_nc"]) or 256,
         multiple_px=2**plan.halvings,
         least_px=2 ** (plan.halvings + 1),  # the blocks reflect a border of one pixel
     )
