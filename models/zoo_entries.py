@@ -147,6 +147,18 @@ ENTRIES: Mapping[str, Entry] = {
             sha256="226410c5fd145092227a97c05abc22b57a56d6385a59e6891cd16424402569be",
             checkpoint="digits-wgan-gp.safetensors",
         ),
+        Entry(
+            name="emoji-pix2pix",
+            architecture="unet",
+            task=Task.IMAGE_TO_IMAGE,
+            summary="outlines become emoji in Google's style, trained here at 64x64",
+            size_bytes=3266478,
+            licence="Apache-2.0 (trained on Noto Emoji, Apache-2.0)",
+            source="this package, models/weights/emoji-pix2pix.safetensors",
+            sha256="cee872a337ddca3f3eea72687fa6f65a114864eb1b16f5cac294fc2f66334ede",
+            checkpoint="emoji-pix2pix.safetensors",
+            example="smiley-outline.png",
+        ),
         _realesrgan(
             "realesr-animevideov3",
             "srvgg",

@@ -22,6 +22,8 @@ from training.loop import History
 from training.patches import held_out, translate
 from training.translation_card import (
     MEASURES,
+    NOTO,
+    TWEMOJI,
     Nearness,
     distance_levels,
     licence,
@@ -43,10 +45,9 @@ CAPTION = "{before}'s emoji that training never saw, what is made of them, and {
 UNPAIRED = """\
 The two hands draw most things in other shapes, not only in other colours, and a network that only ever learned the look
 of patches keeps shapes. So a copy is hard to beat in L1, which asks for the very picture that the other hand drew; the
-Frechet distance asks only for its kind."""
+Frechet distance asks only for its kind. Even areas show the grain of the networks' transposed convs."""
 
 RATES = f"{LEARNING_RATES[0]:g} generators, {LEARNING_RATES[1]:g} discriminators"
-SHOWN = "The sheet above shows some of them as a comparison."
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,6 @@ def _write(
             ("Against the true pictures", MEASURES.format(count=kept) + "\n\n" + nearness_table(figures.rows)),
             ("Unpaired", UNPAIRED),
             ("Losses", losses_table(history)),
-            ("Licence and data", licence("Google's and Twitter's emoji", SHOWN)),
+            ("Licence and data", licence("Google's and Twitter's emoji", [NOTO, TWEMOJI])),
         ),
     ).write(path)

@@ -18,7 +18,16 @@ from training.emoji_pix2pix import (
 from training.judge import to_signed
 from training.loop import History
 from training.patches import held_out, translate
-from training.translation_card import MEASURES, Nearness, licence, losses_table, made_with, nearness, nearness_table
+from training.translation_card import (
+    MEASURES,
+    NOTO,
+    Nearness,
+    licence,
+    losses_table,
+    made_with,
+    nearness,
+    nearness_table,
+)
 
 SUMMARY = """\
 A pix2pix U-Net (`models/unet.py`) that colours outlines: black lines on white become emoji in the style of Google's.
@@ -30,7 +39,7 @@ CAPTION = "Outlines that training never saw, what is made of them, and the true 
 OUTLINES = """\
 A pixel is black where it differs by more than {levels} levels, in any channel, from the one below or to the right.
 Lines drawn by hand, one or two pixels wide on 64x64, do as well. Colour is nowhere in an outline: what is not a yellow
-face or a hand is coloured by guess."""
+face or a hand is coloured by guess, and even areas show the grain of the network's transposed convs."""
 
 
 def measure(network: nn.Module, pictures: Tensor, device: torch.device) -> dict[str, Nearness]:
@@ -72,7 +81,7 @@ def write_card(
             ("Against the true pictures", MEASURES.format(count=kept) + "\n\n" + nearness_table(figures)),
             ("Outlines", OUTLINES.format(levels=EDGE_LEVELS)),
             ("Losses", losses_table(history)),
-            ("Licence and data", licence("Google's emoji", "The sheet above shows some of them as a comparison.")),
+            ("Licence and data", licence("Google's emoji", [NOTO])),
         ),
     ).write(path)
     return figures

@@ -18,13 +18,18 @@ Measured on the {count} pictures that training never saw (every tenth). L1 is th
 (`training/emoji_judge.py`) of what is drawn and of the same {count} true pictures; it is no FID, and compares only with
 distances in this table."""
 
+SHOWN = "The sheet above shows some of them as a comparison."
 LICENCE = """\
 The weights are this project's own, Apache-2.0. They were learned from {learned}, on white, 64 px, without flags and
 skin tones. {shown}
 
-- Noto Emoji, copyright Google LLC, Apache-2.0, fetched as the npm package `{google}`
-- Twemoji, copyright Twitter, Inc and other contributors, CC BY 4.0, fetched as the npm package `{twitter}`; changed:
+{sources}"""
+NOTO = f"""\
+- Noto Emoji, copyright Google LLC, Apache-2.0, fetched as the npm package `{emoji.GOOGLE.package.pinned}`; changed:
   composited on white"""
+TWEMOJI = f"""\
+- Twemoji, copyright Twitter, Inc and other contributors, CC BY 4.0, fetched as the npm package
+  `{emoji.TWITTER.package.pinned}`; changed: composited on white"""
 
 
 @dataclass(frozen=True)
@@ -60,14 +65,14 @@ def losses_table(history: History) -> str:
 
 def made_with(history: History, device: torch.device) -> Sequence[tuple[str, str]]:
     """How long it took and with what, for a card's facts."""
-    where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    where = f"CPU threads: {threads}" if device.type == "cpu" else torch.cuda.get_device_name(device)
     return [
-        ("Training time", f"{history.seconds / 60:.0f} minutes; {where}"),
+        ("Training time", f"{history.seconds / 60:.0f} minutes by the clock; {where}"),
         ("Made with", f"torch {torch.__version__}, Python {platform.python_version()}"),
     ]
 
 
-def licence(learned: str, shown: str) -> str:
-    """The section about weights and data."""
-    pins = {"google": emoji.GOOGLE.package.pinned, "twitter": emoji.TWITTER.package.pinned}
-    return LICENCE.format(learned=learned, shown=shown, **pins)
+def licence(learned: str, sources: Sequence[str]) -> str:
+    """The section about weights and data; `sources` are of NOTO and TWEMOJI."""
+    return LICENCE.format(learned=learned, sources="\n".join(sources), shown=SHOWN)
