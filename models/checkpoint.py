@@ -53,6 +53,7 @@ BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "we
 BESIDE = ("latent_avg",)  # tensors beside the generator that belong to it: the mean latent of converted StyleGAN2
 PREFIXES = ("_orig_mod.", "module.")
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa8501900")[:14]
+MAX_NAME = 500
 MAX_INFLATION = 4  # a genuine zip stores its tensors; more than this is a bomb
 
 
@@ -217,10 +218,16 @@ def _listed_average(found: Mapping[Any, Any]) -> dict[str, torch.Tensor] | None:
 
 
 def _holds_tensors(found: Mapping[Any, Any], depth: int = 3) -> bool:
-    return any(
-        torch.is_tensor(value) or (depth > 0 and isinstance(value, Mapping) and _holds_tensors(value, depth - 1))
-        for value in found.values()
-    )
+    level = [found]
+    for _ in range(depth + 1):
+        inner: dict[int, Mapping[Any, Any]] = {}  # each once, however often it occurs
+        for value in (value for mapping in level for value in mapping.values()):
+            if torch.is_tensor(value):
+                return True
+            if isinstance(value, Mapping):
+                inner[id(value)] = value
+        level = list(inner.values())
+    return False
 
 
 def _describe(found: object) -> str:
@@ -244,6 +251,10 @@ def _check(state: StateDict, file_bytes: int) -> None:
     if not any(tensor.is_floating_point() for tensor in state.values()):
         raise CheckpointError("its tensors are whole numbers only: quantised, or no weights")
     for key, tensor in state.items():
+        if len(key) > MAX_NAME or not key.isprintable():
+            raise CheckpointError(
+                f"a tensor's name, {key[:60]!a}, is longer than {MAX_NAME} or holds control characters"
+            )
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
             raise CheckpointError(f"{key} is a sparse, quantised, complex or empty tensor; plain ones are read")
         if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 0):

@@ -54,7 +54,7 @@ def read(path: Path) -> Snapshot:
     key = next((key for key in GENERATORS if isinstance(found.get(key), Part)), None)
     if key is None:
         parts = ", ".join(str(key)[:20] for key, value in found.items() if isinstance(value, Part))
-        raise PickleError(f"holds networks ({parts[:80]}), none of them under G_ema or G")
+        raise PickleError(f"holds networks ({parts[:80]!a}), none of them under G_ema or G")
     notes = () if key == GENERATORS[0] else ("no running average (G_ema) in the file: G is what was trained last",)
     return Snapshot({key: _state(found[key])}, _config(found[key]), notes)
 
@@ -92,7 +92,7 @@ def _state(network: Part) -> dict[str, torch.Tensor]:
             if value is None or name in unsaved:
                 continue
             if not isinstance(value, torch.Tensor):
-                raise PickleError(f"{DAMAGED}: {path[:60]}{name[:60]} is a {type(value).__name__}, no tensor")
+                raise PickleError(f"{DAMAGED}: {(path + name)[:120]!a} is a {type(value).__name__}, no tensor")
             state[path + name] = value
     return state
 

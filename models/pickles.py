@@ -49,7 +49,7 @@ class Part(Made):
     def fill(self, state: Any) -> None:
         """Takes the attributes."""
         if not isinstance(state, dict):
-            raise PickleError(f"{DAMAGED}: an object of {self.name[:80]} without attributes")
+            raise PickleError(f"{DAMAGED}: an object of {self.name[:80]!a} without attributes")
         self.attributes = state
 
 
@@ -121,7 +121,15 @@ class Machine:
                 OPCODES[opcode.name](self, argument)
         except PickleError:
             raise
-        except (ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, MemoryError) as error:
+        except (
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            ArithmeticError,
+            RuntimeError,
+            MemoryError,
+        ) as error:
             raise PickleError(f"{DAMAGED}: {str(error)[:100]!a}") from None
         raise PickleError(f"{DAMAGED}: it has no end")
 
@@ -134,7 +142,7 @@ class Machine:
         text = f"{module}.{name}"
         if text.startswith(TENSORFLOW):
             raise PickleError(
-                f"a TensorFlow network ({text[:80]}) of the first StyleGAN code; "
+                f"a TensorFlow network ({text[:80]!a}) of the first StyleGAN code; "
                 "convert it to a PyTorch pickle with legacy.py of NVlabs/stylegan3"
             )
         if text not in self.vocabulary.calls and not text.startswith(self.vocabulary.parts):

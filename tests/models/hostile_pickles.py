@@ -157,15 +157,15 @@ HOSTILE: dict[str, tuple[Callable[[Path], bytes], str]] = {
     "a network that contains itself": (lambda p: module_in_itself(), "without end"),
     "a parameter that is none": (
         lambda p: P + part(b"}" + short("_parameters") + b"}" + short("w") + b"K\x01ss") + b".",
-        "w is a int, no tensor"),
+        "'w' is a int, no tensor"),
     "parameters that are none": (
         lambda p: P + part(b"}" + short("_parameters") + b"]s") + b".", "_parameters are no dict"),
     "a record without a state": (
         lambda p: P + named(*RECORD) + b"}\x85R.", "damaged"),
     "tensorflow": (
-        lambda p: b"\x80\x03cdnnlib.tflib.network\nNetwork\n)\x81.", "a TensorFlow network .dnnlib.tflib"),
+        lambda p: b"\x80\x03cdnnlib.tflib.network\nNetwork\n)\x81.", "a TensorFlow network .'dnnlib.tflib"),
     "old tensorflow": (lambda p: b"\x80\x03cnetwork\nNetwork\n)\x81.", "a TensorFlow network"),
-    "no generator": (lambda p: b"\x80\x04}" + short("D") + part(b"}") + b"s.", "holds networks .D., none of them"),
+    "no generator": (lambda p: b"\x80\x04}" + short("D") + part(b"}") + b"s.", "holds networks .'D'., none of them"),
     "nothing but a protocol": (lambda p: b"\x80\x04", "damaged"),
     "an empty stack": (lambda p: b"\x80\x04.", "damaged"),
     "an unknown opcode": (lambda p: b"\x80\x04\xff.", "damaged"),

@@ -70,6 +70,17 @@ def test_the_generator_is_found_inside_its_wrapping(tmp_path: Path, wrapped: obj
     assert note in found.notes[0]
 
 
+def test_dicts_that_occur_again_and_again_are_looked_at_once(tmp_path: Path) -> None:
+    """Four levels of a thousand times the same: a walk along every path would not end."""
+    found: dict[str, object] = {"epoch": 1}
+    for _ in range(4):
+        found = dict.fromkeys(map(str, range(1000)), found)
+    path = tmp_path / "netG.pkl"
+    path.write_bytes(pickle.dumps({"state_dict": found}))
+    with pytest.raises(CheckpointError, match="no state dict"):
+        read(path)
+
+
 def test_wrappers_prefixes_come_off_when_all_keys_share_them(tmp_path: Path) -> None:
     wrapped = {f"_orig_mod.module.{key}": value for key, value in STATE.items()}
     found = read(saved(tmp_path / "ddp.pt", {**wrapped, "_orig_mod.n_averaged": torch.tensor(5)}))
@@ -138,6 +149,8 @@ def truncated_safetensors(path: Path) -> None:
         (recursive, "no state dict|holds a dict|a dict"),
         (lambda path: saved(path, {**STATE, "main.0.weight": torch.tensor([1.0, float("nan")])}), "carries NaN"),
         (lambda path: saved(path, {"big": torch.zeros(1).expand(10**9)}), "claims 1000000000 numbers"),
+        (lambda path: saved(path, {"a\x1b[2J": torch.zeros(1)}), "control characters"),
+        (lambda path: saved(path, {"a" * 10_000: torch.zeros(1)}), "longer than 500"),
         (lambda path: saved(path, {"sparse": torch.eye(3).to_sparse()}), "sparse"),
         (lambda path: saved(path, {"epoch": 3, "loss": 0.1}), "entry 'epoch' is a int"),
         (lambda path: saved(path, torch.zeros(3)), "holds a Tensor"),
