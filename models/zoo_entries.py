@@ -137,6 +137,17 @@ ENTRIES: Mapping[str, Entry] = {
             checkpoint="digits-gan.safetensors",
         ),
         Entry(
+            name="digits-lapgan",
+            architecture="lapgan",
+            task=Task.UNCONDITIONAL,
+            summary="28x28 handwritten digits by a pyramid of three GANs, trained here on MNIST",
+            size_bytes=410290,
+            licence="Apache-2.0 (trained on MNIST, CC BY-SA 3.0)",
+            source="this package, models/weights/digits-lapgan.safetensors",
+            sha256="b0d86ffc2a93c49e6c6b4785e02348806301f319249ae5cf75407e0ab65ddd4d",
+            checkpoint="digits-lapgan.safetensors",
+        ),
+        Entry(
             name="digits-wgan-gp",
             architecture="dcgan",
             task=Task.UNCONDITIONAL,

@@ -23,7 +23,7 @@ def recipes() -> None:
 # A recipe: a function in training/commands and one line here, by the name its generator has in the zoo.
 app.command("digits", epilog="Example: python -m training digits --epochs 5 --seed 0 --out out/digits")(digits)
 app.command("digits-gan", epilog="Example: python -m training digits-gan --epochs 22 --out out/gan")(digits_gan)
-app.command("digits-lapgan", epilog="Example: python -m training digits-lapgan --epochs 3 --out out/lapgan")(
+app.command("digits-lapgan", epilog="Example: python -m training digits-lapgan --epochs 6 --out out/lapgan")(
     digits_lapgan
 )
 app.command("digits-wgan-gp", epilog="Example: python -m training digits-wgan-gp --epochs 5 --out out/wgan-gp")(
@@ -39,7 +39,7 @@ app.command("emoji-cyclegan", epilog="Example: python -m training emoji-cyclegan
 app.command("emoji-stylegan2", epilog="Example: python -m training emoji-stylegan2 --epochs 21 --out out/stylegan2")(
     emoji_stylegan2
 )
-app.command("faces-srgan", epilog="Example: python -m training faces-srgan --epochs 4 --out out/faces-srgan")(
+app.command("faces-srgan", epilog="Example: python -m training faces-srgan --epochs 1 --out out/faces-srgan")(
     faces_srgan
 )
 

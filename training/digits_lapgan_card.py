@@ -21,7 +21,8 @@ A LAPGAN (`models/lapgan.py`) that draws handwritten digits, 28x28, grey, from a
 perceptron draws 7x7 pixels, and two residual generators double that to 14x14 and 28x28. Trained from scratch with
 `training/digits_lapgan.py`, each level a GAN of its own, in the names and layer order of AnirudhMaiya/pytorch-LapGAN;
 what is kept is the moving average of the weights, as float16. The noise of a seed is what its RandomState gives after
-the latent."""
+the latent. Most pictures are digits at a glance; some strokes do not meet, and fours and fives are rarer than in the
+data."""
 
 
 def frechet_of_digits(test: Data, judged: int = JUDGED) -> float:
