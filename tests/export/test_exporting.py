@@ -162,7 +162,7 @@ def test_nothing_is_written_when_weights_do_not_fit_float16(tmp_path: Path) -> N
 def test_inspect_says_what_a_checkpoint_is(small_cgan: Path) -> None:
     found = inspect(small_cgan)
     assert (found.architecture, found.task, found.dtype) == ("cgan", "class-conditional", "float32")
-    assert found.inputs == ("latent FP32 (N, 4)", "label INT64 (N)")
+    assert found.inputs == ("latent FP32 (N, 5)", "label INT64 (N)")
     assert "eps" in found.settings
     assert found.hyperparameters["classes"] == 3
     assert found.parameters == sum(p.numel() for p in torch.load(small_cgan).values() if p.is_floating_point()) - 2 * (
