@@ -170,6 +170,17 @@ ENTRIES: Mapping[str, Entry] = {
             checkpoint="emoji-pix2pix.safetensors",
             example="smiley-outline.png",
         ),
+        Entry(
+            name="emoji-stylegan2",
+            architecture="stylegan2",
+            task=Task.UNCONDITIONAL,
+            summary="32x32 emoji faces by a StyleGAN2 with truncation, trained here on Noto Emoji",
+            size_bytes=1938692,
+            licence="Apache-2.0 (trained on Noto Emoji, Apache-2.0)",
+            source="this package, models/weights/emoji-stylegan2.safetensors",
+            sha256="8a8bdc13309a464ae7ef081f9ecaa5eb1a5c2fb791895f711880b3aa03982eb7",
+            checkpoint="emoji-stylegan2.safetensors",
+        ),
         _realesrgan(
             "realesr-animevideov3",
             "srvgg",

