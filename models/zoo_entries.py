@@ -205,6 +205,17 @@ ENTRIES: Mapping[str, Entry] = {
             sha256="8a8bdc13309a464ae7ef081f9ecaa5eb1a5c2fb791895f711880b3aa03982eb7",
             checkpoint="emoji-stylegan2.safetensors",
         ),
+        Entry(
+            name="faces-srgan",
+            architecture="srresnet",
+            task=Task.SUPER_RESOLUTION,
+            summary="x4, 16x16 faces to 64x64, an SRGAN trained here on faces that `faces` drew",
+            size_bytes=2192384,
+            licence="Apache-2.0 (trained on drawings of gan_face_generate, MIT)",
+            source="this package, models/weights/faces-srgan.safetensors",
+            sha256="c518c57f80cb5a0d4475ab383dec65de4436aebf8af6e56c4eba3c65bee19561",
+            checkpoint="faces-srgan.safetensors",
+        ),
         _realesrgan(
             "realesr-animevideov3",
             "srvgg",

@@ -1,10 +1,10 @@
 """The recipe of the zoo's `faces-srgan`: SRGAN (Ledig et al. 2016, arXiv:1609.04802), x4, on faces that `faces` drew.
 
 The generator is `models.srresnet`, first taught by the mean absolute error alone, then against a discriminator:
-relativistic average loss (Jolicoeur-Martineau 2018, arXiv:1807.00734; as in ESRGAN). SRGAN's perceptual loss compares
-features of a VGG trained on ImageNet; here they are the discriminator's own (feature matching, Salimans et al. 2016,
-arXiv:1606.03498; Wang et al. 2017, arXiv:1711.11585). What is saved is the moving average of the generator, in the
-names of Lornatang/SRGAN-PyTorch.
+relativistic average loss (Jolicoeur-Martineau 2018, arXiv:1807.00734; as in ESRGAN), spectral normalisation (Miyato et
+al. 2018, arXiv:1802.05957). SRGAN's perceptual loss compares features of a VGG trained on ImageNet; here they are the
+discriminator's own (feature matching, Salimans et al. 2016, arXiv:1606.03498; Wang et al. 2017, arXiv:1711.11585). What
+is saved is the moving average of the generator, in the names of Lornatang/SRGAN-PyTorch.
 """
 
 import copy
@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.utils.parametrizations import spectral_norm
 
 from models.srresnet import Plan, SrResNet
 from training import likeness
@@ -27,12 +28,12 @@ from training.judge import to_signed
 from training.loop import Data, History, Run, learn
 
 FEATURES, BLOCKS, STEPS = 48, 8, 2
-WIDTH = 32  # of the discriminator
+WIDTH = 48  # of the discriminator
 PRETRAINING_EPOCHS = 2
 PRETRAINING_RATE = 1e-3
-LEARNING_RATES = (1e-4, 5e-4)  # generator, discriminator
+LEARNING_RATES = (2e-4, 4e-4)  # generator, discriminator
 BETAS = (0.9, 0.999)
-WEIGHTS = {"content": 5.0, "features": 2.0, "adversarial": 0.5}
+WEIGHTS = {"content": 10.0, "features": 2.0, "adversarial": 0.3}
 DECAY = 0.998
 BATCH_SIZE = 8
 COLUMNS = 6
@@ -45,8 +46,8 @@ class Discriminator(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         plan = ((3, width, 4, 2), (width, 2 * width, 4, 2), (2 * width, 4 * width, 4, 2), (4 * width, 4 * width, 3, 1))
-        self.layers = nn.ModuleList(nn.Conv2d(*layer, padding=1) for layer in plan)
-        self.score = nn.Conv2d(4 * width, 1, 3, 1, 1)
+        self.layers = nn.ModuleList(spectral_norm(nn.Conv2d(*layer, padding=1)) for layer in plan)
+        self.score = spectral_norm(nn.Conv2d(4 * width, 1, 3, 1, 1))
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         features = [pictures * 2 - 1]
