@@ -18,12 +18,10 @@ from training.faces_srgan import (
     Figures,
     Size,
     enlarge,
-    feature_distance,
-    relativistic,
-    start_as_enlarger,
     train,
 )
 from training.faces_srgan_card import write_card
+from training.faces_srgan_networks import feature_distance, relativistic, start_as_enlarger
 from training.loop import ResumeError
 
 CPU = torch.device("cpu")
