@@ -1,0 +1,12 @@
+"""Which tests go to which process: a file's tests stay together and share its servers and exports."""
+
+import pytest
+
+APART = "test_architectures.py"  # hundreds of graphs that share nothing
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test for `pytest --dist loadgroup`."""
+    for item in items:
+        if item.path.name != APART:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
