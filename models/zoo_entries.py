@@ -213,7 +213,7 @@ ENTRIES: Mapping[str, Entry] = {
             size_bytes=2192384,
             licence="Apache-2.0 (trained on drawings of gan_face_generate, MIT)",
             source="this package, models/weights/faces-srgan.safetensors",
-            sha256="c518c57f80cb5a0d4475ab383dec65de4436aebf8af6e56c4eba3c65bee19561",
+            sha256="3183d7d0596276bd966317c4437194634a200fb04137b4118fec3d7637ed24fb",
             checkpoint="faces-srgan.safetensors",
         ),
         _realesrgan(
