@@ -213,7 +213,7 @@ ENTRIES: Mapping[str, Entry] = {
             size_bytes=2192384,
             licence="Apache-2.0 (trained on drawings of gan_face_generate, MIT)",
             source="this package, models/weights/faces-srgan.safetensors",
-            sha256="3183d7d0596276bd966317c4437194634a200fb04137b4118fec3d7637ed24fb",
+            sha256="528057477466f4bd4231bc59590fa9b7eda10a3f670c0afeaca3d8cc36174673",
             checkpoint="faces-srgan.safetensors",
         ),
         _realesrgan(

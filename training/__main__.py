@@ -39,7 +39,7 @@ app.command("emoji-cyclegan", epilog="Example: python -m training emoji-cyclegan
 app.command("emoji-stylegan2", epilog="Example: python -m training emoji-stylegan2 --epochs 21 --out out/stylegan2")(
     emoji_stylegan2
 )
-app.command("faces-srgan", epilog="Example: python -m training faces-srgan --epochs 2 --out out/faces-srgan")(
+app.command("faces-srgan", epilog="Example: python -m training faces-srgan --epochs 3 --out out/faces-srgan")(
     faces_srgan
 )
 

@@ -12,7 +12,7 @@ from training.options import Device, Out, Place, Resume, Seed, place, refusals, 
 
 
 def faces_srgan(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 4,000 faces in the second phase.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the 4,000 faces in the second phase.")] = 3,
     seed: Seed = 0,
     out: Out = Path("out/faces-srgan"),
     resume: Resume = False,
