@@ -8,8 +8,8 @@ from export.errors import ExportError
 from models import zoo
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import build
-from models.checkpoint import Checkpoint, CheckpointError
-from models.checkpoint_config import read_at
+from models.checkpoints.config import read_at
+from models.checkpoints.reading import Checkpoint, CheckpointError
 from models.spec import Provenance
 
 

@@ -1,6 +1,6 @@
 """The recipe of the zoo's `digits`: a conditional DCGAN on MNIST.
 
-The generator is `models.cgan`. The discriminator is a projection discriminator (Miyato & Koyama 2018,
+The generator is `models.basic.cgan`. The discriminator is a projection discriminator (Miyato & Koyama 2018,
 arXiv:1802.05637) with spectral normalisation (Miyato et al. 2018, arXiv:1802.05957) and an auxiliary classifier (Odena
 et al. 2017, arXiv:1610.09585) that learns from real digits only; the loss is the hinge loss plus a share of the
 classifier's cross-entropy. What is saved is the moving average of the generator.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.cgan import ConditionalGenerator
+from models.basic.cgan import ConditionalGenerator
 from training import diversity
 from training.average import average_into
 from training.grid import save_grid

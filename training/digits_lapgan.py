@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.pyramid import ANIRUDHMAIYA, LevelPlan, Pyramid, pyr_down, pyr_up
+from models.basic.pyramid import ANIRUDHMAIYA, LevelPlan, Pyramid, pyr_down, pyr_up
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.digits_judged import GRID, Figures, measure
@@ -154,8 +154,9 @@ class LapganLearner(Alternating):
 
 
 def save_weights(pyramid: nn.Module, path: Path) -> None:
-    """Writes the pyramid as float16 in a layout that `models.lapgan` reads: levels coarse to fine, in each the names of
-    AnirudhMaiya/pytorch-LapGAN, whose convs are transposed.
+    """Writes the pyramid as float16 in a layout that `models.basic.lapgan` reads: levels coarse to fine.
+
+    Each has the names of AnirudhMaiya/pytorch-LapGAN, whose convs are transposed.
     """
     save_file({_stored_name(key): _stored(key, tensor) for key, tensor in pyramid.state_dict().items()}, path)
 

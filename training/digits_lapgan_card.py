@@ -17,7 +17,7 @@ from training.judges import digit_features
 from training.loop import Data
 
 SUMMARY = """\
-A LAPGAN (`models/lapgan.py`) that draws handwritten digits, 28x28, grey, from a latent and two maps of noise: a
+A LAPGAN (`models/basic/lapgan.py`) that draws handwritten digits, 28x28, grey, from a latent and two maps of noise: a
 perceptron draws 7x7 pixels, and two residual generators double that to 14x14 and 28x28. Trained from scratch with
 `training/digits_lapgan.py`, each level a GAN of its own, in the names and layer order of AnirudhMaiya/pytorch-LapGAN;
 what is kept is the moving average of the weights, as float16. The noise of a seed is what its RandomState gives after

@@ -2,7 +2,7 @@
 
 Gulrajani, Ahmed, Arjovsky, Dumoulin, Courville, "Improved Training of Wasserstein GANs", 2017, arXiv:1704.00028: five
 critic steps to one of the generator, penalty weight 10, no batch normalisation in the critic, Adam with betas 0 and
-0.9. The generator is `models.dcgan`, 32 px, under the keys of pytorch/examples; what is saved is its moving average.
+0.9. The generator is `models.basic.dcgan`, 32 px, under the keys of pytorch/examples; its moving average is saved.
 """
 
 import copy
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.dcgan import DcganGenerator
+from models.basic.dcgan import DcganGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.digits_judged import JUDGED, MARGIN_PX, Figures, finish, sheet

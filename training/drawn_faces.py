@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models import zoo
 from models.catalogue import build
-from models.checkpoint import read
+from models.checkpoints.reading import read
 from training.packages import DataError
 
 SIDE_PX = 64

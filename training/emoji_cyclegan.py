@@ -1,7 +1,7 @@
 """The recipe of the zoo's `emoji-cyclegan` and `emoji-cyclegan-reverse`: Google's emoji in Twitter's style and back.
 
-CycleGAN: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593. Two generators (`models.resnet_translator`, instance norm) and
-two patch discriminators; least-squares adversarial losses on a pool of 50 past pictures, 10 times the mean absolute
+CycleGAN: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593. Two generators (`resnet_translator`, instance norm) and two
+patch discriminators; least-squares adversarial losses on a pool of 50 past pictures, 10 times the mean absolute
 difference after a round trip, 5 times that of a picture that already has the style. Nothing tells which two pictures
 show the same thing: each step draws its Google and its Twitter pictures independently. What is saved are the moving
 averages of both generators.
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.translator_layers import ResnetPlan, ResnetTranslator
+from models.translation.translator_layers import ResnetPlan, ResnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid

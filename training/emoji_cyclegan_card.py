@@ -34,11 +34,11 @@ from training.translation_card import (
 )
 
 SUMMARY = """\
-A CycleGAN generator (`models/resnet_translator.py`) that redraws {before}'s emoji in the style of {after}'s. Trained
-from scratch with `training/emoji_cyclegan.py`, together with the one for the way back, [{other}]({other}.md), and
-without being told which two pictures show the same thing: least-squares PatchGANs on a pool of {pool} past pictures,
-{cycle:g} times the L1 of a round trip, {identity:g} times that of a picture that has the style already. What is kept is
-the moving average of the generators' weights, in half precision."""
+A CycleGAN generator (`models/translation/resnet_translator.py`) that redraws {before}'s emoji in the style of
+{after}'s. Trained from scratch with `training/emoji_cyclegan.py`, together with the one for the way back,
+[{other}]({other}.md), and without being told which two pictures show the same thing: least-squares PatchGANs on a pool
+of {pool} past pictures, {cycle:g} times the L1 of a round trip, {identity:g} times that of a picture that has the
+style already. What is kept is the moving average of the generators' weights, in half precision."""
 
 CAPTION = "{before}'s emoji that training never saw, what is made of them, and {after}'s. Nothing was picked by hand."
 

@@ -1,8 +1,8 @@
 """The recipe of the zoo's `emoji-pix2pix`: outlines become emoji, learned from pairs.
 
-pix2pix: Isola, Zhu, Zhou, Efros 2016, arXiv:1611.07004. The generator is `models.unet` (batch norm, no dropout); the
-discriminator sees the outline beside the picture, patch by patch; the loss is the adversarial one plus 100 times the
-mean absolute difference to the true picture. What is saved is the moving average of the generator.
+pix2pix: Isola, Zhu, Zhou, Efros 2016, arXiv:1611.07004. The generator is `models.translation.unet` (batch norm, no
+dropout); the discriminator sees the outline beside the picture, patch by patch; the loss is the adversarial one plus
+100 times the mean absolute difference to the true picture. What is saved is the moving average of the generator.
 """
 
 import copy
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.unet import UnetPlan, UnetTranslator
+from models.translation.unet import UnetPlan, UnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid

@@ -38,8 +38,8 @@ JUDGED = 1000
 PSIS = (1.0, *TRUNCATIONS)
 
 SUMMARY = """\
-A small unconditional StyleGAN2 (`models/stylegan2.py`, in the layout of rosinality's stylegan2-pytorch) that draws
-faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained from scratch with
+A small unconditional StyleGAN2 (`models/style/stylegan2.py`, in the layout of rosinality's stylegan2-pytorch) that
+draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained from scratch with
 `training/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1 penalty, adaptive
 augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try the server on,
 trained for about 17 minutes of one CPU thread's time, on a machine busy with other work: plain yellow faces come out

@@ -1,10 +1,10 @@
 """The recipe of the zoo's `faces-srgan`: SRGAN (Ledig et al. 2016, arXiv:1609.04802), x4, on faces that `faces` drew.
 
-The generator is `models.srresnet`, first taught by the mean absolute error alone, then against a discriminator:
-relativistic average loss (Jolicoeur-Martineau 2018, arXiv:1807.00734; as in ESRGAN), spectral normalisation (Miyato et
-al. 2018, arXiv:1802.05957). SRGAN's perceptual loss compares features of a VGG trained on ImageNet; here they are the
-discriminator's own (feature matching, Salimans et al. 2016, arXiv:1606.03498; Wang et al. 2017, arXiv:1711.11585). What
-is saved is the moving average of the generator, in the names of Lornatang/SRGAN-PyTorch.
+The generator is `models.superres.srresnet`, first taught by the mean absolute error alone, then against a
+discriminator: relativistic average loss (Jolicoeur-Martineau 2018, arXiv:1807.00734; as in ESRGAN), spectral
+normalisation (Miyato et al. 2018, arXiv:1802.05957). SRGAN's perceptual loss compares features of a VGG trained on
+ImageNet; here they are the discriminator's own (feature matching, Salimans et al. 2016, arXiv:1606.03498; Wang et al.
+2017, arXiv:1711.11585). What is saved is the moving average of the generator, in the names of Lornatang/SRGAN-PyTorch.
 """
 
 import copy
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.srresnet import Plan, SrResNet
+from models.superres.srresnet import Plan, SrResNet
 from training import likeness
 from training.average import average_into
 from training.drawn_faces import SCALE, SIDE_PX, Pairs, resize, to_levels

@@ -79,7 +79,8 @@ def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor, shares: 
     """
     share = shares.reshape(-1, *[1] * (real.ndim - 1))
     between = share * real.detach() + (1 - share) * fake.detach()
-    return (_gradient(critic, between).norm(dim=1) - 1).square().mean()
+    lengths: Tensor = _gradient(critic, between).norm(dim=1)
+    return (lengths - 1).square().mean()
 
 
 def r1_penalty(discriminator: Discriminator, real: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, normalise_second_moment
+from models.style.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, normalise_second_moment
 
 MAPPING_RATE = 0.01  # the mapping network learns this much slower
 HALF = math.sqrt(0.5)  # keeps the variance of two branches added
@@ -87,7 +87,7 @@ def double(picture: Tensor, weight: Tensor) -> Tensor:
 
 
 class ModulatedConv(nn.Module):
-    """`models.stylegan2_ops.ModulatedConv` that learns, with its style's layer and the filter after doubling."""
+    """`models.style.stylegan2_ops.ModulatedConv` that learns, with its style's layer and the filter after doubling."""
 
     def __init__(self, inner: int, outer: int, size: int, style: int, *, up: bool = False, demodulate: bool = True):
         super().__init__()

@@ -14,7 +14,7 @@ from export.inspecting import inspect
 from export.parity import open_session
 from models.artifact import read_manifest, verify
 from models.spec import Task, TensorSpec
-from models.srvgg import SrvggNet
+from models.superres.srvgg import SrvggNet
 
 
 @pytest.fixture(scope="module")

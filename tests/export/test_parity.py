@@ -10,8 +10,8 @@ from export.parity import measure, open_session
 from export.samples import inputs
 from export.to_onnx import save, to_onnx
 from export.wrapping import wrap
+from models.basic.dcgan import DcganGenerator
 from models.catalogue import build
-from models.dcgan import DcganGenerator
 
 
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])

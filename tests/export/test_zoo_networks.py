@@ -14,7 +14,7 @@ from export.samples import inputs, photograph
 from export.source import open_source
 from models import zoo
 from models.catalogue import build
-from models.checkpoint import read
+from models.checkpoints.reading import read
 from models.zoo import ENTRIES
 
 

@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 
 from ganserve.cli import main
-from models.dcgan import DcganGenerator
+from models.basic.dcgan import DcganGenerator
 from tests.models.hostile_pickles import HOSTILE, Calls
 from tests.models.nvidia_files import write_snapshot
 from tests.models.references.nvidia_stylegan2 import Generator

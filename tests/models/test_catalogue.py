@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
+from models.basic.cgan import ConditionalGenerator
+from models.basic.dcgan import DcganGenerator
 from models.catalogue import ARCHITECTURES, build, detect
-from models.cgan import ConditionalGenerator
-from models.dcgan import DcganGenerator
-from models.rrdb import Plan, RrdbNet
-from models.srvgg import SrvggNet
+from models.superres.rrdb import Plan, RrdbNet
+from models.superres.srvgg import SrvggNet
 
 
 class Discriminator(nn.Module):

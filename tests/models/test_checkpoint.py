@@ -12,7 +12,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from models.checkpoint import CheckpointError, read
+from models.checkpoints.reading import CheckpointError, read
 
 STATE = {"main.0.weight": torch.arange(6.0).reshape(2, 3), "main.1.running_mean": torch.ones(3)}
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from models.catalogue import build
-from models.checkpoint import CheckpointError
-from models.checkpoint_config import find_config, read_at
+from models.checkpoints.config import find_config, read_at
+from models.checkpoints.reading import CheckpointError
 from tests.models.cases.base import ready
 from tests.models.cases.biggan_deep import CASES as DEEP
 from tests.models.cases.studiogan import CASES as STUDIOGAN

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from models.checkpoint import CheckpointError, read
-from models.ncnn_files import NcnnError, parse
-from models.srvgg import SrvggNet
+from models.checkpoints.ncnn_files import NcnnError, parse
+from models.checkpoints.reading import CheckpointError, read
+from models.superres.srvgg import SrvggNet
 
 
 def pair(folder: Path, half: bool = True) -> tuple[Path, dict[str, torch.Tensor]]:

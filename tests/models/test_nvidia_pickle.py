@@ -14,11 +14,12 @@ import pytest
 import torch
 from torch import nn
 
-from models import checkpoint, nvidia_pickle
 from models.catalogue import build
-from models.nvidia_pickle import PickleError
-from models.pickled_tensors import load
-from models.stylegan2_synthesis import Layer
+from models.checkpoints import nvidia_pickle
+from models.checkpoints import reading as checkpoint
+from models.checkpoints.nvidia_pickle import PickleError
+from models.checkpoints.pickled_tensors import load
+from models.style.stylegan2_synthesis import Layer
 from tests.models.cases.base import trained
 from tests.models.hostile_pickles import HOSTILE
 from tests.models.nvidia_files import made_by, write_pickle, write_snapshot

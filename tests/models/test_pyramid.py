@@ -10,10 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
+from models.basic.pyramid import pyr_down, pyr_up
 from models.catalogue import build, detect
-from models.checkpoint import CheckpointError
-from models.checkpoint_folder import read_folder
-from models.pyramid import pyr_down, pyr_up
+from models.checkpoints.folder import read_folder
+from models.checkpoints.reading import CheckpointError
 from tests.models.cases.base import ready
 from tests.models.cases.lapgan import CASES
 from tests.models.references import lapgan

@@ -6,7 +6,7 @@ from statistics import NormalDist
 import pytest
 import torch
 
-from models.stored_truncation import StatisticsWeights, cut_off
+from models.residual.stored_truncation import StatisticsWeights, cut_off
 
 WEIGHTS = StatisticsWeights(51)
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from export.parity import run_torch
 from export.samples import inputs
 from export.wrapping import wrap
-from models import checkpoint
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import build
+from models.checkpoints import reading as checkpoint
 from tests.models.cases.base import trained
 from tests.models.nvidia_files import made_by, write_snapshot
 from tests.models.references import nvidia_stylegan2, nvidia_stylegan3

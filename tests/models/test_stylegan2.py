@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from models.architecture import ArchitectureError
 from models.catalogue import build
-from models.checkpoint import read
-from models.stylegan2_ops import Fir, FirUpsample, LatentsPerLayer
+from models.checkpoints.reading import read
+from models.style.stylegan2_ops import Fir, FirUpsample, LatentsPerLayer
 from tests.models.cases.base import ready
 from tests.models.cases.stylegan2 import CASES, CONVERTED_MEAN
 from tests.models.cases.stylegan2_lucidrains import CASES as LUCIDRAINS

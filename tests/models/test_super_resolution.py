@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import build, detect
-from models.checkpoint import read
+from models.checkpoints.reading import read
 from tests.models.references import esrgan, srresnet, srvgg
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import ARCHITECTURES, build
-from models.checkpoint import read
+from models.checkpoints.reading import read
 from tests.models.cases.base import trained
 from tests.models.cases.pytorch_gan import CASES as PYTORCH_GAN
 from tests.models.references import dcgan, mlp

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import ARCHITECTURES, build, detect
-from models.label_maps import LabelMap, PictureWithInstances
-from models.translator_layers import BlurDown, BlurUp
+from models.translation.label_maps import LabelMap, PictureWithInstances
+from models.translation.translator_layers import BlurDown, BlurUp
 from tests.models.references.pix2pixhd import GlobalGenerator, edges, encode_input
 from tests.models.references.pytorch_gan_translators import GeneratorResNet
 from tests.models.references.resnet_translator import Downsample, ResnetGenerator, Upsample

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import models
 import training
-from models.cgan import ARCHITECTURE
+from models.basic.cgan import ARCHITECTURE
 from training.digits import DigitsLearner, Figures, draw, train
 from training.digits_card import write_card
 from training.diversity import mean_pairwise_distance, per_label

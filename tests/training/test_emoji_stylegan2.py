@@ -11,8 +11,8 @@ from torch.nn import functional
 
 import models
 from models import catalogue
-from models.checkpoint import read
-from models.stylegan2_ops import Fir, FirUpsample, fir_kernel
+from models.checkpoints.reading import read
+from models.style.stylegan2_ops import Fir, FirUpsample, fir_kernel
 from training import emoji_stylegan2 as recipe
 from training.augmentation import MOST, AdaptiveShare, augment
 from training.diversity import mean_pairwise_distance

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import models
 from models.catalogue import build
-from models.srresnet import Plan, SrResNet
+from models.superres.srresnet import Plan, SrResNet
 from training import likeness
 from training.drawn_faces import HELD_OUT, TRAINED, Pairs, draw, resize
 from training.faces_srgan import (

@@ -107,7 +107,7 @@ def test_the_gradient_penalty_is_taken_between_real_and_fake() -> None:
 def test_the_gradient_penalty_pulls_on_the_critic_and_not_on_the_fakes() -> None:
     weights = torch.tensor([3.0, 4.0], requires_grad=True)
     fake = torch.randn(5, 2, requires_grad=True)
-    losses.gradient_penalty(linear(weights), torch.randn(5, 2), fake, torch.rand(5)).backward()
+    losses.gradient_penalty(linear(weights), torch.randn(5, 2), fake, torch.rand(5)).backward()  # type: ignore[no-untyped-call]
     assert weights.grad is not None
     torch.testing.assert_close(weights.grad, 2 * (5 - 1) * torch.tensor([0.6, 0.8]))
     assert fake.grad is None

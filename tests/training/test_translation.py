@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 import models
 from models import catalogue
-from models.checkpoint import read
+from models.checkpoints.reading import read
 from training import emoji_cyclegan, emoji_cyclegan_card, emoji_pix2pix, emoji_pix2pix_card
 from training.judge import to_signed
 from training.loop import ResumeError

@@ -3,8 +3,8 @@
 What they compute is held by golden pictures and, for the upscalers, by the `ncnn` package (tests/export).
 """
 
-from models.cgan import ConditionalGenerator
-from models.dcgan import DcganGenerator
+from models.basic.cgan import ConditionalGenerator
+from models.basic.dcgan import DcganGenerator
 from tests.models.cases.base import Case
 
 CASES = {

@@ -1,4 +1,4 @@
-"""LAPGAN pyramids, as `models.lapgan` reads them; one state dict of a folder's levels."""
+"""LAPGAN pyramids, as `models.basic.lapgan` reads them; one state dict of a folder's levels."""
 
 from collections.abc import Mapping
 

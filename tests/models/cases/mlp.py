@@ -1,4 +1,4 @@
-"""Perceptrons, as `models.mlp` reads them."""
+"""Perceptrons, as `models.basic.mlp` reads them."""
 
 from collections.abc import Callable, Mapping
 

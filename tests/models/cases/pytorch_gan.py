@@ -1,4 +1,4 @@
-"""eriklindernoren/PyTorch-GAN's convolutional generators, as `models.upsampling` and `models.infogan` read them."""
+"""eriklindernoren/PyTorch-GAN's convolutional generators, as `upsampling` and `infogan` of models.basic read them."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""DCGAN-like generators, as `models.dcgan`, `models.cdcgan`, `models.fc_dcgan` and `models.infogan` read them."""
+"""DCGAN-like generators, as `dcgan`, `cdcgan`, `fc_dcgan` and `infogan` of models.basic read them."""
 
 from collections.abc import Callable, Mapping
 

@@ -105,8 +105,9 @@ class ClassNorm(nn.Module):
         if self.kind != "plain":
             normed: Tensor = self.bn(x, gain=gain, bias=bias)
             return normed
-        out: Tensor = F.batch_norm(x, self.stored_mean, self.stored_var, None, None, False, 0.1, self.eps)
-        return out * gain + bias
+        out = F.batch_norm(x, self.stored_mean, self.stored_var, None, None, False, 0.1, self.eps)
+        moved: Tensor = out * gain + bias
+        return moved
 
 
 class LastNorm(nn.Module):

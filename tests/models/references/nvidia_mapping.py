@@ -1,6 +1,7 @@
 """Layers that NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3 share, as those repositories compute them on a CPU."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,15 +98,17 @@ def natural(network: nn.Module) -> None:
 
 def draw(network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = None, **synthesis: object) -> Tensor:
     """One picture after the other, as the scripts draw them: mapped with its psi, or from its own w."""
+    mapping: Any = network.mapping
+    synthesize: Any = network.synthesis
     pictures = []
     for row, latent in enumerate(inputs["latent"]):
         label = inputs["label"][row : row + 1] if "label" in inputs else None
-        c = None if label is None else functional.one_hot(label, network.mapping.c_dim).float()
+        c = None if label is None else functional.one_hot(label, mapping.c_dim).float()
         psi = float(inputs["truncation_psi"][row])
-        w = network.mapping(latent[None], c, psi, cutoff)
+        w = mapping(latent[None], c, psi, cutoff)
         if inputs["w_given"][row] == 1:
             w = inputs["w"][row : row + 1]
         noise = inputs["noise"][row : row + 1] if "noise" in inputs else None
         extra = {"noise": noise} if noise is not None else {}
-        pictures.append(network.synthesis(w, **extra, **synthesis))
+        pictures.append(synthesize(w, **extra, **synthesis))
     return torch.cat(pictures)

@@ -196,7 +196,7 @@ class CourseConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.bn(self.cnn(x))
-        return self.act(out) if self.use_act else out  # type: ignore[no-any-return]
+        return self.act(out) if self.use_act else out
 
 
 class CourseBlock(nn.Module):

@@ -27,6 +27,5 @@ class SrvggCompact(nn.Module):
         out = x
         for layer in self.body:
             out = layer(out)
-        out = self.upsampler(out)
-        out += F.interpolate(x, scale_factor=self.upscale, mode="nearest")
-        return out
+        grown: Tensor = self.upsampler(out)
+        return grown + F.interpolate(x, scale_factor=self.upscale, mode="nearest")

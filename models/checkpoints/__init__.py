@@ -1,0 +1,1 @@
+"""Reads what training repositories leave on disk, without running what it carries."""

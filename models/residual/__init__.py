@@ -1,0 +1,1 @@
+"""Residual generators: SNGAN, SAGAN, BigGAN, in their repositories."""

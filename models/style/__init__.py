@@ -1,0 +1,1 @@
+"""StyleGAN2 in its three repositories, and StyleGAN3."""

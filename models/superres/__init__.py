@@ -1,0 +1,1 @@
+"""Super-resolution: SRResNet, MSRResNet, RRDBNet, SRVGGNetCompact."""

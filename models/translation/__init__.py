@@ -1,0 +1,1 @@
+"""Image-to-image: pix2pix, CycleGAN, CUT, pix2pixHD."""
