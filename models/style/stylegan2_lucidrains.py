@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, Generator, Setting, StateDict, load
 from models.spec import Scalar, Task
 from models.style.stylegan2_lucidrains_plan import HEAD, LucidrainsPlan, averages, find_plan
 from models.style.stylegan2_ops import Fir, LatentsPerLayer, ModulatedConv, activate, mean_latent
@@ -215,10 +215,6 @@ def _blur(taps: Tensor, channels: int) -> Fir:
 
 
 def _configure(config: Mapping[str, object]) -> dict[str, Scalar]:
-    if config.get("fq_layers"):
-        raise ArchitectureError(
-            f"trained with feature quantisation (fq_layers {config['fq_layers']}), which is not read"
-        )
     rate = config.get("lr_mlp")
     return {"lr_mlp": float(rate)} if isinstance(rate, int | float) else {}
 
@@ -226,8 +222,6 @@ def _configure(config: Mapping[str, object]) -> dict[str, Scalar]:
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     plan = find_plan(state)
     assert plan is not None, "only called where it matches"
-    if any(key.startswith("D.quantize_blocks.") for key in state):
-        raise ArchitectureError("trained with feature quantisation (D.quantize_blocks), which is not read")
     rate = float(settings["lr_mlp"])
     network = LucidrainsGenerator(averages(state), plan, rate)
     network.latents.average.copy_(mean_latent(network.mapping, plan.latent_dim, MEAN_OF))

@@ -53,12 +53,13 @@ def test_a_whole_gan_file_of_lucidrains_is_read_with_its_config(tmp_path: Path) 
     assert (name, generator.hyperparameters["lr_mlp"]) == ("stylegan2-lucidrains", 0.2)
 
 
-def test_feature_quantisation_is_refused_by_config_and_by_keys() -> None:
+def test_feature_quantisation_is_the_discriminators_and_changes_nothing() -> None:
     state = dict(ready(LUCIDRAINS["stylegan2-lucidrains-no-const"]).state_dict())
-    with pytest.raises(ArchitectureError, match=r"fq_layers \[1, 2\]"):
-        build(state, config={"fq_layers": [1, 2]})
-    with pytest.raises(ArchitectureError, match="feature quantisation"):
-        build({**state, "D.quantize_blocks.0.fn._codebook.embed": torch.zeros(1)})
+    quantised = {**state, "D.quantize_blocks.0.fn._codebook.embed": torch.zeros(1)}
+    plain, other = build(state)[1], build(quantised, config={"fq_layers": [1, 2]})[1]
+    assert plain.hyperparameters == other.hyperparameters
+    for tensor, same in zip(plain.network.state_dict().values(), other.network.state_dict().values(), strict=True):
+        assert torch.equal(tensor, same)
 
 
 def test_relatives_are_named() -> None:
