@@ -19,7 +19,7 @@ demo: ## install, export the zoo, serve it, ask for pictures, write them to out/
 
 test: ## install what is missing and run all tests
 	@$(INSTALL) cpu,dev,export
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: ## formatting, lint, types, generated protos
 	@$(INSTALL) cpu,dev,export

@@ -220,7 +220,7 @@ ENTRIES: Mapping[str, Entry] = {
             "32x32 emoji faces by a StyleGAN2 with truncation",
             NOTO,
             1938692,
-            "8a8bdc13309a464ae7ef081f9ecaa5eb1a5c2fb791895f711880b3aa03982eb7",
+            "d37a677aaf78aac2af04e438da91f1e307a04d78e8ccc5de2ae02a4467885045",
         ),
         _own(
             "faces-srgan",

@@ -42,8 +42,8 @@ A small unconditional StyleGAN2 (`models/style/stylegan2.py`, in the layout of r
 draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained from scratch with
 `training/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1 penalty, adaptive
 augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try the server on,
-trained for about 17 minutes of one CPU thread's time, on a machine busy with other work: plain yellow faces come out
-well, though with one eye clearer than the other; rare kinds (cats, masks, robots) are smudged. Smaller truncation_psi
+trained for about 35 minutes of one CPU thread's time, on a machine busy with other work: plain yellow faces come out
+well, though one eye is often a line and the other round; rare kinds (cats, masks) are smudged. Smaller truncation_psi
 draws those nearer to a plain face and costs diversity, so the Frechet distance rises."""
 
 CAPTION = """\

@@ -12,7 +12,7 @@ from training.options import Device, EmojiFolder, Out, Place, Resume, Seed, plac
 
 
 def emoji_stylegan2(
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over 25 times the 130 faces.")] = 21,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over 25 times the 130 faces.")] = 48,
     seed: Seed = 0,
     out: Out = Path("out/emoji-stylegan2"),
     resume: Resume = False,
