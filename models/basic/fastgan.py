@@ -12,24 +12,17 @@ another's. The side output at 128 px is left out.
 import re
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, StateDict, load
 from models.keys import rename, shape
+from models.noise_maps import NOISE, NoiseMaps, noise_source
 from models.residual.spectral import fold_stored
 from models.spec import Scalar, Task
-from models.style.stylegan2_ops import split_noise
 
-NOISE = Setting(
-    "auto",
-    "the noise of each pixel: an input drawn by seed, the same at every call, or none; auto is input up to 256 px",
-    ("auto", "input", "const", "none"),
-)
 SQUEEZED = 16  # a map is scaled by channel according to the one that is this many times smaller
-AUTO_INPUT_PX = 256
 # Where a block's parts stand in the repository's nn.Sequential; None: the noise's strength, which is taken apart.
 PLAIN_PLACES = {1: r"convs.0.\1", 2: r"norms.0.\1"}
 NOISY_PLACES = {1: r"convs.0.\1", 2: None, 3: r"norms.0.\1", 5: r"convs.1.\1", 6: None, 7: r"norms.1.\1"}
@@ -109,13 +102,7 @@ class FastGanGenerator(nn.Module):
             }
         )
         self.last = nn.Conv2d(widths[self.side_px], channels, 3, 1, 1, bias=False)
-        self.noise_sides = [side for side in sides if side in noisy for _ in range(2)] if noise != "none" else []
-        size = sum(side**2 for side in self.noise_sides)
-        self.noise_size = size if noise == "input" else 0
-        drawn = np.random.RandomState(0).randn(1, size if noise == "const" else 0)
-        self.register_buffer("fixed_noise", torch.from_numpy(drawn).float(), persistent=False)
-
-    fixed_noise: torch.Tensor
+        self.noise = NoiseMaps([side for side in sides if side in noisy for _ in range(2)], noise)
 
     def forward(self, latent: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Pictures (N, C, H, W) float32, nominally in [-1, 1]; only the 1024 px network ends in tanh.
@@ -124,13 +111,12 @@ class FastGanGenerator(nn.Module):
             latent: (N, Z) float32, standard normal.
             noise: (N, K) float32, standard normal, where it is an input.
         """
-        flat = self.fixed_noise if noise is None else noise
-        drawn = split_noise(flat, self.noise_sides) if self.noise_sides else []
+        drawn = self.noise(noise)
         maps = F.glu(self.first_norm(self.first(latent[:, :, None, None])), dim=1)
         by_side = {4: maps}
         for key, block in self.blocks.items():
             side = int(key)
-            wanted = self.noise_sides.count(side)
+            wanted = self.noise.sizes_px.count(side)
             maps = block(maps, drawn[:wanted])
             drawn = drawn[wanted:]
             if key in self.excitations:
@@ -193,9 +179,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     excited = frozenset(int(found[1]) for key in state if (found := re.match(r"se_(\d+)\.main\.1\.weight", key)))
     if any(side not in widths or side // SQUEEZED not in widths for side in excited):
         raise ArchitectureError(f"se_<side> for {sorted(excited)}, but maps of {sorted(widths)} px")
-    noise = str(settings["noise"])
-    if noise == "auto":
-        noise = "input" if side_px <= AUTO_INPUT_PX else "const"
+    noise = noise_source(settings, side_px)
     network = FastGanGenerator(nz, widths, _noisy(state), excited, channels, noise)
     return Generator(
         network=load(network, _plain(state)),
@@ -206,7 +190,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=16,
         image_size_px=(side_px, side_px),
         latent_size=nz,
-        noise_size=network.noise_size,
+        noise_size=network.noise.input_size,
     )
 
 

@@ -12,16 +12,14 @@ import itertools
 import re
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from models.architecture import Architecture, Generator, StateDict, load
-from models.basic.fastgan import AUTO_INPUT_PX, NOISE
 from models.keys import rename, shape
+from models.noise_maps import NOISE, NoiseMaps, noise_source
 from models.spec import Scalar, Task
-from models.style.stylegan2_ops import split_noise
 
 HEAD = 64
 PREFIXES = ("GE.", "G.", "")
@@ -155,13 +153,7 @@ class LightweightGenerator(nn.Module):
             {str(layer): Attention(widths[layer], inner) for layer, inner in attentions.items()}
         )
         self.last = nn.Conv2d(widths[-1], channels, 3, 1, 1)
-        self.sides = [8 * 2**layer for layer in range(len(self.blocks))] if noise != "none" else []
-        size = sum(side**2 for side in self.sides)
-        self.noise_size = size if noise == "input" else 0
-        drawn = np.random.RandomState(0).randn(1, size if noise == "const" else 0)
-        self.register_buffer("fixed_noise", torch.from_numpy(drawn).float(), persistent=False)
-
-    fixed_noise: torch.Tensor
+        self.noise = NoiseMaps([8 * 2**layer for layer in range(len(self.blocks))], noise)
 
     def forward(self, latent: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
         """Pictures (N, C, H, W) float32, nominally in [0, 1].
@@ -170,7 +162,7 @@ class LightweightGenerator(nn.Module):
             latent: (N, Z) float32, standard normal.
             noise: (N, K) float32, standard normal, where it is an input.
         """
-        drawn = split_noise(self.fixed_noise if noise is None else noise, self.sides) if self.sides else []
+        drawn = self.noise(noise)
         maps = F.normalize(F.glu(self.first_norm(self.first(latent[:, :, None, None])), dim=1), dim=1)
         factors: dict[int, torch.Tensor] = {}
         for layer, block in enumerate(self.blocks):
@@ -246,9 +238,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         if found := re.fullmatch(r"attentions\.(\d+)\.query\.weight", key):
             attentions[int(found[1])] = len(tensor)
     side_px, channels = 4 * 2 ** len(layers), len(own["last.weight"])
-    noise = str(settings["noise"])
-    if noise == "auto":
-        noise = "input" if side_px <= AUTO_INPUT_PX else "const"
+    noise = noise_source(settings, side_px)
     network = LightweightGenerator(latent, widths, excitations, attentions, channels, noise)
     return Generator(
         network=load(network, own),
@@ -266,7 +256,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=16,
         image_size_px=(side_px, side_px),
         latent_size=latent,
-        noise_size=network.noise_size,
+        noise_size=network.noise.input_size,
     )
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
+from models.noise_maps import split_noise
 from models.spec import Scalar, Task
 from models.style.stylegan2_ops import (
     GAIN,
@@ -25,7 +26,6 @@ from models.style.stylegan2_ops import (
     activate,
     mean_latent,
     normalise_second_moment,
-    split_noise,
 )
 from models.style.stylegan2_plan import StyleGan2Plan, find_plan
 

@@ -167,9 +167,3 @@ def mean_latent(mapping: nn.Module, size: int, count: int) -> Tensor:
 def activate(picture: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2; its gain of sqrt 2 is folded into what comes before."""
     return functional.leaky_relu(picture, SLOPE)
-
-
-def split_noise(noise: Tensor, sizes_px: Sequence[int]) -> list[Tensor]:
-    """Square maps (N, 1, S, S), one of each size, from `noise` (N, K) flat, K the sum of S * S."""
-    pieces = torch.split(noise, [size * size for size in sizes_px], 1)
-    return [piece.reshape(-1, 1, size, size) for piece, size in zip(pieces, sizes_px, strict=True)]

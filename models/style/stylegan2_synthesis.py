@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from models.architecture import StateDict
-from models.style.stylegan2_ops import GAIN, Fir, FirUpsample, ModulatedConv, activate, split_noise
+from models.noise_maps import split_noise
+from models.style.stylegan2_ops import GAIN, Fir, FirUpsample, ModulatedConv, activate
 from models.style.stylegan_mapping import affine
 
 HALF = 0.5**0.5  # gain of both branches of a residual block
