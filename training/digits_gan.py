@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from models.basic.perceptron import MlpGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
-from training.digits_judged import JUDGED, Figures, finish, sheet
+from training.digits_judged import JUDGED, Figures, learn_digits
 from training.judge import to_signed
-from training.loop import Data, Run, learn
+from training.loop import Data, Run
 from training.losses import minimax_discriminator, non_saturating_generator
 
 LATENT = 100
@@ -105,10 +105,4 @@ def train(
     torch.manual_seed(seed)
     learner = GanLearner(device, hidden)
     run = Run(out / "digits-gan.pt", epochs, BATCH_SIZE, seed)
-
-    def after_epoch(epoch: int) -> None:
-        sheet(learner.average, LATENT, out / f"epoch-{epoch:02d}.png")
-
-    history = learn(learner, data, run, resume=resume, after_epoch=after_epoch)
-    weights = out / "digits-gan.safetensors"
-    return finish(learner.average, LATENT, weights, data, test, history, judged, torch.float16)
+    return learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged, dtype=torch.float16)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from safetensors.torch import save_file
@@ -13,7 +14,7 @@ from training.drawing import draw, latents
 from training.grid import save_grid
 from training.judge import CLASSES, to_signed
 from training.judges import digit_features, digit_labels
-from training.loop import Data, History
+from training.loop import Data, History, Learner, Run, learn
 
 GRID = range(80)
 COMPARED = 1000  # pictures whose distances to each other are measured
@@ -52,15 +53,47 @@ def sheet(generator: nn.Module, latent: int, path: Path) -> None:
     save_grid(without_margin(draw(generator, latents(GRID, latent).to(device))), 10, path, scale=2)
 
 
-def finish(
+class AveragingLearner(Learner, Protocol):
+    """A learner that keeps a running average."""
+
+    @property
+    def average(self) -> nn.Module:
+        """The generator that is kept."""
+
+
+def learn_digits(
+    learner: AveragingLearner,
+    latent: int,
+    run: Run,
+    data: Data,
+    test: Data,
+    *,
+    resume: bool,
+    judged: int = JUDGED,
+    dtype: torch.dtype = torch.float32,
+) -> Figures:
+    """Runs to the end: a grid after each epoch, then weights, grid and figures of the average, beside `run.state`.
+
+    Raises:
+        ResumeError: the folder holds the state of a run with another seed.
+    """
+
+    def after_epoch(epoch: int) -> None:
+        sheet(learner.average, latent, run.state.with_name(f"epoch-{epoch:02d}.png"))
+
+    history = learn(learner, data, run, resume=resume, after_epoch=after_epoch)
+    return _finish(learner.average, latent, run.state.with_suffix(".safetensors"), data, test, history, judged, dtype)
+
+
+def _finish(
     generator: nn.Module,
     latent: int,
     weights: Path,
     data: Data,
     test: Data,
     history: History,
-    judged: int = JUDGED,
-    dtype: torch.dtype = torch.float32,
+    judged: int,
+    dtype: torch.dtype,
 ) -> Figures:
     """Writes the weights as safetensors and the grid beside them; the figures are of the weights as written."""
     rounded = {

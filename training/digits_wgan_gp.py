@@ -17,9 +17,9 @@ from torch.nn import functional
 from models.basic.dcgan import DcganGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
-from training.digits_judged import JUDGED, MARGIN_PX, Figures, finish, sheet
+from training.digits_judged import JUDGED, MARGIN_PX, Figures, learn_digits
 from training.judge import to_signed
-from training.loop import Data, Run, learn
+from training.loop import Data, Run
 from training.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 
 LATENT = 64
@@ -130,10 +130,4 @@ def train(
     torch.manual_seed(seed)
     learner = WganGpLearner(device, widths)
     run = Run(out / "digits-wgan-gp.pt", epochs, BATCH_SIZE, seed)
-
-    def after_epoch(epoch: int) -> None:
-        sheet(learner.average, LATENT, out / f"epoch-{epoch:02d}.png")
-
-    history = learn(learner, data, run, resume=resume, after_epoch=after_epoch)
-    weights = out / "digits-wgan-gp.safetensors"
-    return finish(learner.average, LATENT, weights, data, test, history, judged)
+    return learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged)
