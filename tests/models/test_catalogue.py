@@ -1,5 +1,7 @@
 """Recognising generators, and refusing what only looks like one."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -21,6 +23,11 @@ class Discriminator(nn.Module):
         for width in (8, 16):
             layers += [nn.Conv2d(width, 2 * width, 4, 2, 1, bias=False), nn.BatchNorm2d(2 * width), nn.LeakyReLU(0.2)]
         self.main = nn.Sequential(*layers, nn.Conv2d(32, 1, 4, 1, 0, bias=False), nn.Sigmoid())
+
+
+def test_the_page_of_checkpoints_names_every_architecture() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "checkpoints.md").read_text()
+    assert [name for name in ARCHITECTURES if f"`{name}`" not in page] == []
 
 
 def test_a_discriminator_is_named_and_refused() -> None:
