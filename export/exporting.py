@@ -45,6 +45,9 @@ class Request:
     version: int | None = None
     labels: Path | None = None
     cache_dir: Path | None = None
+    tensorrt: str | None = None  # "rtx" or "classic": an engine beside the graph
+    profiles: tuple[str, ...] = ()  # "min,opt,max[:SIZE,...]", see export.profiles
+    compute_capabilities: tuple[str, ...] = ()  # "8.9"
 
 
 @dataclass(frozen=True)

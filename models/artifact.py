@@ -1,7 +1,7 @@
 """The model repository on disk, in Triton's layout: written in one step, hashed, read back. Torch-free.
 
 <repository>/<model>/config.pbtxt
-<repository>/<model>/<version>/model.onnx | model.plan
+<repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx
 <repository>/<model>/<version>/manifest.json
 """
 
@@ -17,6 +17,7 @@ from models.spec import Spec
 MANIFEST = "manifest.json"
 CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
+ONNX_FP32 = "model.fp32.onnx"  # beside a graph of less precision: what computes again the rows that it cannot
 PLAN = "model.plan"
 
 

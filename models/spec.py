@@ -10,6 +10,9 @@ SCHEMA_VERSION = 1
 
 # Inputs of a generator's graph that a request for tensors may leave out.
 OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
+# Output (N,) bool of graphs that may compute in less than float32: whether every value of the row's picture was finite.
+# The server reads it and keeps it to itself.
+FINITE = "finite"
 # Truncation psi: 1 is none, 0 the mean picture, below 0 its opposite; beyond 2 nothing is recognisable.
 TRUNCATION_RANGE = (-2.0, 2.0)
 
@@ -87,6 +90,39 @@ class Provenance:
 
 
 @dataclass(frozen=True)
+class ShapeRange:
+    """The shapes that one input may have, batch axis included: smallest, the one it is tuned for, largest."""
+
+    least: tuple[int, ...]
+    best: tuple[int, ...]
+    most: tuple[int, ...]
+
+    def takes(self, shape: Sequence[int]) -> bool:
+        """Whether `shape` lies within, axis by axis."""
+        return len(shape) == len(self.least) and all(
+            low <= size <= high for low, size, high in zip(self.least, shape, self.most, strict=True)
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The TensorRT engine `model.plan` beside the graph: what it was built from, with and for.
+
+    `flavour`: "rtx" (TensorRT for RTX) or "classic". `version`: of the library that built it.
+    `compute_capabilities`: GPUs it was built for, as "8.9"; none: every GPU that the flavour's portable engines run on.
+    `precision`: fp32, fp16 or bf16. `onnx_sha256`: of the graph it was built from. `profiles`: each an input's name to
+    the shapes it may have; a batch runs in one of them.
+    """
+
+    flavour: str
+    version: str
+    compute_capabilities: tuple[str, ...]
+    precision: str
+    onnx_sha256: str
+    profiles: tuple[Mapping[str, ShapeRange], ...]
+
+
+@dataclass(frozen=True)
 class Spec:
     """A served generator.
 
@@ -121,6 +157,7 @@ class Spec:
     tile: Tile | None = None
     multiple_px: int = 1
     least_px: int = 1
+    plan: Plan | None = None  # None: no TensorRT engine
     files: Mapping[str, str] = field(default_factory=dict)  # file name beside the manifest -> sha256
 
     def to_json(self) -> str:
@@ -162,10 +199,22 @@ def _build(found: dict[str, Any]) -> Spec:
         "tile": None if found["tile"] is None else Tile(**found["tile"]),
         "truncation_range": _bounds(found.get("truncation_range", TRUNCATION_RANGE)),
         "w_shape": _pair(found.get("w_shape")),
+        "plan": None if found.get("plan") is None else _plan(found["plan"]),
         "parity": Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"]), "seeds": tuple(parity["seeds"])}),
         "provenance": Provenance(**found["provenance"]),
     }
     return Spec(**{**found, **rebuilt})
+
+
+def _plan(found: dict[str, Any]) -> Plan:
+    def shapes(entry: dict[str, Any]) -> ShapeRange:
+        return ShapeRange(**{end: tuple(int(size) for size in sizes) for end, sizes in entry.items()})
+
+    rebuilt = {
+        "compute_capabilities": tuple(str(capability) for capability in found["compute_capabilities"]),
+        "profiles": tuple({name: shapes(entry) for name, entry in profile.items()} for profile in found["profiles"]),
+    }
+    return Plan(**{**found, **rebuilt})
 
 
 def _bounds(found: Sequence[Any]) -> tuple[float, float]:
