@@ -18,11 +18,11 @@ demo: ## install, export the zoo, serve it, ask for pictures, write them to out/
 	@$(BIN)/python -m ganserve.demo
 
 test: ## install what is missing and run all tests
-	@$(INSTALL) cpu,dev,export
+	@$(INSTALL) cpu,dev,export,tensorrt-rtx
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
 
 check: ## formatting, lint, types, generated protos
-	@$(INSTALL) cpu,dev,export
+	@$(INSTALL) cpu,dev,export,tensorrt-rtx
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
