@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from server.gpus import Gpus
 from server.instruments import Counter, Family, Histogram, family_lines, label_text
 from server.machine import Machine
 from server.statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
@@ -49,7 +50,8 @@ class _ModelSeries:
 class Metrics:
     """All series of one server. Loop thread only; nothing is global, so tests may have many."""
 
-    def __init__(self) -> None:
+    def __init__(self, gpus: Gpus | None = None) -> None:
+        self._gpus = gpus
         self._models: dict[tuple[str, int], ModelStatistics] = {}
         self._series: dict[str, _ModelSeries] = {}
         self._finished: dict[tuple[str, str, str], Histogram] = {}
@@ -179,8 +181,9 @@ class Metrics:
         self._lag.child().observe(seconds)
 
     async def watch_loop(self, interval_s: float = 1.0) -> None:
-        """Measures the loop's lag at each interval, until cancelled."""
+        """Measures the loop's lag at each interval, until cancelled, and has the GPUs read: a driver can take long."""
         loop = asyncio.get_running_loop()
+        reading: asyncio.Future[None] | None = None
         while True:
             due = loop.time() + interval_s
             woken: asyncio.Future[None] = loop.create_future()
@@ -190,6 +193,8 @@ class Metrics:
             finally:
                 timer.cancel()
             self.loop_lag(loop.time() - due)
+            if self._gpus is not None and (reading is None or reading.done()):
+                reading = loop.run_in_executor(None, self._gpus.read)
 
     def render(self) -> bytes:
         """The page, in the text format 0.0.4. `nv_*` stand last: perf_analyzer looks for a newline before them."""
@@ -222,6 +227,9 @@ class Metrics:
         yield from family_lines("gauge", "nv_cpu_utilization", "Share of all cores, 0 to 1", [("", share)])
         yield from family_lines("gauge", "nv_cpu_memory_total_bytes", "Memory of the machine", [("", total)])
         yield from family_lines("gauge", "nv_cpu_memory_used_bytes", "Memory in use", [("", used)])
+        for kind, name, text, samples in self._gpus.families() if self._gpus is not None else ():
+            by_gpu = [(label_text({"gpu_uuid": uuid}), value) for uuid, value in samples]
+            yield from family_lines(kind, name, text, by_gpu)
 
     def _loads(self) -> list[tuple[str, float]]:
         return [(_version_labels(*key), round(seconds, 6)) for key, seconds in self._load_s.items()]
