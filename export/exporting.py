@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from export.config import config_pbtxt
 from export.errors import ExportError
-from export.half import to_half
 from export.parity import Figures, measure, open_session, run
+from export.reduced import reduced
 from export.samples import encoded, inputs, levelled
 from export.seams import seam_levels
 from export.source import Source, open_source
@@ -95,7 +95,7 @@ def _write_graph(
     module = wrap(generator, request.tensors)
     progress(f"tracing to ONNX, opset {OPSET}")
     proto = to_onnx(module, generator, request.tensors, inputs(generator, request.tensors, (0, 1)))
-    save(to_half(proto) if request.precision == "fp16" else proto, path)
+    save(reduced(proto, "fp16") if request.precision == "fp16" else proto, path)
     session = open_session(path)
     figures = measure(session, module, generator, request.tensors, request.precision)
     parity = figures.parity

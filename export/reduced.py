@@ -1,0 +1,180 @@
+"""float16 or bfloat16 inside the graph, the same tensors at its borders.
+
+Done on the ONNX graph, whose BatchNorm is folded already, so that its statistics lose nothing. The steps between levels
+and the network's range stay float32: a float16 near 255 is a multiple of 1/8. (The converter that ships with ONNX
+Runtime 1.27 leaves such mixed graphs with names assigned twice.)
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+from export.errors import ExportError
+
+# What `export.wrapping` puts around a network, from the outside in.
+AROUND = ("Cast", "Transpose", "Round", "Clip", "Add", "Mul")
+# Inputs that the operator takes in float32 whatever the picture's type: roi and scales.
+ALWAYS_FLOAT = {"Resize": (1, 2)}
+# Operators that ONNX allows in the format and TensorRT for RTX 1.7 does not build.
+REFUSED = {"fp16": (), "bf16": ("ConvTranspose",)}
+
+
+@dataclass(frozen=True)
+class Format:
+    """A floating-point format of 16 bits. `opset`: the first in which convolutions take it."""
+
+    word: str
+    element_type: int
+    largest: float
+    opset: int
+
+
+FORMATS = {
+    "fp16": Format("float16", TensorProto.FLOAT16, 65504.0, 18),
+    "bf16": Format(
+        "bfloat16", TensorProto.BFLOAT16, helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16), 3.3895314e38, 22
+    ),
+}
+
+
+def reduced(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """The graph with weights and activations of `precision` inside. Operators that do not take it stay float32.
+
+    Raises:
+        ExportError: a weight does not fit, or the converted graph is not valid.
+    """
+    found = onnx.ModelProto()
+    found.CopyFrom(proto)
+    form = FORMATS[precision]
+    for entry in found.opset_import:
+        # None of the operators here means anything else in the later opset: it adds types.
+        entry.version = max(entry.version, form.opset) if entry.domain == "" else entry.version
+    del found.graph.node[:], found.graph.value_info[:]
+    conversion = _Conversion(proto, precision, found.opset_import[0].version)
+    for node in proto.graph.node:
+        found.graph.node.extend(conversion.converted(node))
+    for output in proto.graph.output:
+        found.graph.node.extend(conversion.as_float(output.name))
+    weights = (*proto.graph.initializer, *conversion.weights)
+    used = {name for node in found.graph.node for name in node.input}
+    del found.graph.initializer[:]
+    found.graph.initializer.extend(tensor for tensor in weights if tensor.name in used)
+    try:
+        onnx.checker.check_model(found, full_check=True)
+    except Exception as error:  # the checker raises several kinds
+        raise ExportError(
+            f"{form.word} conversion failed: {str(error).splitlines()[0]}; try --precision fp32"
+        ) from error
+    return found
+
+
+def around(graph: onnx.GraphProto) -> set[str]:
+    """Values computed by what wrapping added, before and after the network; empty for a graph of float tensors."""
+    producers = {node.output[0]: node for node in graph.node}
+    constants = {tensor.name for tensor in graph.initializer}
+    found: set[str] = set()
+    for output in graph.output:
+        node = producers.get(output.name)
+        while (
+            output.type.tensor_type.elem_type == TensorProto.UINT8
+            and node is not None
+            and node.op_type in AROUND
+            and all(name in constants for name in node.input[1:])
+        ):
+            found.add(node.output[0])
+            node = producers.get(node.input[0])
+    levels = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
+    for node in graph.node:
+        if node.op_type in AROUND and node.input[0] in levels and all(name in constants for name in node.input[1:]):
+            levels.add(node.output[0])
+            found.add(node.output[0])
+    return found
+
+
+class _Conversion:
+    """What is known while nodes are converted one by one, in the graph's order."""
+
+    def __init__(self, proto: onnx.ModelProto, precision: str, opset: int) -> None:
+        self.weights: list[onnx.TensorProto] = []  # the converted ones
+        self._precision = precision
+        self._form = FORMATS[precision]
+        self._opset = opset
+        self._types = element_types(proto)
+        self._outside = around(proto.graph)
+        self._originals = {tensor.name: tensor for tensor in proto.graph.initializer}
+        self._names: dict[str, str] = {}  # a float32 value -> its name in the format, once there is one
+        self._floats = {*self._originals, *(value.name for value in proto.graph.input)}  # what exists in float32
+
+    def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        """The node, after the casts that it is the first to need."""
+        if node.output[0] in self._outside or not self._taken(node):
+            for name in node.input:
+                yield from self.as_float(name)
+            self._floats.update(node.output)
+            yield node
+            return
+        moved = onnx.NodeProto()
+        moved.CopyFrom(node)
+        for position, name in enumerate(node.input):
+            if self._types.get(name) != TensorProto.FLOAT:
+                continue
+            if position in ALWAYS_FLOAT.get(node.op_type, ()):
+                yield from self.as_float(name)
+                continue
+            yield from self._into_format(name)
+            moved.input[position] = self._names[name]
+        for position, name in enumerate(node.output):
+            if self._types.get(name) == TensorProto.FLOAT:
+                self._names[name] = moved.output[position] = f"{name}_{self._precision}"
+        for attribute in moved.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = self._form.element_type
+        yield moved
+
+    def as_float(self, name: str) -> Iterator[onnx.NodeProto]:
+        """A cast, where the value exists only in the format so far."""
+        if name in self._names and name not in self._floats:
+            self._floats.add(name)
+            yield helper.make_node("Cast", [self._names[name]], [name], to=TensorProto.FLOAT)
+
+    def _into_format(self, name: str) -> Iterator[onnx.NodeProto]:
+        if name in self._names:
+            return
+        self._names[name] = f"{name}_{self._precision}"
+        if name in self._originals:
+            self.weights.append(_weight(self._originals[name], self._names[name], self._form))
+        else:
+            yield helper.make_node("Cast", [name], [self._names[name]], to=self._form.element_type)
+
+    def _taken(self, node: onnx.NodeProto) -> bool:
+        taken = _element_types_of(node.op_type, node.domain, self._opset)
+        return self._form.element_type in taken and node.op_type not in REFUSED[self._precision]
+
+
+@cache
+def _element_types_of(kind: str, domain: str, opset: int) -> frozenset[int]:
+    """What any of the operator's tensors may hold, where their type is free."""
+    schema = onnx.defs.get_schema(kind, opset, domain)
+    words = {word for constraint in schema.type_constraints for word in constraint.allowed_type_strs}
+    return frozenset(form.element_type for form in FORMATS.values() if f"tensor({form.word})" in words)
+
+
+def element_types(proto: onnx.ModelProto) -> dict[str, int]:
+    """The element type of every value and weight by name."""
+    graph = onnx.shape_inference.infer_shapes(proto).graph
+    values = (*graph.value_info, *graph.input, *graph.output)
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
+
+
+def _weight(tensor: onnx.TensorProto, name: str, form: Format) -> onnx.TensorProto:
+    array: NDArray[np.generic] = numpy_helper.to_array(tensor)
+    most = float(np.abs(array).max(initial=0.0))
+    if most > form.largest:
+        raise ExportError(f"weight {tensor.name} reaches {most:.3g}, {form.word} ends at {form.largest:g}")
+    return numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(form.element_type)), name)
