@@ -1,23 +1,39 @@
 """TensorRT as it is installed: `rtx` (TensorRT for RTX) or `classic`. Both offer the same Python API."""
 
 import ctypes
+import functools
 import importlib
+import logging
 import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any, Protocol
 
 from server.errors import StartError
 
 # Flavour of a plan -> what it is called, and what installs it.
 NAMES: Mapping[str, str] = {"rtx": "TensorRT for RTX", "classic": "TensorRT"}
-_INSTALL: Mapping[str, str] = {
+INSTALL: Mapping[str, str] = {
     "rtx": "install 'ganserve[tensorrt-rtx]'",
     "classic": "install 'ganserve[tensorrt]' (its libraries come from NVIDIA's package index, not from PyPI)",
 }
 
 _loading = threading.Lock()
 _loaded: dict[str, ModuleType] = {}
+
+log = logging.getLogger(__name__)
+
+
+class TensorRTError(RuntimeError):
+    """TensorRT refused something."""
+
+
+class Listener(Protocol):
+    """A TensorRT logger that remembers what went wrong on each thread."""
+
+    def first_error(self) -> str:
+        """This thread's first error since it last asked, in one line; "" where there was none."""
 
 
 def load(flavour: str) -> ModuleType:
@@ -43,14 +59,46 @@ def version(flavour: str) -> str:
     return str(load(flavour).__version__)
 
 
+@functools.cache
+def listener(library: Any) -> Listener:
+    """The logger to give to TensorRT's objects: one for each library, kept for good.
+
+    TensorRT uses the first logger it was given for everything in the process and ignores those that come after.
+    """
+    severity = library.ILogger.Severity
+
+    class Heard(library.ILogger):  # type: ignore[misc]  # a class of a module that is chosen at run time
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+            self._heard = threading.local()
+
+        def log(self, level: Any, text: str) -> None:
+            if level in (severity.INTERNAL_ERROR, severity.ERROR):
+                self._heard.errors = [*getattr(self._heard, "errors", []), " ".join(text.split())]
+            elif level == severity.WARNING:
+                log.info("TensorRT: %s", text)
+
+        def first_error(self) -> str:
+            errors = getattr(self._heard, "errors", [])
+            self._heard.errors = []
+            return errors[0] if errors else ""
+
+    return Heard()
+
+
+def refused(library: Any, what: str) -> TensorRTError:
+    """The error to raise where TensorRT only said no: with its own first error line on this thread."""
+    return TensorRTError(f"{what}: {listener(library).first_error() or 'TensorRT gave no reason'}")
+
+
 def _import(flavour: str) -> ModuleType:
     try:
         return _import_rtx() if flavour == "rtx" else importlib.import_module("tensorrt")
     except ModuleNotFoundError as error:
-        raise StartError(f"{NAMES[flavour]} is not installed (no module {error.name}): {_INSTALL[flavour]}") from error
+        raise StartError(f"{NAMES[flavour]} is not installed (no module {error.name}): {INSTALL[flavour]}") from error
     except (ImportError, OSError, AttributeError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StartError(f"{NAMES[flavour]} cannot be loaded ({first_line}): {_INSTALL[flavour]}") from error
+        raise StartError(f"{NAMES[flavour]} cannot be loaded ({first_line}): {INSTALL[flavour]}") from error
 
 
 def _import_rtx() -> ModuleType:
