@@ -1,0 +1,142 @@
+"""What TensorRT's builder says while it works: its complaints, how far it is; and how it is stopped."""
+
+import re
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+from export.progress import Progress
+
+# A complaint that follows every other one on a machine without a driver.
+NO_DRIVER = "cudaError 35"
+# A warning, but the engine then promises shapes that the network cannot compute.
+CONTRADICTED = "not self-consistent"
+PLACE = re.compile(r"\s*\bIn \S+ at \S+:\d+\b\.?")
+PREFIX = re.compile(r"^(?:\S+: )?Error Code \d+: |^Assertion failed: [^:]*: ")
+
+
+class Complaints:
+    """Errors and warnings in the order they were logged; nothing is printed."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    @property
+    def contradiction(self) -> str:
+        """How a profile contradicts the network, "" where none does."""
+        return next((one_line(text) for text in self.warnings if CONTRADICTED in text), "")
+
+    @property
+    def reason(self) -> str:
+        """TensorRT's own words for what went wrong, in one line."""
+        told = [text for text in self.errors if NO_DRIVER not in text] or self.errors
+        return "; ".join(dict.fromkeys(one_line(text) for text in told)) or "it does not say why"
+
+
+def one_line(text: str) -> str:
+    """TensorRT's message without its own file names and line numbers."""
+    lines = [line for line in text.splitlines() if NO_DRIVER not in line] or text.splitlines()
+    words = PREFIX.sub("", " ".join(" ".join(lines).split()))
+    return PLACE.sub("", words).strip().rstrip(".")
+
+
+@dataclass
+class _Phase:
+    name: str
+    steps: int
+    done: int = 0
+
+
+@dataclass
+class Phases:
+    """The builder's nested phases as one share of the whole, which never falls. Called on the builder's threads."""
+
+    progress: Progress
+    failure: Exception | None = None  # what `progress` raised; the build is then stopped
+    _open: list[_Phase] = field(default_factory=list)
+    _share: float = 0.0
+    _stopped: threading.Event = field(default_factory=threading.Event)
+
+    def stop(self) -> None:
+        """Has the builder give up at its next step."""
+        self._stopped.set()
+
+    def start(self, name: str, steps: int) -> None:
+        """A phase begins, within the one that began last."""
+        self._open.append(_Phase(name, max(1, steps)))
+        self._show()
+
+    def step(self, name: str, step: int) -> bool:
+        """Step `step` (from 0) of a phase is done. Whether to go on."""
+        for phase in self._open:
+            if phase.name == name:
+                phase.done = step + 1
+        self._show()
+        return not self._stopped.is_set()
+
+    def finish(self, name: str) -> None:
+        """The phase is over."""
+        self._open = [phase for phase in self._open if phase.name != name]
+        if not self._open:
+            self._share = 1.0
+
+    def _show(self) -> None:
+        share = 0.0
+        for phase in reversed(self._open):
+            share = min(1.0, (phase.done + share) / phase.steps)
+        self._share = max(self._share, share)
+        try:
+            self.progress(f"building the TensorRT engine: {self._open[-1].name}", self._share)
+        except Exception as error:  # must not pass through the library's own code
+            self.failure = error
+            self.stop()
+
+
+def logger(trt: Any, complaints: Complaints) -> Any:
+    """An `ILogger` that fills `complaints`."""
+    errors = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in errors:
+                complaints.errors.append(text)
+            elif severity == trt.ILogger.WARNING:
+                complaints.warnings.append(text)
+
+    return Logger()
+
+
+def monitor(trt: Any, phases: Phases) -> Any:
+    """An `IProgressMonitor` that tells `phases`."""
+
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            phases.start(name, steps)
+
+        def step_complete(self, name: str, step: int) -> bool:
+            return phases.step(name, step)
+
+        def phase_finish(self, name: str) -> None:
+            phases.finish(name)
+
+    return Monitor()
+
+
+def refusals(parser: Any) -> list[str]:
+    """What the parser cannot take, each with its node: every operator it does not know, or the first it cannot use."""
+    found = []
+    for error in (parser.get_error(index) for index in range(parser.num_errors)):
+        why = one_line(str(error.desc()))
+        if not error.node_operator():
+            found.append(why)
+            continue
+        node = f"{error.node_operator()} at node {error.node_name() or f'#{error.node()}'!r}"
+        found.append(node if why in ("", "false") else f"{node} ({why})")
+    return found
