@@ -1,14 +1,18 @@
 """`ganserve inspect` and `ganserve export`: from a checkpoint to a model that can be served."""
 
+from collections.abc import Iterator
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.output import CommandError, needing, print_json, steps
+
+if TYPE_CHECKING:
+    from models.spec import Spec
 
 
 class Precision(StrEnum):
@@ -16,6 +20,7 @@ class Precision(StrEnum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
 
 
 class Tensors(StrEnum):
@@ -23,6 +28,13 @@ class Tensors(StrEnum):
 
     UINT8 = "uint8"
     FLOAT32 = "float32"
+
+
+class Flavour(StrEnum):
+    """Which TensorRT builds the engine: for RTX, which needs no GPU to build, or the classic one."""
+
+    RTX = "rtx"
+    CLASSIC = "classic"
 
 
 CheckpointArgument = Annotated[
@@ -35,7 +47,26 @@ ArchOption = Annotated[str, typer.Option(metavar="auto|NAME", help="Architecture
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
 ]
-CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights are kept.")]
+CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights and engines are kept.")]
+TensorrtOption = Annotated[
+    Flavour | None, typer.Option("--tensorrt", help="A TensorRT engine, model.plan, beside the ONNX graph.")
+]
+ProfileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="MIN,OPT,MAX[:SIZE,...]",
+        help="Rows of a batch, and sizes HxW or HxW-HxW of pictures in, that the engine is built for. Repeatable.",
+    ),
+]
+CapabilityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--compute-capability",
+        metavar="8.9,12.0",
+        help="GPUs that the engine is built for, or `current`; an engine for all newer ones where not given (rtx).",
+    ),
+]
 
 
 def inspect(
@@ -80,10 +111,16 @@ def export(
     version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
     cache: CacheOption = None,
+    tensorrt: TensorrtOption = None,
+    profile: ProfileOption = None,
+    compute_capability: CapabilityOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
     overrides = parse_settings(settings or [])
+    capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
+    if tensorrt is None:
+        _refuse_without_tensorrt(precision, profile, compute_capability)
     with needing("export"):
         from export.exporting import ExportError, Request
         from export.exporting import export as run
@@ -98,6 +135,9 @@ def export(
         version=version,
         labels=labels,
         cache_dir=cache,
+        tensorrt=tensorrt and tensorrt.value,
+        profiles=tuple(profile or ()),
+        compute_capabilities=capabilities,
     )
     try:
         with steps() as progress:
@@ -107,9 +147,27 @@ def export(
     if as_json:
         print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
         return
-    for note in exported.notes:
-        print(note)
+    for line in (*exported.notes, *_plan_facts(exported.spec)):
+        print(line)
     print(exported.folder)
+
+
+def _refuse_without_tensorrt(precision: Precision, profile: list[str] | None, compute_capability: str | None) -> None:
+    if precision is Precision.BF16:
+        raise CommandError("--precision bf16: needs --tensorrt; ONNX Runtime has no bfloat16 convolution")
+    for option, value in (("--profile", " ".join(profile or ())), ("--compute-capability", compute_capability)):
+        if value:
+            raise CommandError(f"{option} {value}: is for the engine that --tensorrt rtx|classic builds")
+
+
+def _plan_facts(spec: "Spec") -> Iterator[str]:
+    """One line about the engine, where there is one."""
+    from export.profiles import in_words
+
+    if plan := spec.plan:
+        gpus = f"compute capability {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "any GPU"
+        profiles = " and ".join(in_words(profile, spec.inputs) for profile in plan.profiles)
+        yield f"model.plan: TensorRT {plan.flavour} {plan.version}, {plan.precision}, for {gpus}; profiles {profiles}"
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

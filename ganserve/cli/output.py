@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
 MODULES_OF = {
     "export": ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors"),
@@ -48,16 +49,52 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+class Steps(Protocol):
+    """Shows what is being done, and while a long step runs the share of it that is done (0..1). From any thread."""
+
+    def __call__(self, text: str, share: float | None = None, /) -> None:
+        """Shows it."""
+
+
 @contextmanager
-def steps() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done: a spinner on a terminal, else one line on stderr for each step."""
+def steps() -> Iterator[Steps]:
+    """A function that shows what is being done: a spinner on a terminal, beside a bar where a step tells its share.
+
+    Elsewhere one line on stderr for each step, and for every further quarter of a long one.
+    """
     if not sys.stderr.isatty():
-        yield lambda text: print(text, file=sys.stderr, flush=True)
+        yield _in_lines()
         return
     from rich.console import Console
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
 
     with Console(stderr=True).status("") as status:
-        yield lambda text: status.update(_escaped(text))
+
+        def show(text: str, share: float | None = None, /) -> None:
+            if share is None:
+                status.update(_escaped(text))
+                return
+            row = Table.grid(padding=(0, 1))
+            row.add_row(ProgressBar(total=1.0, completed=share, width=30), f"{share:4.0%}", _escaped(text))
+            status.update(row)
+
+        yield show
+
+
+def _in_lines() -> Steps:
+    shown = 0  # quarters of the running step
+
+    def show(text: str, share: float | None = None, /) -> None:
+        nonlocal shown
+        quarters = 0 if share is None else int(share * 4)
+        if share is None:
+            print(text, file=sys.stderr, flush=True)
+        elif quarters > shown:
+            print(f"{quarters * 25} % {text}", file=sys.stderr, flush=True)
+        shown = quarters
+
+    return show
 
 
 @contextmanager
