@@ -36,9 +36,7 @@ class Format:
 
 FORMATS = {
     "fp16": Format("float16", TensorProto.FLOAT16, 65504.0, 18),
-    "bf16": Format(
-        "bfloat16", TensorProto.BFLOAT16, helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16), 3.3895314e38, 22
-    ),
+    "bf16": Format("bfloat16", TensorProto.BFLOAT16, 3.3895314e38, 22),
 }
 
 
