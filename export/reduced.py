@@ -49,11 +49,11 @@ def reduced(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     found = onnx.ModelProto()
     found.CopyFrom(proto)
     form = FORMATS[precision]
-    for entry in found.opset_import:
-        # None of the operators here means anything else in the later opset: it adds types.
-        entry.version = max(entry.version, form.opset) if entry.domain == "" else entry.version
+    opset = next(entry for entry in found.opset_import if entry.domain == "")
+    # No operator of a generator means anything else in the later opset, which adds types (and values of attributes).
+    opset.version = max(opset.version, form.opset)
     del found.graph.node[:], found.graph.value_info[:]
-    conversion = _Conversion(proto, precision, found.opset_import[0].version)
+    conversion = _Conversion(proto, precision, opset.version)
     for node in proto.graph.node:
         found.graph.node.extend(conversion.converted(node))
     for output in proto.graph.output:

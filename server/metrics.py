@@ -81,13 +81,14 @@ class Metrics:
         self._encode_s = times("encode_seconds", "Pixels to picture, per picture", model, _PHASE_S)
         self._batch_sizes = times("batch_size", "Rows per run of the engine", model, _ROWS)
         self._drops = counts("drops_total", "Jobs that left the queue uncomputed", ("model", "reason"))
+        self._fallbacks = counts("precision_fallback_total", "Rows computed again in float32", model)
         self._images = counts("images_total", "Pictures served", model)
         self._pixels = counts("pixels_total", "Pixels of the pictures served", model)
         self._lag = times("event_loop_lag_seconds", "How late the event loop wakes", (), _PHASE_S)
         self._lag.child()
         self._by_model: tuple[Family[Histogram] | Family[Counter], ...] = (
             *(self._durations, self._queue_s, self._compute_s, self._batch_sizes),
-            *(self._decode_s, self._encode_s, self._drops, self._images, self._pixels),
+            *(self._decode_s, self._encode_s, self._drops, self._fallbacks, self._images, self._pixels),
         )
 
     def model(self, name: str, version: int) -> ModelStatistics:
@@ -108,6 +109,7 @@ class Metrics:
             compute_s=self._compute_s.child(name).observe,
             batch_size=self._batch_sizes.child(name).observe,
             dropped=lambda reason: drops.get(reason, drops["other"]).add(1),
+            fell_back=self._fallbacks.child(name).add,
         )
         return _ModelSeries(
             observers=observers,

@@ -20,6 +20,7 @@ class Observers:
     compute_s: Callable[[float], None]
     batch_size: Callable[[float], None]
     dropped: Callable[[str], None]
+    fell_back: Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -95,6 +96,10 @@ class ModelStatistics:
     def dropped(self, reason: str) -> None:
         """A job left the queue, or the door, without being computed: one of DROP_REASONS, or else `other`."""
         self.observers.dropped(reason)
+
+    def fell_back(self, rows: int) -> None:
+        """So many rows were not finite in the engine's precision and were answered from float32."""
+        self.observers.fell_back(rows)
 
     def fill(self, message: "service_pb2.ModelStatistics") -> None:
         """Writes all of it into an empty ModelStatistics message of the KServe v2 protocol."""

@@ -178,6 +178,18 @@ def test_drops_are_counted_by_reason_and_start_at_zero(metrics: Metrics, faces: 
     assert value(metrics, "ganserve_drops_total", model="faces", reason="other") == 1
 
 
+def test_rows_computed_again_in_float32_are_counted_from_zero_whatever_the_models_precision(
+    metrics: Metrics, faces: ModelStatistics
+) -> None:
+    assert value(metrics, "ganserve_precision_fallback_total", model="faces") == 0
+    faces.fell_back(3)
+    metrics.model("faces", 2).fell_back(1)
+    assert value(metrics, "ganserve_precision_fallback_total", model="faces") == 4
+    metrics.forget("faces", 1)
+    metrics.forget("faces", 2)
+    assert "ganserve_precision_fallback_total{" not in metrics.render().decode()
+
+
 def test_a_request_is_in_flight_until_it_has_finished(metrics: Metrics, faces: ModelStatistics) -> None:
     metrics.rpc_started("Generate")
     assert value(metrics, "ganserve_requests_in_flight", rpc="Generate") == 1
