@@ -1,21 +1,12 @@
-"""`python -m bench engine | load | overload MODEL`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench gpu`."""
 
 import argparse
-import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from bench import load, overload
-from bench.engine import BATCH_SIZES, Engine, Limit, sweep
-from bench.headers import HeaderError
-from bench.percentiles import percentile, spread
-from bench.report import milliseconds, show, write_json
-from bench.target import Target, TargetError, model_inputs, parse_address, started
-from bench.tensors import Facts, RepositoryError, facts_of, newest_version
-from bench.wire import WireError
+from bench import gpu
 
-METRICS_PORT = 8002
+RPCS = ("infer", "generate")
 
 
 def _numbers(text: str) -> list[int]:
@@ -44,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--serve-arguments", default="", metavar="ARGS", help="more arguments for a started server"
         )
-        command.add_argument("--rpc", choices=tuple(load.PATHS), default="infer")
+        command.add_argument("--rpc", choices=RPCS, default="infer")
         command.add_argument("--seconds", type=float, default=5.0, help="per phase")
         command.add_argument("--connections", type=int, default=1 if name == "load" else 4)
         if name == "load":
@@ -55,85 +46,20 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--factor", type=float, default=2.0, help="times the capacity")
             command.add_argument("--deadline-ms", type=float, default=250.0)
             command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
+    text = "parity and images/s of every engine on a GPU, and of the server over them"
+    gpu.add_arguments(commands.add_parser("gpu", help=text, description=text))
     return parser
-
-
-@contextlib.contextmanager
-def _target(arguments: argparse.Namespace) -> Iterator[Target]:
-    if arguments.server is not None:
-        host, port = parse_address(arguments.server)
-        yield Target(host, port, arguments.metrics or f"{host}:{METRICS_PORT}")
-    elif arguments.repository is not None:
-        with started(arguments.repository, arguments.serve_arguments) as target:
-            yield target
-    else:
-        raise TargetError("say --server HOST:PORT, or --repository DIR to have a server started")
-
-
-def _run_engine(arguments: argparse.Namespace) -> dict[str, object]:
-    engine = Engine(newest_version(arguments.repository, arguments.model))
-    rates = sweep(engine, arguments.seconds, arguments.rounds, BATCH_SIZES)
-    latencies_s = engine.latencies_s(arguments.seconds)
-    limit = Limit(engine)
-    for setup in limit.rates:
-        limit.rates[setup] = rates[setup]
-    limit.latencies_s = latencies_s
-    show(
-        f"{arguments.model}: ONNX Runtime in-process, images/s (min-max)",
-        ("batch", *(f"{sessions} x {threads} threads" for sessions, threads in engine.ways)),
-        [
-            (str(batch), *(str(spread(found)) for setup, found in rates.items() if setup.batch == batch))
-            for batch in BATCH_SIZES
-        ],
-    )
-    print(f"engine limit: {limit.images_per_s} images/s, best {limit.best}")
-    p99_s = percentile(latencies_s, 99)
-    print(f"batch 1, all threads: p50 {milliseconds(limit.latency_s)} ms, p99 {milliseconds(p99_s)} ms")
-    return {
-        "model": arguments.model,
-        "limit": limit.as_json(),
-        "batch_1_p99_s": p99_s,
-        "images_per_s": {str(setup): found for setup, found in rates.items()},
-    }
-
-
-def _run_served(arguments: argparse.Namespace) -> dict[str, object]:
-    version = newest_version(arguments.repository, arguments.model) if arguments.repository else None
-    facts = facts_of(version) if version else Facts()
-    with _target(arguments) as target:
-        specs = model_inputs(target, arguments.model)
-        connections = arguments.connections if arguments.command == "load" else 1
-        question = load.ask(target, arguments.model, arguments.rpc, specs, facts, connections=connections)
-        if arguments.command == "load":
-            limit = Limit(Engine(version)) if version else None
-            rows = load.measure(
-                question, arguments.concurrency, arguments.seconds, arguments.rounds, limit, arguments.limit_seconds
-            )
-            load.print_table(question, rows, limit)
-            return load.as_json(question, rows, limit)
-        result = overload.measure(
-            question,
-            seconds=arguments.seconds,
-            factor=arguments.factor,
-            deadline_s=arguments.deadline_ms / 1e3,
-            pacing=arguments.pacing,
-            connections=arguments.connections,
-        )
-        overload.print_table(question, result)
-        return overload.as_json(question, result)
 
 
 def main() -> int:
     """Runs one command and returns the exit code."""
     arguments = _parser().parse_args()
-    try:
-        results = _run_engine(arguments) if arguments.command == "engine" else _run_served(arguments)
-    except (TargetError, RepositoryError, HeaderError, WireError, OSError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    if arguments.json is not None:
-        write_json(arguments.json, results)
-    return 0
+    if arguments.command == "gpu":
+        return gpu.run(arguments)
+    # only now: a machine that has what `gpu` needs may lack the server's packages
+    from bench import commands
+
+    return commands.run(arguments)
 
 
 if __name__ == "__main__":

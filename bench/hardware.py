@@ -5,7 +5,11 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-DISTRIBUTIONS = ("ganserve", "onnxruntime", "onnxruntime-gpu", "grpcio", "pygrpc-native", "numpy", "protobuf", "uvloop")
+DISTRIBUTIONS = (
+    "ganserve", "onnxruntime", "onnxruntime-gpu", "grpcio", "pygrpc-native", "numpy", "protobuf", "uvloop", "torch",
+    "onnx", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "cuda-bindings", "nvidia-ml-py",
+    "nvidia-cudnn-cu13",
+)  # fmt: skip
 
 
 def core_count() -> int:

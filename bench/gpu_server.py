@@ -1,0 +1,146 @@
+"""The same models through `ganserve serve`: callers who wait, ModelInfer, one picture per call or many."""
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from bench.callers import ask_once
+from bench.gpu_artifacts import Version
+from bench.gpu_device import Device
+from bench.gpu_rates import feed_of
+from bench.gpu_report import Results, Served, Subject, first_line
+from bench.load import Question
+from bench.target import INFER, Target, TargetError, model_inputs, refusal, started
+from bench.wire import OK
+from models.artifact import CONFIG
+
+CONNECTIONS = 4
+DISTINCT_REQUESTS = 8
+IN_FLIGHT_BYTES = 4 << 30  # replies of one phase together: beyond that memory is measured, not the server
+KSERVE_OF = {"float32": "FP32", "float16": "FP16", "int64": "INT64", "uint8": "UINT8"}
+QUEUE_BYTES = 16 << 30
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What is asked of a server: callers, pictures per call, seconds for each phase, when to begin no more."""
+
+    callers: Sequence[int]
+    images_per_call: Sequence[int]
+    seconds: float
+    end_s: float
+    arguments: str = ""
+
+
+def serving_folder(root: Path, versions: Mapping[str, Version], rows: int) -> Path:
+    """A repository of these versions alone, whose models take `rows` rows a call at least."""
+    for model, version in versions.items():
+        (root / model).mkdir(parents=True, exist_ok=True)
+        config = (version.folder.parent / CONFIG).read_text()
+        most = re.search(r"^max_batch_size: (\d+)$", config, re.MULTILINE)
+        if most is not None and int(most[1]) < rows:
+            config = config.replace(most[0], f"max_batch_size: {rows}")
+        (root / model / CONFIG).write_text(config)
+        link = root / model / "1"
+        link.unlink(missing_ok=True)
+        link.symlink_to(version.folder.resolve())
+    return root
+
+
+def serve(
+    results: Results, precision: str, versions: Mapping[str, Version], subjects: Sequence[Subject], root: Path,
+    device: Device, phases: Phases,
+) -> None:  # fmt: skip
+    """Adds a row for every subject, number of callers and of pictures per call, from one server over all models."""
+    folder = serving_folder(root, versions, max(phases.images_per_call))
+    arguments = f"--device {device.kind} --shutdown-delay-s 0 --max-queue-bytes {QUEUE_BYTES} {phases.arguments}"
+    try:
+        with started(folder, arguments) as target:
+            for subject in subjects:
+                _serve_subject(results, subject, precision, versions[subject.model], target, device, phases)
+    except (TargetError, OSError, grpc.RpcError) as error:
+        results.skip(f"server, {precision}", first_line(error))
+    results.write()
+
+
+def _serve_subject(
+    results: Results, subject: Subject, precision: str, version: Version, target: Target, device: Device, phases: Phases
+) -> None:
+    for images in phases.images_per_call:
+        part = f"server, {subject} {precision}, {images} images per call"
+        if time.perf_counter() > phases.end_s:
+            results.skip(part, "the time was up")
+            continue
+        try:
+            question, reply_bytes = _ask(target, subject, version, images)
+            platform = _platform(target, subject.model)
+        except TargetError as error:
+            results.skip(part, first_line(error))
+            continue
+        for callers in phases.callers:
+            if callers * reply_bytes > IN_FLIGHT_BYTES:
+                results.skip(f"{part}, {callers} callers", f"{callers * reply_bytes / 1e9:.1f} GB of replies in flight")
+            elif time.perf_counter() > phases.end_s:
+                results.skip(f"{part}, {callers} callers", "the time was up")
+            else:
+                row = _phase(question, subject, precision, platform, callers, images, device, phases.seconds)
+                results.served.append(row)
+                busy = "" if row.gpu_busy is None else f", GPU busy {row.gpu_busy:.2f}"
+                print(f"{part}, {callers} callers: {row.images_per_s:.1f} images/s{busy}", flush=True)
+
+
+def _phase(
+    question: Question, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
+    seconds: float,
+) -> Served:  # fmt: skip
+    before = question.target.counts(question.model)
+    with device.watched() as busy:
+        phase = question.closed_loop(callers, seconds)
+    mean_batch = question.target.counts(question.model).mean_batch_since(before)
+    return Served(
+        str(subject), precision, platform, callers, images, phase.per_s * images, phase.latency_s(50),
+        phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.served), busy.share,
+    )  # fmt: skip
+
+
+def _ask(target: Target, subject: Subject, version: Version, images: int) -> tuple[Question, int]:
+    """The question, and the bytes of the reply to it, after one was read in full.
+
+    Raises:
+        TargetError: the call failed, or its reply has other pictures than were asked for.
+    """
+    model_inputs(target, subject.model)  # waits until it is ready
+    messages = [_request(subject.model, version, subject, images, first) for first in range(DISTINCT_REQUESTS)]
+    answer = ask_once(target.address, INFER, messages[0])
+    if answer.status != OK or answer.body is None:
+        details = refusal(target, INFER, messages[0])
+        raise TargetError(f"the first call ended with gRPC status {answer.status}: {details}")
+    reply = service_pb2.ModelInferResponse.FromString(answer.body)
+    (output,), (raw,) = reply.outputs, reply.raw_output_contents
+    if output.shape[0] != images or len(raw) != int(np.prod(output.shape)):
+        raise TargetError(f"{output.name} has shape {list(output.shape)} in {len(raw)} bytes, asked for {images}")
+    return Question(target, subject.model, INFER, messages, CONNECTIONS), answer.reply_bytes
+
+
+def _request(model: str, version: Version, subject: Subject, images: int, first: int) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, rows in feed_of(version, subject, images + first).items():
+        array = rows[first:]
+        request.inputs.add(name=name, datatype=KSERVE_OF[array.dtype.name], shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    serialized: bytes = request.SerializeToString()
+    return serialized
+
+
+def _platform(target: Target, model: str) -> str:
+    """What the server says runs the model."""
+    with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+        stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        return str(stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model)).platform)
