@@ -1,6 +1,7 @@
 """Every setting of the server. The only reader of the environment: GANSERVE_<NAME>, unknown names are errors."""
 
 import os
+import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -30,6 +31,20 @@ class Settings(BaseSettings):
     http_port: int = Field(8002, ge=0, le=65535, description="port of /livez, /readyz and /metrics; 0 takes a free one")
     frontend: Literal["auto", "native", "grpcio"] = Field("auto", description="what speaks HTTP/2")
     device: Annotated[str, BeforeValidator(_device)] = Field("auto", description="auto, cpu, cuda or cuda:N")
+    engine: Literal["auto", "onnx", "onnx-tensorrt", "tensorrt"] = Field(
+        "auto",
+        description="what runs models on a GPU. auto: model.plan where this GPU takes it, else model.onnx; onnx: never "
+        "plans; onnx-tensorrt: model.onnx through ONNX Runtime's TensorRT provider; tensorrt: plans alone",
+    )
+    engine_cache: Path | None = Field(
+        None, description="where engines that TensorRT builds here are kept; unset: the user's cache folder"
+    )
+    conv_search: Literal["auto", "heuristic", "exhaustive", "default"] = Field(
+        "auto", description="how ONNX Runtime has cuDNN choose convolutions"
+    )
+    gpu_memory_bytes: int | None = Field(
+        None, ge=1 << 20, description="GPU memory that ONNX Runtime may take for one model; unset: no limit"
+    )
     threads: int | None = Field(None, ge=1, description="CPU threads for inference; unset: every core")
     codec_threads: int | None = Field(None, ge=1, description="threads that decode and encode pictures; unset: cores")
     model_control: Literal["explicit", "none"] = Field("explicit", description="whether clients may load and unload")
@@ -48,6 +63,17 @@ class Settings(BaseSettings):
     tls_key: Path | None = Field(None, description="PEM private key; grpcio only")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for machines")
+
+    @property
+    def cache_folder(self) -> Path:
+        """`engine_cache`, or its default. Not inside the repository, which may be read-only."""
+        if self.engine_cache is not None:
+            return self.engine_cache
+        try:
+            base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        except RuntimeError:  # a container's user may have no home
+            base = Path(tempfile.gettempdir())
+        return base / "ganserve"
 
 
 def read_settings(**given: object) -> Settings:

@@ -19,6 +19,15 @@ def _option(help: str, metavar: str | None = None) -> Any:
     return typer.Option(help=help, metavar=metavar, show_default=False)
 
 
+Engine = Annotated[str | None, _option("What runs models on a GPU (default auto).", "auto|onnx|onnx-tensorrt|tensorrt")]
+EngineCache = Annotated[
+    Path | None, _option("Where engines that TensorRT builds here are kept (default the user's cache).", "DIR")
+]
+ConvSearch = Annotated[
+    str | None, _option("How cuDNN chooses convolutions (default auto).", "auto|heuristic|exhaustive|default")
+]
+
+
 # One option for each field of server.settings.Settings. None is "not given": then GANSERVE_<NAME> counts, then the
 # default, which the help names.
 def serve(
@@ -30,6 +39,10 @@ def serve(
     ] = None,
     frontend: Annotated[str | None, _option("What speaks HTTP/2 (default auto).", "auto|native|grpcio")] = None,
     device: Annotated[str | None, _option("Where models run (default auto).", "auto|cpu|cuda[:N]")] = None,
+    engine: Engine = None,
+    engine_cache: EngineCache = None,
+    conv_search: ConvSearch = None,
+    gpu_memory_bytes: Annotated[int | None, _option("GPU memory that one model may take in ONNX Runtime.")] = None,
     threads: Annotated[int | None, _option("CPU threads for inference (default every core).")] = None,
     codec_threads: Annotated[int | None, _option("Threads that decode and encode (default every core).")] = None,
     model_control: Annotated[

@@ -1,6 +1,7 @@
-"""ONNX Runtime: CPU and CUDA execution providers, without a silent fall-back from one to the other."""
+"""ONNX Runtime: sessions that fall back to no other provider in silence, and the CPU's engine."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def choose_device(asked: str) -> str:
     if asked.startswith("cuda"):
         if CUDA not in available:
             raise StartError(
-                f"device {asked}: this onnxruntime {ort.__version__} has {', '.join(available)} and no {CUDA}; "
+                f"device {asked}: {no_provider(CUDA)}; "
                 "install 'ganserve[cuda]' in place of 'ganserve[cpu]', or pass --device cpu"
             )
         return asked if ":" in asked else "cuda:0"
@@ -56,23 +57,28 @@ def choose_device(asked: str) -> str:
 
 
 class OrtEngine:
-    """A graph in ONNX Runtime.
+    """A graph in ONNX Runtime on the CPU.
 
-    On a CPU it holds the graph twice: a session of one thread for each lane to run at once, and one over every thread
-    for a request that is alone. Both give the same bytes for the same rows.
+    It holds the graph twice: a session of one thread for each lane to run at once, and one over every thread for a
+    request that is alone. Both give the same bytes for the same rows.
     """
 
     def __init__(self, path: Path, device: str, lanes: int, threads: int, batched: bool) -> None:
         """Opens the graph. Blocks for as long as ONNX Runtime optimises it.
 
         Raises:
-            StartError: ONNX Runtime cannot open the file on this device.
+            StartError: ONNX Runtime cannot open the file.
         """
-        self._shared = _open(path, device, max(1, threads // lanes))
-        self._whole = _open(path, device, threads) if lanes > 1 else self._shared
-        self.inputs = _specs(self._shared.get_inputs(), batched)
-        self.outputs = _specs(self._shared.get_outputs(), batched)
+        if device != "cpu":
+            raise StartError(f"{path}: this is the CPU's engine; server.onnx_opening opens graphs on {device}")
+        self._shared = open_session(path, [(CPU, {})], max(1, threads // lanes))
+        self._whole = open_session(path, [(CPU, {})], threads) if lanes > 1 else self._shared
+        self.inputs = specs(self._shared.get_inputs(), batched)
+        self.outputs = specs(self._shared.get_outputs(), batched)
         self._output_names = [tensor.name for tensor in self.outputs]
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Takes every shape; what the graph cannot run fails in the run."""
 
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`."""
@@ -84,7 +90,16 @@ class OrtEngine:
         del self._shared, self._whole
 
 
-def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
+def open_session(
+    path: Path, providers: Sequence[tuple[str, Mapping[str, str]]], threads: int, optimised: bool = True
+) -> ort.InferenceSession:
+    """A session on the first of `providers`; nodes that it does not take run on those after it.
+
+    `optimised`: False for a look at the graph that is not run.
+
+    Raises:
+        StartError: ONNX Runtime cannot open the file, or does not run it on the first provider.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -92,20 +107,33 @@ def _open(path: Path, device: str, threads: int) -> ort.InferenceSession:
     # How long a thread without work spins before it sleeps: across the gaps of one run, hardly beyond its end, where it
     # would keep the core from the threads that answer (one caller's p95: 2.3-2.7 ms at 300, 4.1-4.2 ms at 1500).
     options.add_session_config_entry("session.intra_op.spin_duration_us", "500")
-    kind, _, index = device.partition(":")
-    # HEURISTIC: cuDNN's own choice; the others search anew for every new shape (microsoft/onnxruntime#22705).
-    cuda = {"device_id": index, "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
-    providers: list[Any] = [(CUDA, cuda), CPU] if kind == "cuda" else [CPU]
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    wanted = providers[0][0]
+    if wanted != CPU:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    missing = [name for name, _ in providers if name not in ort.get_available_providers()]
+    if missing:
+        raise StartError(f"{path}: {no_provider(missing[0])}")
     try:
-        session = ort.InferenceSession(path, options, providers=providers)
+        # Without enable_fallback=0 a provider that cannot start is replaced by the CPU's, with a line on stdout.
+        session = ort.InferenceSession(
+            path, options, providers=[(name, dict(given)) for name, given in providers], enable_fallback=0
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no public base
         raise StartError(f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}") from error
-    if kind == "cuda" and session.get_providers()[0] != CUDA:
-        raise StartError(f"{path}: CUDA was asked for, ONNX Runtime took {session.get_providers()[0]}")
+    if session.get_providers()[0] != wanted:
+        raise StartError(f"{path}: {wanted} was asked for, ONNX Runtime took {session.get_providers()[0]}")
     return session
 
 
-def _specs(tensors: list[Any], batched: bool) -> tuple[TensorSpec, ...]:
+def no_provider(name: str) -> str:
+    """That this ONNX Runtime has no such provider, and which it has."""
+    return f"this onnxruntime {ort.__version__} has {', '.join(ort.get_available_providers())} and no {name}"
+
+
+def specs(tensors: Sequence[Any], batched: bool) -> tuple[TensorSpec, ...]:
+    """A session's inputs or outputs, without the batch axis where `batched`."""
     return tuple(
         TensorSpec(
             tensor.name,

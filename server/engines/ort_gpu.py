@@ -1,0 +1,221 @@
+"""ONNX Runtime on a GPU: the CUDA provider, or the TensorRT provider before it, with tensors bound to its memory."""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from models.spec import ShapeRange, Spec, TensorSpec
+from server.engines import Arrays
+from server.engines.ort import CPU, no_provider, open_session, specs
+from server.engines.ort_binding import BoundSession
+from server.engines.tensorrt_library import version
+from server.errors import InvalidRequest, StartError
+
+TENSORRT = "TensorrtExecutionProvider"
+
+Provider: TypeAlias = tuple[str, Mapping[str, str]]
+Profile: TypeAlias = Mapping[str, ShapeRange]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuiltFor:
+    """What an engine of the TensorRT provider depends on: with another of these it is another engine.
+
+    `tensorrt`: the version that builds it. `compute_capability`: of the GPU, as "9.0".
+    """
+
+    model_sha256: str
+    compute_capability: str
+    tensorrt: str
+    precision: str
+    profile: Profile
+
+    @property
+    def key(self) -> str:
+        """The name of the folder that keeps the engine."""
+        digest = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return f"{self.model_sha256[:12]}-sm{self.compute_capability.replace('.', '')}-{self.precision}-{digest[:16]}"
+
+
+def conv_search(asked: str, inputs: Sequence[TensorSpec], max_batch_size: int) -> str:
+    """ONNX Runtime's word for how cuDNN chooses a convolution; for `auto` by what the model takes, batch axis aside.
+
+    Up to ONNX Runtime 1.19 EXHAUSTIVE timed every algorithm, HEURISTIC asked cuDNN, DEFAULT pinned one. From 1.20 none
+    of them times anything: they are the modes B (better choices, slower to make), A and FALLBACK of cuDNN's frontend
+    (microsoft/onnxruntime#22705). What is chosen holds for the last shape alone: each convolution chooses anew when
+    the next batch has another size. So the slower choice is for models that have one shape, which is warmed. Where
+    timing decided, pictures differed by about 1e-6 from one start to the next (microsoft/onnxruntime#19822).
+    """
+    if asked != "auto":
+        return asked.upper()
+    one_shape = max_batch_size <= 1 and all(-1 not in tensor.shape for tensor in inputs)
+    return "EXHAUSTIVE" if one_shape else "HEURISTIC"
+
+
+def cuda_options(index: int, search: str, precision: str | None, memory_bytes: int | None) -> dict[str, str]:
+    """The CUDA provider's options.
+
+    `precision`: of the graph, None where it is not known. TF32 is off for float32 graphs: their pictures are those of
+    the CPU, and whoever wants speed exports fp16. It stays on for the others, because ONNX Runtime's switch takes every
+    tensor core from a convolution, those of float16 too.
+    """
+    limit = {} if memory_bytes is None else {"gpu_mem_limit": str(memory_bytes)}
+    return {
+        "device_id": str(index),
+        "cudnn_conv_algo_search": search,
+        "cudnn_conv_use_max_workspace": "1",
+        # Not kNextPowerOfTwo: the arena never gives back what it has taken.
+        "arena_extend_strategy": "kSameAsRequested",
+        "use_tf32": "0" if precision == "fp32" else "1",
+        **limit,
+    }
+
+
+def tensorrt_profile(inputs: Sequence[TensorSpec], spec: Spec | None, max_batch_size: int) -> Profile | None:
+    """Every batch that is warmed, of every tile that the server cuts, tuned for full batches of whole tiles.
+
+    None for a model of free sizes without tiles: no bounds that this server could know fit its pictures.
+    `max_batch_size`: 0 without a batch axis.
+    """
+    sizes = (0, 0)
+    if any(-1 in tensor.shape for tensor in inputs):
+        tile = None if spec is None else spec.tile
+        if spec is None or tile is None:
+            return None
+        least = -(-max(1, spec.least_px) // tile.multiple_px) * tile.multiple_px
+        sizes = (least, max(least, tile.size_px))
+
+    def shape(tensor: TensorSpec, rows: int, free_px: int) -> tuple[int, ...]:
+        return ((rows,) if max_batch_size else ()) + tuple(free_px if axis < 0 else axis for axis in tensor.shape)
+
+    return {
+        tensor.name: ShapeRange(
+            shape(tensor, 1, sizes[0]), shape(tensor, max_batch_size, sizes[1]), shape(tensor, max_batch_size, sizes[1])
+        )
+        for tensor in inputs
+    }
+
+
+def tensorrt_options(
+    index: int, profile: Profile, precision: str, folder: Path, workspace_bytes: int | None
+) -> dict[str, str]:
+    """The TensorRT provider's options. With a profile for every input it builds, or reads from `folder`, its engines
+    when the session is opened, and never during a run."""
+    workspace = {} if workspace_bytes is None else {"trt_max_workspace_size": str(workspace_bytes)}
+    return {
+        "device_id": str(index),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(folder),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(folder),
+        "trt_fp16_enable": "1" if precision == "fp16" else "0",
+        "trt_profile_min_shapes": _in_words(profile, "least"),
+        "trt_profile_opt_shapes": _in_words(profile, "best"),
+        "trt_profile_max_shapes": _in_words(profile, "most"),
+        **workspace,
+    }
+
+
+def require_provider(name: str, asked: str) -> None:
+    """Returns where this ONNX Runtime has the provider.
+
+    Raises:
+        StartError: it does not; `asked` says who wants it.
+    """
+    if name not in ort.get_available_providers():
+        raise StartError(f"{asked}: {no_provider(name)}")
+
+
+def tensorrt_version() -> str:
+    """Of the TensorRT that the provider builds with: the installed one, or the one that ONNX Runtime was built for."""
+    try:
+        return version("classic")
+    except StartError:
+        return f"of onnxruntime {ort.__version__}"
+
+
+def read_inputs(path: Path, batched: bool) -> tuple[TensorSpec, ...]:
+    """A graph's inputs, from the file alone: nothing is optimised and no GPU is touched.
+
+    Raises:
+        StartError: ONNX Runtime cannot read it.
+    """
+    return specs(open_session(path, [(CPU, {})], 1, optimised=False).get_inputs(), batched)
+
+
+class BoundEngine:
+    """A graph in one session, in memory of its device that is allocated once; see `BoundSession`."""
+
+    def __init__(
+        self,
+        path: Path,
+        device: str,
+        providers: Sequence[Provider],
+        batched: bool,
+        max_batch_size: int,
+        profile: Profile | None = None,
+    ) -> None:
+        """Opens the graph on the first of `providers`, which is on `device`: `cpu` or `cuda:N`.
+
+        `profile`: the shapes that the provider was told, None where it takes any.
+
+        Raises:
+            StartError: ONNX Runtime cannot open the file with these providers.
+        """
+        session = open_session(path, providers, 1)
+        self.inputs = specs(session.get_inputs(), batched)
+        self.outputs = specs(session.get_outputs(), batched)
+        self._profile = profile
+        rows = max_batch_size if batched else 0
+        self._session: BoundSession | None = BoundSession(
+            session, self.inputs, self.outputs, device, most_rows=rows, most_shapes=max(1, rows)
+        )
+        _log_nodes_elsewhere(session, path, providers[0][0])
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses shapes for which the TensorRT provider would have to build an engine."""
+        for name, taken in (self._profile or {}).items():
+            if name in shapes and not taken.takes(shapes[name]):
+                raise InvalidRequest(
+                    f"input {name!r} has shape {list(shapes[name])}; the engine takes {list(taken.least)} to "
+                    f"{list(taken.most)}"
+                )
+
+    def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
+        """The outputs by name for one batch; see `Engine`. Runs of several threads go one after the other."""
+        if self._session is None:
+            raise RuntimeError("the engine is closed")
+        return self._session.run(arrays)
+
+    def close(self) -> None:
+        """Frees the session and its memory."""
+        self._session = None
+
+
+def _in_words(profile: Profile, end: str) -> str:
+    return ",".join(f"{name}:{'x'.join(map(str, getattr(shapes, end)))}" for name, shapes in profile.items())
+
+
+def _log_nodes_elsewhere(session: ort.InferenceSession, path: Path, wanted: str) -> None:
+    """Says which kinds of nodes run on another provider. A few on the CPU, of shapes, are as they should be."""
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before ONNX Runtime 1.24
+        return
+    try:
+        parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name != wanted]
+    except Exception as error:  # what it raises has no public base; knowing less stops nobody
+        log.debug("nodes unknown", exc_info=error)
+        return
+    kinds = Counter(f"{node.op_type} ({part.ep_name})" for part in parts for node in part.get_nodes())
+    if kinds:
+        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
+        log.info("nodes on another provider", extra={"fields": {"graph": str(path), "wanted": wanted, "nodes": said}})

@@ -1,0 +1,153 @@
+"""An ONNX graph on a device: the CPU's engine, the CUDA provider, or the TensorRT provider with what it has to know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from models.artifact import CONFIG, sha256_of
+from models.spec import Spec, TensorSpec
+from server.engines import Engine
+from server.engines.ort import CPU, CUDA, OrtEngine
+from server.engines.ort_gpu import (
+    TENSORRT,
+    BoundEngine,
+    BuiltFor,
+    conv_search,
+    cuda_options,
+    read_inputs,
+    require_provider,
+    tensorrt_options,
+    tensorrt_profile,
+    tensorrt_version,
+)
+from server.engines.trt import find_gpu
+from server.errors import NotServing, StartError
+from server.settings import Settings
+
+ONNX_TENSORRT = "onnx-tensorrt"
+# Triton's words for the precision of its TensorRT accelerator -> ours. INT8 needs a calibration that nobody sends.
+PRECISIONS: Mapping[str, str] = {"FP32": "fp32", "FP16": "fp16"}
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """What `gpu_execution_accelerator { name: "tensorrt" }` asks for; None: the choice is ours."""
+
+    precision: str | None
+    workspace_bytes: int | None
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX file of a version. `precision`: fp32 or fp16, None without a manifest. `max_batch_size`: 0 for none."""
+
+    path: Path
+    spec: Spec | None
+    precision: str | None
+    batched: bool
+    max_batch_size: int
+
+    @property
+    def sha256(self) -> str:
+        """Of the file; from the manifest, where that has it."""
+        known = {} if self.spec is None else self.spec.files
+        return known.get(self.path.name) or sha256_of(self.path)
+
+
+class OnnxOpening:
+    """Opens graphs as the settings say."""
+
+    def __init__(self, settings: Settings, lanes: int, threads: int) -> None:
+        """`lanes`, `threads`: of the CPU.
+
+        Raises:
+            StartError: ONNX Runtime's TensorRT is asked for, and this ONNX Runtime is without.
+        """
+        if settings.engine == ONNX_TENSORRT:
+            require_provider(TENSORRT, f"--engine {ONNX_TENSORRT}")
+        self._settings = settings
+        self._lanes = lanes
+        self._threads = threads
+
+    def open(self, graph: Graph, device: str, accelerator: Accelerator | None) -> tuple[Engine, str]:
+        """The engine on `device`, and why it is not on TensorRT where that was asked for.
+
+        Raises:
+            StartError: ONNX Runtime cannot open the graph there.
+        """
+        if device == "cpu":
+            return OrtEngine(graph.path, device, self._lanes, self._threads, graph.batched), ""
+        inputs = read_inputs(graph.path, graph.batched)
+        strict = self._settings.engine == ONNX_TENSORRT
+        if not strict and accelerator is None:
+            return self._on_cuda(graph, inputs, device), ""
+        try:
+            return self._on_tensorrt(graph, inputs, device, accelerator or Accelerator(None, None))
+        except StartError as error:
+            if strict:
+                raise
+            return self._on_cuda(graph, inputs, device), f"{graph.path.name} runs without TensorRT: {error}"
+
+    def _on_cuda(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> Engine:
+        providers = [(CUDA, self._cuda_options(graph, inputs, device)), (CPU, {})]
+        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size)
+
+    def _on_tensorrt(
+        self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str, accelerator: Accelerator
+    ) -> tuple[Engine, str]:
+        profile = tensorrt_profile(inputs, graph.spec, graph.max_batch_size)
+        if profile is None:
+            return self._on_cuda(graph, inputs, device), (
+                f"{graph.path.name} runs without TensorRT: its sizes are free and it has no tile, so it has no profile"
+            )
+        require_provider(TENSORRT, f"{CONFIG} asks for TensorRT")
+        precision = accelerator.precision or graph.precision or "fp32"
+        built_for = BuiltFor(graph.sha256, _capability(device), tensorrt_version(), precision, profile)
+        folder = self._settings.cache_folder / "onnxruntime" / built_for.key
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"{folder}: {error.strerror}; --engine-cache says where engines are kept") from None
+        options = tensorrt_options(_index(device), profile, precision, folder, accelerator.workspace_bytes)
+        providers = [(TENSORRT, options), (CUDA, self._cuda_options(graph, inputs, device)), (CPU, {})]
+        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size, profile), ""
+
+    def _cuda_options(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> dict[str, str]:
+        search = conv_search(self._settings.conv_search, inputs, graph.max_batch_size)
+        return cuda_options(_index(device), search, graph.precision, self._settings.gpu_memory_bytes)
+
+
+def read_accelerator(config: ModelConfig | None) -> Accelerator | None:
+    """What the config's `optimization` asks of TensorRT, None where it does not.
+
+    Of Triton's parameters `precision_mode` and `max_workspace_size_bytes` count; profiles and caches are ours.
+
+    Raises:
+        NotServing: a value that means nothing here.
+    """
+    asked = () if config is None else config.optimization.execution_accelerators.gpu_execution_accelerator
+    for entry in asked:
+        if entry.name != "tensorrt":
+            raise NotServing(f"{CONFIG}: gpu_execution_accelerator {entry.name!r} is not served here; 'tensorrt' is")
+        precision = entry.parameters.get("precision_mode")
+        if precision is not None and precision not in PRECISIONS:
+            raise NotServing(f"{CONFIG}: precision_mode {precision!r} is not served here; {', '.join(PRECISIONS)} are")
+        workspace = entry.parameters.get("max_workspace_size_bytes")
+        if workspace is not None and not (workspace.isascii() and workspace.isdecimal()):
+            raise NotServing(f"{CONFIG}: max_workspace_size_bytes {workspace!r} is not a number of bytes")
+        return Accelerator(PRECISIONS.get(precision or ""), None if workspace is None else int(workspace))
+    return None
+
+
+def _index(device: str) -> int:
+    return int(device.partition(":")[2] or 0)
+
+
+def _capability(device: str) -> str:
+    """The GPU's, as "9.0". Without cuda-bindings "any": ONNX Runtime also writes it into the names of its files."""
+    try:
+        return find_gpu(device).compute_capability
+    except StartError:
+        return "any"
