@@ -51,9 +51,11 @@ class Admission:
         """The outputs of one job: arrays of n rows each, n at most the model's `max_batch_size`.
 
         Raises:
+            InvalidRequest: the engine does not take these shapes.
             DeadlinePassed: the deadline came before the job's turn.
             InferenceFailed: the engine could not run these rows.
         """
+        self._batcher.instances.check({name: array.shape for name, array in arrays.items()})
         job = Job(self, arrays, self._batcher.batched)
         self._batcher.enqueue(job)
         outputs, timings = await job.future

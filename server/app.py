@@ -8,7 +8,6 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
@@ -16,15 +15,17 @@ from tritonclient.grpc import service_pb2_grpc
 from protos import images_pb2, images_pb2_grpc
 from server import inference, logs
 from server.calls import Calls
-from server.device import Device
-from server.engines import Engine
-from server.engines.ort import OrtEngine, choose_device, cores
+from server.devices import Devices
+from server.engines.cuda_devices import count_gpus
+from server.engines.ort import choose_device, cores
 from server.errors import StartError
 from server.frontend import add_reflection, choose_frontend, make_server, open_port
 from server.health import Health
 from server.images import ImageService
 from server.loading import Loader
 from server.metrics import Metrics
+from server.opening import Opening
+from server.placement import CPU, usable_gpus
 from server.repository import Repository, State
 from server.settings import Settings
 from server.web import WebServer
@@ -76,19 +77,14 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._frontend = choose_frontend(settings)
-        device = choose_device(settings.device)
-        threads = settings.threads or cores()
-        lanes = min(threads, MOST_LANES) if device == "cpu" else 1
         self._serving = False  # every model was tried, and no stop has been asked for
         self._health = Health()
         self._metrics = Metrics()
-        self._device = Device(device, lanes)
         self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
-
-        def open_engine(path: Path, batched: bool) -> Engine:
-            return OrtEngine(path, device, lanes, threads, batched)
-
-        loader = Loader(settings, self._device, open_engine, self._metrics)
+        threads = settings.threads or cores()
+        lanes = min(threads, MOST_LANES)
+        self._devices = _choose_devices(settings.device, lanes)
+        loader = Loader(settings, self._devices, Opening(settings, lanes, threads), self._metrics)
         self._repository = Repository(settings.repository, loader, self._update_health)
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
@@ -104,7 +100,7 @@ class Server:
         await self._grpc.start()
         try:
             async with asyncio.TaskGroup() as parts:
-                watches = [parts.create_task(self._metrics.watch_loop()), parts.create_task(self._watch_device())]
+                watches = [parts.create_task(self._metrics.watch_loop()), parts.create_task(self._watch_devices())]
                 loading = parts.create_task(self._load())
                 await self._first(loading, stop)
                 if not stop.is_set():
@@ -112,7 +108,7 @@ class Server:
                     unavailable = sum(entry.failed for entry in index)
                     ready(
                         Serving(
-                            grpc_port, http_port, self._frontend, self._device.name,
+                            grpc_port, http_port, self._frontend, self._devices.names,
                             len(self._repository.ready()), unavailable,
                         )
                     )  # fmt: skip
@@ -124,7 +120,7 @@ class Server:
         finally:
             await self._grpc.stop(0)
             await self._web.stop()
-            self._device.close()
+            self._devices.close()
             self._codecs.shutdown()
 
     async def _start_web(self) -> int:
@@ -147,8 +143,8 @@ class Server:
         finally:
             asked.cancel()
 
-    async def _watch_device(self) -> None:
-        await asyncio.shield(self._device.failed)
+    async def _watch_devices(self) -> None:
+        await asyncio.shield(self._devices.failed)
 
     async def _stop(self) -> None:
         """Not ready first; then, once the endpoints had time to notice, no new calls; then the accepted ones end."""
@@ -207,3 +203,16 @@ class Server:
             calls.wrap(self._health, [method.name for method in HEALTH_SERVICE.methods]), self._grpc
         )
         add_reflection(self._grpc, [inference.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
+
+
+def _choose_devices(asked: str, lanes: int) -> Devices:
+    """Where this server's models may run, and where they do unless their config names a place.
+
+    That is one device, also for `auto` and `cuda` on a machine with several GPUs: an instance_group takes more.
+
+    Raises:
+        StartError: what was asked for is not there.
+    """
+    default = choose_device(asked)
+    gpus = usable_gpus(asked, 0 if default == CPU else count_gpus())
+    return Devices(f"cuda:{gpus[0]}" if gpus else CPU, gpus, lanes)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.engines import Arrays, Engine
+from server.engines import Arrays
 
 if TYPE_CHECKING:
     from server.admission import Admission
     from server.batcher import Batcher
+    from server.instances import Instance
 
 
 @dataclass(frozen=True)
@@ -50,17 +51,18 @@ Outcome = tuple[dict[str, NDArray[Any]], Timings] | Exception
 class Batch:
     """Jobs that run together. `execute` is for the lane's thread, everything else for the loop."""
 
-    def __init__(self, batcher: "Batcher", engine: Engine, jobs: list[Job], alone: bool, device_share: float) -> None:
+    def __init__(self, batcher: "Batcher", instance: "Instance", jobs: list[Job], alone: bool) -> None:
         self.alone = alone
-        self.brief = alone and batcher.pace.is_brief(sum(job.nbytes for job in jobs))
-        self._batcher = batcher
-        self._engine = engine
-        self._jobs = jobs
         self._nbytes = sum(job.nbytes for job in jobs)
+        self.brief = alone and instance.pace.is_brief(self._nbytes)
+        self._batcher = batcher
+        self._engine = instance.engine
+        self._pace = instance.pace
+        self._jobs = jobs
         self._rows = sum(job.rows for job in jobs)
-        self._device_share = device_share
+        self._device_share = 1.0 if alone else 1.0 / instance.device.lanes
         self._started_at = 0.0
-        batcher.pace.begins(self._nbytes)
+        self._pace.begins(self._nbytes)
         self._outcomes: list[Outcome] = []
         self._runs: list[Timings] = []
 
@@ -74,7 +76,7 @@ class Batch:
         for run in self._runs:
             self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
         device_s = (time.monotonic() - self._started_at) * self._device_share
-        self._batcher.pace.ended(self._rows, self._nbytes, device_s)
+        self._pace.ended(self._rows, self._nbytes, device_s)
         for job, outcome in zip(self._jobs, self._outcomes, strict=True):
             if job.future.done():
                 continue

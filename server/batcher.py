@@ -1,4 +1,4 @@
-"""Many callers, one engine: admission at the door, fair queues by shape, a batch when a lane is free.
+"""Many callers, one model: admission at the door, fair queues by shape, a batch when a lane is free.
 
 A request is admitted once, all rows or none: by count, by bytes, and by whether it could be answered before its
 deadline. Its jobs (an image, a tile, or a tensor request of n rows) then queue by shape. Each batch takes one job from
@@ -10,7 +10,7 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +21,7 @@ from server.buckets import Bucket, Turn
 from server.device import Device
 from server.engines import Engine
 from server.errors import CapacityError, DeadlinePassed, InferenceFailed, NotServing, Overloaded
-from server.pace import Pace
+from server.instances import Instance, Instances
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
@@ -62,16 +62,14 @@ class Policy:
 
 
 class Batcher:
-    """The queue of one model version. Loop thread only."""
+    """The queue of one model version, for its engines on one device or several. Loop thread only."""
 
-    def __init__(self, engine: Engine, device: Device, policy: Policy, statistics: Statistics) -> None:
+    def __init__(self, engines: Mapping[Device, Engine], policy: Policy, statistics: Statistics) -> None:
         self.policy = policy
         self.batched = policy.max_batch_size > 0
         self.max_batch_size = max(1, policy.max_batch_size)
         self.statistics = statistics
-        self.pace = Pace(device.lanes)
-        self._engine = engine
-        self._device = device
+        self.instances = Instances(engines, self._form, self._is_waiting)
         self._buckets: dict[object, Bucket] = {}
         self._admissions: set[Admission] = set()
         self._waiting_rows = 0
@@ -123,8 +121,7 @@ class Batcher:
         if deadline is None:
             return
         left_s = deadline - time.monotonic()
-        # Models on one device take turns: each other one that waits stretches this queue.
-        wait_s = self.pace.wait_s(self._waiting_bytes + nbytes) * max(1, self._device.sources)
+        wait_s = self.instances.wait_s(self._waiting_bytes + nbytes)
         with self._refusals_counted():
             if left_s <= 0:
                 raise DeadlinePassed(f"the deadline passed {-left_s:.3f} s before the request was read")
@@ -141,7 +138,7 @@ class Batcher:
         if turn is None:
             turn = job.admission.turns[job.shape] = Turn()
         bucket.push(turn, job)
-        self._device.offer(self)
+        self.instances.offer()
 
     def release(self, rows: int, nbytes: int) -> None:
         """Takes back room in the queue."""
@@ -170,16 +167,11 @@ class Batcher:
         log.error("inference failed", exc_info=error, extra={"fields": {"error_id": error_id}})
         return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
 
-    @property
-    def brief(self) -> bool:
-        """Whether a row takes so little time that handing it between threads counts."""
-        return self.pace.brief
-
-    def take(self, slots: int, quiet: bool) -> Batch | None:
+    def _form(self, instance: Instance, slots: int, quiet: bool) -> Batch | None:
         """The next batch, from the bucket whose head has waited longest; None where nothing may leave now.
 
-        `slots`: batches that the device takes now; the rows that wait are shared out over them. `quiet`: a job may
-        have the device for itself.
+        `slots`: batches that the devices take now; the rows that wait are shared out over them. `quiet`: a job may
+        have the instance's device for itself.
         """
         now = time.monotonic()
         heads: list[tuple[float, Bucket]] = []
@@ -192,16 +184,12 @@ class Batcher:
         if not heads:
             return None
         queued_at, bucket = min(heads, key=lambda entry: entry[0])
-        limit = self._limit(bucket.rows, now - queued_at, slots)
+        limit = self._limit(instance, bucket.rows, now - queued_at, slots)
         if limit == 0:
             return None
         jobs = self._collect(bucket, limit, now)
         alone = quiet and len(jobs) == 1 and not self._is_waiting()
-        return Batch(self, self._engine, jobs, alone, 1.0 if alone else 1.0 / self._device.lanes)
-
-    def has_work(self) -> bool:
-        """Whether a job waits for a lane (rather than for company, under a queue delay)."""
-        return self._timer is None and self._is_waiting()
+        return Batch(self, instance, jobs, alone)
 
     def _is_waiting(self) -> bool:
         return any(bucket.head() is not None for bucket in self._buckets.values())
@@ -231,7 +219,7 @@ class Batcher:
         if policy.max_queue_requests and waiting >= policy.max_queue_requests:
             raise Overloaded(f"{waiting} requests waiting, limit {policy.max_queue_requests} (max_queue_size)")
 
-    def _limit(self, rows: int, waited_s: float, slots: int) -> int:
+    def _limit(self, instance: Instance, rows: int, waited_s: float, slots: int) -> int:
         """Rows that may leave now; 0 while a partial batch may still wait for company."""
         policy = self.policy
         fitting = [size for size in policy.preferred_batch_sizes if size <= rows]
@@ -241,7 +229,9 @@ class Batcher:
                 return 0
         elif fitting:
             return max(fitting)
-        return min(math.ceil(rows / slots), self.pace.enough_rows(self.max_batch_size))
+        elif policy.max_queue_delay_s:
+            slots = 1  # a full batch leaves whole: the rest of one shared out would wait for company again
+        return min(math.ceil(rows / slots), instance.pace.enough_rows(self.max_batch_size))
 
     def _wake_after(self, seconds: float) -> None:
         if self._timer is None:
@@ -249,7 +239,7 @@ class Batcher:
 
     def _wake(self) -> None:
         self._timer = None
-        self._device.offer(self)
+        self.instances.offer()
 
     def _collect(self, bucket: Bucket, limit: int, now: float) -> list[Job]:
         jobs: list[Job] = []
@@ -267,7 +257,7 @@ class Batcher:
             waited_s = now - job.queued_at
             if job.future.done():
                 self._drop(bucket, "cancelled", None)
-            elif admission.deadline is not None and now + self.pace.seconds(job.nbytes) > admission.deadline:
+            elif admission.deadline is not None and now + self.instances.least_s(job.nbytes) > admission.deadline:
                 self._drop(bucket, "deadline", f"the deadline is over; it waited {waited_s:.3f} s in the queue")
             elif admission.timeout_at is not None and now > admission.timeout_at and bucket.in_time():
                 if self.policy.delays_on_timeout:

@@ -38,7 +38,7 @@ class Batch(Protocol):
 
 
 class Source(Protocol):
-    """What forms batches: a batcher."""
+    """What forms batches: one of a model's instances."""
 
     @property
     def brief(self) -> bool:
@@ -62,7 +62,7 @@ def yield_to_loop() -> None:
 
 
 class Device:
-    """Lanes shared by the batchers of every model on one device, served in turn. Loop thread only.
+    """Lanes shared by the instances of every model on one device, served in turn. Loop thread only.
 
     Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
     formed ahead, so that it need not wait for the loop between two; and a request that is alone runs on the loop's own
@@ -84,8 +84,13 @@ class Device:
 
     @property
     def sources(self) -> int:
-        """Batchers with work for a lane, not counting the one whose turn it is."""
+        """Models with work for a lane, not counting the one whose turn it is."""
         return len(self._turns)
+
+    @property
+    def free(self) -> int:
+        """Lanes without work."""
+        return max(0, self.lanes - self._held)
 
     def offer(self, source: Source) -> None:
         """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that

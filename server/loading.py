@@ -1,9 +1,9 @@
-"""One version of one model: files read and verified, graph opened, every batch size warmed. Off the request path."""
+"""One version of one model: files verified, its engines opened, every batch size warmed. Off the request path."""
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -11,14 +11,17 @@ from typing import Protocol
 import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from models.artifact import ONNX, PLAN, ArtifactError, read_manifest, verify
+from models.artifact import ArtifactError, read_manifest, verify
 from models.spec import Spec, SpecError, TensorSpec
 from server.batcher import Batcher
 from server.defaults import NONE, Defaults
 from server.device import Device
+from server.devices import Devices
 from server.engines import NUMPY_OF, Engine
 from server.errors import NotServing, StartError
 from server.model_config import AUTO_MAX_BATCH_SIZE, check_spec, complete, policy_of
+from server.opening import Opened
+from server.placement import CPU, placements, remarks
 from server.settings import Settings
 from server.statistics import ModelStatistics
 
@@ -26,8 +29,6 @@ from server.statistics import ModelStatistics
 CPU_WARM_PX = 32
 
 log = logging.getLogger(__name__)
-
-OpenEngine = Callable[[Path, bool], Engine]
 
 
 class Metrics(Protocol):
@@ -42,6 +43,21 @@ class Metrics(Protocol):
     def watch_queue(self, model: str, waiting: Callable[[], int], version: int = 0) -> None: ...
 
 
+class Opener(Protocol):
+    """What opens a version's engine for one device."""
+
+    def open(
+        self,
+        folder: Path,
+        config: ModelConfig | None,
+        spec: Spec | None,
+        device: str,
+        batched: bool,
+        fell_back: Callable[[int], None],
+    ) -> Opened:
+        """Blocks. Raises NotServing with the reason where nothing can be served there."""
+
+
 @dataclass(frozen=True)
 class Model:
     """A version that is ready. `spec` is None for a model without a manifest: plain tensors only."""
@@ -50,10 +66,11 @@ class Model:
     version: int
     spec: Spec | None
     config: ModelConfig
-    engine: Engine
+    engine: Engine  # the first of the batcher's, for what all of them have in common: inputs and outputs
     batcher: Batcher
     statistics: ModelStatistics
     defaults: Defaults = NONE  # what tensor requests may leave out
+    note: str = ""  # what an operator should know of a model that is ready: that something else serves than the best
 
     @property
     def max_batch_size(self) -> int:
@@ -61,13 +78,24 @@ class Model:
         return int(self.config.max_batch_size)
 
 
-class Loader:
-    """Opens versions on one device."""
+@dataclass(frozen=True)
+class Version:
+    """What a version's engines are opened from. `batched`: None where only the graph can say."""
 
-    def __init__(self, settings: Settings, device: Device, open_engine: OpenEngine, metrics: Metrics) -> None:
+    folder: Path
+    config: ModelConfig | None
+    spec: Spec | None
+    batched: bool | None
+    fell_back: Callable[[int], None]
+
+
+class Loader:
+    """Opens versions on the devices that their configs name."""
+
+    def __init__(self, settings: Settings, devices: Devices, opener: Opener, metrics: Metrics) -> None:
         self._settings = settings
-        self._device = device
-        self._open_engine = open_engine
+        self._devices = devices
+        self._opener = opener
         self._metrics = metrics
 
     async def load(self, name: str, version: int, folder: Path, config: ModelConfig | None) -> Model:
@@ -77,65 +105,113 @@ class Loader:
             NotServing: it cannot be served; the text is the reason that RepositoryIndex shows.
         """
         started_at = time.monotonic()
+        for remark in remarks(config, self._devices.gpus):
+            log.info("instance_group: no effect", extra={"fields": {"model": name, "what": remark}})
+        opened: dict[Device, Opened] = {}
         try:
-            spec, engine, batched = await asyncio.to_thread(self._open, folder, config)
-        except (ArtifactError, SpecError, StartError, OSError) as error:
-            raise NotServing(str(error)) from error
-        default = AUTO_MAX_BATCH_SIZE if batched else 0
-        max_batch_size = config.max_batch_size if config is not None else default
-        defaults = await asyncio.to_thread(Defaults, spec)
-        full = complete(config, name, engine, max_batch_size, defaults.names)
-        if spec is not None:
-            check_spec(spec, engine)
-        await self._warm(engine, spec, full.max_batch_size)
-        statistics = self._metrics.model(name, version)
-        batcher = Batcher(engine, self._device, policy_of(full, self._settings), statistics)
-        self._metrics.watch_queue(name, lambda: batcher.waiting_rows, version)
+            model = await self._load(name, version, folder, config, opened)
+        except BaseException as error:
+            await _free({device: one.engine for device, one in opened.items()})
+            if isinstance(error, ArtifactError | SpecError | StartError | OSError):
+                raise NotServing(str(error)) from error
+            raise
         seconds = time.monotonic() - started_at
         self._metrics.loaded(name, version, seconds)
-        log.info("model ready", extra={"fields": {"model": name, "version": version, "seconds": round(seconds, 3)}})
-        return Model(name, version, spec, full, engine, batcher, statistics, defaults)
+        said = {"model": name, "version": version}
+        log.info("model ready", extra={"fields": {**said, "seconds": round(seconds, 3)}})
+        if model.note:
+            log.warning("model not served at its best", extra={"fields": {**said, "reason": model.note}})
+        return model
 
     async def close(self, model: Model, replaced: bool) -> None:
-        """Ends a version: no new requests, those accepted are answered, then the engine is freed.
+        """Ends a version: no new requests, those accepted are answered, then its engines are freed.
 
         `replaced`: the same version was loaded anew and goes on counting in the same series.
         """
         await model.batcher.drain()
-        await self._device.call(model.engine.close)
+        await _free({instance.device: instance.engine for instance in model.batcher.instances.all})
         if not replaced:
             self._metrics.forget(model.name, model.version)
 
-    def _open(self, folder: Path, config: ModelConfig | None) -> tuple[Spec | None, Engine, bool]:
-        path = folder / (config.default_model_filename or ONNX if config is not None else ONNX)
-        if not path.is_file():
-            if (folder / PLAN).is_file():
-                raise NotServing(f"{PLAN}: this server runs ONNX; it has no TensorRT engine")
-            raise NotServing(f"{path.name} is missing in version {folder.name}")
-        spec = read_manifest(folder)
-        if spec is not None:
-            verify(folder, spec)
-        if config is not None:
-            return spec, self._open_engine(path, config.max_batch_size > 0), config.max_batch_size > 0
-        engine = self._open_engine(path, False)
-        # Triton's rule: a first axis that is free in every tensor is the batch.
-        batched = all(tensor.shape and tensor.shape[0] == -1 for tensor in (*engine.inputs, *engine.outputs))
-        return spec, self._open_engine(path, True) if batched else engine, batched
+    async def _load(
+        self, name: str, version: int, folder: Path, config: ModelConfig | None, opened: dict[Device, Opened]
+    ) -> Model:
+        """The model; `opened` has what was opened of it by then, also where it fails."""
+        spec = await asyncio.to_thread(_read, folder)
+        loop = asyncio.get_running_loop()
 
-    async def _warm(self, engine: Engine, spec: Spec | None, max_batch_size: int) -> None:
-        """Runs zeros at every batch size a lane may form, and once at one row over the whole device."""
-        tile = None if spec is None else spec.tile
-        free_px = tile.size_px if tile is not None and self._device.name != "cpu" else CPU_WARM_PX
-        multiple_px = tile.multiple_px if tile is not None else spec.multiple_px if spec is not None else 1
-        least_px = spec.least_px if spec is not None else 1
-        free_px = -(-max(free_px, least_px) // multiple_px) * multiple_px
-        sizes = [(size, False) for size in range(1, max_batch_size + 1)] or [(0, False)]
-        for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
-            arrays = {tensor.name: _zeros(tensor, rows, free_px) for tensor in engine.inputs}
-            try:
-                await self._device.call(lambda arrays=arrays, alone=alone: engine.run(arrays, alone))  # type: ignore[misc]
-            except Exception as error:  # whatever the engine raises, this version is not served
-                raise NotServing(f"warm-up at batch {rows}: {str(error).splitlines()[0]}") from error
+        def fell_back(rows: int) -> None:  # on a lane's thread
+            loop.call_soon_threadsafe(lambda: self._metrics.model(name, version).fell_back(rows))
+
+        files = Version(folder, config, spec, None if config is None else config.max_batch_size > 0, fell_back)
+        batched = await self._open(files, opened)
+        best = next(iter(opened.values()))
+        default = AUTO_MAX_BATCH_SIZE if batched else 0
+        max_batch_size = config.max_batch_size if config is not None else default
+        defaults = await asyncio.to_thread(Defaults, spec)
+        full = complete(config, name, best.engine, best.platform, max_batch_size, defaults.names)
+        for device, one in opened.items():
+            if spec is not None:
+                check_spec(spec, one.engine)
+            await _warm(device, one.engine, spec, full.max_batch_size)
+        statistics = self._metrics.model(name, version)
+        engines = {device: one.engine for device, one in opened.items()}
+        batcher = Batcher(engines, policy_of(full, self._settings), statistics)
+        self._metrics.watch_queue(name, lambda: batcher.waiting_rows, version)
+        note = "; ".join(dict.fromkeys(one.note for one in opened.values() if one.note))
+        return Model(name, version, spec, full, best.engine, batcher, statistics, defaults, note)
+
+    async def _open(self, files: Version, opened: dict[Device, Opened]) -> bool:
+        """Opens an engine in every place; whether the graph has a batch axis."""
+        batched = files.batched
+        for placement in placements(files.config, self._devices.default, self._devices.gpus):
+            device = self._devices.at(placement)
+            opened[device] = await asyncio.to_thread(self._open_one, files, device.name, bool(batched))
+            if batched is None:
+                batched = _has_batch_axis(opened[device].engine)
+                if batched:
+                    await device.call(opened.pop(device).engine.close)
+                    opened[device] = await asyncio.to_thread(self._open_one, files, device.name, True)
+        return bool(batched)
+
+    def _open_one(self, files: Version, device: str, batched: bool) -> Opened:
+        return self._opener.open(files.folder, files.config, files.spec, device, batched, files.fell_back)
+
+
+def _read(folder: Path) -> Spec | None:
+    spec = read_manifest(folder)
+    if spec is not None:
+        verify(folder, spec)
+    return spec
+
+
+def _has_batch_axis(engine: Engine) -> bool:
+    """Triton's rule for a model without a config: a first axis that is free in every tensor is the batch."""
+    return all(tensor.shape and tensor.shape[0] == -1 for tensor in (*engine.inputs, *engine.outputs))
+
+
+async def _free(engines: Mapping[Device, Engine]) -> None:
+    """Closes each engine on its device's lane, whatever happens to the others."""
+    calls = (device.call(engine.close) for device, engine in engines.items())
+    for problem in await asyncio.gather(*calls, return_exceptions=True):
+        if problem is not None:
+            log.error("engine not freed", exc_info=problem)
+
+
+async def _warm(device: Device, engine: Engine, spec: Spec | None, max_batch_size: int) -> None:
+    """Runs zeros at every batch size a lane may form, and once at one row over the whole device."""
+    tile = None if spec is None else spec.tile
+    free_px = tile.size_px if tile is not None and device.name != CPU else CPU_WARM_PX
+    multiple_px = tile.multiple_px if tile is not None else spec.multiple_px if spec is not None else 1
+    least_px = spec.least_px if spec is not None else 1
+    free_px = -(-max(free_px, least_px) // multiple_px) * multiple_px
+    sizes = [(size, False) for size in range(1, max_batch_size + 1)] or [(0, False)]
+    for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
+        arrays = {tensor.name: _zeros(tensor, rows, free_px) for tensor in engine.inputs}
+        try:
+            await device.call(lambda arrays=arrays, alone=alone: engine.run(arrays, alone))  # type: ignore[misc]
+        except Exception as error:  # whatever the engine raises, this version is not served
+            raise NotServing(f"warm-up at batch {rows}: {str(error).splitlines()[0]}") from error
 
 
 def _zeros(tensor: TensorSpec, rows: int, free_px: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:

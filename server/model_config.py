@@ -17,8 +17,8 @@ from server.settings import Settings
 # What Triton takes for a model with a batch axis whose config gives no size.
 AUTO_MAX_BATCH_SIZE = 4
 
-BACKENDS = ("onnxruntime",)
-PLATFORMS = ("onnxruntime_onnx",)
+# Triton's words for what runs a graph: the backend of each platform.
+BACKEND_OF = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}
 
 
 def read_config(folder: Path) -> ModelConfig | None:
@@ -36,9 +36,9 @@ def read_config(folder: Path) -> ModelConfig | None:
         raise NotServing(f"{CONFIG}: {error}") from None
     if config.name and config.name != folder.name:
         raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
-    if (config.backend and config.backend not in BACKENDS) or (config.platform and config.platform not in PLATFORMS):
-        asked = config.backend or config.platform
-        raise NotServing(f"{CONFIG}: backend {asked!r} is not served here; onnxruntime is")
+    for asked, served in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
+        if asked and asked not in served:
+            raise NotServing(f"{CONFIG}: backend {asked!r} is not served here; {' and '.join(served)} are")
     for feature in ("sequence_batching", "ensemble_scheduling"):
         if config.WhichOneof("scheduling_choice") == feature:
             raise NotServing(f"{CONFIG}: {feature} is not served here")
@@ -61,11 +61,16 @@ def versions_to_serve(config: ModelConfig | None, present: list[int]) -> list[in
 
 
 def complete(
-    config: ModelConfig | None, name: str, engine: Engine, max_batch_size: int, optional: Container[str] = ()
+    config: ModelConfig | None,
+    name: str,
+    engine: Engine,
+    platform: str,
+    max_batch_size: int,
+    optional: Container[str] = (),
 ) -> ModelConfig:
     """The config as the model is served: the file's, with names, sizes and tensors filled in from the graph.
 
-    `optional`: inputs that a request may leave out.
+    `platform`: what runs it, whatever the file says: Triton's word. `optional`: inputs that a request may leave out.
 
     Raises:
         NotServing: the file names a tensor, dtype or shape that the graph does not have.
@@ -74,8 +79,8 @@ def complete(
     if config is not None:
         full.CopyFrom(config)
     full.name = name
-    full.backend = full.backend or BACKENDS[0]
-    full.platform = full.platform or PLATFORMS[0]
+    full.backend = BACKEND_OF[platform]
+    full.platform = platform
     full.max_batch_size = max_batch_size
     for field, tensors in (("input", engine.inputs), ("output", engine.outputs)):
         entries = getattr(full, field)

@@ -9,15 +9,15 @@ BRIEF_S = 0.005
 
 
 class Pace:
-    """Running means of one model's cost, in seconds of the whole device, and what of it is running. Loop thread only.
+    """Running means of one model's cost, in seconds of one whole device, and what of it runs there. Loop thread only.
 
     Cost is reckoned by bytes of input, since a larger picture takes longer, and by rows, to size batches.
     """
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
-        self._running_bytes = 0
-        self._second_per_byte = 0.0
+        self.running_bytes = 0
+        self.second_per_byte = 0.0  # 0 until a batch ran
         self._second_per_row = 0.0
 
     @property
@@ -31,21 +31,17 @@ class Pace:
 
     def begins(self, nbytes: int) -> None:
         """Notes that a batch of so many bytes was formed."""
-        self._running_bytes += nbytes
+        self.running_bytes += nbytes
 
     def ended(self, rows: int, nbytes: int, device_s: float) -> None:
         """Takes the batch's cost, from its start until its callers are answered, into the means."""
-        self._running_bytes -= nbytes
-        self._second_per_byte = _mean(self._second_per_byte, device_s / max(1, nbytes))
+        self.running_bytes -= nbytes
+        self.second_per_byte = _mean(self.second_per_byte, device_s / max(1, nbytes))
         self._second_per_row = _mean(self._second_per_row, device_s / rows)
 
     def seconds(self, nbytes: int) -> float:
         """About how long so many bytes take on the whole device."""
-        return nbytes * self._second_per_byte
-
-    def wait_s(self, waiting_bytes: int) -> float:
-        """About how long what runs and what waits will take together."""
-        return self.seconds(waiting_bytes + self._running_bytes)
+        return nbytes * self.second_per_byte
 
     def enough_rows(self, most: int) -> int:
         """Rows beyond which a longer batch gains nothing: on a CPU, what a lane computes in ENOUGH_S; else `most`."""

@@ -157,7 +157,7 @@ class Repository:
         replaced = self._models.get(name, {})
         self._models[name] = fresh
         for model in fresh.values():
-            self._mark_ready(model, "")
+            self._mark_ready(model, model.note)
         for version, model in replaced.items():
             if version not in fresh:
                 self._mark(name, version, State.UNLOADING)

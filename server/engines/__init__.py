@@ -39,6 +39,15 @@ class Engine(Protocol):
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The graph's outputs, likewise."""
 
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Refuses a job whose arrays have shapes that no run takes. On the loop, before the job queues, so: cheap.
+
+        `shapes`: of all axes by input, the job's own rows first where the graph has a batch axis.
+
+        Raises:
+            InvalidRequest: the text has the shapes that it takes.
+        """
+
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch (leading axis N). Blocks; safe to call from every lane at once.
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,14 @@ from server.app import Server, Serving
 from server.batcher import Batcher, Policy
 from server.device import Device
 from server.engines import Arrays
+from server.errors import InvalidRequest
 from server.metrics import Metrics
 from server.settings import read_settings
 
 
 class HeldEngine:
-    """Doubles its input once `gate` is open; refuses a batch with a NaN in it; remembers what it ran."""
+    """Doubles its input once `gate` is open; refuses a batch with a NaN in it, and rows longer than 20 values;
+    remembers what it ran and the threads of its runs and of its end."""
 
     inputs = (TensorSpec("x", "FP32", (-1,)),)
     outputs = (TensorSpec("y", "FP32", (-1,)),)
@@ -35,6 +37,11 @@ class HeldEngine:
         self.runs: list[tuple[int, bool]] = []
         self.batches: list[NDArray[Any]] = []
         self.threads: list[threading.Thread] = []
+        self.closed_on: list[threading.Thread] = []
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        if shapes["x"][1] > 20:
+            raise InvalidRequest(f"input 'x' has {shapes['x'][1]} values per row; at most 20")
 
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
         self.runs.append((len(arrays["x"]), alone))
@@ -47,7 +54,7 @@ class HeldEngine:
         return {"y": arrays["x"] * 2}
 
     def close(self) -> None:
-        pass
+        self.closed_on.append(threading.current_thread())
 
     async def busy(self) -> None:
         """Returns once one more run has begun."""
@@ -70,7 +77,7 @@ async def make_batcher(engine: HeldEngine) -> AsyncIterator[MakeBatcher]:
     def make(lanes: int = 1, max_batch_size: int = 8, name: str = "m", **policy: Any) -> Batcher:
         device = devices.setdefault(lanes, Device("cpu", lanes))
         limits = {"max_queue_rows": 1000, "max_queue_bytes": 1 << 20, **policy}
-        return Batcher(engine, device, Policy(max_batch_size, **limits), Metrics().model(name, 1))
+        return Batcher({device: engine}, Policy(max_batch_size, **limits), Metrics().model(name, 1))
 
     yield make
     engine.gate.set()

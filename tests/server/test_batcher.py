@@ -12,7 +12,7 @@ from server.admission import Done
 from server.batch import Batch
 from server.batcher import Batcher, Policy
 from server.device import Device
-from server.errors import DeadlinePassed, InferenceFailed, NotServing, Overloaded
+from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
 from server.metrics import Metrics
 
 
@@ -24,6 +24,13 @@ async def ask(batcher: Batcher, arrays: dict[str, Any], deadline: float | None =
     rows = len(arrays["x"])
     with batcher.admit(rows, arrays["x"].nbytes, deadline) as admission:
         return await admission.run(arrays)
+
+
+def measured(batcher: Batcher, row_s: float) -> None:
+    """Has it know what a row of one value takes on the whole device."""
+    pace = batcher.instances.all[0].pace
+    pace.begins(nbytes=4)
+    pace.ended(rows=1, nbytes=4, device_s=row_s)
 
 
 async def passes(seconds: float) -> None:
@@ -48,16 +55,17 @@ async def test_callers_that_meet_get_a_lane_each_from_then_on(make_batcher: Any,
 
 async def test_a_cpu_batch_is_no_longer_than_it_gains(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher(lanes=2, max_batch_size=32)
-    batcher.pace.begins(nbytes=4)
-    batcher.pace.ended(rows=1, nbytes=4, device_s=0.005)  # so a lane takes 10 ms for a row, and 40 ms for four
+    batcher.instances.all[0].pace.begins(nbytes=4)
+    batcher.instances.all[0].pace.ended(
+        rows=1, nbytes=4, device_s=0.005
+    )  # so a lane takes 10 ms for a row, and 40 ms for four
     await asyncio.gather(*(ask(batcher, row(i)) for i in range(40)))
     assert engine.runs[:2] == [(4, False), (4, False)]
 
 
 async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher(lanes=2)
-    batcher.pace.begins(nbytes=4)
-    batcher.pace.ended(rows=1, nbytes=4, device_s=0.001)
+    measured(batcher, row_s=0.001)
     await ask(batcher, row(1))
     await ask(batcher, row(*range(20)))  # alone too, but 20 ms long: the loop must stay free
     assert engine.threads[0] is threading.main_thread()
@@ -114,10 +122,21 @@ async def test_a_request_for_many_images_lets_others_in(make_batcher: Any, engin
     await big
 
 
-async def test_a_full_batch_leaves_at_once_under_a_queue_delay(make_batcher: Any, engine: Any) -> None:
-    batcher = make_batcher(max_batch_size=4, max_queue_delay_s=3600.0)
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_a_full_batch_leaves_at_once_under_a_queue_delay(make_batcher: Any, engine: Any, lanes: int) -> None:
+    batcher = make_batcher(lanes, max_batch_size=4, max_queue_delay_s=3600.0)
     await asyncio.wait_for(asyncio.gather(*(ask(batcher, row(i)) for i in range(4))), 10)
     assert engine.runs == [(4, False)]
+
+
+async def test_what_is_full_behind_a_batch_does_not_wait_for_its_delay(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(max_batch_size=4, max_queue_delay_s=3600.0)
+    first = asyncio.create_task(ask(batcher, row(0)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    rest = [ask(batcher, row(i)) for i in range(7)]
+    await asyncio.wait_for(asyncio.gather(first, *rest), 10)
+    assert [rows for rows, _ in engine.runs] == [4, 4]
 
 
 async def test_a_partial_batch_waits_for_company_no_longer_than_the_delay(make_batcher: Any, engine: Any) -> None:
@@ -154,8 +173,7 @@ async def test_admission_is_refused_by_rows_bytes_and_requests(make_batcher: Any
 
 async def test_what_cannot_be_answered_in_time_is_refused_at_the_door(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher()
-    batcher.pace.begins(nbytes=4)
-    batcher.pace.ended(rows=1, nbytes=4, device_s=1.0)
+    measured(batcher, row_s=1.0)
     soon = time.monotonic() + 10
     with batcher.admit(5, 20, None), pytest.raises(Overloaded, match="5 rows wait, about 6"):
         batcher.admit(1, 4, soon)
@@ -220,6 +238,17 @@ async def test_a_caller_that_leaves_gives_its_room_back(make_batcher: Any, engin
     engine.gate.set()
     await first
     assert [rows for rows, _ in engine.runs] == [1]
+
+
+async def test_what_the_engine_does_not_take_is_refused_before_it_queues(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher()
+    good = [ask(batcher, row(i)) for i in range(3)]
+    answers = await asyncio.gather(*good, ask(batcher, row(*range(21))), return_exceptions=True)
+    assert isinstance(answers[3], InvalidRequest)
+    assert "21 values per row; at most 20" in str(answers[3])
+    assert [float(a.outputs["y"][0, 0]) for a in answers[:3] if isinstance(a, Done)] == [0, 2, 4]
+    assert [rows for rows, _ in engine.runs] == [3]
+    assert batcher.waiting_rows == 0
 
 
 async def test_a_poisonous_item_fails_alone(make_batcher: Any, engine: Any) -> None:
@@ -287,7 +316,7 @@ async def test_a_broken_source_fails_the_device_instead_of_hanging() -> None:
 def test_every_caller_gets_its_own_rows(engine: Any, sizes: list[int], lanes: int) -> None:
     async def check() -> None:
         device = Device("cpu", lanes)
-        batcher = Batcher(engine, device, Policy(8, 1000, 1 << 20), Metrics().model("m", 1))
+        batcher = Batcher({device: engine}, Policy(8, 1000, 1 << 20), Metrics().model("m", 1))
         inputs = [np.random.default_rng(i).random((n, 3), np.float32) for i, n in enumerate(sizes)]
         answers = await asyncio.gather(*(ask(batcher, {"x": x}) for x in inputs))
         for given_rows, answer in zip(inputs, answers, strict=True):

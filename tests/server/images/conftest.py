@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -144,6 +144,9 @@ class FakeEngine:
     def outputs(self) -> tuple[TensorSpec, ...]:
         return self.spec.outputs
 
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        pass
+
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
         self.running = True
         self.gate.wait()
@@ -180,7 +183,7 @@ class FakeRepository:
         for name, spec in SPECS.items():
             engine, statistics = self.engines[name], metrics.model(name, 3)
             engine.gate.set()
-            batcher = Batcher(engine, device, Policy(4, 4096, 1 << 30), statistics)
+            batcher = Batcher({device: engine}, Policy(4, 4096, 1 << 30), statistics)
             config = ModelConfig(name=name, max_batch_size=4)
             self._models[name] = Model(name, 3, spec, config, engine, batcher, statistics)
 
