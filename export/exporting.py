@@ -1,7 +1,7 @@
 """checkpoint -> ONNX -> model repository: the one function behind `ganserve export`."""
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed
 from pathlib import Path
@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 
 from export.config import config_pbtxt
 from export.errors import ExportError
-from export.parity import Figures, measure, open_session, run
-from export.reduced import reduced
-from export.samples import encoded, inputs, levelled
+from export.graphs import Graphs, write_graphs
+from export.parity import Figures, run
+from export.profiles import Profile, Taken, largest_batch, profiles_of
+from export.progress import Progress, silent
+from export.samples import encoded, levelled
 from export.seams import seam_levels
 from export.source import Source, open_source
 from export.tensors import tensor_specs
-from export.to_onnx import OPSET, save, to_onnx
-from export.wrapping import wrap
+from export.to_onnx import OPSET
+from export.to_tensorrt import build
 from models.architecture import Generator
-from models.artifact import ONNX, ArtifactError, read_manifest, write_version
-from models.spec import Spec, Tile
+from models.artifact import PLAN, ArtifactError, read_manifest, write_version
+from models.spec import Plan, Spec, Tile
+from server.engines.tensorrt_library import NAMES
 
 __all__ = ["ExportError", "Exported", "Request", "export"]
 
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "bf16")
 TENSORS = ("uint8", "float32")
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
 
@@ -59,60 +62,70 @@ class Exported:
     notes: tuple[str, ...]
 
 
-def export(request: Request, progress: Callable[[str], None] = lambda line: None) -> Exported:
-    """Writes one version into the model repository, after the graph was found equal to torch.
+def export(request: Request, progress: Progress = silent) -> Exported:
+    """Writes one version into the model repository, after every graph in it was found equal to torch.
 
     Raises:
         ExportError: anything that is not as it should be; nothing was written.
     """
-    _require_choice("--precision", request.precision, PRECISIONS)
-    _require_choice("--tensors", request.tensors, TENSORS)
+    _require_choices(request)
     version = request.version or _next_version(request.repository / request.name)
     if (request.repository / request.name / str(version)).exists():
         raise ExportError(f"{request.name} has a version {version}; pass another --version or delete it")
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress)
     labels = _labels(request.labels, source)
-    facts = ", ".join(f"{key} {value}" for key, value in source.generator.hyperparameters.items())
+    generator = source.generator
+    profiles = _profiles(request, generator)
+    facts = ", ".join(f"{key} {value}" for key, value in generator.hyperparameters.items())
     progress(f"{source.architecture}: {facts}")
-    with tempfile.TemporaryDirectory(prefix="ganserve-export-") as folder:
-        path = Path(folder) / ONNX
-        figures, tile = _write_graph(request, source.generator, path, progress)
-        spec = _spec(request, source, labels, figures, tile)
-        config = config_pbtxt(request.name, spec, source.generator.max_batch_size)
+    with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
+        folder = Path(name)
+        graphs = write_graphs(generator, request.tensors, request.precision, folder, progress)
+        tile = _tile(graphs.session, generator, request.tensors, progress)
+        plan = _plan(request, graphs, folder / PLAN, profiles, progress)
+        spec = _spec(request, source, labels, graphs.figures, tile, plan)
+        largest = largest_batch(profiles) if profiles else generator.max_batch_size
+        config = config_pbtxt(request.name, spec, min(largest, generator.max_batch_size))
+        files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         try:
-            target = write_version(request.repository, request.name, version, spec, {ONNX: path}, config)
+            target = write_version(request.repository, request.name, version, spec, files, config)
         except (ArtifactError, OSError) as error:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.checkpoint.notes, *_figures(figures, tile, request)))
+    return Exported(target, written, (*source.checkpoint.notes, *graphs.notes, *_seam_notes(tile)))
 
 
-def _write_graph(
-    request: Request, generator: Generator, path: Path, progress: Callable[[str], None]
-) -> tuple[Figures, Tile | None]:
-    """The graph at `path`, compared with torch; with the tile facts of networks that are run in tiles."""
-    module = wrap(generator, request.tensors)
-    progress(f"tracing to ONNX, opset {OPSET}")
-    proto = to_onnx(module, generator, request.tensors, inputs(generator, request.tensors, (0, 1)))
-    save(reduced(proto, "fp16") if request.precision == "fp16" else proto, path)
-    session = open_session(path)
-    figures = measure(session, module, generator, request.tensors, request.precision)
-    parity = figures.parity
-    progress(
-        f"ONNX Runtime agrees with torch: largest difference {parity.max_difference:.3g} "
-        f"(tolerance {parity.tolerance:.3g}), batches of {' and '.join(map(str, parity.batch_sizes))}"
+def _profiles(request: Request, generator: Generator) -> tuple[Profile, ...]:
+    """The shapes to build an engine for; none where none is asked for."""
+    if request.tensorrt is None:
+        return ()
+    ins, _ = tensor_specs(generator, request.tensors)
+    tile_px = generator.tile.size_px if generator.tile else None
+    taken = Taken(ins, generator.max_batch_size, generator.multiple_px, generator.least_px, tile_px)
+    return profiles_of(request.profiles, taken)
+
+
+def _plan(
+    request: Request, graphs: Graphs, path: Path, profiles: tuple[Profile, ...], progress: Progress
+) -> Plan | None:
+    """The TensorRT engine at `path`, where one is asked for."""
+    if request.tensorrt is None:
+        return None
+    return build(
+        graphs.engine_source,
+        path,
+        flavour=request.tensorrt,
+        precision=request.precision,
+        profiles=profiles,
+        compute_capabilities=request.compute_capabilities,
+        cache_dir=request.cache_dir,
+        progress=progress,
     )
-    tile = _tile(session, generator, request.tensors)
-    if tile:
-        progress(
-            f"tiles of {tile.size_px} px, overlap {tile.overlap_px} px: "
-            f"at most {tile.seam_levels:g} level(s) from the whole picture"
-        )
-    return figures, tile
 
 
-def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str) -> Tile | None:
+def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str, progress: Progress) -> Tile | None:
+    """The tile facts of networks that are run in tiles."""
     plan = generator.tile
     if plan is None:
         return None
@@ -123,10 +136,16 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
         return levelled(run(session, {"image": encoded(image, generator)}), generator.output_range)
 
     measured = seam_levels(upscale, plan, generator.picture_channels, generator.scale)
+    progress(
+        f"tiles of {plan.size_px} px, overlap {plan.overlap_px} px: "
+        f"at most {measured:g} level(s) from the whole picture"
+    )
     return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
 
 
-def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Figures, tile: Tile | None) -> Spec:
+def _spec(
+    request: Request, source: Source, labels: tuple[str, ...], figures: Figures, tile: Tile | None, plan: Plan | None
+) -> Spec:
     generator = source.generator
     ins, outs = tensor_specs(generator, request.tensors)
     return Spec(
@@ -134,7 +153,7 @@ def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Fi
         architecture=source.architecture,
         hyperparameters=generator.hyperparameters,
         tensors=request.tensors,
-        precision=request.precision,
+        precision="fp32" if request.precision == "bf16" else request.precision,  # of model.onnx
         opset=OPSET,
         inputs=ins,
         outputs=outs,
@@ -151,6 +170,7 @@ def _spec(request: Request, source: Source, labels: tuple[str, ...], figures: Fi
         tile=tile,
         multiple_px=generator.multiple_px,
         least_px=generator.least_px,
+        plan=plan,
     )
 
 
@@ -170,17 +190,25 @@ def _labels(path: Path | None, source: Source) -> tuple[str, ...]:
     return names
 
 
-def _figures(figures: Figures, tile: Tile | None, request: Request) -> tuple[str, ...]:
-    parity = figures.parity
-    notes: tuple[str, ...] = (f"parity: largest difference {parity.max_difference:.3g}, PSNR {figures.psnr_db:.1f} dB",)
-    if request.precision == "fp16":
-        notes += ("fp16 was checked with ONNX Runtime on the CPU, which may compute parts of it in float32",)
-    if tile and tile.overlap_px < tile.receptive_field_px:
-        notes += (
-            f"a pixel can see {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px}: "
-            f"{tile.seam_levels:g} level(s) measured at the seam",
-        )
-    return notes
+def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
+    if tile is None or tile.overlap_px >= tile.receptive_field_px:
+        return ()
+    return (
+        f"a pixel can see {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px}: "
+        f"{tile.seam_levels:g} level(s) measured at the seam",
+    )
+
+
+def _require_choices(request: Request) -> None:
+    _require_choice("--precision", request.precision, PRECISIONS)
+    _require_choice("--tensors", request.tensors, TENSORS)
+    if request.tensorrt is not None:
+        _require_choice("--tensorrt", request.tensorrt, tuple(NAMES))
+        return
+    if request.precision == "bf16":
+        raise ExportError("--precision bf16 needs --tensorrt: ONNX Runtime has no bfloat16 convolution")
+    if request.profiles or request.compute_capabilities:
+        raise ExportError("--profile and --compute-capability are for TensorRT engines: pass --tensorrt as well")
 
 
 def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
