@@ -106,8 +106,10 @@ class TrtEngine:
         with self._turn:
             if self._stream is not None:
                 self._cuda.attempt("cudaSetDevice", self._gpu.index)
-                self._maker.save()
-                self._free()
+                try:
+                    self._maker.save()
+                finally:
+                    self._free()
 
     def _open(self, data: bytes, batched: bool, runtime_cache: Path | None) -> None:
         self._cuda.use(self._gpu.index)
