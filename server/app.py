@@ -213,6 +213,5 @@ def _choose_devices(asked: str, lanes: int) -> Devices:
     Raises:
         StartError: what was asked for is not there.
     """
-    default = choose_device(asked)
-    gpus = usable_gpus(asked, 0 if default == CPU else count_gpus())
+    gpus = usable_gpus(asked, 0 if choose_device(asked) == CPU else count_gpus())
     return Devices(f"cuda:{gpus[0]}" if gpus else CPU, gpus, lanes)
