@@ -22,6 +22,10 @@ AROUND = ("Cast", "Transpose", "Round", "Clip", "Add", "Mul")
 ALWAYS_FLOAT = {"Resize": (1, 2)}
 # Operators that ONNX allows in the format and TensorRT for RTX 1.7 does not build.
 REFUSED = {"fp16": (), "bf16": ("ConvTranspose",)}
+# Sums of squares, as far as the root, stay float32 as in torch's autocast: float16 ends at the square of 256, and
+# StyleGAN2's styles go beyond.
+SQUARING = ("Pow", "ReduceL2", "ReduceSumSquare")
+SUMMING = ("Add", "Clip", "Gemm", "MatMul", "Max", "Reciprocal", "ReduceMean", "ReduceSum", "Sqrt", "Unsqueeze")
 
 
 @dataclass(frozen=True)
@@ -106,11 +110,12 @@ class _Conversion:
         self._outside = around(proto.graph)
         self._originals = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._names: dict[str, str] = {}  # a float32 value -> its name in the format, once there is one
+        self._squares: set[str] = set()  # values that are sums of squares
         self._floats = {*self._originals, *(value.name for value in proto.graph.input)}  # what exists in float32
 
     def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """The node, after the casts that it is the first to need."""
-        if node.output[0] in self._outside or not self._taken(node):
+        if node.output[0] in self._outside or self._sums_squares(node) or not self._taken(node):
             for name in node.input:
                 yield from self.as_float(name)
             self._floats.update(node.output)
@@ -148,6 +153,13 @@ class _Conversion:
             self.weights.append(_weight(self._originals[name], self._names[name], self._form))
         else:
             yield helper.make_node("Cast", [name], [self._names[name]], to=self._form.element_type)
+
+    def _sums_squares(self, node: onnx.NodeProto) -> bool:
+        squares = node.op_type in SQUARING or (node.op_type == "Mul" and node.input[0] == node.input[1])
+        if squares or (node.op_type in SUMMING and not self._squares.isdisjoint(node.input)):
+            self._squares.update(node.output)
+            return True
+        return False
 
     def _taken(self, node: onnx.NodeProto) -> bool:
         taken = _element_types_of(node.op_type, node.domain, self._opset)
