@@ -9,7 +9,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from models.artifact import CONFIG, sha256_of
 from models.spec import Spec, TensorSpec
 from server.engines import Engine
-from server.engines.ort import CPU, CUDA, OrtEngine
+from server.engines.ort import CPU, CUDA, OrtEngine, has_cuda, no_provider
 from server.engines.ort_gpu import (
     TENSORRT,
     BoundEngine,
@@ -63,22 +63,29 @@ class OnnxOpening:
         """`lanes`, `threads`: of the CPU.
 
         Raises:
-            StartError: ONNX Runtime's TensorRT is asked for, and this ONNX Runtime is without.
+            StartError: `--engine` asks for a provider that this ONNX Runtime does not have.
         """
         if settings.engine == ONNX_TENSORRT:
             require_provider(TENSORRT, f"--engine {ONNX_TENSORRT}")
+        if settings.engine == "onnx" and settings.device.startswith("cuda"):
+            require_provider(CUDA, f"--engine onnx on device {settings.device}")
         self._settings = settings
         self._lanes = lanes
         self._threads = threads
 
     def open(self, graph: Graph, device: str, accelerator: Accelerator | None) -> tuple[Engine, str]:
-        """The engine on `device`, and why it is not on TensorRT where that was asked for.
+        """The engine on `device`, and why it is not on TensorRT, or not on the GPU, where that was asked for.
+
+        An ONNX Runtime without CUDA serves beside TensorRT what that does not take: on the CPU, and says so.
 
         Raises:
             StartError: ONNX Runtime cannot open the graph there.
         """
         if device == "cpu":
             return OrtEngine(graph.path, device, self._lanes, self._threads, graph.batched), ""
+        if not has_cuda():
+            note = f"{graph.path.name} runs on the CPU: {no_provider(CUDA)}; 'ganserve[cuda]' brings it"
+            return OrtEngine(graph.path, "cpu", 1, self._threads, graph.batched), note
         inputs = read_inputs(graph.path, graph.batched)
         strict = self._settings.engine == ONNX_TENSORRT
         if not strict and accelerator is None:

@@ -24,6 +24,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from models.artifact import ONNX, ONNX_FP32, PLAN, sha256_of
 from models.spec import FINITE, Spec
 from server.engines import Arrays, Engine
+from server.engines.checked import CheckedEngine
 from server.engines.tensorrt_library import version
 from server.engines.trt import TrtEngine, find_gpu, refusal
 from server.errors import NotServing, StartError
@@ -99,14 +100,16 @@ def candidates(files: Files, engine: str, device: str, version_name: str) -> tup
 class Opening:
     """Opens versions as the settings say."""
 
-    def __init__(self, settings: Settings, lanes: int, threads: int) -> None:
-        """`lanes`, `threads`: of the CPU.
+    def __init__(self, settings: Settings, lanes: int, threads: int, *, library: Any = None, cuda: Any = None) -> None:
+        """`lanes`, `threads`: of the CPU. `library`, `cuda`: see `TrtEngine`.
 
         Raises:
             StartError: `--engine` asks for what this ONNX Runtime does not have.
         """
         self._settings = settings
         self._onnx = OnnxOpening(settings, lanes, threads)
+        self._library = library
+        self._cuda = cuda
 
     def open(
         self,
@@ -146,18 +149,18 @@ class Opening:
         plan = None if wish.spec is None else wish.spec.plan
         if wish.device == "cpu":
             raise StartError(f"{name}: {NO_GPU}")
-        gpu = find_gpu(wish.device)
+        gpu = find_gpu(wish.device, self._cuda)
         accelerator = wish.accelerator
         if plan is not None and accelerator is not None:
-            reason = refusal(plan, gpu, version(plan.flavour), accelerator.precision)
+            known = version(plan.flavour) if self._library is None else self._library.__version__
+            reason = refusal(plan, gpu, known, accelerator.precision)
             if reason:
                 raise StartError(reason)
         path = wish.folder / name
-        known = {} if wish.spec is None else wish.spec.files
-        digest = known.get(name) or sha256_of(path)
+        digest = ({} if wish.spec is None else wish.spec.files).get(name) or sha256_of(path)
         kept = f"{digest[:16]}-sm{gpu.compute_capability.replace('.', '')}.cache"
         cache = self._settings.cache_folder / "tensorrt-rtx" / kept
-        return TrtEngine(path, plan, wish.device, wish.batched, cache)
+        return TrtEngine(path, plan, wish.device, wish.batched, cache, library=self._library, cuda=self._cuda)
 
     def _checked(
         self, wish: "_Wish", name: str, files: Files, engine: Engine, fell_back: Callable[[int], None]
@@ -167,14 +170,15 @@ class Opening:
         has_flag = any(tensor.name == FINITE for tensor in engine.outputs)
         if wish.spec is None or not has_flag or any(tensor.name == FINITE for tensor in told):
             return engine
-        from server.engines.checked import CheckedEngine
-
+        precise: Engine | None = None
         try:
-            precise = self._precise(wish, name, files)
+            precise = self._precise(wish, name, files) or _NothingBetter(engine)
+            return CheckedEngine(engine, precise, fell_back)
         except StartError:
-            engine.close()
+            for opened in (engine, precise):
+                if opened is not None:
+                    opened.close()
             raise
-        return CheckedEngine(engine, precise or _NothingBetter(engine), fell_back)
 
     def _precise(self, wish: "_Wish", name: str, files: Files) -> Engine | None:
         """The same network in float32; None where what is served is that, or nothing better lies beside it."""

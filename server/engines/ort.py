@@ -1,5 +1,6 @@
 """ONNX Runtime: sessions that fall back to no other provider in silence, and the CPU's engine."""
 
+import importlib.util
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -37,20 +38,26 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def choose_device(asked: str) -> str:
-    """`cpu` or `cuda:N` for what was asked: auto, cpu, cuda or cuda:N.
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime can use a GPU."""
+    return CUDA in ort.get_available_providers()
+
+
+def choose_device(asked: str, has_tensorrt: bool | None = None) -> str:
+    """`cpu` or `cuda:N` for what was asked: auto, cpu, cuda or cuda:N. `auto` is a GPU where ONNX Runtime has it.
+
+    `has_tensorrt`: whether plans can be run, which is reason enough for a GPU that is asked for; None: look.
 
     Raises:
-        StartError: CUDA was asked for and this ONNX Runtime has no such provider.
+        StartError: CUDA was asked for, and nothing that is installed can use it.
     """
-    available = ort.get_available_providers()
     if asked == "auto":
-        return "cuda:0" if CUDA in available else "cpu"
+        return "cuda:0" if has_cuda() else "cpu"
     if asked.startswith("cuda"):
-        if CUDA not in available:
+        if not has_cuda() and not (_finds_tensorrt() if has_tensorrt is None else has_tensorrt):
             raise StartError(
-                f"device {asked}: {no_provider(CUDA)}; "
-                "install 'ganserve[cuda]' in place of 'ganserve[cpu]', or pass --device cpu"
+                f"device {asked}: {no_provider(CUDA)}, and TensorRT is not installed; install 'ganserve[cuda]' in "
+                "place of 'ganserve[cpu]', or 'ganserve[tensorrt-rtx]' for plans, or pass --device cpu"
             )
         return asked if ":" in asked else "cuda:0"
     return "cpu"
@@ -125,6 +132,10 @@ def open_session(
     if session.get_providers()[0] != wanted:
         raise StartError(f"{path}: {wanted} was asked for, ONNX Runtime took {session.get_providers()[0]}")
     return session
+
+
+def _finds_tensorrt() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("tensorrt_rtx_bindings", "tensorrt_rtx", "tensorrt"))
 
 
 def no_provider(name: str) -> str:

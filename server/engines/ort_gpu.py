@@ -180,7 +180,8 @@ class BoundEngine:
         self._session: BoundSession | None = BoundSession(
             session, self.inputs, self.outputs, device, most_rows=rows, most_shapes=max(1, rows)
         )
-        _log_nodes_elsewhere(session, path, providers[0][0])
+        if elsewhere := nodes_elsewhere(session, providers[0][0]):
+            log.info("nodes on another provider", extra={"fields": {"graph": str(path), "nodes": elsewhere}})
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuses shapes for which the TensorRT provider would have to build an engine."""
@@ -206,16 +207,18 @@ def _in_words(profile: Profile, end: str) -> str:
     return ",".join(f"{name}:{'x'.join(map(str, getattr(shapes, end)))}" for name, shapes in profile.items())
 
 
-def _log_nodes_elsewhere(session: ort.InferenceSession, path: Path, wanted: str) -> None:
-    """Says which kinds of nodes run on another provider. A few on the CPU, of shapes, are as they should be."""
+def nodes_elsewhere(session: ort.InferenceSession, wanted: str) -> str:
+    """Which kinds of nodes run on another provider than `wanted`, "" for none or where it cannot be known.
+
+    A few on the CPU are as they should be: those that compute shapes. That is why session.disable_cpu_ep_fallback,
+    which takes none, is not set.
+    """
     if not hasattr(session, "get_provider_graph_assignment_info"):  # before ONNX Runtime 1.24
-        return
+        return ""
     try:
         parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name != wanted]
     except Exception as error:  # what it raises has no public base; knowing less stops nobody
         log.debug("nodes unknown", exc_info=error)
-        return
+        return ""
     kinds = Counter(f"{node.op_type} ({part.ep_name})" for part in parts for node in part.get_nodes())
-    if kinds:
-        said = ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
-        log.info("nodes on another provider", extra={"fields": {"graph": str(path), "wanted": wanted, "nodes": said}})
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))

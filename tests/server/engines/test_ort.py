@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 
 from models.spec import Parity, Provenance, ShapeRange, Spec, Task, TensorSpec, Tile
@@ -14,6 +15,7 @@ from server.engines.ort_gpu import (
     BuiltFor,
     conv_search,
     cuda_options,
+    nodes_elsewhere,
     read_inputs,
     require_provider,
     tensorrt_options,
@@ -149,8 +151,24 @@ def test_a_provider_that_is_not_there_is_one_line(tiny: Path) -> None:
     assert "\n" not in str(caught.value)
     with pytest.raises(StartError, match=rf"--engine x: this onnxruntime .* and no {TENSORRT}"):
         require_provider(TENSORRT, "--engine x")
-    with pytest.raises(StartError, match=rf"device cuda:1: .* no {CUDA}; install"):
-        choose_device("cuda:1")
+
+
+def test_a_gpu_is_chosen_where_something_can_use_it() -> None:
+    assert choose_device("auto", has_tensorrt=True) == "cpu", "what is installed beside it changes nothing by itself"
+    assert choose_device("cpu", has_tensorrt=True) == "cpu"
+    assert choose_device("cuda", has_tensorrt=True) == "cuda:0"
+    assert choose_device("cuda:1", has_tensorrt=True) == "cuda:1"
+    with pytest.raises(StartError, match=rf"device cuda:1: .* no {CUDA}, and TensorRT is not installed; install"):
+        choose_device("cuda:1", has_tensorrt=False)
+
+
+def test_nodes_that_run_elsewhere_are_counted_by_kind(tiny: Path) -> None:
+    options = ort.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = ort.InferenceSession(tiny, options, providers=[CPU])
+    assert nodes_elsewhere(session, CPU) == ""
+    assert nodes_elsewhere(session, CUDA) == f"1 Cast ({CPU}), 1 Clip ({CPU}), 1 MatMul ({CPU}), 1 Reshape ({CPU})"
+    assert nodes_elsewhere(open_session(tiny, [(CPU, {})], 1), CUDA) == "", "nothing was recorded"
 
 
 def test_a_damaged_graph_is_one_line(tmp_path: Path) -> None:
