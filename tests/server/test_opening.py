@@ -1,4 +1,4 @@
-"""Which file of a version is served by which engine: every row of the table in server/opening.py, on real files."""
+"""Versions opened from real files: on the CPU, and on a GPU whose driver and TensorRT are fakes."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,7 +17,7 @@ from models.spec import FINITE, Parity, Plan, Provenance, Spec, Task, TensorSpec
 from server.engines.checked import CheckedEngine
 from server.engines.ort import OrtEngine
 from server.errors import NotServing, StartError
-from server.opening import ONNX_PLATFORM, PLAN_PLATFORM, Files, Opened, Opening, candidates
+from server.opening import ONNX_PLATFORM, PLAN_PLATFORM, Opened, Opening
 from server.settings import read_settings
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import DataType, FakeTensorRT, Network
@@ -122,52 +122,6 @@ def on_gpu(folder: Path, tmp_path: Path) -> Callable[..., Opened]:
 
 def latents(*largest: float) -> dict[str, np.ndarray]:
     return {"latent": np.array([[value, 0, 0, 0] for value in largest], np.float32)}
-
-
-BOTH = Files(ONNX, PLAN, has_onnx=True, has_plan=True, asks_plan=False)
-ASKED = replace(BOTH, asks_plan=True)
-ONNX_ALONE = replace(BOTH, has_plan=False)
-PLAN_ALONE = replace(BOTH, has_onnx=False)
-
-
-@pytest.mark.parametrize(
-    ("files", "engine", "device", "expected"),
-    [
-        (BOTH, "auto", "cuda:0", (PLAN, ONNX)),
-        (BOTH, "auto", "cpu", (ONNX,)),
-        (ASKED, "auto", "cpu", (PLAN, ONNX)),
-        (BOTH, "onnx", "cuda:0", (ONNX,)),
-        (ASKED, "onnx", "cuda:0", (ONNX,)),
-        (BOTH, "onnx", "cpu", (ONNX,)),
-        (BOTH, "onnx-tensorrt", "cuda:0", (ONNX,)),
-        (BOTH, "tensorrt", "cuda:1", (PLAN,)),
-        (BOTH, "tensorrt", "cpu", (PLAN,)),
-        (ONNX_ALONE, "auto", "cuda:0", (ONNX,)),
-        (ONNX_ALONE, "auto", "cpu", (ONNX,)),
-        (ONNX_ALONE, "onnx-tensorrt", "cuda:0", (ONNX,)),
-        (PLAN_ALONE, "auto", "cuda:0", (PLAN,)),
-        (PLAN_ALONE, "auto", "cpu", (PLAN,)),
-        (PLAN_ALONE, "tensorrt", "cuda:0", (PLAN,)),
-    ],
-)
-def test_the_files_to_try(files: Files, engine: str, device: str, expected: tuple[str, ...]) -> None:
-    assert candidates(files, engine, device, "1") == expected
-
-
-@pytest.mark.parametrize(
-    ("files", "engine", "device", "reason"),
-    [
-        (PLAN_ALONE, "onnx", "cuda:0", "model.onnx is missing in version 1; --engine onnx does not serve model.plan"),
-        (PLAN_ALONE, "onnx-tensorrt", "cuda:0", "model.onnx is missing .*--engine onnx-tensorrt does not serve"),
-        (ONNX_ALONE, "tensorrt", "cuda:0", "model.plan is missing in version 1; --engine tensorrt does not serve mod"),
-        (BOTH, "onnx-tensorrt", "cpu", "--engine onnx-tensorrt: TensorRT needs an NVIDIA GPU"),
-        (replace(ONNX_ALONE, has_onnx=False), "auto", "cpu", "^model.onnx is missing in version 1$"),
-        (replace(ASKED, has_onnx=False, has_plan=False), "auto", "cpu", "^model.plan is missing in version 1$"),
-    ],
-)
-def test_a_version_without_the_file_is_not_served(files: Files, engine: str, device: str, reason: str) -> None:
-    with pytest.raises(NotServing, match=reason):
-        candidates(files, engine, device, "1")
 
 
 def test_the_graph_serves_on_the_cpu_whatever_lies_beside_it(folder: Path, opened: Open) -> None:
