@@ -89,9 +89,7 @@ def _devices(group: ModelInstanceGroup, gpus: Sequence[int]) -> list[str]:
     if group.kind == ModelInstanceGroup.KIND_CPU or (automatic and not gpus):
         return [CPU]
     has = ", ".join(f"cuda:{index}" for index in gpus) or "no GPU"
-    if not gpus:
-        raise NotServing(f"{CONFIG}: instance_group: KIND_GPU asked; this server has {has} (--device)")
-    for index in group.gpus:
-        if index not in gpus:
-            raise NotServing(f"{CONFIG}: instance_group: gpus {index} asked; this server has {has} (--device)")
+    absent = [f"gpus {index}" for index in group.gpus if index not in gpus] or ([] if gpus else ["KIND_GPU"])
+    if absent:
+        raise NotServing(f"{CONFIG}: instance_group: {absent[0]} asked; this server has {has} (--device)")
     return [f"cuda:{index}" for index in group.gpus or gpus]

@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +142,20 @@ class Running:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.serving.http_port}"
+
+    async def readyz(self) -> tuple[int, list[str]]:
+        """The code of /readyz and its lines."""
+
+        def read() -> tuple[int, str]:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz") as answer:
+                    return answer.status, answer.read().decode()
+            except urllib.error.HTTPError as error:
+                with error:
+                    return error.code, error.read().decode()
+
+        code, text = await asyncio.to_thread(read)
+        return code, text.splitlines()
 
     async def end(self) -> None:
         """Stops it and waits until it has."""

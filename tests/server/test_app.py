@@ -1,6 +1,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -56,6 +57,68 @@ async def test_health_follows_the_models(start: Any) -> None:
         await kserve.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="tiny"))
         assert (await watch.read()).status == Status.SERVING
         watch.cancel()
+
+
+async def index_of(stub: Any) -> dict[str, tuple[str, str]]:
+    """State and reason of every model."""
+    answer = await stub.RepositoryIndex(service_pb2.RepositoryIndexRequest())
+    return {model.name: (model.state, model.reason) for model in answer.models}
+
+
+def logged(caplog: pytest.LogCaptureFixture, message: str) -> list[Any]:
+    """The fields of each line of that message."""
+    return [record.fields for record in caplog.records if record.message == message]  # type: ignore[attr-defined]
+
+
+async def test_a_plan_alone_is_unavailable_without_a_gpu_and_the_others_are_served(
+    start: Any, repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (repository / "engine" / "config.pbtxt").write_text('platform: "tensorrt_plan" max_batch_size: 8')
+    running = await start()
+    assert (running.serving.device, running.serving.models, running.serving.unavailable) == ("cpu", 3, 1)
+    reason = "model.plan: TensorRT needs an NVIDIA GPU; this server runs the model on the CPU"
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        assert (await index_of(stub))["engine"] == ("UNAVAILABLE", reason)
+        assert len((await stub.ModelInfer(infer_request())).raw_output_contents) == 1
+    code, lines = await running.readyz()
+    assert (code, lines[0]) == (503, "not ready")
+    assert f"engine 1 UNAVAILABLE: {reason}" in lines
+    assert "tiny 1 READY" in lines
+    assert logged(caplog, "model unavailable") == [{"model": "engine", "reason": reason}]
+
+
+async def test_a_model_that_asks_for_a_plan_and_has_a_graph_beside_it_is_ready_with_the_reason(
+    start: Any, repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(repository / "engine")
+    (repository / "tiny" / "1" / "model.plan").write_bytes(b"plan")
+    (repository / "tiny" / "config.pbtxt").write_text('platform: "tensorrt_plan" max_batch_size: 8')
+    running = await start()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        state, reason = (await index_of(stub))["tiny"]
+        assert len((await stub.ModelInfer(infer_request())).raw_output_contents) == 1
+        served = (await stub.ModelConfig(service_pb2.ModelConfigRequest(name="tiny"))).config
+    assert state == "READY"
+    assert reason.startswith("serves model.onnx: model.plan: TensorRT needs an NVIDIA GPU")
+    assert (served.platform, served.backend) == ("onnxruntime_onnx", "onnxruntime")
+    code, lines = await running.readyz()
+    assert (code, lines[0]) == (200, "ready")
+    assert f"tiny 1 READY: {reason}" in lines
+    assert logged(caplog, "model not served at its best") == [{"model": "tiny", "version": 1, "reason": reason}]
+
+
+async def test_a_group_of_gpus_on_a_server_without_one_is_unavailable_with_what_it_asked(
+    start: Any, repository: Path
+) -> None:
+    (repository / "tiny" / "config.pbtxt").write_text("max_batch_size: 8 instance_group { kind: KIND_GPU gpus: 3 }")
+    (repository / "auto" / "config.pbtxt").write_text("max_batch_size: 8 instance_group { kind: KIND_CPU count: 2 }")
+    running = await start()
+    _, lines = await running.readyz()
+    reason = "config.pbtxt: instance_group: gpus 3 asked; this server has no GPU (--device)"
+    assert f"tiny 1 UNAVAILABLE: {reason}" in lines
+    assert "auto 1 READY" in lines
 
 
 async def test_reflection_lists_the_services(start: Any) -> None:

@@ -57,7 +57,7 @@ def test_a_model_without_a_config_goes_where_the_server_is() -> None:
     ("group", "gpus", "reason"),
     [
         ("kind: KIND_GPU", (), r"KIND_GPU asked; this server has no GPU \(--device\)"),
-        ("kind: KIND_GPU gpus: 3", (), r"KIND_GPU asked; this server has no GPU"),
+        ("kind: KIND_GPU gpus: 3", (), r"gpus 3 asked; this server has no GPU"),
         ("kind: KIND_GPU gpus: [0, 3]", (0, 1), r"gpus 3 asked; this server has cuda:0, cuda:1 \(--device\)"),
         ("gpus: 0", (1,), r"gpus 0 asked; this server has cuda:1 \(--device\)"),
         ("kind: KIND_MODEL", (0,), "KIND_MODEL is not served here; KIND_AUTO, KIND_GPU and KIND_CPU are"),
