@@ -2,11 +2,11 @@
 
 import pytest
 
-APART = "test_architectures.py"  # hundreds of graphs that share nothing
+APART = ("test_architectures.py", "test_zoo_engines.py")  # long ones that share nothing
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks every test for `pytest --dist loadgroup`."""
     for item in items:
-        if item.path.name != APART:
+        if item.path.name not in APART:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
