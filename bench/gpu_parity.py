@@ -1,16 +1,17 @@
 """Whether every engine draws the reference's pixels, before any of them is timed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from bench.gpu_artifacts import Torch, Unavailable, Version
+from bench.gpu_artifacts import Version
 from bench.gpu_device import Device
-from bench.gpu_engines import Feed, OrtRunner, TorchRunner, Way
+from bench.gpu_engines import onnx_way
 from bench.gpu_rates import feed_of
-from bench.gpu_report import Parity, Results, Subject, first_line
+from bench.gpu_report import Parity, Results, Subject, Unavailable, reason_of
+from bench.gpu_runs import Feed, Hosted, Pixels, Way
+from bench.gpu_torch import Torch, TorchRun
 
 ROWS = 4
 
@@ -25,7 +26,7 @@ def parity_feed(version: Version, subject: Subject) -> Feed:
     return {version.spec.inputs[0].name: np.stack([picture(side, side, channels, seed) for seed in range(ROWS)])}
 
 
-def reference_of(found: Torch | None, versions: Mapping[str, Version], feed: Feed) -> tuple[str, NDArray[np.uint8]]:
+def reference_of(found: Torch | None, versions: Mapping[str, Version], feed: Feed) -> tuple[str, Pixels]:
     """What float32 gives on the CPU, and who computed it: torch where there is a checkpoint, else ONNX Runtime.
 
     Raises:
@@ -33,17 +34,21 @@ def reference_of(found: Torch | None, versions: Mapping[str, Version], feed: Fee
     """
     cpu = Device("cpu")
     if found is not None:
-        return f"torch {torch.__version__} fp32, CPU", TorchRunner(found.module, cpu, False).hosted(feed)
+        return f"torch {torch.__version__} fp32, CPU", _run(lambda: TorchRun(found.module, cpu, False), feed)
     if "fp32" not in versions:
         raise Unavailable("no reference: neither a checkpoint nor a float32 graph")
-    runner = OrtRunner(versions["fp32"], cpu)
+    return "ONNX Runtime fp32, CPU", _run(onnx_way(versions["fp32"], "fp32", cpu, ROWS).hosted, feed)
+
+
+def _run(open_way: Callable[[], Hosted], feed: Feed) -> Pixels:
+    opened = open_way()
     try:
-        return "ONNX Runtime fp32, CPU", runner.hosted(feed)
+        return opened.run(feed)
     finally:
-        runner.close()
+        opened.close()
 
 
-def compare(pixels: NDArray[np.uint8], reference: NDArray[np.uint8]) -> tuple[float, float, float]:
+def compare(pixels: Pixels, reference: Pixels) -> tuple[float, float, float]:
     """Largest and mean difference in levels, and the PSNR in dB, infinite where both are equal.
 
     Raises:
@@ -67,25 +72,18 @@ def check(
             feed = parity_feed(next(iter(versions.values())), subject)
             name, expected = reference_of(found, versions, feed)
         except Exception as error:
-            results.skip(f"parity of {subject}", str(error) if isinstance(error, Unavailable) else first_line(error))
+            results.skip(f"parity of {subject}", reason_of(error))
             continue
         for way in ways:
-            part = f"parity of {subject}, {way.engine} {way.precision}"
+            part = f"parity of {subject}, {way}"
             try:
-                row = _row(subject, way, feed, name, expected)
+                largest, mean, psnr_db = compare(_run(way.hosted, feed), expected)
             except Exception as error:  # whatever an engine has against this machine is a result
-                results.skip(part, str(error) if isinstance(error, Unavailable) else first_line(error))
+                results.skip(part, reason_of(error))
                 continue
             finally:
                 device.free()
-            results.parity.append(row)
-            print(f"{part}: {row.largest_levels:.0f} levels at most, {row.psnr_db:.1f} dB", flush=True)
-
-
-def _row(subject: Subject, way: Way, feed: Feed, reference: str, expected: NDArray[np.uint8]) -> Parity:
-    runner = way.open()
-    try:
-        largest, mean, psnr_db = compare(runner.hosted(feed), expected)
-    finally:
-        runner.close()
-    return Parity(str(subject), way.engine, way.precision, reference, len(expected), largest, mean, psnr_db)
+            results.parity.append(
+                Parity(str(subject), way.engine, way.precision, name, len(expected), largest, mean, psnr_db)
+            )
+            print(f"{part}: {largest:.0f} levels at most, {psnr_db:.1f} dB", flush=True)

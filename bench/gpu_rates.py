@@ -2,19 +2,22 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
-import torch
 
-from bench.gpu_artifacts import Unavailable, Version
+from bench.gpu_artifacts import Version
 from bench.gpu_device import Device
-from bench.gpu_engines import Feed, Runner, Way
-from bench.gpu_report import OUT_OF_MEMORY, Rate, Results, Subject, first_line
+from bench.gpu_report import OUT_OF_MEMORY, Rate, Results, Subject, reason_of
+from bench.gpu_runs import Feed, Hosted, OnDevice, Way
 from bench.tensors import Facts, random_inputs
 
 QUEUED_S = 0.05  # so long may work queue on the device before it is waited for
 DISTINCT_ROWS = 16
+TIME_UP = "the time was up"
+
+Opened = TypeVar("Opened", Hosted, OnDevice)
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,32 @@ class Plan:
     batches: Sequence[int]
     seconds: float
     end_s: float
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A subject at a batch size."""
+
+    subject: Subject
+    batch: int
+
+
+@dataclass
+class Figures:
+    """What was found of a cell, by name, and what was not, and why."""
+
+    found: dict[str, float] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
+
+    def fill(self, name: str, cell: Cell, seconds_of: Callable[[Feed], float], version: Version, plan: Plan) -> None:
+        """Measures one figure, or notes why not."""
+        if time.perf_counter() > plan.end_s:
+            self.missing.append(TIME_UP)
+            return
+        try:
+            self.found[name] = cell.batch / seconds_of(feed_of(version, cell.subject, cell.batch))
+        except Exception as error:  # out of memory, a shape the engine does not take, a driver's error
+            self.missing.append(reason_of(error))
 
 
 def feed_of(version: Version, subject: Subject, rows: int) -> Feed:
@@ -56,58 +85,53 @@ def measure(
 ) -> None:  # fmt: skip
     """Adds a row for every way, subject and batch size; what fails is a row with its reason."""
     for way in ways:
-        part = f"rates of {subjects[0].model}, {way.engine} {way.precision}"
-        if time.perf_counter() > plan.end_s:
-            results.skip(part, "the time was up")
-            continue
-        try:
-            runner = way.open()
-        except Exception as error:  # whatever an engine has against this machine is a result
-            results.skip(part, str(error) if isinstance(error, Unavailable) else first_line(error))
-            continue
-        try:
-            for subject in subjects:
-                _sweep(results, subject, versions[way.precision], way, runner, plan)
-        finally:
-            runner.close()
-            device.free()
+        found = {Cell(subject, batch): Figures() for subject in subjects for batch in plan.batches}
+        refusal = _sweep(way.hosted, _hosted_s, "hosted", found, versions[way.precision], way, device, plan)
+        if not refusal and device.kind == "cuda":
+            refusal = _sweep(way.on_device, _placed_s, "placed", found, versions[way.precision], way, device, plan)
+        if refusal:
+            results.skip(f"rates of {subjects[0].model}, {way}", refusal)
+        for cell, figures in found.items():
+            if not figures.found and not figures.missing:
+                continue  # the whole way was refused
+            missing = OUT_OF_MEMORY if OUT_OF_MEMORY in figures.missing else "; ".join(dict.fromkeys(figures.missing))
+            rate = Rate(
+                str(cell.subject), way.engine, way.precision, cell.batch,
+                figures.found.get("hosted"), figures.found.get("placed"), missing,
+            )  # fmt: skip
+            results.rates.append(rate)
+            if missing:
+                results.skip(f"rate of {cell.subject}, {way}, batch {cell.batch}", missing)
         results.write()
 
 
-def _sweep(results: Results, subject: Subject, version: Version, way: Way, runner: Runner, plan: Plan) -> None:
-    for batch in plan.batches:
-        if time.perf_counter() > plan.end_s:
-            rate = Rate(str(subject), way.engine, way.precision, batch, missing="the time was up")
-        else:
-            rate = _rate(subject, version, way, runner, batch, plan.seconds)
-        results.rates.append(rate)
-        if rate.missing:
-            results.skip(f"rate of {subject}, {way.engine} {way.precision}, batch {batch}", rate.missing)
-        figures = ", ".join(
-            f"{name} {value:.1f}" for name, value in (("hosted", rate.hosted), ("placed", rate.placed)) if value
-        )
-        print(f"{subject}, {way.engine} {way.precision}, batch {batch}: {figures or '-'} images/s", flush=True)
+def _sweep(
+    open_way: Callable[[], Opened], time_run: Callable[[Opened, Feed, float], float], name: str,
+    found: Mapping["Cell", "Figures"], version: Version, way: Way, device: Device, plan: Plan,
+) -> str:  # fmt: skip
+    """Fills in one figure of every cell; why none could be measured, "" where they could."""
+    if time.perf_counter() > plan.end_s:
+        return TIME_UP
+    try:
+        opened = open_way()
+    except Exception as error:  # whatever an engine has against this machine is a result
+        return reason_of(error)
+    try:
+        for cell, figures in found.items():
+            figures.fill(name, cell, lambda feed: time_run(opened, feed, plan.seconds), version, plan)
+            value = figures.found.get(name)
+            said = figures.missing[-1] if value is None else f"{value:.1f} images/s"
+            print(f"{cell.subject}, {way}, batch {cell.batch}, {name}: {said}", flush=True)
+    finally:
+        opened.close()
+        device.free()
+    return ""
 
 
-def _rate(subject: Subject, version: Version, way: Way, runner: Runner, batch: int, seconds: float) -> Rate:
-    figures: dict[str, float] = {}
-    missing: list[str] = []
-    feed = feed_of(version, subject, batch)
-    for name in ("hosted", "placed"):
-        try:
-            figures[name] = batch / _time(runner, name, feed, seconds)
-        except Unavailable as error:
-            missing.append(f"{name}: {error}")
-        except Exception as error:  # out of memory, a shape the engine does not take, a driver's error
-            missing.append(first_line(error))
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-    reason = OUT_OF_MEMORY if OUT_OF_MEMORY in missing else "; ".join(dict.fromkeys(missing))
-    return Rate(str(subject), way.engine, way.precision, batch, figures.get("hosted"), figures.get("placed"), reason)
+def _hosted_s(opened: Hosted, feed: Feed, seconds: float) -> float:
+    return seconds_per_run(lambda: opened.run(feed), lambda: None, seconds)
 
 
-def _time(runner: Runner, name: str, feed: Feed, seconds: float) -> float:
-    if name == "hosted":
-        return seconds_per_run(lambda: runner.hosted(feed), lambda: None, seconds)
-    placed = runner.placed(feed)
+def _placed_s(opened: OnDevice, feed: Feed, seconds: float) -> float:
+    placed = opened.place(feed)
     return seconds_per_run(placed.start, placed.finish, seconds)

@@ -120,6 +120,15 @@ def _finite(row: dict[str, object]) -> dict[str, object]:
     return {key: "inf" if value == math.inf else value for key, value in row.items()}
 
 
+class Unavailable(Exception):
+    """Something that cannot be had on this machine; the text is the reason in one line."""
+
+
+def reason_of(error: Exception) -> str:
+    """Why something has no figure."""
+    return str(error) if isinstance(error, Unavailable) else first_line(error)
+
+
 def first_line(error: BaseException) -> str:
     """What went wrong, in one line; out of memory by one name, whichever library ran out."""
     text = str(error).strip()

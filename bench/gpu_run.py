@@ -3,34 +3,28 @@
 import argparse
 import importlib
 import time
-from dataclasses import dataclass
 
-from bench import gpu_parity, gpu_rates
-from bench.gpu_artifacts import Artifacts, Torch, Unavailable, Version, subjects, torch_model
+from bench import gpu_parity, gpu_rates, gpu_serving
+from bench.gpu_artifacts import Artifacts, Version, subjects
 from bench.gpu_device import Device, busy_refusal
-from bench.gpu_engines import Way, ways
-from bench.gpu_report import Results, Subject, first_line
+from bench.gpu_engines import ways
+from bench.gpu_plans import Plans
+from bench.gpu_report import Results, Unavailable, first_line
+from bench.gpu_serving import Model
+from bench.gpu_torch import torch_model
 
 # Up to where of the time a section may begin something new; what is left is for its end.
 RATES_END, SERVER_END = 0.6, 0.92
 LONGEST_FIGURE_S, LONGEST_PHASE_S, SHORTEST_S = 0.5, 4.0, 0.02
 SERVER_START_S = 6.0
+SERVED_ROWS = 64  # a server's largest batch on a GPU
 SETTINGS = ("models", "precisions", "batches", "tiles", "callers", "images_per_call", "serve_arguments", "seconds")
 DETAILS = (
-    "torch: eager, its default memory format, fp32 without TF32 unless said. ONNX Runtime and TensorRT: TF32 in fp32 "
-    "as they have it by default. With transfers: from and to host memory (torch's pageable). Server: ModelInfer, "
-    "raw tensors, callers on the same machine."
+    "torch: eager, its default memory format, fp32 without TF32 unless said. ONNX Runtime: the server's options, fp32 "
+    "without TF32. TensorRT: fp32 may use TF32. With transfers: from host memory to host memory (torch: pageable, the "
+    "others as the server does it). Server: ModelInfer, raw tensors, callers on the same machine, max_batch_size "
+    f"{SERVED_ROWS} on a GPU, or what one call has."
 )
-
-
-@dataclass(frozen=True)
-class Model:
-    """A model with all that could be had of it."""
-
-    versions: dict[str, Version]
-    found: Torch | None
-    subjects: list[Subject]
-    ways: list[Way]
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -40,6 +34,8 @@ def run(arguments: argparse.Namespace) -> None:
     settings = {name: vars(arguments)[name] for name in SETTINGS}
     path = arguments.out / f"{device.slug}.json"
     results = Results(path, device.facts(), {**settings, "details": DETAILS})
+    if device.kind == "cpu":
+        results.skip("rates without transfers", "a CPU has no transfers to leave out")
     if busy := busy_refusal(device):
         results.skip("GPU busy share", busy)
     models = [model for name in arguments.models if (model := _prepare(arguments, results, device, name)) is not None]
@@ -56,8 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _prepare(arguments: argparse.Namespace, results: Results, device: Device, name: str) -> Model | None:
     checkpoints = dict(arguments.checkpoint)
-    tensorrt = None if arguments.tensorrt == "none" else arguments.tensorrt
-    artifacts = Artifacts(arguments.work, arguments.repository, checkpoints, arguments.cache, tensorrt)
+    artifacts = Artifacts(arguments.work, arguments.repository, checkpoints, arguments.cache)
     versions: dict[str, Version] = {}
     for precision in arguments.precisions:
         try:
@@ -72,7 +67,13 @@ def _prepare(arguments: argparse.Namespace, results: Results, device: Device, na
     if not versions:
         return None
     sizes = subjects(name, next(iter(versions.values())).spec, arguments.tiles)
-    return Model(versions, found, sizes, ways(device, found, versions))
+    flavour = None if arguments.tensorrt == "none" else arguments.tensorrt
+    most = max(arguments.batches)
+    plans = {
+        precision: Plans(version, arguments.work / "plans" / name, flavour, most, arguments.tiles)
+        for precision, version in versions.items()
+    }
+    return Model(versions, plans, sizes, found, ways(device, found, versions, plans, most))
 
 
 def _rates(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
@@ -85,24 +86,26 @@ def _rates(arguments: argparse.Namespace, results: Results, device: Device, mode
 
 
 def _serve(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
-    if not models:
-        return
     try:
         gpu_server = importlib.import_module("bench.gpu_server")
         importlib.import_module("server.app")
     except ImportError as error:
         results.skip("server", f"what it needs is not installed: {first_line(error)}")
         return
-    counts = len(arguments.callers) * len(arguments.images_per_call)
-    phases = sum(len(model.versions) * len(model.subjects) for model in models) * counts
-    left_s = end_s - time.perf_counter() - SERVER_START_S * len(arguments.precisions)
-    seconds = min(LONGEST_PHASE_S, max(10 * SHORTEST_S, 0.7 * left_s / max(1, phases)))
+    rows = max(*arguments.images_per_call, SERVED_ROWS if device.kind == "cuda" else 1)
+    repositories = [
+        gpu_serving.Serving(engine, precision, arguments.work / f"serving-{engine}-{precision}", rows)
+        for precision in arguments.precisions
+        for engine in (("onnx", "tensorrt") if device.kind == "cuda" else ("onnx",))
+    ]
+    ready = [
+        (repository, [subject for model in models for subject in repository.add(results, model)])
+        for repository in repositories
+    ]
+    counts = len(arguments.callers) * len(arguments.images_per_call) * sum(len(sizes) for _, sizes in ready)
+    left_s = end_s - time.perf_counter() - SERVER_START_S * len(ready)
+    seconds = min(LONGEST_PHASE_S, max(10 * SHORTEST_S, 0.7 * left_s / max(1, counts)))
     asked = gpu_server.Phases(arguments.callers, arguments.images_per_call, seconds, end_s, arguments.serve_arguments)
-    for precision in arguments.precisions:
-        versions = {
-            model.subjects[0].model: model.versions[precision] for model in models if precision in model.versions
-        }
-        sizes = [subject for model in models if precision in model.versions for subject in model.subjects]
-        if versions:
-            root = arguments.work / f"serving-{precision}"
-            gpu_server.serve(results, precision, versions, sizes, root, device, asked)
+    for repository, sizes in ready:
+        if sizes:
+            gpu_server.serve(results, repository, sizes, device, asked)

@@ -1,10 +1,8 @@
 """The same models through `ganserve serve`: callers who wait, ModelInfer, one picture per call or many."""
 
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -14,12 +12,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from bench.callers import ask_once
 from bench.gpu_artifacts import Version
 from bench.gpu_device import Device
-from bench.gpu_rates import feed_of
+from bench.gpu_rates import TIME_UP, feed_of
 from bench.gpu_report import Results, Served, Subject, first_line
+from bench.gpu_serving import Serving
 from bench.load import Question
 from bench.target import INFER, Target, TargetError, model_inputs, refusal, started
-from bench.wire import OK
-from models.artifact import CONFIG
+from bench.wire import OK, WireError
 
 CONNECTIONS = 4
 DISTINCT_REQUESTS = 8
@@ -39,44 +37,31 @@ class Phases:
     arguments: str = ""
 
 
-def serving_folder(root: Path, versions: Mapping[str, Version], rows: int) -> Path:
-    """A repository of these versions alone, whose models take `rows` rows a call at least."""
-    for model, version in versions.items():
-        (root / model).mkdir(parents=True, exist_ok=True)
-        config = (version.folder.parent / CONFIG).read_text()
-        most = re.search(r"^max_batch_size: (\d+)$", config, re.MULTILINE)
-        if most is not None and int(most[1]) < rows:
-            config = config.replace(most[0], f"max_batch_size: {rows}")
-        (root / model / CONFIG).write_text(config)
-        link = root / model / "1"
-        link.unlink(missing_ok=True)
-        link.symlink_to(version.folder.resolve())
-    return root
-
-
-def serve(
-    results: Results, precision: str, versions: Mapping[str, Version], subjects: Sequence[Subject], root: Path,
-    device: Device, phases: Phases,
-) -> None:  # fmt: skip
+def serve(results: Results, repository: Serving, subjects: Sequence[Subject], device: Device, phases: Phases) -> None:
     """Adds a row for every subject, number of callers and of pictures per call, from one server over all models."""
-    folder = serving_folder(root, versions, max(phases.images_per_call))
-    arguments = f"--device {device.kind} --shutdown-delay-s 0 --max-queue-bytes {QUEUE_BYTES} {phases.arguments}"
+    if time.perf_counter() > phases.end_s:
+        results.skip(f"server, {repository}", TIME_UP)
+        return
+    arguments = f"--device {device.kind} --shutdown-delay-s 0 --max-queue-bytes {QUEUE_BYTES}"
+    if device.kind == "cuda":
+        arguments += f" --engine {repository.engine}"
     try:
-        with started(folder, arguments) as target:
+        with started(repository.folder, f"{arguments} {phases.arguments}") as target:
             for subject in subjects:
-                _serve_subject(results, subject, precision, versions[subject.model], target, device, phases)
-    except (TargetError, OSError, grpc.RpcError) as error:
-        results.skip(f"server, {precision}", first_line(error))
+                _serve_subject(results, subject, repository, target, device, phases)
+    except (TargetError, WireError, OSError, grpc.RpcError) as error:
+        results.skip(f"server, {repository}", first_line(error))
     results.write()
 
 
 def _serve_subject(
-    results: Results, subject: Subject, precision: str, version: Version, target: Target, device: Device, phases: Phases
+    results: Results, subject: Subject, repository: Serving, target: Target, device: Device, phases: Phases
 ) -> None:
+    version, precision = repository.versions[subject.model], repository.precision
     for images in phases.images_per_call:
-        part = f"server, {subject} {precision}, {images} images per call"
+        part = f"server, {subject} {repository}, {images} images per call"
         if time.perf_counter() > phases.end_s:
-            results.skip(part, "the time was up")
+            results.skip(part, TIME_UP)
             continue
         try:
             question, reply_bytes = _ask(target, subject, version, images)
@@ -88,7 +73,7 @@ def _serve_subject(
             if callers * reply_bytes > IN_FLIGHT_BYTES:
                 results.skip(f"{part}, {callers} callers", f"{callers * reply_bytes / 1e9:.1f} GB of replies in flight")
             elif time.perf_counter() > phases.end_s:
-                results.skip(f"{part}, {callers} callers", "the time was up")
+                results.skip(f"{part}, {callers} callers", TIME_UP)
             else:
                 row = _phase(question, subject, precision, platform, callers, images, device, phases.seconds)
                 results.served.append(row)
