@@ -71,9 +71,9 @@ class TrtEngine:
         self._stream: Any = None
         try:
             self._open(data, batched, runtime_cache)
-        except (CudaError, TensorRTError) as error:
+        except RuntimeError as error:  # CudaError, TensorRTError, and what the bindings make of C++ exceptions
             self._free()
-            raise StartError(f"{path.name}: {error}{_advice(error)}") from error
+            raise StartError(f"{path.name}: {' '.join(str(error).split())}{_advice(error)}") from error
         except BaseException:
             self._free()
             raise
@@ -146,7 +146,7 @@ class TrtEngine:
             sizes[tensor.name] = math.prod(shape) * NUMPY_OF[tensor.dtype].itemsize
         for tensor in self.outputs:
             sizes[tensor.name] = context.get_max_output_size(tensor.name)
-            if sizes[tensor.name] < 0 or min(context.get_tensor_shape(tensor.name), default=0) < 0:
+            if sizes[tensor.name] < 0 or min(tuple(context.get_tensor_shape(tensor.name)), default=0) < 0:
                 raise TensorRTError(f"the size of {tensor.name} depends on the data: not served")
         return sizes
 
@@ -182,7 +182,7 @@ class TrtEngine:
         try:
             return launch.run(arrays)
         except BaseException:
-            # The next run reuses the memory that queued copies may still read.
+            # Nothing stays queued that uses the context, which may be gone, or the memory, which the next run takes.
             self._cuda.attempt("cudaStreamSynchronize", self._stream)
             raise
 

@@ -30,6 +30,7 @@ class Contexts:
         self._compiles = hasattr(library, "DynamicShapesKernelSpecializationStrategy")
         self._cache_file = cache if self._compiles else None
         self._cached = b""
+        self._configs: dict[bool, Any] = {}  # fixed or not -> kept for as long as the contexts
         self._cache = self._read_cache() if self._compiles else None
 
     def make(self, profile: int, fixed: bool, stream: Any) -> Any:
@@ -61,9 +62,12 @@ class Contexts:
     def _forget(self) -> None:
         # The engine's weights stay on the GPU for as long as anything refers to it.
         self._engine = self._cache = None
+        self._configs.clear()
 
     def _config(self, fixed: bool) -> Any:
-        config = self._engine.create_runtime_config()
+        if fixed in self._configs:
+            return self._configs[fixed]
+        config = self._configs[fixed] = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(self._strategy)
         # EAGER compiles in the run that first meets shapes, which is right at warm-up, and a CUDA graph then holds
         # those kernels. Where heights and widths are free a request may bring new ones: LAZY compiles beside the runs.

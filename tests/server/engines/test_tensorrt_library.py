@@ -4,6 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from enum import EnumMeta
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from server.engines.trt_plan import flavour_of
 from server.errors import StartError
 from tests.server.conftest import write_tiny
 from tests.server.engines.conftest import PLAN
+from tests.server.engines.fake_cuda import FakeCuda
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -166,3 +168,19 @@ def test_what_the_engine_uses_of_the_real_library_is_there(trt: Any) -> None:
         trt.Runtime: "deserialize_cuda_engine get_engine_validity",
     }.items():
         assert set(names.split()) <= set(dir(owner))
+
+
+def test_what_the_engine_uses_of_the_real_cuda_binding_is_there() -> None:
+    runtime = pytest.importorskip("cuda.bindings.runtime")
+    fake = [name for name in vars(FakeCuda) if name.startswith("cuda")]
+    assert len(fake) > 20
+    for name in fake:
+        found = getattr(FakeCuda, name)
+        if isinstance(found, int):
+            assert getattr(runtime, name) == found
+        elif isinstance(found, EnumMeta):
+            for word, value in found.__members__.items():
+                assert getattr(runtime, name).__members__[word].value == value
+        else:
+            assert callable(getattr(runtime, name))
+    assert {"name", "major", "minor", "totalGlobalMem"} <= set(dir(runtime.cudaDeviceProp))

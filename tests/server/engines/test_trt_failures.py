@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from server.engines.tensorrt_library import listener
 from server.engines.trt import CudaError, TensorRTError, TrtEngine, find_gpu
 from server.errors import StartError
 from tests.server.engines.conftest import DATA, PLAN, Open, drawn, generator, upscaler
 from tests.server.engines.fake_cuda import FakeCuda, cudaError_t
-from tests.server.engines.fake_tensorrt import DataType, FakeTensorRT, Format, Network, Place, Validity
+from tests.server.engines.fake_tensorrt import (
+    Arrays,
+    DataType,
+    FakeTensorRT,
+    Format,
+    Network,
+    Place,
+    Severity,
+    Validity,
+)
 
 
 def latents(rows: int) -> NDArray[np.float32]:
@@ -69,6 +79,7 @@ def test_a_run_that_fails_says_which_call_and_the_next_one_is_right(open_engine:
             cuda.fail = {len(cuda.calls) + number: cudaError_t.cudaErrorInvalidValue}
             with pytest.raises(CudaError) as failed:
                 runs.run(given, False)
+            assert not any(stream.queue for stream in cuda.streams.values())
             assert str(failed.value) == f"{cuda.calls[min(cuda.fail) - 1]} failed: cudaErrorInvalidValue"
             for name, array in runs.run(given, False).items():
                 np.testing.assert_array_equal(array, wanted[name])
@@ -80,7 +91,7 @@ def fresh(path: Path) -> tuple[FakeCuda, TrtEngine]:
     return cuda, TrtEngine(path, None, "cuda:0", True, library=FakeTensorRT(cuda, {DATA: generator()}), cuda=cuda)
 
 
-def test_a_first_run_survives_any_failure_to_capture(tmp_path: Path) -> None:
+def test_a_first_run_fails_with_its_call_but_survives_any_failure_to_capture(tmp_path: Path) -> None:
     cuda, engine = fresh(tmp_path / "model.plan")
     start = len(cuda.calls)
     engine.run({"latent": latents(2)}, False)
@@ -88,9 +99,12 @@ def test_a_first_run_survives_any_failure_to_capture(tmp_path: Path) -> None:
     assert calls.count("cudaStreamSynchronize") == 1
     capture = calls.index("cudaStreamSynchronize") + 1
     assert len(calls) - capture == 8
-    for number in range(capture, len(calls)):
+    for number in range(len(calls)):
         cuda, engine = fresh(tmp_path / "model.plan")
         cuda.fail = {start + number + 1: cudaError_t.cudaErrorInvalidValue}
+        if number < capture:
+            with pytest.raises(CudaError, match=calls[number]):
+                engine.run({"latent": latents(2)}, False)
         assert [agrees(engine, rows) for rows in (2, 3, 2, 3)] == [True] * 4
         engine.close()
         lost = ["graph"] if calls[number] == "cudaGraphDestroy" else []
@@ -130,6 +144,7 @@ def test_a_plan_that_cannot_be_read_carries_tensorrts_first_line(open_engine: Op
     path = open_engine.path
     path.write_bytes(b"something else")
     library = FakeTensorRT(cuda, {})
+    listener(library).log(Severity.ERROR, "about another engine")  # type: ignore[attr-defined]
     library.diagnosis = Validity.VERSION_MISMATCH | Validity.UNSUPPORTED_CC
     with pytest.raises(StartError) as refused:
         TrtEngine(path, PLAN, "cuda:0", True, library=library, cuda=cuda)
@@ -168,6 +183,22 @@ def test_an_engine_that_cannot_be_served_says_why(open_engine: Open, change: dic
         setattr(network, name, value)
     with pytest.raises(StartError, match=f"model.plan: .*{reason}"):
         open_engine(network)
+
+
+@pytest.mark.parametrize(
+    ("fault", "raised"), [(RuntimeError("of the\nbindings"), StartError), (KeyError("x"), KeyError)]
+)
+def test_any_exception_while_opening_frees_what_was_held(
+    open_engine: Open, fault: Exception, raised: type[Exception]
+) -> None:
+    def faulty(arrays: Arrays) -> Arrays:
+        raise fault
+
+    network = generator()
+    network.function = faulty
+    with pytest.raises(raised) as failed:
+        open_engine(network)
+    assert "\n" not in str(failed.value)
 
 
 def test_without_a_driver_or_gpu_one_line_says_so() -> None:
