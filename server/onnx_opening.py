@@ -14,6 +14,7 @@ from server.engines.ort_gpu import (
     TENSORRT,
     BoundEngine,
     BuiltFor,
+    batch_sizes,
     conv_search,
     cuda_options,
     read_inputs,
@@ -41,13 +42,27 @@ class Accelerator:
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX file of a version. `precision`: fp32 or fp16, None without a manifest. `max_batch_size`: 0 for none."""
+    """An ONNX file of a version.
+
+    `precision`: fp32 or fp16, None without a manifest. `max_batch_size`: 0 without a batch axis. `is_spare`: it runs
+    only what another engine could not, a few rows now and then, and takes no memory for speed.
+    """
 
     path: Path
     spec: Spec | None
     precision: str | None
     batched: bool
     max_batch_size: int
+    is_spare: bool = False
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """From the manifest, whose tensors are compared with the graph's before it serves; else from the file.
+
+        Raises:
+            StartError: ONNX Runtime cannot read it.
+        """
+        return self.spec.inputs if self.spec is not None and self.batched else read_inputs(self.path, self.batched)
 
     @property
     def sha256(self) -> str:
@@ -86,7 +101,7 @@ class OnnxOpening:
         if not has_cuda():
             note = f"{graph.path.name} runs on the CPU: {no_provider(CUDA)}; 'ganserve[cuda]' brings it"
             return OrtEngine(graph.path, "cpu", 1, self._threads, graph.batched), note
-        inputs = read_inputs(graph.path, graph.batched)
+        inputs = graph.inputs
         strict = self._settings.engine == ONNX_TENSORRT
         if not strict and accelerator is None:
             return self._on_cuda(graph, inputs, device), ""
@@ -99,7 +114,8 @@ class OnnxOpening:
 
     def _on_cuda(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> Engine:
         providers = [(CUDA, self._cuda_options(graph, inputs, device)), (CPU, {})]
-        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size)
+        sizes = () if graph.is_spare else batch_sizes(graph.max_batch_size)
+        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size, sizes=sizes)
 
     def _on_tensorrt(
         self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str, accelerator: Accelerator
@@ -122,7 +138,8 @@ class OnnxOpening:
         return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size, profile), ""
 
     def _cuda_options(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> dict[str, str]:
-        search = conv_search(self._settings.conv_search, inputs, graph.max_batch_size)
+        asked = "heuristic" if graph.is_spare and self._settings.conv_search == "auto" else self._settings.conv_search
+        search = conv_search(asked, inputs)
         return cuda_options(_index(device), search, graph.precision, self._settings.gpu_memory_bytes)
 
 

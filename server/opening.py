@@ -183,9 +183,9 @@ class Opening:
     def _precise(self, wish: "_Wish", name: str, files: Files) -> Engine | None:
         """The same network in float32; None where what is served is that, or nothing better lies beside it."""
         if name != ONNX_FP32 and (wish.folder / ONNX_FP32).is_file():
-            return self._onnx.open(wish.graph(ONNX_FP32), wish.device, None)[0]
+            return self._onnx.open(wish.graph(ONNX_FP32, is_spare=True), wish.device, None)[0]
         if name == files.plan and files.has_onnx:
-            return self._onnx.open(wish.graph(files.onnx), wish.device, None)[0]
+            return self._onnx.open(wish.graph(files.onnx, is_spare=True), wish.device, None)[0]
         return None
 
 
@@ -204,11 +204,11 @@ class _Wish:
         """What config.pbtxt asks of TensorRT; it says so of GPUs alone."""
         return None if self.device == "cpu" else read_accelerator(self.config)
 
-    def graph(self, name: str) -> Graph:
+    def graph(self, name: str, is_spare: bool = False) -> Graph:
         """The version's ONNX file of that name."""
         precision = None if self.spec is None else "fp32" if name == ONNX_FP32 else self.spec.precision
         rows = self.config.max_batch_size if self.config is not None else AUTO_MAX_BATCH_SIZE
-        return Graph(self.folder / name, self.spec, precision, self.batched, rows if self.batched else 0)
+        return Graph(self.folder / name, self.spec, precision, self.batched, rows if self.batched else 0, is_spare)
 
 
 class _NothingBetter:

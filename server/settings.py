@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         "auto", description="how ONNX Runtime has cuDNN choose convolutions"
     )
     gpu_memory_bytes: int | None = Field(
-        None, ge=1 << 20, description="GPU memory that ONNX Runtime may take for one model; unset: no limit"
+        None, ge=1 << 20, description="GPU memory that one session of ONNX Runtime may take; unset: no limit"
     )
     threads: int | None = Field(None, ge=1, description="CPU threads for inference; unset: every core")
     codec_threads: int | None = Field(None, ge=1, description="threads that decode and encode pictures; unset: cores")

@@ -42,7 +42,7 @@ def serve(
     engine: Engine = None,
     engine_cache: EngineCache = None,
     conv_search: ConvSearch = None,
-    gpu_memory_bytes: Annotated[int | None, _option("GPU memory that one model may take in ONNX Runtime.")] = None,
+    gpu_memory_bytes: Annotated[int | None, _option("GPU memory that one ONNX Runtime session may take.")] = None,
     threads: Annotated[int | None, _option("CPU threads for inference (default every core).")] = None,
     codec_threads: Annotated[int | None, _option("Threads that decode and encode (default every core).")] = None,
     model_control: Annotated[

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
@@ -47,19 +48,28 @@ class BuiltFor:
         return f"{self.model_sha256[:12]}-sm{self.compute_capability.replace('.', '')}-{self.precision}-{digest[:16]}"
 
 
-def conv_search(asked: str, inputs: Sequence[TensorSpec], max_batch_size: int) -> str:
+def batch_sizes(max_batch_size: int) -> tuple[int, ...]:
+    """The batches that the CUDA provider runs: powers of two, and the largest. Others are filled up to the next.
+
+    From ONNX Runtime 1.20 a convolution keeps cuDNN's plan for the last shape alone, and plans anew whenever a batch
+    has another size than the one before (Conv::UpdateState, since microsoft/onnxruntime#19470). So each of these sizes
+    has a session to itself, which plans once, in warming. The price is the weights as often as there are sizes, and
+    rows that nobody asked for: at worst almost half of a run.
+    """
+    return tuple(sorted({1 << power for power in range(max_batch_size.bit_length())} | {max_batch_size} - {0}))
+
+
+def conv_search(asked: str, inputs: Sequence[TensorSpec]) -> str:
     """ONNX Runtime's word for how cuDNN chooses a convolution; for `auto` by what the model takes, batch axis aside.
 
     Up to ONNX Runtime 1.19 EXHAUSTIVE timed every algorithm, HEURISTIC asked cuDNN, DEFAULT pinned one. From 1.20 none
     of them times anything: they are the modes B (better choices, slower to make), A and FALLBACK of cuDNN's frontend
-    (microsoft/onnxruntime#22705). What is chosen holds for the last shape alone: each convolution chooses anew when
-    the next batch has another size. So the slower choice is for models that have one shape, which is warmed. Where
+    (microsoft/onnxruntime#22705). The slower choice is for models whose shapes are fixed: all of them are warmed. Where
     timing decided, pictures differed by about 1e-6 from one start to the next (microsoft/onnxruntime#19822).
     """
     if asked != "auto":
         return asked.upper()
-    one_shape = max_batch_size <= 1 and all(-1 not in tensor.shape for tensor in inputs)
-    return "EXHAUSTIVE" if one_shape else "HEURISTIC"
+    return "HEURISTIC" if any(-1 in tensor.shape for tensor in inputs) else "EXHAUSTIVE"
 
 
 def cuda_options(index: int, search: str, precision: str | None, memory_bytes: int | None) -> dict[str, str]:
@@ -154,7 +164,7 @@ def read_inputs(path: Path, batched: bool) -> tuple[TensorSpec, ...]:
 
 
 class BoundEngine:
-    """A graph in one session, in memory of its device that is allocated once; see `BoundSession`."""
+    """A graph in memory of its device that is allocated once; see `BoundSession`."""
 
     def __init__(
         self,
@@ -164,22 +174,26 @@ class BoundEngine:
         batched: bool,
         max_batch_size: int,
         profile: Profile | None = None,
+        sizes: Sequence[int] = (),
     ) -> None:
         """Opens the graph on the first of `providers`, which is on `device`: `cpu` or `cuda:N`.
 
-        `profile`: the shapes that the provider was told, None where it takes any.
+        `profile`: the shapes that the provider was told, None where it takes any. `sizes`: batches with a session each,
+        ascending, up to which others are filled; without, one session runs every batch as it is.
 
         Raises:
             StartError: ONNX Runtime cannot open the file with these providers.
         """
-        session = open_session(path, providers, 1)
-        self.inputs = specs(session.get_inputs(), batched)
-        self.outputs = specs(session.get_outputs(), batched)
         self._profile = profile
-        rows = max_batch_size if batched else 0
-        self._session: BoundSession | None = BoundSession(
-            session, self.inputs, self.outputs, device, most_rows=rows, most_shapes=max(1, rows)
-        )
+        self._filled = bool(sizes)
+        self._sessions: list[tuple[int, BoundSession]] = []
+        for rows in sizes or (max_batch_size if batched else 0,):
+            session = open_session(path, providers, 1)
+            self.inputs = specs(session.get_inputs(), batched)
+            self.outputs = specs(session.get_outputs(), batched)
+            most_shapes = 1 if sizes else max(1, rows)
+            bound = BoundSession(session, self.inputs, self.outputs, device, rows, most_shapes)
+            self._sessions.append((rows, bound))
         if elsewhere := nodes_elsewhere(session, providers[0][0]):
             log.info("nodes on another provider", extra={"fields": {"graph": str(path), "nodes": elsewhere}})
 
@@ -193,14 +207,26 @@ class BoundEngine:
                 )
 
     def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
-        """The outputs by name for one batch; see `Engine`. Runs of several threads go one after the other."""
-        if self._session is None:
+        """The outputs by name for one batch; see `Engine`."""
+        if not self._sessions:
             raise RuntimeError("the engine is closed")
-        return self._session.run(arrays)
+        if not self._filled:
+            return self._sessions[0][1].run(arrays)
+        rows = min(len(array) for array in arrays.values())
+        size, session = next((entry for entry in self._sessions if entry[0] >= rows), self._sessions[-1])
+        outputs = session.run({name: _filled_up(array, size) for name, array in arrays.items()})
+        return {name: array[:rows] for name, array in outputs.items()}
 
     def close(self) -> None:
-        """Frees the session and its memory."""
-        self._session = None
+        """Frees the sessions and their memory."""
+        self._sessions = []
+
+
+def _filled_up(array: NDArray[Any], size: int) -> NDArray[Any]:
+    """`size` rows: the array's own, then its first again, which is a value that the graph takes."""
+    if len(array) >= size:
+        return array
+    return np.concatenate([array, np.broadcast_to(array[:1], (size - len(array), *array.shape[1:]))])
 
 
 def _in_words(profile: Profile, end: str) -> str:

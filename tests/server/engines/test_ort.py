@@ -13,6 +13,7 @@ from server.engines.ort_gpu import (
     TENSORRT,
     BoundEngine,
     BuiltFor,
+    batch_sizes,
     conv_search,
     cuda_options,
     nodes_elsewhere,
@@ -185,13 +186,28 @@ def test_a_graph_is_read_without_being_run(translator: Path) -> None:
     assert read_inputs(translator, batched=False) == (TensorSpec("image", "UINT8", (-1, -1, -1, 3)),)
 
 
-def test_the_slower_choice_of_convolutions_is_for_models_of_one_shape() -> None:
-    assert conv_search("auto", (LATENT, LABEL), 1) == "EXHAUSTIVE"
-    assert conv_search("auto", (LATENT, LABEL), 0) == "EXHAUSTIVE"
-    assert conv_search("auto", (LATENT, LABEL), 8) == "HEURISTIC"
-    assert conv_search("auto", (PICTURE,), 1) == "HEURISTIC"
-    assert conv_search("default", (LATENT,), 1) == "DEFAULT"
-    assert conv_search("exhaustive", (PICTURE,), 8) == "EXHAUSTIVE"
+def test_batches_are_filled_up_to_sizes_that_have_a_session_each(tiny: Path) -> None:
+    engine = BoundEngine(tiny, "cpu", [(CPU, {})], batched=True, max_batch_size=6, sizes=batch_sizes(6))
+    plain = open_session(tiny, [(CPU, {})], 1)
+    for seed, rows in enumerate([6, 1, 5, 3, 2, 4, 6, 7]):
+        arrays = latents(rows, seed)
+        pictures = engine.run(arrays, alone=False)["image"]
+        np.testing.assert_array_equal(pictures, plain.run(None, arrays)[0], strict=True)
+    engine.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        engine.run(latents(1), alone=False)
+
+
+def test_the_sizes_of_batches_are_powers_of_two_and_the_largest() -> None:
+    assert [batch_sizes(most) for most in (0, 1, 2, 6, 8)] == [(), (1,), (1, 2), (1, 2, 4, 6), (1, 2, 4, 8)]
+    assert len(batch_sizes(256)) == 9
+
+
+def test_the_slower_choice_of_convolutions_is_for_fixed_shapes() -> None:
+    assert conv_search("auto", (LATENT, LABEL)) == "EXHAUSTIVE"
+    assert conv_search("auto", (PICTURE,)) == "HEURISTIC"
+    assert conv_search("default", (LATENT,)) == "DEFAULT"
+    assert conv_search("exhaustive", (PICTURE,)) == "EXHAUSTIVE"
 
 
 def test_the_cuda_provider_is_told_its_limits() -> None:
