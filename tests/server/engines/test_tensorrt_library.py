@@ -4,7 +4,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from enum import EnumMeta
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -178,9 +178,9 @@ def test_what_the_engine_uses_of_the_real_cuda_binding_is_there() -> None:
         found = getattr(FakeCuda, name)
         if isinstance(found, int):
             assert getattr(runtime, name) == found
-        elif isinstance(found, EnumMeta):
-            for word, value in found.__members__.items():
-                assert getattr(runtime, name).__members__[word].value == value
+        elif isinstance(found, type) and issubclass(found, IntEnum):
+            for member in found:
+                assert getattr(runtime, name).__members__[member.name].value == member.value
         else:
             assert callable(getattr(runtime, name))
     assert {"name", "major", "minor", "totalGlobalMem"} <= set(dir(runtime.cudaDeviceProp))
