@@ -9,7 +9,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve.channel import channel_options
+from ganserve.channel import MOST_RETRIES, channel_options
 from ganserve.errors import translated
 from ganserve.messages import (
     UNARY_IMAGES,
@@ -24,6 +24,7 @@ from ganserve.messages import (
     translate_request,
     upscale_request,
 )
+from ganserve.rest import Rest
 from ganserve.results import (
     GeneratedImage,
     ServedModel,
@@ -31,7 +32,6 @@ from ganserve.results import (
     Upscaled,
     read_generated,
     read_models,
-    read_streamed,
     read_translated,
     read_upscaled,
 )
@@ -42,7 +42,7 @@ from protos.images_pb2_grpc import ImageServiceStub
 class AsyncClient:
     """A connection to one server, or to every pod behind one name. Belongs to the event loop it was made in.
 
-    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit.
+    `server`, `deadline_s` and `retries` as for `Client`.
     `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
 
     Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
@@ -53,15 +53,17 @@ class AsyncClient:
         server: str = "localhost:8001",
         *,
         deadline_s: float | None = 60.0,
+        retries: int = MOST_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        options = channel_options(server)
+        options = channel_options(server, retries)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(server, options)
         else:
             self._channel = grpc.aio.secure_channel(server, credentials, options)
         self._stub = ImageServiceStub(self._channel)
         self._deadline_s = deadline_s
+        self._retries = retries
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,8 +102,9 @@ class AsyncClient:
             model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
             truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        if images_asked(request, latents if ws is None else ws) > UNARY_IMAGES:
-            images = [image async for image in self._streamed(request, deadline_s)]
+        n = images_asked(request, latents if ws is None else ws)
+        if n > UNARY_IMAGES:
+            images = [image async for image in self._streamed(request, n, deadline_s)]
             return sorted(images, key=lambda image: image.index)
         with translated():
             return read_generated(await self._stub.Generate(request, timeout=self._timeout(deadline_s)))
@@ -131,7 +134,8 @@ class AsyncClient:
             model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
             truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        return self._streamed(request, deadline_s)
+        n = images_asked(request, latents if ws is None else ws)
+        return self._streamed(request, n, deadline_s)
 
     async def upscale(
         self,
@@ -174,14 +178,24 @@ class AsyncClient:
         with translated():
             return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
 
-    async def _streamed(self, request: pb.GenerateRequest, deadline_s: float | None) -> AsyncIterator[GeneratedImage]:
+    async def _streamed(
+        self, request: pb.GenerateRequest, n: int, deadline_s: float | None
+    ) -> AsyncIterator[GeneratedImage]:
+        rest = Rest(request, n, self._timeout(deadline_s))
         with translated():
-            call = self._stub.GenerateStream(request, timeout=self._timeout(deadline_s))
-            try:
-                async for reply in call:
-                    yield read_streamed(reply)
-            finally:
-                call.cancel()
+            while True:
+                call = self._stub.GenerateStream(rest.request, timeout=rest.timeout_s)
+                try:
+                    async for reply in call:
+                        yield rest.take(reply)
+                    return
+                except grpc.RpcError as error:
+                    if not self._retries or not rest.narrow(error):
+                        raise
+                    if not rest:
+                        return
+                finally:
+                    call.cancel()
 
     def _timeout(self, deadline_s: float | None) -> float | None:
         return self._deadline_s if deadline_s is None else deadline_s

@@ -8,7 +8,7 @@ import grpc
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve.channel import channel_options
+from ganserve.channel import MOST_RETRIES, channel_options
 from ganserve.errors import translated
 from ganserve.messages import (
     UNARY_IMAGES,
@@ -23,6 +23,7 @@ from ganserve.messages import (
     translate_request,
     upscale_request,
 )
+from ganserve.rest import Rest
 from ganserve.results import (
     GeneratedImage,
     ServedModel,
@@ -30,7 +31,6 @@ from ganserve.results import (
     Upscaled,
     read_generated,
     read_models,
-    read_streamed,
     read_translated,
     read_upscaled,
 )
@@ -41,7 +41,14 @@ from protos.images_pb2_grpc import ImageServiceStub
 class Client:
     """A connection to one server, or to every pod behind one name. May be shared between threads.
 
-    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit.
+    `server` is host:port, or a gRPC target that names servers one by one, such as `dns:///ganserve-headless:8001`:
+    calls go to each in turn, and to none that is about to stop.
+
+    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit. Within it a
+    call that a server had no room for or could not take, or that was lost with its server, is tried again, up to
+    `retries` (0..4) times, after 0.1, 0.3, 0.9 and 2.7 s, each give or take a fifth. Calls change nothing on a server,
+    so that this is harmless; only pictures whose seeds the server draws may then have others.
+
     `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
 
     Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
@@ -52,15 +59,17 @@ class Client:
         server: str = "localhost:8001",
         *,
         deadline_s: float | None = 60.0,
+        retries: int = MOST_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        options = channel_options(server)
+        options = channel_options(server, retries)
         if credentials is None:
             self._channel = grpc.insecure_channel(server, options)
         else:
             self._channel = grpc.secure_channel(server, credentials, options)
         self._stub = ImageServiceStub(self._channel)
         self._deadline_s = deadline_s
+        self._retries = retries
 
     def __enter__(self) -> Self:
         return self
@@ -110,8 +119,9 @@ class Client:
             model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
             truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        if images_asked(request, latents if ws is None else ws) > UNARY_IMAGES:
-            return sorted(self._streamed(request, deadline_s), key=lambda image: image.index)
+        n = images_asked(request, latents if ws is None else ws)
+        if n > UNARY_IMAGES:
+            return sorted(self._streamed(request, n, deadline_s), key=lambda image: image.index)
         with translated():
             return read_generated(self._stub.Generate(request, timeout=self._timeout(deadline_s)))
 
@@ -140,7 +150,8 @@ class Client:
             model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
             truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
         )  # fmt: skip
-        return self._streamed(request, deadline_s)
+        n = images_asked(request, latents if ws is None else ws)
+        return self._streamed(request, n, deadline_s)
 
     def upscale(
         self,
@@ -189,14 +200,22 @@ class Client:
         with translated():
             return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
 
-    def _streamed(self, request: pb.GenerateRequest, deadline_s: float | None) -> Iterator[GeneratedImage]:
+    def _streamed(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
+        rest = Rest(request, n, self._timeout(deadline_s))
         with translated():
-            call = self._stub.GenerateStream(request, timeout=self._timeout(deadline_s))
-            try:
-                for reply in call:
-                    yield read_streamed(reply)
-            finally:
-                call.cancel()
+            while True:
+                call = self._stub.GenerateStream(rest.request, timeout=rest.timeout_s)
+                try:
+                    for reply in call:
+                        yield rest.take(reply)
+                    return
+                except grpc.RpcError as error:
+                    if not self._retries or not rest.narrow(error):
+                        raise
+                    if not rest:
+                        return
+                finally:
+                    call.cancel()
 
     def _timeout(self, deadline_s: float | None) -> float | None:
         return self._deadline_s if deadline_s is None else deadline_s

@@ -50,23 +50,29 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
     """Draws `picture_of(seed)`, gives back pictures twice as large or inverted, and remembers every request.
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
-    answers when the caller has left.
+    answers when the caller has left. The first calls are refused with `refusals`, and the first streams end as `cuts`
+    says: after so many pictures with that status.
     """
 
     asked: list[Any] = field(default_factory=list)
+    refusals: list[grpc.StatusCode] = field(default_factory=list)
+    cuts: list[tuple[int, grpc.StatusCode]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateReply:
         await self._heed(request, context)
-        images = [self._draw(request, index) for index in range(self._count(request))]
+        images = [self._draw(request, index) for index in range(self.count(request))]
         timings = pb.Timings(queue_s=0.25, total_s=1.5)
         return pb.GenerateReply(images=images, model=request.model, version="3", largest_batch=8, timings=timings)
 
     async def GenerateStream(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateStreamReply]:
         await self._heed(request, context)
+        cut, code = self.cuts.pop(0) if self.cuts else (-1, grpc.StatusCode.OK)
         try:
-            for index in reversed(range(self._count(request))):
+            for sent, index in enumerate(reversed(range(self.count(request)))):
+                if sent == cut:
+                    await context.abort(code, "cut")
                 image = self._draw(request, index)
                 yield pb.GenerateStreamReply(
                     index=index, image=image, model=request.model, version="3", batch_size=index % 5 + 1
@@ -103,6 +109,8 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
     async def _heed(self, request: Any, context: Any) -> None:
         self.asked.append(request)
         self.came.set()
+        if self.refusals:
+            await context.abort(self.refusals.pop(0), "refused")
         name, _, code = request.model.partition("-")
         if name == "fails":
             await context.abort(grpc.StatusCode[code], f"because {code}")
@@ -112,7 +120,8 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
             finally:
                 self.left.set()
 
-    def _count(self, request: pb.GenerateRequest) -> int:
+    def count(self, request: pb.GenerateRequest) -> int:
+        """Pictures that a request asks for."""
         return request.count or len(request.seeds.values) or (len(request.latents.data) + len(request.ws.data)) // 16
 
     def _draw(self, request: pb.GenerateRequest, index: int) -> pb.Image:
@@ -169,15 +178,15 @@ class Ask(Protocol):
 
 @pytest.fixture(params=["sync", "asyncio"])
 def ask(request: pytest.FixtureRequest, fake: Fake) -> Ask:
-    """Each of the two clients in turn, connected to the fake."""
+    """Each of the two clients in turn, connected to the fake; test_retries.py is about trying again."""
 
     def sync(method: str, *arguments: Any, **options: Any) -> Any:
-        with Client(fake.server, deadline_s=30) as client:
+        with Client(fake.server, deadline_s=30, retries=0) as client:
             answer = getattr(client, method)(*arguments, **options)
             return list(answer) if method == "generate_stream" else answer
 
     async def awaited(method: str, *arguments: Any, **options: Any) -> Any:
-        async with AsyncClient(fake.server, deadline_s=30) as client:
+        async with AsyncClient(fake.server, deadline_s=30, retries=0) as client:
             answer = getattr(client, method)(*arguments, **options)
             return [image async for image in answer] if method == "generate_stream" else await answer
 

@@ -213,7 +213,7 @@ def test_a_client_has_a_deadline_of_its_own(fake: Fake) -> None:
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
-    with Client("127.0.0.1:1") as client, pytest.raises(ganserve.Unavailable):
+    with Client("127.0.0.1:1", retries=0) as client, pytest.raises(ganserve.Unavailable):
         client.models()
 
 
