@@ -63,10 +63,11 @@ class Open:
         plan: Plan | None = None,
         device: str = "cuda:0",
         runtime_cache: Path | None = None,
+        batched: bool = True,
     ) -> TrtEngine:
         self.path.write_bytes(DATA)
         self.library = FakeTensorRT(self.cuda, {DATA: network}, rtx)
-        engine = TrtEngine(self.path, plan, device, True, runtime_cache, library=self.library, cuda=self.cuda)
+        engine = TrtEngine(self.path, plan, device, batched, runtime_cache, library=self.library, cuda=self.cuda)
         self.engines.append(engine)
         return engine
 

@@ -35,29 +35,11 @@ class Severity(IntEnum):
     INFO = 3
 
 
-class Mode(Enum):
-    INPUT = "input"
-    OUTPUT = "output"
-
-
-class Place(Enum):
-    DEVICE = "device"
-    HOST = "host"
-
-
-class Format(Enum):
-    LINEAR = "linear"
-    CHW32 = "chw32"
-
-
-class Allocation(Enum):
-    STATIC = 0
-    USER_MANAGED = 2
-
-
-class Specialization(Enum):
-    LAZY = 0
-    EAGER = 1
+Mode = Enum("Mode", "INPUT OUTPUT")
+Place = Enum("Place", "DEVICE HOST")
+Format = Enum("Format", "LINEAR CHW32")
+Allocation = Enum("Allocation", "STATIC USER_MANAGED")
+Specialization = Enum("Specialization", "LAZY EAGER")
 
 
 class Validity(IntEnum):
@@ -240,7 +222,7 @@ class Engine:
         return self.network.format
 
     def get_tensor_format_desc(self, name: str) -> str:
-        return f"format {self.network.format.value}"
+        return f"format {self.network.format.name}"
 
     def get_tensor_profile_shape(self, name: str, profile: int) -> tuple[Shape, Shape, Shape]:
         return self.network.profiles[profile][name]

@@ -12,7 +12,7 @@ from models.spec import TensorSpec
 from server.errors import InvalidRequest
 from tests.server.engines.conftest import Open, doubled, drawn, generator, upscaler
 from tests.server.engines.fake_cuda import FakeCuda
-from tests.server.engines.fake_tensorrt import Config, Specialization
+from tests.server.engines.fake_tensorrt import Arrays, Config, DataType, Network, Specialization
 
 
 def latents(rows: int, seed: int = 0) -> NDArray[np.float32]:
@@ -80,6 +80,42 @@ def test_each_number_of_rows_is_captured_once_and_launched_from_then_on(open_eng
     assert cuda.count("cudaGraphInstantiate") == 3
     assert cuda.count("cudaMemcpyAsync") == copies
     assert network.contexts == 4  # the profile's, and one for each graph
+
+
+def labelled(arrays: Arrays) -> Arrays:
+    return {"sum": (arrays["latent"].sum(axis=1) + arrays["label"]).astype(np.float32)}
+
+
+def test_several_inputs_of_several_types_reach_their_own_memory(open_engine: Open, cuda: FakeCuda) -> None:
+    profile = {"latent": ((1, 4), (2, 4), (6, 4)), "label": ((1,), (2,), (6,))}
+    inputs = {"latent": (DataType.HALF, (-1, 4)), "label": (DataType.INT64, (-1,))}
+    engine = open_engine(Network(inputs, {"sum": (DataType.FLOAT, (-1,))}, [profile], labelled))
+    for rows in (2, 6, 1, 2, 6):
+        given: Arrays = {"label": np.arange(rows) * 1000, "latent": latents(rows).astype(np.float16)}
+        np.testing.assert_array_equal(engine.run(given, False)["sum"], labelled(given)["sum"])
+    assert cuda.count("cudaGraphLaunch") == 2
+    with pytest.raises(InvalidRequest, match=r"the engine takes latent \[1\.\.6, 4\], label \[1\.\.6\]"):
+        engine.check({"latent": (2, 4)})
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_without_a_batch_axis_only_fixed_shapes_have_a_graph(open_engine: Open, cuda: FakeCuda, free: bool) -> None:
+    size = -1 if free else 3
+    network = Network(
+        {"x": (DataType.FLOAT, (size, 4))},
+        {"y": (DataType.FLOAT, (size, 4))},
+        [{"x": ((1, 4), (3, 4), (9, 4))}],
+        lambda arrays: {"y": arrays["x"] * 2},
+    )
+    engine = open_engine(network, batched=False)
+    assert engine.inputs == (TensorSpec("x", "FP32", (size, 4)),)
+    for seed in range(3):
+        given = latents(3, seed)
+        np.testing.assert_array_equal(engine.run({"x": given}, True)["y"], given * 2)
+    assert cuda.count("cudaGraphLaunch") == (0 if free else 2)
+    if not free:
+        with pytest.raises(InvalidRequest, match=r"the engine takes x \[3, 4\]"):
+            engine.check({"x": (2, 4)})
 
 
 def test_free_heights_and_widths_run_without_graphs(open_engine: Open, cuda: FakeCuda) -> None:

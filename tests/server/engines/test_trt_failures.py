@@ -172,7 +172,7 @@ def test_an_engine_for_another_gpu_is_refused_before_it_is_read(open_engine: Ope
     [
         ({"inputs": {"latent": (DataType.BF16, (-1, 4))}}, "latent is BF16, which requests cannot carry"),
         ({"place": Place.HOST}, "latent is a shape"),
-        ({"format": Format.CHW32}, r"latent is not row by row in memory \(format chw32\)"),
+        ({"format": Format.CHW32}, r"latent is not row by row in memory \(format CHW32\)"),
         ({"data_dependent": True}, "the size of image depends on the data"),
         ({"most_contexts": 0}, "no execution context: one context too many"),
     ],
