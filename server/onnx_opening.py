@@ -14,6 +14,8 @@ from server.engines.ort_gpu import (
     TENSORRT,
     BoundEngine,
     BuiltFor,
+    Profile,
+    Provider,
     batch_sizes,
     conv_search,
     cuda_options,
@@ -71,6 +73,16 @@ class Graph:
         return known.get(self.path.name) or sha256_of(self.path)
 
 
+@dataclass(frozen=True)
+class Way:
+    """How a graph runs on a GPU; see `BoundEngine`. `note`: why it is not the way that was asked for."""
+
+    providers: tuple[Provider, ...]
+    profile: Profile | None
+    sizes: tuple[int, ...]
+    note: str
+
+
 class OnnxOpening:
     """Opens graphs as the settings say."""
 
@@ -101,46 +113,58 @@ class OnnxOpening:
         if not has_cuda():
             note = f"{graph.path.name} runs on the CPU: {no_provider(CUDA)}; 'ganserve[cuda]' brings it"
             return OrtEngine(graph.path, "cpu", 1, self._threads, graph.batched), note
-        inputs = graph.inputs
-        strict = self._settings.engine == ONNX_TENSORRT
-        if not strict and accelerator is None:
-            return self._on_cuda(graph, inputs, device), ""
+        if graph.is_spare or (self._settings.engine != ONNX_TENSORRT and accelerator is None):
+            return _open(graph, device, self.cuda_way(graph, device)), ""
         try:
-            return self._on_tensorrt(graph, inputs, device, accelerator or Accelerator(None, None))
+            require_provider(TENSORRT, f"{CONFIG} asks for TensorRT")
+            way = self.tensorrt_way(graph, device, accelerator or Accelerator(None, None))
+            return _open(graph, device, way), way.note
         except StartError as error:
-            if strict:
+            if self._settings.engine == ONNX_TENSORRT:
                 raise
-            return self._on_cuda(graph, inputs, device), f"{graph.path.name} runs without TensorRT: {error}"
+            note = f"{graph.path.name} runs without TensorRT: {error}"
+            return _open(graph, device, self.cuda_way(graph, device)), note
 
-    def _on_cuda(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> Engine:
-        providers = [(CUDA, self._cuda_options(graph, inputs, device)), (CPU, {})]
+    def cuda_way(self, graph: Graph, device: str, note: str = "") -> Way:
+        """Through the CUDA provider.
+
+        Raises:
+            StartError: the graph cannot be read.
+        """
         sizes = () if graph.is_spare else batch_sizes(graph.max_batch_size)
-        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size, sizes=sizes)
+        return Way(((CUDA, self._cuda_options(graph, device)), (CPU, {})), None, sizes, note)
 
-    def _on_tensorrt(
-        self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str, accelerator: Accelerator
-    ) -> tuple[Engine, str]:
-        profile = tensorrt_profile(inputs, graph.spec, graph.max_batch_size)
+    def tensorrt_way(self, graph: Graph, device: str, accelerator: Accelerator) -> Way:
+        """Through the TensorRT provider, with a profile and a folder of the cache for it; without it where the graph
+        has no profile.
+
+        Raises:
+            StartError: the graph cannot be read, or the cache not written.
+        """
+        profile = tensorrt_profile(graph.inputs, graph.spec, graph.max_batch_size)
         if profile is None:
-            return self._on_cuda(graph, inputs, device), (
-                f"{graph.path.name} runs without TensorRT: its sizes are free and it has no tile, so it has no profile"
-            )
-        require_provider(TENSORRT, f"{CONFIG} asks for TensorRT")
+            why = "its sizes are free and it has no tile, so it has no profile"
+            return self.cuda_way(graph, device, f"{graph.path.name} runs without TensorRT: {why}")
         precision = accelerator.precision or graph.precision or "fp32"
         built_for = BuiltFor(graph.sha256, _capability(device), tensorrt_version(), precision, profile)
+        # A folder each: ONNX Runtime's own names for engines do not tell shapes apart (microsoft/onnxruntime#32254).
         folder = self._settings.cache_folder / "onnxruntime" / built_for.key
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StartError(f"{folder}: {error.strerror}; --engine-cache says where engines are kept") from None
         options = tensorrt_options(_index(device), profile, precision, folder, accelerator.workspace_bytes)
-        providers = [(TENSORRT, options), (CUDA, self._cuda_options(graph, inputs, device)), (CPU, {})]
-        return BoundEngine(graph.path, device, providers, graph.batched, graph.max_batch_size, profile), ""
+        return Way(((TENSORRT, options), (CUDA, self._cuda_options(graph, device)), (CPU, {})), profile, (), "")
 
-    def _cuda_options(self, graph: Graph, inputs: tuple[TensorSpec, ...], device: str) -> dict[str, str]:
+    def _cuda_options(self, graph: Graph, device: str) -> dict[str, str]:
         asked = "heuristic" if graph.is_spare and self._settings.conv_search == "auto" else self._settings.conv_search
-        search = conv_search(asked, inputs)
+        search = conv_search(asked, graph.inputs)
         return cuda_options(_index(device), search, graph.precision, self._settings.gpu_memory_bytes)
+
+
+def _open(graph: Graph, device: str, way: Way) -> Engine:
+    rows = graph.max_batch_size
+    return BoundEngine(graph.path, device, way.providers, graph.batched, rows, way.profile, way.sizes)
 
 
 def read_accelerator(config: ModelConfig | None) -> Accelerator | None:
