@@ -118,6 +118,7 @@ def _nvml() -> tuple[Any, Any]:
         return None, None
     try:
         nvml.nvmlInit()
+        # by UUID: CUDA_VISIBLE_DEVICES and CUDA's own order may make another one torch's first
         handle = nvml.nvmlDeviceGetHandleByUUID(f"GPU-{torch.cuda.get_device_properties(0).uuid}")
         nvml.nvmlDeviceGetUtilizationRates(handle)
     except nvml.NVMLError:

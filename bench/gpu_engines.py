@@ -82,7 +82,7 @@ class TensorRtOnDevice:
         self._context = None  # its memory, before the next one's is taken
         self._context = self._engine.create_execution_context()
         if self._context is None:
-            raise MemoryError
+            raise Unavailable("TensorRT made no context, as it does where memory is short")
         tensors = self._bind(fitting[0], feed)
         queue = self._context.execute_async_v3
 

@@ -37,7 +37,7 @@ class Plans:
     most_rows: int
     sides_px: Sequence[int]
     opened: Built | None = None
-    _refused: list[str] = field(default_factory=list)
+    _refused: dict[str, str] = field(default_factory=dict)  # reason -> the first candidate that it was said of
 
     def open(self) -> Any:
         """The server's engine of it.
@@ -48,18 +48,22 @@ class Plans:
         from server.engines.trt import TrtEngine
 
         if self._refused and self.opened is None:
-            raise Unavailable("; ".join(self._refused))
+            raise self._unavailable()
         for name, make in [("", self._again)] if self.opened else self._candidates():
             try:
                 built = make()
                 engine = TrtEngine(built.path, built.plan, "cuda:0", True)
             except Exception as error:  # whatever speaks against one candidate, the next may do
-                self._refused.append(f"{name}: {first_line(error)}")
-                print(f"TensorRT, {self._refused[-1]}", flush=True)
+                self._refused.setdefault(first_line(error), name)
+                print(f"TensorRT, {name}: {first_line(error)}", flush=True)
                 continue
             self.opened = built
             return engine
-        raise Unavailable("; ".join(self._refused) or "no engine was asked for, and none lies beside the graph")
+        raise self._unavailable()
+
+    def _unavailable(self) -> Unavailable:
+        reasons = "; ".join(f"{name}: {reason}" for reason, name in self._refused.items())
+        return Unavailable(reasons or "no engine was asked for, and none lies beside the graph")
 
     def _again(self) -> Built:
         assert self.opened is not None

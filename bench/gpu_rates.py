@@ -120,6 +120,8 @@ def _sweep(
         for cell, figures in found.items():
             figures.fill(name, cell, lambda feed: time_run(opened, feed, plan.seconds), version, plan)
             value = figures.found.get(name)
+            if value is None:
+                device.free()  # what did not fit may have left much behind
             said = figures.missing[-1] if value is None else f"{value:.1f} images/s"
             print(f"{cell.subject}, {way}, batch {cell.batch}, {name}: {said}", flush=True)
     finally:

@@ -9,6 +9,9 @@ from bench.report import number, write_json
 
 CPU_NOTE = "Measured on a CPU, to prove the script: no figure here is a GPU's."
 OUT_OF_MEMORY = "out of memory"
+OURS = ("bench", "export", "models", "server")  # whose errors say all in their text
+# How torch, CUDA and ONNX Runtime say it.
+MEMORY_WORDS = ("out of memory", "cudaerrormemoryallocation", "failed to allocate", "available memory of")
 
 
 @dataclass(frozen=True)
@@ -132,9 +135,12 @@ def reason_of(error: Exception) -> str:
 def first_line(error: BaseException) -> str:
     """What went wrong, in one line; out of memory by one name, whichever library ran out."""
     text = str(error).strip()
-    if isinstance(error, MemoryError) or "out of memory" in text.lower() or "failed to allocate" in text.lower():
+    if isinstance(error, MemoryError) or any(words in text.lower() for words in MEMORY_WORDS):
         return OUT_OF_MEMORY
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    if not text:
+        return type(error).__name__
+    ours = type(error).__module__.partition(".")[0] in OURS
+    return text.splitlines()[0] if ours else f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
 def markdown(results: Results) -> str:

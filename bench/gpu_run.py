@@ -14,9 +14,9 @@ from bench.gpu_serving import Model
 from bench.gpu_torch import torch_model
 
 # Up to where of the time a section may begin something new; what is left is for its end.
-RATES_END, SERVER_END = 0.6, 0.92
+RATES_END, SERVER_END = 0.55, 0.92
 LONGEST_FIGURE_S, LONGEST_PHASE_S, SHORTEST_S = 0.5, 4.0, 0.02
-SERVER_START_S = 6.0
+SERVER_START_S = 12.0
 SERVED_ROWS = 64  # a server's largest batch on a GPU
 SETTINGS = ("models", "precisions", "batches", "tiles", "callers", "images_per_call", "serve_arguments", "seconds")
 DETAILS = (
