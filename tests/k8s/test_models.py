@@ -1,0 +1,133 @@
+"""The export Job's script and the servers' wait, run as the pods run them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from models.artifact import MANIFEST, ONNX, read_manifest
+from models.zoo import ENTRIES
+from tests.k8s.pods import EXPORT, parse, pods
+from tests.k8s.rendering import OVERLAYS, named, overlay
+
+# In the place of `ganserve`: notes what it was asked, and writes what an export would, or fails where the name says so.
+STAND_IN = """\
+#!/bin/sh
+echo "$@" >> "$NOTES"
+case $2 in broken) exit 2 ;; esac
+shift 2
+while [ $# -gt 1 ]; do
+  case $1 in --repository) repository=$2 ;; --name) name=$2 ;; --version) version=$2 ;; esac
+  shift
+done
+mkdir -p "$repository/$name/$version"
+echo '{}' > "$repository/$name/$version/manifest.json"
+"""
+
+
+class Volume:
+    """What the Job's pod has at hand: scripts and list from the overlay, an empty repository, a cache."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.repository, self.cache, self.notes = folder / "repository", folder / "cache", folder / "notes"
+        self._mounted = folder / "mounted"
+        self._mounted.mkdir()
+        self._objects = overlay(name)
+        for file, text in named(self._objects, "ConfigMap/ganserve-models")["data"].items():
+            (self._mounted / file).write_text(text)
+        stand_in = folder / "bin" / "ganserve"
+        stand_in.parent.mkdir()
+        stand_in.write_text(STAND_IN)
+        stand_in.chmod(0o755)
+        self.environment = {"PATH": f"{stand_in.parent}:{os.defpath}", "NOTES": str(self.notes)}
+
+    def write_list(self, *lines: str) -> None:
+        (self._mounted / "models.txt").write_text("".join(f"{line}\n" for line in lines))
+
+    def command(self, script: str, container: dict[str, list[str]]) -> list[str]:
+        """A container's command, with the paths of this machine."""
+        assert container["command"][1].endswith(script)
+        here = {"/etc/ganserve": self._mounted, "/models/repository": self.repository, "/cache": self.cache}
+        words = [*container["command"], *container["args"]]
+        for there, path in here.items():
+            words = [word.replace(there, str(path)) if word.startswith(there) else word for word in words]
+        return words
+
+    def export(self) -> subprocess.CompletedProcess[str]:
+        container = next(pod.main for pod in pods(self._objects) if pod.component == EXPORT)
+        command = self.command("export.sh", dict(container))
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def wait(self) -> "subprocess.Popen[str]":
+        container = next(c for pod in pods(self._objects) for c in pod.containers if c["name"] == "wait-for-models")
+        command = self.command("wait.sh", dict(container))
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=self.environment, stdout=pipe, text=True, process_group=0)
+
+    def asked(self) -> list[str]:
+        return self.notes.read_text().splitlines() if self.notes.exists() else []
+
+
+@pytest.fixture(params=OVERLAYS)
+def volume(request: pytest.FixtureRequest, tmp_path: Path) -> Volume:
+    return Volume(tmp_path, request.param)
+
+
+@pytest.fixture
+def cpu(tmp_path: Path) -> Volume:
+    return Volume(tmp_path, "cpu")
+
+
+def test_the_job_asks_for_exports_that_the_command_takes(volume: Volume) -> None:
+    assert volume.export().returncode == 0
+    assert len(volume.asked()) >= 3
+    for line in volume.asked():
+        name, given = parse(line.split())
+        assert name == "export"
+        assert given["checkpoint"] in ENTRIES
+        assert (given["repository"], given["cache"]) == (volume.repository, volume.cache)
+
+
+def test_a_second_run_exports_only_what_is_missing(volume: Volume) -> None:
+    volume.export()
+    first = volume.asked()
+    (volume.repository / "digits" / "1" / MANIFEST).unlink()
+    again = volume.export()
+    assert again.returncode == 0
+    assert "faces/1: there already" in again.stdout
+    assert [parse(line.split())[1]["name"] for line in volume.asked()[len(first) :]] == ["digits"]
+
+
+def test_a_model_that_cannot_be_exported_fails_the_job_but_stops_no_other(cpu: Volume) -> None:
+    cpu.write_list("# two", "a 1 broken", "", "b 3 digits --precision fp16")
+    done = cpu.export()
+    assert (done.returncode, done.stderr) == (1, "not exported: a/1\n")
+    assert (cpu.repository / "b" / "3" / MANIFEST).exists()
+    assert cpu.asked()[1].endswith("--precision fp16")
+
+
+def test_a_server_waits_for_every_model_of_the_list(volume: Volume) -> None:
+    volume.export()
+    with volume.wait() as waiting:
+        assert waiting.wait(30) == 0
+    (volume.repository / "digits" / "1" / MANIFEST).unlink()
+    with volume.wait() as waiting:
+        assert waiting.stdout is not None
+        assert waiting.stdout.readline() == "waiting for digits/1; see job/ganserve-export\n"
+        assert waiting.poll() is None
+        os.killpg(waiting.pid, 9)
+
+
+def test_the_job_exports_a_model_that_can_be_served(cpu: Volume) -> None:
+    cpu.write_list("digits 1 digits")
+    cpu.environment["PATH"] = f"{Path(sys.executable).parent}:{os.defpath}"
+    done = cpu.export()
+    assert done.returncode == 0, done.stderr
+    folder = cpu.repository / "digits" / "1"
+    assert (folder / ONNX).is_file()
+    spec = read_manifest(folder)
+    assert spec is not None
+    assert json.loads((folder / MANIFEST).read_text())["architecture"] == spec.architecture == "cgan"

@@ -1,0 +1,190 @@
+"""How the objects of an overlay hang together: labels, selectors, ports, scaling, the way a rollout goes."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from server.app import CLOSE_S
+from tests.k8s.pods import SERVER, Pod, pods, servers, settings_of
+from tests.k8s.rendering import Object, at, named, of_kind, title
+
+PART_OF = {"app.kubernetes.io/name": "ganserve", "app.kubernetes.io/part-of": "ganserve"}
+CLUSTER_WIDE = {"Namespace", "ClusterServingRuntime"}
+H2C = "kubernetes.io/h2c"
+
+
+def selected(selector: Mapping[str, Any], objects: Sequence[Object]) -> list[Pod]:
+    """The pods that have every label of `matchLabels`; no other form of selector is used here."""
+    assert set(selector) <= {"matchLabels"}, selector
+    wanted = selector.get("matchLabels", {})
+    return [pod for pod in pods(objects) if wanted.items() <= pod.labels.items()]
+
+
+def labels_are_consistent(objects: Sequence[Object]) -> Iterator[str]:
+    for found in objects:
+        labels = found["metadata"].get("labels", {})
+        if not PART_OF.items() <= labels.items():
+            yield f"{title(found)}: labels {labels} lack some of {PART_OF}"
+        if found["kind"] not in CLUSTER_WIDE and found["metadata"].get("namespace") != "ganserve":
+            yield f"{title(found)}: is not in the namespace"
+    for pod in pods(objects):
+        if pod.owner.startswith("InferenceService"):
+            continue
+        wanted = {**PART_OF, "app.kubernetes.io/component": pod.component}
+        if not wanted.items() <= pod.labels.items():
+            yield f"{pod.owner}: its pods' labels {dict(pod.labels)} lack some of {wanted}"
+
+
+def selectors_find_the_right_pods(objects: Sequence[Object]) -> Iterator[str]:
+    """Servers for Deployment, Services, budget and spreading; a policy of its own for the export Job."""
+    for found in objects:
+        for what, selector in _selectors(found):
+            component = found["metadata"]["labels"].get("app.kubernetes.io/component")
+            owners = [(pod.owner, pod.component) for pod in selected(selector, objects)]
+            if [where for _, where in owners] != [component]:
+                yield f"{title(found)}: {what} {selector} finds {owners}, not the one {component}"
+
+
+def _selectors(found: Object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    spec = found.get("spec", {})
+    if found["kind"] == "Service":
+        yield "selector", {"matchLabels": spec["selector"]}
+    if found["kind"] in ("Deployment", "PodDisruptionBudget"):
+        yield "selector", spec["selector"]
+    if found["kind"] == "NetworkPolicy":
+        yield "podSelector", spec["podSelector"]
+    if found["kind"] == "Deployment":
+        for constraint in spec["template"]["spec"]["topologySpreadConstraints"]:
+            yield f"spread over {constraint['topologyKey']}", constraint["labelSelector"]
+
+
+def services_reach_the_ports(objects: Sequence[Object]) -> Iterator[str]:
+    for service in of_kind(objects, "Service"):
+        for pod in selected({"matchLabels": service["spec"]["selector"]}, objects):
+            numbers = {port["name"]: port["containerPort"] for port in pod.main["ports"]}
+            for port in service["spec"]["ports"]:
+                name = port.get("name")
+                if port["targetPort"] != name or numbers.get(name) != port["port"]:
+                    yield f"{title(service)}: port {name} {port['port']} is none of {pod.owner}'s {numbers}"
+                if name == "grpc" and port.get("appProtocol") != H2C:
+                    yield f"{title(service)}: a proxy would not know that {name} is HTTP/2"
+
+
+def clients_find_ready_replicas(objects: Sequence[Object]) -> Iterator[str]:
+    """One Service with an address of its own, and one whose name resolves to every ready replica."""
+    if not any(of_kind(objects, "Deployment")):
+        return
+    plain, headless = named(objects, "Service/ganserve")["spec"], named(objects, "Service/ganserve-headless")["spec"]
+    if plain.get("clusterIP") == "None" or headless.get("clusterIP") != "None":
+        yield "not one Service with an address and one without"
+    if headless.get("publishNotReadyAddresses"):
+        yield "Service/ganserve-headless: names replicas that are not ready"
+
+
+def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
+    for monitor in of_kind(objects, "ServiceMonitor"):
+        wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        for endpoint in monitor["spec"]["endpoints"]:
+            services = [
+                title(service)
+                for service in of_kind(objects, "Service")
+                if wanted <= service["metadata"]["labels"].items()
+                and endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
+            ]
+            if services != ["Service/ganserve"] or endpoint["port"] != "http":
+                yield f"{title(monitor)}: port {endpoint['port']} is scraped through {services}"
+            if endpoint["path"] != "/metrics":
+                yield f"{title(monitor)}: scrapes {endpoint['path']}"
+
+
+def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
+    for service in of_kind(objects, "InferenceService"):
+        model = service["spec"]["predictor"]["model"]
+        runtime = named(objects, f"ClusterServingRuntime/{model['runtime']}")["spec"]
+        pod = next(servers(objects))
+        settings = settings_of(pod, objects)
+        if model["modelFormat"]["name"] not in [each["name"] for each in runtime["supportedModelFormats"]]:
+            yield f"{title(service)}: the runtime does not know the format {model['modelFormat']}"
+        if model["protocolVersion"] not in runtime["protocolVersions"]:
+            yield f"{title(service)}: the runtime does not speak {model['protocolVersion']}"
+        annotations = runtime["annotations"]
+        if annotations["prometheus.kserve.io/port"] != str(settings.http_port):
+            yield f"{title(service)}: metrics are at {settings.http_port}, not {annotations}"
+        if annotations["prometheus.kserve.io/path"] != "/metrics":
+            yield f"{title(service)}: metrics are at /metrics, not {annotations}"
+        if [each["name"] for each in runtime["containers"]] != ["kserve-container"]:
+            yield f"{title(service)}: KServe looks for a container named kserve-container"
+        if str(settings.repository) != "/mnt/models":
+            yield f"{title(service)}: KServe mounts models at /mnt/models, not at {settings.repository}"
+
+
+def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
+    """Every pod of ours has a policy for both directions that names ports only; servers reach only DNS and OTLP."""
+    for pod in pods(objects):
+        if pod.owner.startswith("InferenceService"):
+            continue  # its callers and its gateway are KServe's
+        policies = [p for p in of_kind(objects, "NetworkPolicy") if pod in selected(p["spec"]["podSelector"], objects)]
+        if [sorted(policy["spec"]["policyTypes"]) for policy in policies] != [["Egress", "Ingress"]]:
+            yield f"{pod.owner}: not under one network policy for both directions"
+        for policy in policies:
+            rules = [*policy["spec"].get("ingress", ()), *policy["spec"]["egress"]]
+            if not all(rule.get("ports") and (rule.get("from") or rule.get("to")) for rule in rules):
+                yield f"{title(policy)}: a rule without peers or ports opens everything"
+            inward = [port["port"] for rule in policy["spec"].get("ingress", ()) for port in rule.get("ports", ())]
+            if inward != [port["name"] for port in pod.main.get("ports", ())]:
+                yield f"{title(policy)}: lets in {inward}, not the ports of {pod.owner}"
+            outward = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", ())}
+            if outward != ({53, 4317} if pod.component == SERVER else {53, 443}):
+                yield f"{title(policy)}: lets out {sorted(outward)}"
+
+
+def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in servers(objects):
+        try:
+            settings = settings_of(pod, objects)
+        except ValidationError as error:
+            yield f"{pod.owner}: " + "; ".join(f"{each['loc']}: {each['msg']}" for each in error.errors())
+        except ValueError as error:
+            yield f"{pod.owner}: {error}"
+        else:
+            if settings.model_control != "none":
+                yield f"{pod.owner}: clients may load models, each on one replica only"
+            if settings.threads is None or settings.codec_threads is None:
+                yield f"{pod.owner}: as many threads as the node has cores"
+
+
+def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in servers(objects):
+        settings = settings_of(pod, objects)
+        needed_s = settings.shutdown_delay_s + settings.drain_s + CLOSE_S
+        grace_s = pod.spec.get("terminationGracePeriodSeconds", 30)
+        if grace_s <= needed_s:
+            yield f"{pod.owner}: is killed after {grace_s} s, may need {needed_s:g} s"
+        if settings.shutdown_delay_s < 2:
+            yield f"{pod.owner}: stops before the endpoints know"
+    for found in of_kind(objects, "Deployment", "InferenceService"):
+        field = "spec strategy" if found["kind"] == "Deployment" else "spec predictor deploymentStrategy"
+        if at(found, f"{field} rollingUpdate") != {"maxUnavailable": 0, "maxSurge": 1}:
+            yield f"{title(found)}: a rollout takes a replica before its successor is ready"
+
+
+def one_scaler_keeps_two_replicas(objects: Sequence[Object]) -> Iterator[str]:
+    for found in of_kind(objects, "Deployment"):
+        scalers = list(of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"))
+        targets = [
+            (target["apiVersion"], target["kind"], target["name"])
+            for target in (scaler["spec"]["scaleTargetRef"] for scaler in scalers)
+        ]
+        if targets != [(found["apiVersion"], found["kind"], found["metadata"]["name"])]:
+            yield f"{title(found)}: is scaled by {[title(scaler) for scaler in scalers]} of {targets}"
+        if "replicas" in found["spec"]:
+            yield f"{title(found)}: an apply would undo what the scaler did"
+        budget = named(objects, "PodDisruptionBudget/ganserve")["spec"]
+        for spec in (scaler["spec"] for scaler in scalers):
+            least, most = (spec.get(f"{end}Replicas", spec.get(f"{end}ReplicaCount", 1)) for end in ("min", "max"))
+            if not budget.get("maxUnavailable", least) < least < most:
+                yield f"{title(found)}: {least} to {most} replicas, of which {budget} lets none stay"
+    for found in of_kind(objects, "InferenceService"):
+        if not 1 < found["spec"]["predictor"]["minReplicas"] < found["spec"]["predictor"]["maxReplicas"]:
+            yield f"{title(found)}: may be down to one replica"
