@@ -11,6 +11,8 @@ from export.progress import Progress
 NO_DRIVER = "cudaError 35"
 # A warning, but the engine then promises shapes that the network cannot compute.
 CONTRADICTED = "not self-consistent"
+# What the parser says of an operator that it does not know, by kind: nothing that helps.
+UNKNOWN = re.compile(r"^(false)?$|Plugin not found")
 PLACE = re.compile(r"\s*\bIn \S+ at \S+:\d+\b\.?")
 PREFIX = re.compile(r"^(?:\S+: )?Error Code \d+: |^Assertion failed: [^:]*: ")
 
@@ -138,5 +140,5 @@ def refusals(parser: Any) -> list[str]:
             found.append(why)
             continue
         node = f"{error.node_operator()} at node {error.node_name() or f'#{error.node()}'!r}"
-        found.append(node if why in ("", "false") else f"{node} ({why})")
+        found.append(node if UNKNOWN.search(why) else f"{node} ({why})")
     return found

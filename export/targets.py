@@ -12,8 +12,8 @@ LEAST_BF16 = (8, 0)
 
 def capabilities(
     flavour: str, asked: Sequence[str], precision: str, trt: Any, at_hand: Callable[[], str]
-) -> "tuple[str, ...]":
-    """What the engine is built for, in rising order; none: every GPU that the flavour's portable engines run on.
+) -> tuple[str, ...]:
+    """What the engine is built for, in rising order; none: a portable engine.
 
     `current` and classic TensorRT mean the GPU at hand, by its number.
 
@@ -57,10 +57,7 @@ def _known(asked: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
     for capability in asked:
         if capability not in known:
             choices = ", ".join(sorted(known, key=_number))
-            raise ExportError(
-                f"--compute-capability {capability}: this library builds for {choices}, or {CURRENT}; "
-                "leave the option out for an engine that every newer GPU runs too"
-            )
+            raise ExportError(f"--compute-capability {capability}: this library builds for {choices}, or {CURRENT}")
     return tuple(sorted(set(asked), key=_number))
 
 

@@ -5,6 +5,7 @@ that have it: its default, and that of torch's convolutions.
 """
 
 import importlib
+import traceback
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
 from export.building import Complaints, Phases, logger, monitor, refusals
@@ -47,8 +49,8 @@ def build(
     Args:
         flavour: "rtx" or "classic".
         precision: of the graph: fp32, fp16 or bf16.
-        compute_capabilities: GPUs to build for, as "8.9", or "current". None: for rtx an engine that every newer GPU
-            runs too, for classic the GPU at hand.
+        compute_capabilities: GPUs to build for, as "8.9", or "current". None: for rtx a portable engine,
+            for classic one for the GPU at hand.
         library: TensorRT's module, where it is not to be the installed one.
         cuda: `cuda.bindings.runtime`, likewise.
 
@@ -107,7 +109,10 @@ def _installed(flavour: str) -> Any:
 
 def _stands_alone(onnx_path: Path) -> bool:
     """Whether the graph's file holds its weights, so that its sha256 says everything."""
-    graph = onnx.load(onnx_path, load_external_data=False).graph
+    try:
+        graph = onnx.load(onnx_path, load_external_data=False).graph
+    except DecodeError:
+        raise ExportError(f"{onnx_path.name} is no ONNX graph") from None
     return not any(uses_external_data(tensor) for tensor in graph.initializer)
 
 
@@ -122,20 +127,32 @@ class _Work:
     timing: Path | None  # classic only: TensorRT for RTX times nothing, its cache is a deprecated no-op
 
 
-def _stoppable(work: _Work, progress: Progress) -> Any:
+def _stoppable(work: _Work, progress: Progress) -> bytes:
     """The serialized engine, built on another thread: signals then never arrive inside the library's callbacks."""
     phases = Phases(progress)
     with ThreadPoolExecutor(1, "tensorrt") as thread:
         running = thread.submit(_serialized, work, phases)
         try:
-            serialized = running.result()
+            return running.result()
         except KeyboardInterrupt:
             phases.stop()
             raise
-    return serialized
 
 
-def _serialized(work: _Work, phases: Phases) -> Any:
+def _serialized(work: _Work, phases: Phases) -> bytes:
+    """The engine, with nothing of the library left alive.
+
+    An exception must not keep a builder in its frames: freed by the garbage collector during a callback of another
+    one, it would wait for a lock that its own thread holds.
+    """
+    try:
+        return _attempt(work, phases)
+    except Exception as error:
+        traceback.clear_frames(error.__traceback__)
+        raise
+
+
+def _attempt(work: _Work, phases: Phases) -> bytes:
     trt, complaints = work.trt, Complaints()
     log = logger(trt, complaints)
     try:
@@ -164,8 +181,8 @@ def _serialized(work: _Work, phases: Phases) -> Any:
     if complaints.contradiction:
         raise ExportError(f"--profile: the network cannot compute what it asks: {complaints.contradiction}")
     if work.timing:
-        write(work.timing, config.get_timing_cache().serialize())
-    return serialized
+        write(work.timing, bytes(config.get_timing_cache().serialize()))
+    return bytes(serialized)
 
 
 def _strongly_typed(trt: Any) -> int:

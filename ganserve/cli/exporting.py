@@ -64,7 +64,7 @@ CapabilityOption = Annotated[
     typer.Option(
         "--compute-capability",
         metavar="8.9,12.0",
-        help="GPUs that the engine is built for, or `current`; an engine for all newer ones where not given (rtx).",
+        help="GPUs that the engine is built for, or `current`; rtx builds a portable one where not given.",
     ),
 ]
 
@@ -165,9 +165,9 @@ def _plan_facts(spec: "Spec") -> Iterator[str]:
     from export.profiles import in_words
 
     if plan := spec.plan:
-        gpus = f"compute capability {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "any GPU"
+        gpus = f"for {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "portable"
         profiles = " and ".join(in_words(profile, spec.inputs) for profile in plan.profiles)
-        yield f"model.plan: TensorRT {plan.flavour} {plan.version}, {plan.precision}, for {gpus}; profiles {profiles}"
+        yield f"model.plan: TensorRT {plan.flavour} {plan.version}, {plan.precision}, {gpus}; profiles {profiles}"
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:
