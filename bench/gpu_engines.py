@@ -35,21 +35,23 @@ class ServedEngine:
 
 
 class OrtOnDevice:
-    """ONNX Runtime's CUDA provider with the server's options and IO binding."""
+    """ONNX Runtime with the server's options and IO binding."""
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: Version, device: Device) -> None:
         from server.engines.ort import open_session
 
-        self._session: Any = open_session(version.graph, _cuda_providers(version), 1)
+        self._kind = device.kind
+        self._session: Any = open_session(version.graph, _providers(version, device), 1)
 
     def place(self, feed: Feed) -> Placed:
         """See `OnDevice`."""
         ort = importlib.import_module("onnxruntime")
         binding = self._session.io_binding()
         for name, array in feed.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), "cuda", 0))
+            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._kind, 0)
+            binding.bind_ortvalue_input(name, value)
         for output in self._session.get_outputs():
-            binding.bind_output(output.name, "cuda", 0)
+            binding.bind_output(output.name, self._kind, 0)
         return Placed(lambda: self._session.run_with_iobinding(binding), binding.synchronize_outputs)
 
     def close(self) -> None:
@@ -149,11 +151,11 @@ def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -
             return ServedEngine(OrtEngine(version.graph, "cpu", 1, torch.get_num_threads(), True), version)
         from server.engines.ort_gpu import BoundEngine
 
-        return ServedEngine(BoundEngine(version.graph, "cuda:0", _cuda_providers(version), True, most_rows), version)
+        return ServedEngine(BoundEngine(version.graph, "cuda:0", _providers(version, device), True, most_rows), version)
 
     def on_device() -> OnDevice:
         _require_ort(device)
-        return OrtOnDevice(version)
+        return OrtOnDevice(version, device)
 
     return Way("ONNX Runtime", precision, hosted, on_device)
 
@@ -168,11 +170,12 @@ def _require_ort(device: Device) -> None:
         raise Unavailable(f"onnxruntime {ort.__version__} has {', '.join(providers)} and no CUDAExecutionProvider")
 
 
-def _cuda_providers(version: Version) -> list[tuple[str, Mapping[str, str]]]:
+def _providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
     from server.engines.ort import CPU, CUDA
     from server.engines.ort_gpu import cuda_options
 
-    return [(CUDA, cuda_options(0, "HEURISTIC", version.spec.precision, None)), (CPU, {})]
+    cuda = [(CUDA, cuda_options(0, "HEURISTIC", version.spec.precision, None))] if device.kind == "cuda" else []
+    return [*cuda, (CPU, {})]
 
 
 def _tensorrt_way(version: Version, precision: str, device: Device, plans: Plans) -> Way:

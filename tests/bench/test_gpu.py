@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from bench.gpu_artifacts import Artifacts, Version, subjects
+from bench.gpu_device import Device
+from bench.gpu_engines import OrtOnDevice
 from bench.gpu_parity import compare, parity_feed
 from bench.gpu_plans import Plans
 from bench.gpu_rates import feed_of, seconds_per_run
 from bench.gpu_report import CPU_NOTE, Rate, Results, Subject, Unavailable, first_line, markdown, reason_of
+from bench.gpu_torch import TorchRun, torch_model
 from models.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,6 +153,16 @@ def test_inputs_have_the_size_of_the_subject_and_repeat_beyond_sixteen_rows() ->
     assert (feed[:16] == feed[16:32]).all()
     assert not (feed[0] == feed[1]).all()
     assert parity_feed(version, large)["image"].shape == (4, 24, 24, 3)
+
+
+def test_runs_on_placed_data_end_on_the_device_they_began_on(tmp_path: Path) -> None:
+    version = Artifacts(tmp_path, [], {}, tmp_path).version("digits", "fp32")
+    cpu = Device("cpu")
+    feed = feed_of(version, Subject("digits"), 2)
+    for on_device in (OrtOnDevice(version, cpu), TorchRun(torch_model("digits", tmp_path).module, cpu, tf32=False)):
+        placed = on_device.place(feed)
+        assert seconds_per_run(placed.start, placed.finish, 0.01) > 0
+        on_device.close()
 
 
 def test_engines_are_built_for_each_size_measured_and_for_the_servers_tile() -> None:
