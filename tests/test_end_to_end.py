@@ -26,7 +26,7 @@ def zoo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """faces, digits and the small upscaler, exported as a user would."""
     root = tmp_path_factory.mktemp("zoo")
     for name in ("faces", "digits", "realesr-animevideov3"):
-        export(Request(checkpoint=name, repository=root, name=name), lambda line: None)
+        export(Request(checkpoint=name, repository=root, name=name))
     return root
 
 
