@@ -1,0 +1,104 @@
+"""The real Envoy with the configuration that k8s/ ships, but for ports and the name server."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from ganserve.measured import Page
+from tests.scale.name_server import NameServer
+from tests.scale.replicas import LONGEST_S, NAME, wait_until
+
+SHIPPED = Path(__file__).resolve().parents[2] / "k8s" / "envoy" / "envoy.yaml"
+ENVOY = Path(sys.executable).with_name("envoy")
+
+
+class Balancer:
+    """A running Envoy; it has begun when every replica in the DNS is healthy for it."""
+
+    def __init__(self, folder: Path, names: NameServer, replica_port: int) -> None:
+        self._admin, self._stats, self._grpc = _free_ports(3)
+        self._healthy = len(names.addresses)
+        path = folder / "envoy.json"
+        path.write_text(json.dumps(self._moved(yaml.safe_load(SHIPPED.read_text()), names.port, replica_port)))
+        self._log = folder / "envoy.log"
+        command = [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "2"]
+        self._process = subprocess.Popen([*command, "--log-path", str(self._log), "--log-level", "info"])
+
+    @property
+    def server(self) -> str:
+        """Where callers connect."""
+        return f"127.0.0.1:{self._grpc}"
+
+    def __enter__(self) -> Self:
+        wait_until(lambda: self.healthy() == self._healthy, f"every replica healthy for Envoy; see {self._log}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait(LONGEST_S)
+
+    def healthy(self) -> int:
+        """Replicas that it would send a call to; -1 while it starts."""
+        try:
+            status, text = self.get("/stats/prometheus")
+        except ConnectionRefusedError:
+            return -1
+        if status != http.HTTPStatus.OK:
+            return -1
+        return round(Page(text).total("envoy_cluster_membership_healthy", envoy_cluster_name="ganserve"))
+
+    def get(self, path: str, method: str = "GET") -> tuple[int, str]:
+        """(status, text) from the port of probes and statistics."""
+        assert self._process.poll() is None, self._log.read_text()
+        connection = http.client.HTTPConnection("127.0.0.1", self._stats, timeout=10)
+        try:
+            connection.request(method, path)
+            reply = connection.getresponse()
+            return reply.status, reply.read().decode()
+        finally:
+            connection.close()
+
+    def _moved(self, config: dict[str, Any], dns_port: int, replica_port: int) -> dict[str, Any]:
+        """Every port where it is free here; the cluster's name server replaced by ours."""
+        listeners = {listener["name"]: _at(listener) for listener in config["static_resources"]["listeners"]}
+        listeners["grpc"].update(address="127.0.0.1", port_value=self._grpc)
+        listeners["stats"].update(address="127.0.0.1", port_value=self._stats)
+        _at(config["admin"])["port_value"] = self._admin
+        clusters = {cluster["name"]: cluster for cluster in config["static_resources"]["clusters"]}
+        _endpoint(clusters["admin"])["port_value"] = self._admin
+        assert _endpoint(clusters["ganserve"]) == {"address": NAME, "port_value": 8001}
+        _endpoint(clusters["ganserve"])["port_value"] = replica_port
+        clusters["ganserve"]["cluster_type"]["typed_config"]["typed_dns_resolver_config"] = {
+            "name": "envoy.network.dns_resolver.cares",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
+                "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": dns_port}}],
+            },
+        }
+        return config
+
+
+def _at(part: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = part["address"]["socket_address"]
+    return found
+
+
+def _endpoint(cluster: dict[str, Any]) -> dict[str, Any]:
+    return _at(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"])
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [int(one.getsockname()[1]) for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

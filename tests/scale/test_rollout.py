@@ -1,0 +1,42 @@
+"""All replicas are replaced by new ones under constant load."""
+
+from functools import partial
+
+import pytest
+from grpc_health.v1 import health_pb2
+
+from ganserve import Client
+from tests.scale.conftest import Balance, Deploy
+from tests.scale.load import Load
+from tests.scale.replicas import Replica, wait_until
+
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+
+@pytest.mark.parametrize("frontend", ["native", "grpcio"])
+def test_a_rolling_replacement_loses_no_call(frontend: str, deploy: Deploy, balance: Balance) -> None:
+    replicas = deploy(frontend=frontend)
+    old = replicas.start(3)
+    balancer = balance(replicas)
+    ways = {
+        "envoy": Client(balancer.server),
+        "envoy, client without retries": Client(balancer.server, retries=0),
+        "client": Client(replicas.target),
+    }
+    with Load(ways, callers=3) as load:
+        load.more(50)
+        for replica in old:
+            replicas.start(1)
+            replica.told_to_stop()
+            wait_until(partial(has_left, replica), "not ready any more")
+            with Client(replica.server, retries=0) as late:
+                assert late.generate("styled", seeds=1, labels=0), "its socket closes later"
+            assert replica.health() == NOT_SERVING
+            replicas.unlist(replica)
+            assert replica.ended() == 0, replica.log.read_text()
+        load.more(50)
+    assert load.lost == []
+
+
+def has_left(replica: Replica) -> bool:
+    return not replica.is_ready()
