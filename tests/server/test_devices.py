@@ -101,7 +101,7 @@ async def test_a_failure_on_any_device_is_seen(devices: Devices) -> None:
     devices.at(ZERO)
     devices.at(ONE).offer(Broken())
     with pytest.raises(RuntimeError, match="bug"):
-        await devices.failed
+        await asyncio.wait_for(devices.failed, 10)
 
 
 @pytest.mark.parametrize("places", [(ZERO, ONE), (ZERO, SECOND_OF_ZERO)])
