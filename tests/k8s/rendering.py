@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +70,23 @@ def overlay(name: str) -> list[Object]:
 
 
 def compose(resource: str, component: str) -> list[Object]:
-    """The objects of an overlay as a user would write it: a folder under k8s/ with a component over it."""
+    """The objects of an overlay with a component over it, both folders under k8s/."""
+    asked = {"namespace": "ganserve", "resources": [str(K8S / resource)], "components": [str(K8S / component)]}
+    return written(asked, {})
+
+
+def written(asked: Mapping[str, Any], files: Mapping[str, str]) -> list[Object]:
+    """The objects of a kustomization that a user would write, with what lies beside it; its folders are absolute."""
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder).resolve()
-        asked = {
-            "apiVersion": "kustomize.config.k8s.io/v1beta1",
-            "kind": "Kustomization",
-            "namespace": "ganserve",
-            "resources": [os.path.relpath(K8S / resource, here)],
-            "components": [os.path.relpath(K8S / component, here)],
+        for name, text in files.items():
+            (here / name).write_text(text)
+        relative = {
+            field: [os.path.relpath(path, here) for path in asked.get(field, ())]
+            for field in ("resources", "components")
         }
-        (here / "kustomization.yaml").write_text(json.dumps(asked))
+        kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+        (here / "kustomization.yaml").write_text(json.dumps({**kind, **asked, **relative}))
         return _read(rendered_text(here))
 
 

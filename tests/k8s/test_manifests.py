@@ -3,18 +3,21 @@
 import copy
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from tests.k8s.rendering import OVERLAYS, NoKubectl, Object, of_kind, overlay, title, usable
+from tests.k8s.rendering import K8S, OVERLAYS, NoKubectl, Object, at, named, of_kind, overlay, title, usable, written
 
 VERSIONS = ("1.32", "1.37")
+WORKLOADS = ("Deployment/ganserve", "Job/ganserve-export")
 SCHEMAS = Path(__file__).parent / "schemas"
 OF_OTHERS = {path.stem for path in SCHEMAS.glob("*.json")}  # kinds that are not Kubernetes' own
 FREE = {"annotations", "data", "labels", "limits", "matchLabels", "nodeSelector", "podSelector", "requests", "selector"}
@@ -135,3 +138,15 @@ def test_a_value_of_another_type_is_found(kind: str, path: tuple[Any, ...], valu
         inner = inner[key]
     inner[path[-1]] = value
     assert problem(found, VERSIONS[1])
+
+
+def test_the_overlay_that_the_readme_shows_renders() -> None:
+    (block,) = re.findall(r"```yaml\n(.*?)```", (K8S / "README.md").read_text(), re.DOTALL)
+    asked = yaml.safe_load(block.replace("../ganserve/k8s", str(K8S)))
+    objects = written(asked, {"models.txt": "mine 7 digits\n"})
+    assert [problem(found, VERSIONS[1]) for found in objects if problem(found, VERSIONS[1])] == []
+    assert at(named(objects, "ConfigMap/ganserve-models"), "data models.txt") == "mine 7 digits\n"
+    assert at(named(objects, "ConfigMap/ganserve"), "data GANSERVE_LOG_LEVEL") == "debug"
+    images = {at(named(objects, title), "spec template spec containers 0 image") for title in WORKLOADS}
+    assert {image.rpartition(":")[0] for image in images} == {"registry.example.com/ganserve"}
+    assert {image.rpartition("-")[2] for image in images} == {"gpu", "export"}

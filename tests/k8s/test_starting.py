@@ -1,0 +1,46 @@
+"""A server that is told what the manifests tell it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from server.settings import Settings
+from tests.k8s.pods import environment, servers
+from tests.k8s.rendering import overlay
+
+
+def told(tmp_path: Path) -> tuple[list[str], dict[str, str]]:
+    """Command and variables of the cpu overlay's server, with folders and ports of this machine."""
+    objects = overlay("cpu")
+    pod = next(servers(objects))
+    variables = environment(pod, pod.main, objects)
+    for name in ("GANSERVE_REPOSITORY", "GANSERVE_ENGINE_CACHE", "HOME"):
+        assert variables[name].startswith("/")
+        variables[name] = str(tmp_path)
+    variables |= {
+        "GANSERVE_GRPC_PORT": "0",
+        "GANSERVE_HTTP_PORT": "0",
+        "PATH": f"{Path(sys.executable).parent}:{os.defpath}",
+    }
+    return [*pod.main["command"], *pod.main["args"]], variables
+
+
+def test_a_server_starts_with_the_variables_of_the_manifests(tmp_path: Path) -> None:
+    command, variables = told(tmp_path)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "device cpu, 0 models from" in process.stdout.readline()
+        finally:
+            process.kill()
+
+
+def test_with_service_links_it_would_refuse_to_start(tmp_path: Path) -> None:
+    command, variables = told(tmp_path)
+    link = "GANSERVE_SERVICE_HOST"
+    assert link.removeprefix("GANSERVE_").lower() not in Settings.model_fields
+    done = subprocess.run(command, env={**variables, link: "10.0.0.1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert link in done.stderr
