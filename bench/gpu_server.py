@@ -16,7 +16,7 @@ from bench.gpu_rates import TIME_UP, feed_of
 from bench.gpu_report import Results, Served, Subject, first_line
 from bench.gpu_serving import Serving
 from bench.load import Question
-from bench.target import INFER, Target, TargetError, model_inputs, refusal, started
+from bench.target import INFER, Target, TargetError, refusal, started
 from bench.wire import OK, WireError
 
 CONNECTIONS = 4
@@ -49,7 +49,9 @@ def serve(results: Results, repository: Serving, subjects: Sequence[Subject], de
         with started(repository.folder, f"{arguments} {phases.arguments}") as target:
             for subject in subjects:
                 _serve_subject(results, subject, repository, target, device, phases)
-    except (TargetError, WireError, OSError, grpc.RpcError) as error:
+    except TargetError as error:
+        results.skip(f"server, {repository}", str(error).splitlines()[-1])  # the end of the server's log, where it died
+    except (WireError, OSError, grpc.RpcError) as error:
         results.skip(f"server, {repository}", first_line(error))
     results.write()
 
@@ -58,6 +60,10 @@ def _serve_subject(
     results: Results, subject: Subject, repository: Serving, target: Target, device: Device, phases: Phases
 ) -> None:
     version, precision = repository.versions[subject.model], repository.precision
+    platform, reason = _served(target, subject.model)
+    if reason:
+        results.skip(f"server, {subject} {repository}", reason)
+        return
     for images in phases.images_per_call:
         part = f"server, {subject} {repository}, {images} images per call"
         if time.perf_counter() > phases.end_s:
@@ -65,7 +71,6 @@ def _serve_subject(
             continue
         try:
             question, reply_bytes = _ask(target, subject, version, images)
-            platform = _platform(target, subject.model)
         except TargetError as error:
             results.skip(part, first_line(error))
             continue
@@ -101,7 +106,6 @@ def _ask(target: Target, subject: Subject, version: Version, images: int) -> tup
     Raises:
         TargetError: the call failed, or its reply has other pictures than were asked for.
     """
-    model_inputs(target, subject.model)  # waits until it is ready
     messages = [_request(subject.model, version, subject, images, first) for first in range(DISTINCT_REQUESTS)]
     answer = ask_once(target.address, INFER, messages[0])
     if answer.status != OK or answer.body is None:
@@ -124,8 +128,11 @@ def _request(model: str, version: Version, subject: Subject, images: int, first:
     return serialized
 
 
-def _platform(target: Target, model: str) -> str:
-    """What the server says runs the model."""
+def _served(target: Target, model: str) -> tuple[str, str]:
+    """What the server says runs the model, and why nothing does; a server that is up has tried every model."""
     with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
         stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        return str(stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model)).platform)
+        for entry in stub.RepositoryIndex(service_pb2.RepositoryIndexRequest()).models:
+            if entry.name == model and entry.state != "READY":
+                return "", f"{entry.state}: {entry.reason}"
+        return str(stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model)).platform), ""

@@ -15,11 +15,13 @@ from bench.gpu_artifacts import Artifacts, Version, subjects
 from bench.gpu_device import Device
 from bench.gpu_engines import OrtOnDevice
 from bench.gpu_parity import compare, parity_feed
-from bench.gpu_plans import Plans
+from bench.gpu_plans import Built, Plans
 from bench.gpu_rates import feed_of, seconds_per_run
 from bench.gpu_report import CPU_NOTE, Rate, Results, Subject, Unavailable, first_line, markdown, reason_of
+from bench.gpu_serving import Model, Serving
 from bench.gpu_torch import TorchRun, torch_model
-from models.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from models.artifact import CONFIG, ONNX, PLAN, read_manifest, verify, write_version
+from models.spec import Parity, Plan, Provenance, Spec, Task, TensorSpec, Tile
 
 ROOT = Path(__file__).resolve().parents[2]
 UPSCALER = Spec(
@@ -179,6 +181,35 @@ def test_without_any_engine_tensorrt_is_refused_with_the_reason(tmp_path: Path) 
     plans = Plans(Version(tmp_path, UPSCALER), tmp_path, None, 4, [64])
     with pytest.raises(Unavailable, match="no engine was asked for, and none lies beside the graph"):
         plans.open()
+
+
+def test_a_served_copy_takes_large_batches_and_has_the_engine_that_was_measured(tmp_path: Path) -> None:
+    source = write_graph(tmp_path)
+    version = Version(source, UPSCALER)
+    plans = Plans(version, tmp_path, None, 4, [64])
+    model = Model({"fp16": version}, {"fp16": plans}, [Subject("up", 64)], None, [])
+    results = Results(tmp_path / "gpu.json", {"kind": "cuda", "name": "Some GPU"}, {})
+    assert not Serving("tensorrt", "fp16", tmp_path / "trt", 64).add(results, model)
+    assert results.skipped == [("server, up, tensorrt fp16", "no TensorRT engine of it could be opened")]
+    (tmp_path / "own.plan").write_bytes(b"an engine")
+    plans.opened = Built(tmp_path / "own.plan", Plan("rtx", "1.7.1.116", (), "fp16", "", ()))
+    for engine, has_plan in (("onnx", False), ("tensorrt", True)):
+        assert Serving(engine, "fp16", tmp_path / engine, 64).add(results, model) == model.subjects
+        folder = tmp_path / engine / "up" / "1"
+        spec = read_manifest(folder)
+        assert spec is not None
+        verify(folder, spec)
+        assert (spec.plan is not None, (folder / PLAN).is_file()) == (has_plan, has_plan)
+        assert "max_batch_size: 64\n" in (folder.parent / CONFIG).read_text()
+    assert (source / "model.onnx").read_bytes() == b"a graph"
+    assert (tmp_path / "own.plan").read_bytes() == b"an engine"
+
+
+def write_graph(folder: Path) -> Path:
+    """A version of `up` whose graph nobody opens, with a config of batches of 8."""
+    (folder / "made.onnx").write_bytes(b"a graph")
+    config = 'name: "up"\nmax_batch_size: 8\n'
+    return write_version(folder / "source", "up", 1, UPSCALER, {ONNX: folder / "made.onnx"}, config)
 
 
 def test_a_model_that_cannot_be_had_says_why(tmp_path: Path) -> None:
