@@ -20,7 +20,7 @@ def plan_key(
     precision: str,
     profiles: Iterable[Mapping[str, ShapeRange]],
 ) -> str:
-    """Hex sha256 of everything that an engine is built from, with and for: equal keys, equal engines."""
+    """Hex sha256 of everything that an engine is built from, with and for: those of one key are interchangeable."""
     facts = {
         "onnx_sha256": onnx_sha256,
         "flavour": flavour,
