@@ -115,7 +115,8 @@ class _Conversion:
 
     def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
         """The node, after the casts that it is the first to need."""
-        if node.output[0] in self._outside or self._sums_squares(node) or not self._taken(node):
+        floats = any(self._types.get(name) == TensorProto.FLOAT for name in node.input)
+        if not floats or node.output[0] in self._outside or self._sums_squares(node) or not self._taken(node):
             for name in node.input:
                 yield from self.as_float(name)
             self._floats.update(node.output)
