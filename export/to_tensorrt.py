@@ -136,6 +136,7 @@ def _stoppable(work: _Work, progress: Progress) -> bytes:
             return running.result()
         except KeyboardInterrupt:
             phases.stop()
+            progress("stopping: TensorRT ends the step that it is at")
             raise
 
 

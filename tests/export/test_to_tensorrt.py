@@ -9,89 +9,28 @@ import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from export.building import Phases
 from export.errors import ExportError
 from export.exporting import Exported, Request, export
-from export.plan_cache import plan_key
 from export.profiles import Taken, profiles_of
 from export.to_tensorrt import build, gpu_at_hand
 from ganserve.cli import main
 from models.artifact import sha256_of
 from models.spec import Plan, ShapeRange, Spec
 from server.engines import tensorrt_library
-
-Profiles = Sequence[dict[str, ShapeRange]]
-FLOAT = TensorProto.FLOAT
-
-
-def graph(path: Path, *nodes: onnx.NodeProto, weights: Sequence[onnx.TensorProto] = ()) -> Path:
-    """A graph of `nodes` from `x` (N, 3, H, W) to `y`, at `path`."""
-    inputs = [helper.make_tensor_value_info("x", FLOAT, ("N", 3, "H", "W"))]
-    outputs = [helper.make_tensor_value_info("y", FLOAT, None)]
-    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("ours", 1)]
-    made = helper.make_graph(nodes, "made", inputs, outputs, weights)
-    onnx.save_model(helper.make_model(made, opset_imports=opsets, ir_version=9), path)
-    return path
-
-
-def weight(name: str, *shape: int) -> onnx.TensorProto:
-    return numpy_helper.from_array(np.full(shape, 0.01, np.float32), name)
-
-
-def sizes(least: int, most: int) -> Profiles:
-    shapes = [(rows, 3, side, side) for rows, side in ((1, least), (2, most), (2, most))]
-    return ({"x": ShapeRange(*shapes)},)
+from tests.export.small_engines import FLOAT, built, cuda, graph, halving, refused, sizes
 
 
 @pytest.fixture
 def halver(tmp_path: Path) -> Path:
-    """Halves the picture, doubles it again and sets the two side by side: odd heights and widths contradict it."""
-    return graph(
-        tmp_path / "model.onnx",
-        helper.make_node("Conv", ["x", "a"], ["down"], name="halve", strides=[2, 2]),
-        helper.make_node("ConvTranspose", ["down", "b"], ["up"], name="double", strides=[2, 2]),
-        helper.make_node("Concat", ["x", "up"], ["y"], name="skip", axis=1),
-        weights=[weight("a", 4, 3, 2, 2), weight("b", 4, 3, 2, 2)],
-    )
-
-
-def built(path: Path, profiles: Profiles, *capabilities: str, **given: Any) -> tuple[Path, Plan]:
-    """The engine of the graph at `path`, in a folder of its own with its cache."""
-    target = path.parent / "engine" / "model.plan"
-    given = {"flavour": "rtx", "precision": "fp32", "cache_dir": path.parent / "cache", **given}
-    return target, build(path, target, profiles=profiles, compute_capabilities=capabilities, **given)
-
-
-def refused(path: Path, profiles: Profiles, *capabilities: str, **given: Any) -> str:
-    """What `build` says when it refuses; nothing may be left behind."""
-    with pytest.raises(ExportError) as caught:
-        built(path, profiles, *capabilities, **given)
-    assert not list((path.parent / "engine").glob("*"))
-    assert not list((path.parent / "cache").glob("**/*"))
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
-def cuda(major: int, minor: int) -> Any:
-    """CUDA's binding on a machine with one GPU of that compute capability; with none where `major` is 0."""
-    attributes = SimpleNamespace(cudaDevAttrComputeCapabilityMajor=major, cudaDevAttrComputeCapabilityMinor=minor)
-    return SimpleNamespace(
-        cudaDeviceAttr=attributes,
-        cudaError_t=SimpleNamespace(cudaSuccess=0),
-        cudaDeviceGetAttribute=lambda attribute, device: (0, attribute) if major else (100, None),
-        cudaGetErrorString=lambda code: (0, b"no CUDA-capable device is detected"),
-    )
+    return halving(tmp_path / "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -142,73 +81,6 @@ def test_an_engine_is_built_for_the_gpus_that_were_asked(halver: Path) -> None:
     _, portable = built(halver, sizes(2, 64))
     assert portable.compute_capabilities == ()
     assert path.stat().st_size != two
-
-
-def test_the_same_engine_is_not_built_twice_and_another_is(halver: Path) -> None:
-    lines: list[str] = []
-    heard = {"progress": lambda line, share=None: lines.append(line)}
-    path, first = built(halver, sizes(2, 64), **heard)
-    content = path.read_bytes()
-    path.unlink()
-    lines.clear()
-    _, second = built(halver, sizes(2, 64), **heard)
-    assert lines == ["the engine was built before: taken from the cache"]
-    assert (path.read_bytes(), second) == (content, first)
-    lines.clear()
-    built(halver, sizes(2, 32), **heard)
-    assert lines[0].startswith("building the engine with TensorRT for RTX")
-    assert len([*halver.parent.glob("cache/plans/*.plan")]) == 2
-
-
-def test_an_engine_that_was_kept_badly_is_built_again(halver: Path) -> None:
-    path, _ = built(halver, sizes(2, 64))
-    (kept,) = halver.parent.glob("cache/plans/*.plan")
-    assert kept.read_bytes() == path.read_bytes()
-    kept.write_bytes(kept.read_bytes()[:-1])
-    path.unlink()
-    built(halver, sizes(2, 64))
-    assert len(path.read_bytes()) > 1000
-    assert kept.read_bytes() == path.read_bytes(), "repaired"
-
-
-def test_an_engine_is_made_where_the_cache_cannot_be_written(halver: Path) -> None:
-    (halver.parent / "cache").write_text("a file, no folder")
-    lines: list[str] = []
-    path, _ = built(halver, sizes(2, 64), progress=lambda line, share=None: lines.append(line))
-    assert path.stat().st_size > 1000
-    assert lines[-1].startswith("the engine is not kept in the cache: ")
-
-
-def test_every_ingredient_changes_the_key() -> None:
-    facts = {
-        "onnx_sha256": "ab" * 32,
-        "flavour": "rtx",
-        "version": "1.7.1.116",
-        "compute_capabilities": ("8.9",),
-        "precision": "fp32",
-        "profiles": sizes(2, 64),
-    }
-    others = {
-        "onnx_sha256": "cd" * 32,
-        "flavour": "classic",
-        "version": "1.7.1.117",
-        "compute_capabilities": (),
-        "precision": "fp16",
-        "profiles": sizes(2, 65),
-    }
-    key = plan_key(**facts)  # type: ignore[arg-type]
-    assert len(key) == 64
-    assert plan_key(**{**facts, "profiles": [dict(sizes(2, 64)[0])]}) == key  # type: ignore[arg-type]
-    changed = {plan_key(**{**facts, name: other}) for name, other in others.items()}  # type: ignore[arg-type]
-    assert len(changed | {key}) == 1 + len(others)
-
-
-def test_weights_beside_the_graph_are_found_and_such_engines_are_not_kept(halver: Path) -> None:
-    onnx.save_model(onnx.load(halver), halver, save_as_external_data=True, location="weights.bin", size_threshold=0)
-    assert (halver.parent / "weights.bin").stat().st_size > 0
-    path, _ = built(halver, sizes(2, 64))
-    assert path.stat().st_size > 1000
-    assert not (halver.parent / "cache").exists(), "the graph's sha256 says nothing of such weights"
 
 
 def test_every_operator_that_tensorrt_does_not_know_is_listed_with_its_node(tmp_path: Path) -> None:
@@ -280,22 +152,6 @@ def test_classic_tensorrt_builds_for_the_gpu_at_hand_alone(halver: Path) -> None
     told = refused(halver, sizes(2, 64), precision="bf16", cuda=cuda(7, 5), **classic)
     assert told == "--precision bf16: a GPU of compute capability 7.5 has none; it begins at 8.0"
     assert "needs a GPU and its driver" in refused(halver, sizes(2, 64), cuda=cuda(0, 0), **classic)
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # RTX still has classic's timing cache, as a no-op
-def test_classic_tensorrt_goes_on_from_what_it_timed_before(halver: Path) -> None:
-    library = tensorrt_library.load("rtx")
-    classic: dict[str, Any] = {"flavour": "classic", "library": library, "cuda": cuda(8, 9)}
-    _, plan = built(halver, sizes(2, 64), **classic)
-    assert plan.compute_capabilities == ("8.9",)
-    timings = halver.parent / "cache" / "timing" / f"classic-{library.__version__}-8.9.cache"
-    content = timings.read_bytes()
-    assert content
-    built(halver, sizes(2, 32), **classic)
-    timings.write_bytes(b"no timings")
-    path, _ = built(halver, sizes(2, 16), **classic)
-    assert path.stat().st_size > 1000
-    assert timings.read_bytes() == content, "what cannot be read is replaced"
 
 
 @pytest.mark.parametrize(
