@@ -6,7 +6,7 @@ the server itself knows: models that are loaded, RPCs that exist, gRPC's status 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from server.gpus import Gpus
 from server.instruments import Counter, Family, Histogram, family_lines, label_text
 from server.machine import Machine
+from server.saturation import LaneTime, Saturation
 from server.statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,6 +60,9 @@ class Metrics:
         self._load_s: dict[tuple[str, int], float] = {}
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
         self._machine = Machine()
+        self._is_ready: Callable[[], bool] = lambda: False
+        self._models_ready: Callable[[], Mapping[str, bool]] = dict
+        self.watch_lanes(list)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
         self._make_families()
@@ -178,12 +182,21 @@ class Metrics:
         """`waiting` is asked at each scrape for the rows in the queue; a model's versions are summed."""
         self._queues[model, version] = waiting
 
+    def watch_readiness(self, is_ready: Callable[[], bool], models: Callable[[], Mapping[str, bool]]) -> None:
+        """Both are asked at each scrape: what /readyz says, and whether each model that should be ready is."""
+        self._is_ready, self._models_ready = is_ready, models
+
+    def watch_lanes(self, read: Callable[[], Sequence[LaneTime]]) -> None:
+        """`read` is asked for the lanes of every device at each scrape, and by `watch_loop`."""
+        self._lanes, self._saturation = read, Saturation(read)
+
     def loop_lag(self, seconds: float) -> None:
         """The event loop called back so late."""
         self._lag.child().observe(seconds)
 
     async def watch_loop(self, interval_s: float = 1.0) -> None:
-        """Measures the loop's lag at each interval, until cancelled, and has the GPUs read: a driver can take long."""
+        """Measures the loop's lag and the devices' saturation at each interval, until cancelled, and has the GPUs read,
+        in a thread: a driver can take long."""
         loop = asyncio.get_running_loop()
         reading: asyncio.Future[None] | None = None
         while True:
@@ -195,12 +208,15 @@ class Metrics:
             finally:
                 timer.cancel()
             self.loop_lag(loop.time() - due)
+            self._saturation.sample()
             if self._gpus is not None and (reading is None or reading.done()):
                 reading = loop.run_in_executor(None, self._gpus.read)
 
     def render(self) -> bytes:
         """The page, in the text format 0.0.4. `nv_*` stand last: perf_analyzer looks for a newline before them."""
-        lines = "\n".join(line for part in (self._own_lines(), self._triton_lines()) for line in part)
+        lines = "\n".join(
+            line for part in (self._own_lines(), self._state_lines(), self._triton_lines()) for line in part
+        )
         return generate_latest(self._process) + lines.encode() + b"\n"
 
     def _own_lines(self) -> Iterator[str]:
@@ -212,6 +228,20 @@ class Metrics:
         waits = ((label_text({"model": model}), rows) for model, rows in depths.items())
         yield from family_lines("gauge", "ganserve_queue_depth", "Rows that wait for the engine", waits)
         yield from family_lines("gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads())
+
+    def _state_lines(self) -> Iterator[str]:
+        models = [(label_text({"model": model}), int(ready)) for model, ready in self._models_ready().items()]
+        lanes = [(label_text({"device": each.device, "slot": str(each.slot)}), each) for each in self._lanes()]
+        busy = [(labels, round(each.busy_s, 6)) for labels, each in lanes]
+        share = round(self._saturation.share(), 6)
+        for kind, name, text, samples in (
+            ("gauge", "ready", "1 while /readyz says 200, else 0", [("", int(self._is_ready()))]),
+            ("gauge", "model_ready", "1: served; 0: should be. None: unloaded by a client", models),
+            ("gauge", "device_lanes", "Batches that run at once", [(labels, each.lanes) for labels, each in lanes]),
+            ("counter", "device_busy_seconds_total", "Time of the lanes in batches, all lanes together", busy),
+            ("gauge", "saturation", "Share of lane time in batches in 10 s, on the busiest device", [("", share)]),
+        ):
+            yield from family_lines(kind, f"ganserve_{name}", text, samples)
 
     def _triton_lines(self) -> Iterator[str]:
         models = [(_version_labels(*key), statistics) for key, statistics in self._models.items()]

@@ -78,6 +78,13 @@ class Repository:
         """Every version that was tried, by name and version."""
         return [entry for name in sorted(self._entries) for _, entry in sorted(self._entries[name].items())]
 
+    def readiness(self) -> dict[str, bool]:
+        """Whether each model that should be ready is: served, and none of its versions failed. While one is read again
+        the old one serves. Not there: what was unloaded, and what is on its way out."""
+        wanted = [entry for entry in self.index() if entry.state is not State.UNLOADING and entry.reason != UNLOADED]
+        found = {entry.name: entry.name in self._models for entry in wanted}
+        return found | {entry.name: False for entry in wanted if entry.failed}
+
     def ready(self) -> Sequence[Model]:
         """Every version that takes requests."""
         return [model for versions in self._models.values() for model in versions.values()]
