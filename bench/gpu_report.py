@@ -1,6 +1,7 @@
 """What `python -m bench gpu` found: raw rows as JSON, tables as Markdown beside it, rewritten after every section."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from bench.report import number, write_json
 
 CPU_NOTE = "Measured on a CPU, to prove the script: no figure here is a GPU's."
 OUT_OF_MEMORY = "out of memory"
+FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+-]+/)+")
 OURS = ("bench", "export", "models", "server")  # whose errors say all in their text
 # How torch, CUDA and ONNX Runtime say it.
 MEMORY_WORDS = ("out of memory", "cudaerrormemoryallocation", "failed to allocate", "available memory of")
@@ -96,6 +98,7 @@ class Results:
 
     def skip(self, part: str, reason: str) -> None:
         """Notes and prints that a part has no figures, and why."""
+        reason = without_folders(reason)
         self.skipped.append((part, reason))
         print(f"skipped: {part}: {reason}", flush=True)
 
@@ -127,9 +130,14 @@ class Unavailable(Exception):
     """Something that cannot be had on this machine; the text is the reason in one line."""
 
 
+def without_folders(text: str) -> str:
+    """The text with absolute paths cut down to their last part: results are read on other machines."""
+    return FOLDERS.sub("", text)
+
+
 def reason_of(error: Exception) -> str:
     """Why something has no figure."""
-    return str(error) if isinstance(error, Unavailable) else first_line(error)
+    return without_folders(str(error) if isinstance(error, Unavailable) else first_line(error))
 
 
 def first_line(error: BaseException) -> str:

@@ -119,6 +119,9 @@ def test_running_out_of_memory_has_one_name_and_other_errors_one_line() -> None:
     )
     assert first_line(RuntimeError("first\nsecond")) == "RuntimeError: first"
     assert reason_of(Unavailable("not installed")) == "not installed"
+    assert reason_of(OSError("/home/me/work/1/model.onnx: see https://host/a/b, cuda/lib")) == (
+        "OSError: model.onnx: see https://host/a/b, cuda/lib"
+    )
 
 
 def test_the_tables_show_what_was_out_of_memory_and_that_a_run_was_cut_short(tmp_path: Path) -> None:
