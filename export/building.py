@@ -112,6 +112,20 @@ def logger(trt: Any, complaints: Complaints) -> Any:
     return Logger()
 
 
+def set_flags(trt: Any, config: Any, precision: str) -> None:
+    """What every engine is built with, beyond TensorRT's defaults, of what this library knows.
+
+    float32 means float32: without TF32, whose products have 10 bits, a plan draws what the CPU draws. In less precision
+    NaN must reach the flag that tells of it. Memory that the caller allocates is what makes a run fit for a CUDA graph.
+    """
+    if precision == "fp32":
+        config.clear_flag(trt.BuilderFlag.TF32)
+    for name in ("REQUIRE_USER_ALLOCATION", *(() if precision == "fp32" else ("STRICT_NANS",))):
+        flag = getattr(trt.BuilderFlag, name, None)
+        if flag is not None:
+            config.set_flag(flag)
+
+
 def monitor(trt: Any, phases: Phases) -> Any:
     """An `IProgressMonitor` that tells `phases`."""
 

@@ -19,9 +19,10 @@ from export.progress import Progress, silent
 from export.samples import encoded, levelled
 from export.seams import seam_levels
 from export.source import Source, open_source
+from export.targets import capabilities
 from export.tensors import tensor_specs
 from export.to_onnx import OPSET
-from export.to_tensorrt import build
+from export.to_tensorrt import build, gpu_at_hand, installed_library
 from models.architecture import Generator
 from models.artifact import PLAN, ArtifactError, read_manifest, write_version
 from models.spec import Plan, Spec, Tile
@@ -97,9 +98,12 @@ def export(request: Request, progress: Progress = silent) -> Exported:
 
 
 def _profiles(request: Request, generator: Generator) -> tuple[Profile, ...]:
-    """The shapes to build an engine for; none where none is asked for."""
+    """The shapes to build an engine for; none where none is asked for. What cannot be built fails here, not after
+    minutes of tracing."""
     if request.tensorrt is None:
         return ()
+    library = installed_library(request.tensorrt)
+    capabilities(request.tensorrt, request.compute_capabilities, request.precision, library, gpu_at_hand)
     ins, _ = tensor_specs(generator, request.tensors)
     tile_px = generator.tile.size_px if generator.tile else None
     taken = Taken(ins, generator.max_batch_size, generator.multiple_px, generator.least_px, tile_px)

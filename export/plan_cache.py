@@ -11,6 +11,9 @@ from pathlib import Path
 from models.artifact import sha256_of
 from models.spec import Plan, ShapeRange
 
+# Counts up when the same facts give another engine, because export builds it in another way.
+RECIPE = 1
+
 
 def plan_key(
     onnx_sha256: str,
@@ -22,6 +25,7 @@ def plan_key(
 ) -> str:
     """Hex sha256 of everything that an engine is built from, with and for: those of one key are interchangeable."""
     facts = {
+        "recipe": RECIPE,
         "onnx_sha256": onnx_sha256,
         "flavour": flavour,
         "version": version,
@@ -66,12 +70,13 @@ class PlanCache:
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file in one rename, its folder first where there is none."""
+    """Writes a file in one rename, its folder first where there is none. Others may read it, unlike a temporary one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:20]}-", dir=path.parent)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+            os.fchmod(file.fileno(), 0o644)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

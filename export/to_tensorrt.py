@@ -1,7 +1,6 @@
 """ONNX -> a serialized TensorRT engine, by one code path for TensorRT for RTX and classic TensorRT.
 
-Networks are strongly typed: the precision is that of the graph. In float32 graphs TensorRT may multiply in TF32 on GPUs
-that have it: its default, and that of torch's convolutions.
+Networks are strongly typed: the precision is that of the graph.
 """
 
 import importlib
@@ -16,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx.external_data_helper import uses_external_data
 
-from export.building import Complaints, Phases, logger, monitor, refusals
+from export.building import Complaints, Phases, logger, monitor, refusals, set_flags
 from export.errors import ExportError
 from export.plan_cache import PlanCache, write
 from export.progress import Progress, silent
@@ -57,7 +56,7 @@ def build(
     Raises:
         ExportError: the library is missing, or refuses the target, the graph or a profile; nothing was written.
     """
-    trt = library or _installed(flavour)
+    trt = library or installed_library(flavour)
     targets = capabilities(flavour, compute_capabilities, precision, trt, lambda: gpu_at_hand(cuda))
     version = str(trt.__version__)
     plan = Plan(flavour, version, targets, precision, sha256_of(onnx_path), tuple(profiles))
@@ -100,7 +99,12 @@ def gpu_at_hand(cuda: Any = None) -> str:
     return ".".join(numbers)
 
 
-def _installed(flavour: str) -> Any:
+def installed_library(flavour: str) -> Any:
+    """TensorRT's module.
+
+    Raises:
+        ExportError: it is not installed or cannot be loaded; names the extra that brings it.
+    """
     try:
         return tensorrt_library.load(flavour)
     except StartError as error:
@@ -166,6 +170,7 @@ def _attempt(work: _Work, phases: Phases) -> bytes:
         raise ExportError(f"TensorRT cannot take: {', '.join(refusals(parser)) or complaints.reason}")
     config = builder.create_builder_config()
     config.progress_monitor = watch = monitor(trt, phases)
+    set_flags(trt, config, work.plan.precision)
     _add_profiles(builder, config, work.plan, complaints)
     if work.wanted:
         config.num_compute_capabilities = len(work.wanted)

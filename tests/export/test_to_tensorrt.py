@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from onnx import TensorProto, helper
 
-from export.building import Phases
+from export.building import Phases, set_flags
 from export.errors import ExportError
 from export.exporting import Exported, Request, export
 from export.profiles import Taken, profiles_of
@@ -77,10 +77,10 @@ def test_exported_networks_become_engines_that_the_manifest_describes(
 def test_an_engine_is_built_for_the_gpus_that_were_asked(halver: Path) -> None:
     path, plan = built(halver, sizes(2, 64), "12.0", "8.9", "8.9")
     assert plan.compute_capabilities == ("8.9", "12.0")
-    two = path.stat().st_size
+    two = path.read_bytes()
     _, portable = built(halver, sizes(2, 64))
     assert portable.compute_capabilities == ()
-    assert path.stat().st_size != two
+    assert path.read_bytes() != two
 
 
 def test_every_operator_that_tensorrt_does_not_know_is_listed_with_its_node(tmp_path: Path) -> None:
@@ -238,3 +238,36 @@ def test_what_only_an_engine_has_is_refused_without_one(
     assert sentence in told
     assert told.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_float32_means_float32_and_less_precision_keeps_nan() -> None:
+    trt = tensorrt_library.load("rtx")
+    wanted = {}
+    for precision in ("fp32", "fp16"):
+        config = trt.Builder(trt.Logger()).create_builder_config()
+        set_flags(trt, config, precision)
+        flags = ("TF32", "STRICT_NANS", "REQUIRE_USER_ALLOCATION")
+        wanted[precision] = [config.get_flag(getattr(trt.BuilderFlag, name)) for name in flags]
+    assert wanted == {"fp32": [False, False, True], "fp16": [True, True, True]}
+
+
+def test_an_engine_may_be_read_by_a_server_that_runs_as_another_user(halver: Path) -> None:
+    path, _ = built(halver, sizes(8, 16))
+    assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_cannot_be_built_is_refused_before_anything_is_traced(small_dcgan: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def note(line: str, share: float | None = None, /) -> None:
+        said.append(line)
+
+    asked = Request(small_dcgan, tmp_path / "repository", "m", tensorrt="rtx", compute_capabilities=("9.9",))
+    with pytest.raises(ExportError, match=r"--compute-capability 9\.9: this library builds for"):
+        export(asked, note)
+    with pytest.raises(ExportError, match=r"--profile 1,2: expected min,opt,max"):
+        export(replace(asked, compute_capabilities=(), profiles=("1,2",)), note)
+    with pytest.raises(ExportError, match="TensorRT is not installed"):
+        export(replace(asked, compute_capabilities=(), tensorrt="classic"), note)
+    assert not [line for line in said if "tracing" in line]
+    assert not (tmp_path / "repository").exists()
