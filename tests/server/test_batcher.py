@@ -5,15 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from server.admission import Done
-from server.batch import Batch
-from server.batcher import Batcher, Policy
-from server.device import Device
+from server.batcher import Batcher
 from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
-from server.metrics import Metrics
 
 
 def row(*values: float) -> dict[str, Any]:
@@ -292,35 +287,3 @@ async def test_two_models_on_one_device_take_turns(make_batcher: Any, engine: An
     engine.gate.set()
     await asyncio.gather(*tasks)
     assert order == ["one", "two"] * 4
-
-
-async def test_a_broken_source_fails_the_device_instead_of_hanging() -> None:
-    class Broken:
-        brief = False
-
-        def take(self, slots: int, quiet: bool) -> Batch | None:
-            raise RuntimeError("bug")
-
-        def has_work(self) -> bool:
-            return True
-
-    device = Device("cpu", 1)
-    device.offer(Broken())
-    with pytest.raises(RuntimeError, match="bug"):
-        await device.failed
-    device.close()
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(sizes=st.lists(st.integers(1, 5), min_size=1, max_size=30), lanes=st.integers(1, 3))
-def test_every_caller_gets_its_own_rows(engine: Any, sizes: list[int], lanes: int) -> None:
-    async def check() -> None:
-        device = Device("cpu", lanes)
-        batcher = Batcher({device: engine}, Policy(8, 1000, 1 << 20), Metrics().model("m", 1))
-        inputs = [np.random.default_rng(i).random((n, 3), np.float32) for i, n in enumerate(sizes)]
-        answers = await asyncio.gather(*(ask(batcher, {"x": x}) for x in inputs))
-        for given_rows, answer in zip(inputs, answers, strict=True):
-            np.testing.assert_array_equal(answer.outputs["y"], given_rows * 2)
-        device.close()
-
-    asyncio.run(check())
