@@ -20,6 +20,7 @@ from server.engines.cuda_devices import count_gpus
 from server.engines.ort import choose_device, cores
 from server.errors import StartError
 from server.frontend import add_reflection, choose_frontend, make_server, open_port
+from server.gpus import Gpus
 from server.health import Health
 from server.images import ImageService
 from server.loading import Loader
@@ -27,7 +28,7 @@ from server.metrics import Metrics
 from server.opening import Opening
 from server.placement import CPU, usable_gpus
 from server.repository import Repository, State
-from server.settings import Settings
+from server.settings import Settings, visible_gpus
 from server.web import WebServer
 
 IMAGE_SERVICE = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
@@ -79,7 +80,8 @@ class Server:
         self._frontend = choose_frontend(settings)
         self._serving = False  # every model was tried, and no stop has been asked for
         self._health = Health()
-        self._metrics = Metrics()
+        # A server of CPUs asks no driver.
+        self._metrics = Metrics(None if settings.device == "cpu" else Gpus.open(visible_gpus()))
         self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
@@ -154,11 +156,13 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_delay_s):
                 await asyncio.Event().wait()
+        loop = asyncio.get_running_loop()
+        over_at = loop.time() + self._settings.drain_s
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.drain_s):
+            async with asyncio.timeout_at(over_at):
                 await self._calls.close()
         self._health.close()
-        await self._grpc.stop(self._settings.drain_s)
+        await self._grpc.stop(max(0.0, over_at - loop.time()))
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._repository.close()

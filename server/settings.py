@@ -76,6 +76,11 @@ class Settings(BaseSettings):
         return base / "ganserve"
 
 
+def visible_gpus() -> str | None:
+    """CUDA_VISIBLE_DEVICES as it is set, None where it is not."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+
 def read_settings(**given: object) -> Settings:
     """Settings from the arguments given, then the environment, then the defaults. A None argument is not given.
 
