@@ -1,0 +1,32 @@
+"""Every series that a server may show at /metrics, with its labels, from the pages of servers that show all of them."""
+
+import functools
+import re
+from collections.abc import Mapping
+
+from bench.exposition import parse
+from server.gpus import Gpus
+from server.metrics import Metrics
+from server.saturation import LaneTime
+from tests.server.test_gpus import Nvml
+
+# What a scrape adds: of the operator's ServiceMonitor those that are used here.
+SCRAPE_LABELS = frozenset({"instance", "job", "namespace", "pod"})
+
+
+@functools.cache
+def exported() -> Mapping[str, frozenset[str]]:
+    """Name of a series -> its labels, the scrape's included. The server's GPU is NVML's fake."""
+    metrics = Metrics(Gpus.open(nvml=Nvml("GPU-1")))
+    metrics.model("faces", 1)
+    metrics.loaded("faces", 1, 0.1)
+    metrics.watch_queue("faces", lambda: 0, 1)
+    metrics.watch_lanes(lambda: [LaneTime("cpu", 0, 1, 0.5)])
+    metrics.watch_readiness(lambda: True, lambda: {"faces": True})
+    metrics.rpc_started("Generate")
+    metrics.rpc_finished("Generate", "faces", "OK", 0.1)
+    found: dict[str, frozenset[str]] = {}
+    for sample in parse(metrics.render().decode()):
+        found[sample.name] = found.get(sample.name, SCRAPE_LABELS) | set(sample.labels)
+    assert all(re.fullmatch(r"(ganserve|nv|process)_\w+", name) for name in found)
+    return found
