@@ -198,13 +198,16 @@ class Server:
         tensors = inference.InferenceService(self._repository, settings, version, lambda: self._readiness()[0])
         images = ImageService(self._repository, settings, self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(calls.wrap(tensors, inference.METHODS), self._grpc)
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
+            calls.wrap(tensors, inference.SERVICE, inference.METHODS), self._grpc
+        )
         images_pb2_grpc.add_ImageServiceServicer_to_server(
-            calls.wrap(images, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
+            calls.wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
             self._grpc,
         )
         health_pb2_grpc.add_HealthServicer_to_server(
-            calls.wrap(self._health, [method.name for method in HEALTH_SERVICE.methods]), self._grpc
+            calls.wrap(self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]),
+            self._grpc,
         )
         add_reflection(self._grpc, [inference.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
 

@@ -1,4 +1,4 @@
-"""Around every RPC: errors -> status, one metric, one log line. The servicers only raise.
+"""Around every RPC: who asks, errors -> status, one metric, one log line, one span. The servicers only raise.
 
 Servicers are wrapped rather than intercepted: an interceptor costs each call a second pass through the front end.
 """
@@ -29,6 +29,7 @@ from server.errors import (
     StartError,
     Unsupported,
 )
+from server.requests import ID_KEY, Request, Tracer, current
 
 STATUS: dict[type[GanserveError], grpc.StatusCode] = {
     RequestError: grpc.StatusCode.INVALID_ARGUMENT,
@@ -67,7 +68,8 @@ class RpcMetrics(Protocol):
 class Calls:
     """Wraps the methods of servicers."""
 
-    def __init__(self, metrics: RpcMetrics) -> None:
+    def __init__(self, metrics: RpcMetrics, tracer: Tracer | None = None) -> None:
+        self.tracer = tracer
         self._metrics = metrics
         self._closed = False
         self._running = 0
@@ -98,21 +100,22 @@ class Calls:
         except TimeoutError:
             return False
 
-    def wrap(self, servicer: object, methods: list[str]) -> SimpleNamespace:
-        """An object with the same methods, to be registered in the servicer's place."""
+    def wrap(self, servicer: object, service: str, methods: list[str]) -> SimpleNamespace:
+        """An object with the same methods, to be registered in the servicer's place; `service`: its full name."""
         wrapped = SimpleNamespace()
         for name in methods:
             method = getattr(servicer, name)
             unary = asyncio.iscoroutinefunction(method)
-            setattr(wrapped, name, self._unary(name, method) if unary else self._streaming(name, method))
+            wrap = self._unary if unary else self._streaming
+            setattr(wrapped, name, wrap(service, name, method))
         return wrapped
 
     def _unary(
-        self, rpc: str, method: Callable[[Any, Context], Awaitable[Any]]
+        self, service: str, rpc: str, method: Callable[[Any, Context], Awaitable[Any]]
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         @functools.wraps(method)
         async def call(request: Any, context: Context) -> Any:
-            record = Record(self, rpc, request)
+            record = Record(self, service, rpc, request, context)
             try:
                 self.check_open(rpc)
                 answer = await method(request, context)
@@ -124,11 +127,11 @@ class Calls:
         return call
 
     def _streaming(
-        self, rpc: str, method: Callable[[Any, Context], AsyncIterator[Any]]
+        self, service: str, rpc: str, method: Callable[[Any, Context], AsyncIterator[Any]]
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         @functools.wraps(method)
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            record = Record(self, rpc, request)
+            record = Record(self, service, rpc, request, context)
             answers = method(request, context)
             try:
                 self.check_open(rpc)
@@ -171,26 +174,35 @@ class Calls:
 class Record:
     """One call from its first byte to its status."""
 
-    __slots__ = ("_calls", "_model", "_rpc", "_started_at")
+    __slots__ = ("_calls", "_request", "_started_at")
 
-    def __init__(self, calls: Calls, rpc: str, request: object) -> None:
+    def __init__(self, calls: Calls, service: str, rpc: str, message: object, context: Context) -> None:
         self._calls = calls
-        self._rpc = rpc
-        self._model: str = getattr(request, "model_name", "") or getattr(request, "model", "")
         self._started_at = time.monotonic()
+        self._request = request = Request(service, rpc, message, context.invocation_metadata() or ())
+        current.set(request)
+        if calls.tracer is not None:
+            request.trace = calls.tracer.request(request, self._started_at)
+        if request.names_itself:
+            context.set_trailing_metadata(((ID_KEY, request.id),))
         calls.started(rpc)
 
     def finish(self, code: str, text: str) -> None:
-        """Writes the call's metric and its line: info where it failed, debug where it went well or was refused for
-        want of room, since an overload that is logged call by call is a worse one."""
+        """Writes the call's metric, its span and its line: info where it failed, debug where it went well or was
+        refused for want of room, since an overload that is logged call by call is a worse one."""
+        request = self._request
         seconds = time.monotonic() - self._started_at
-        self._calls.finished(self._rpc, self._model, code, seconds)
+        self._calls.finished(request.rpc, request.model, code, seconds)
         level = logging.DEBUG if code in QUIET_CODES else logging.INFO
         if log.isEnabledFor(level):
-            fields = {"rpc": self._rpc, "model": self._model, "code": code, "seconds": round(seconds, 6)}
+            fields = {"rpc": request.rpc, "model": request.model, "code": code, "seconds": round(seconds, 6)}
+            if message_id := request.message_id:
+                fields["message_id"] = message_id
             if text:
                 fields["error"] = text
             log.log(level, "call", extra={"fields": fields})
+        if request.trace is not None:
+            request.trace.end(code, grpc.StatusCode[code].value[0], text)
 
     async def fail(self, error: BaseException, context: Context) -> None:
         """Ends the call with the error's status; always raises."""
@@ -201,12 +213,12 @@ class Record:
             code, text = STATUS[type(error)], str(error)
         elif isinstance(error, Exception):
             error_id = uuid.uuid4().hex[:12]
-            log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._rpc, "error_id": error_id}})
+            log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._request.rpc, "error_id": error_id}})
             code, text = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under error_id {error_id}"
         else:
             raise error
         self.finish(code.name, text)
-        await context.abort(code, text)
+        await context.abort(code, text, ((ID_KEY, self._request.id),))
 
 
 def deadline(context: Context) -> float | None:

@@ -1,6 +1,7 @@
 """One line per log record on stderr: for people (`text`) or for machines (`json`).
 
-Fields travel beside the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`.
+Fields travel beside the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`. Every line
+that is written for a request says which: request_id, and trace_id and span_id where it has them.
 """
 
 import json
@@ -10,6 +11,8 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
+
+from server.requests import current
 
 _AMBIGUOUS = re.compile('[ "=]').search
 
@@ -49,7 +52,7 @@ class JsonLines(TextLines):
     """An object a line: time, level, logger, message, traceback if any, then the fields (which never replace those)."""
 
     def format(self, record: logging.LogRecord) -> str:
-        own = {
+        own: dict[str, object] = {
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
@@ -58,14 +61,15 @@ class JsonLines(TextLines):
         traceback = self._traceback(record)
         if traceback:
             own["traceback"] = traceback
-        return json.dumps(
-            own | {name: value for name, value in _fields(record).items() if name not in own}, default=str
-        )
+        own |= {name: value for name, value in _fields(record).items() if name not in own}
+        return json.dumps(own, default=str)
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    """The record's own, after those of the request in whose task it is formatted; its own word counts."""
     fields: Mapping[str, object] = getattr(record, "fields", {})
-    return fields
+    request = current.get()
+    return fields if request is None else {**dict(request.log_fields()), **fields}
 
 
 def _time(record: logging.LogRecord) -> str:

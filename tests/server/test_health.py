@@ -38,7 +38,7 @@ async def told(watch: Any) -> int:
 @asynccontextmanager
 async def serve(server: Any) -> AsyncIterator[Served]:
     health = Health()
-    wrapped = Calls(Metrics()).wrap(health, ["Check", "Watch"])
+    wrapped = Calls(Metrics()).wrap(health, "grpc.health.v1.Health", ["Check", "Watch"])
     health_pb2_grpc.add_HealthServicer_to_server(wrapped, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

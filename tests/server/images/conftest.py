@@ -266,8 +266,9 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     server = make_server(settings, frontend)
     with ThreadPoolExecutor(2) as codec_pool:
         service = ImageService(repository, settings, codec_pool, metrics)
-        methods = [method.name for method in pb.DESCRIPTOR.services_by_name["ImageService"].methods]
-        wrapped = Calls(metrics).wrap(service, methods)
+        described = pb.DESCRIPTOR.services_by_name["ImageService"]
+        methods = [method.name for method in described.methods]
+        wrapped = Calls(metrics).wrap(service, described.full_name, methods)
         add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
