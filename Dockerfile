@@ -52,7 +52,7 @@ ARG PIP_EXTRA_INDEX_URL
 RUN python3 -m venv /opt/ganserve \
   && set -- /wheels/ganserve-*.whl \
   && /opt/ganserve/bin/pip install --no-cache-dir "$1[export,tensorrt-rtx]" \
-  && find /opt/ganserve -type d -name tests -prune -exec rm -r {} +
+  && find /opt/ganserve -type d \( -name tests -o -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
 
 # What all images share. Writes go to /tmp alone, so that the root file system can be read-only.
 FROM ${PYTHON_IMAGE} AS runtime
