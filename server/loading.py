@@ -8,25 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import numpy as np
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from models.artifact import ArtifactError, read_manifest, verify
-from models.spec import Spec, SpecError, TensorSpec
+from models.spec import Spec, SpecError
 from server.batcher import Batcher
 from server.defaults import NONE, Defaults
 from server.device import Device
 from server.devices import Devices
-from server.engines import NUMPY_OF, Engine
+from server.engines import Engine
 from server.errors import NotServing, StartError
 from server.model_config import AUTO_MAX_BATCH_SIZE, check_spec, complete, policy_of
-from server.opening import Opened
-from server.placement import CPU, placements, remarks
+from server.opening import PLAN_PLATFORM, Opened
+from server.placement import placements, remarks
 from server.settings import Settings
 from server.statistics import ModelStatistics
-
-# What a free axis is warmed at on a CPU, where nothing is compiled for a shape; a GPU warms at the tile's own size.
-CPU_WARM_PX = 32
+from server.warming import warm
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +150,7 @@ class Loader:
         for device, one in opened.items():
             if spec is not None:
                 check_spec(spec, one.engine)
-            await _warm(device, one.engine, spec, full.max_batch_size)
+            await warm(device, one.engine, spec, one.platform == PLAN_PLATFORM, full.max_batch_size)
         statistics = self._metrics.model(name, version)
         engines = {device: one.engine for device, one in opened.items()}
         batcher = Batcher(engines, policy_of(full, self._settings), statistics)
@@ -196,28 +193,3 @@ async def _free(engines: Mapping[Device, Engine]) -> None:
     for problem in await asyncio.gather(*calls, return_exceptions=True):
         if problem is not None:
             log.error("engine not freed", exc_info=problem)
-
-
-async def _warm(device: Device, engine: Engine, spec: Spec | None, max_batch_size: int) -> None:
-    """Runs zeros at every batch size a lane may form, and once at one row over the whole device."""
-    tile = None if spec is None else spec.tile
-    free_px = tile.size_px if tile is not None and device.name != CPU else CPU_WARM_PX
-    multiple_px = tile.multiple_px if tile is not None else spec.multiple_px if spec is not None else 1
-    least_px = spec.least_px if spec is not None else 1
-    free_px = -(-max(free_px, least_px) // multiple_px) * multiple_px
-    sizes = [(size, False) for size in range(1, max_batch_size + 1)] or [(0, False)]
-    for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
-        arrays = {tensor.name: _zeros(tensor, rows, free_px) for tensor in engine.inputs}
-        try:
-            await device.call(lambda arrays=arrays, alone=alone: engine.run(arrays, alone))  # type: ignore[misc]
-        except Exception as error:  # whatever the engine raises, this version is not served
-            raise NotServing(f"warm-up at batch {rows}: {str(error).splitlines()[0]}") from error
-
-
-def _zeros(tensor: TensorSpec, rows: int, free_px: int) -> np.ndarray[tuple[int, ...], np.dtype[np.generic]]:
-    shape = tuple(axis if axis >= 0 else free_px for axis in tensor.shape)
-    dtype = NUMPY_OF[tensor.dtype]
-    array = np.zeros((rows, *shape) if rows else shape, dtype=dtype)
-    if dtype == np.object_:
-        array[...] = b""
-    return array
