@@ -19,7 +19,7 @@ from server.devices import Devices
 from server.engines.cuda_devices import count_gpus
 from server.engines.ort import choose_device, cores
 from server.errors import StartError
-from server.frontend import add_reflection, choose_frontend, make_server, open_port
+from server.frontend import add_reflection, choose_frontend, make_server, open_port, says_goaway
 from server.gpus import Gpus
 from server.health import Health
 from server.images import ImageService
@@ -79,6 +79,7 @@ class Server:
         self._settings = settings
         self._frontend = choose_frontend(settings)
         self._serving = False  # every model was tried, and no stop has been asked for
+        self._stopping = asyncio.Event()  # no more calls are taken
         self._health = Health()
         # A server of CPUs asks no driver.
         self._metrics = Metrics(None if settings.device == "cpu" else Gpus.open(visible_gpus()))
@@ -158,9 +159,11 @@ class Server:
                 await asyncio.Event().wait()
         loop = asyncio.get_running_loop()
         over_at = loop.time() + self._settings.drain_s
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout_at(over_at):
-                await self._calls.close()
+        self._stopping.set()
+        if not says_goaway(self._frontend):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(over_at):
+                    await self._calls.close()
         self._health.close()
         await self._grpc.stop(max(0.0, over_at - loop.time()))
         try:
@@ -195,7 +198,9 @@ class Server:
         settings = self._settings
         calls = self._calls
         version = importlib.metadata.version("ganserve")
-        tensors = inference.InferenceService(self._repository, settings, version, lambda: self._readiness()[0])
+        tensors = inference.InferenceService(
+            self._repository, settings, version, lambda: self._readiness()[0], self._stopping
+        )
         images = ImageService(self._repository, settings, self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(

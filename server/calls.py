@@ -4,7 +4,6 @@ Servicers are wrapped rather than intercepted: an interceptor costs each call a 
 """
 
 import asyncio
-import contextlib
 import functools
 import logging
 import time
@@ -49,8 +48,6 @@ STATUS: dict[type[GanserveError], grpc.StatusCode] = {
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
-QUIET_S = 0.2
-QUIET_AT_MOST_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -75,30 +72,14 @@ class Calls:
         self._running = 0
         self._idle = asyncio.Event()
         self._idle.set()
-        self._came = asyncio.Event()
 
     async def close(self) -> None:
         """Refuses new calls from now on; returns when every accepted one has its answer.
 
-        It goes on refusing until no call has come for QUIET_S, or for QUIET_AT_MOST_S: what reaches gRPC core while
-        it shuts down is CANCELLED there, which tells a caller less than our UNAVAILABLE. Calls that last as long as
-        their caller likes (LASTING) are neither refused nor waited for.
+        Calls that last as long as their caller likes (LASTING) are neither refused nor waited for.
         """
         self._closed = True
         await self._idle.wait()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(QUIET_AT_MOST_S):
-                while await self._came_within(QUIET_S):
-                    pass
-        await self._idle.wait()
-
-    async def _came_within(self, seconds: float) -> bool:
-        self._came.clear()
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._came.wait()
-        except TimeoutError:
-            return False
 
     def wrap(self, servicer: object, service: str, methods: list[str]) -> SimpleNamespace:
         """An object with the same methods, to be registered in the servicer's place; `service`: its full name."""
@@ -158,8 +139,6 @@ class Calls:
         if rpc not in LASTING:
             self._running += 1
             self._idle.clear()
-            if self._closed:
-                self._came.set()
         self._metrics.rpc_started(rpc)
 
     def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:

@@ -15,6 +15,8 @@ from server.settings import Settings
 
 NATIVE = "native"
 GRPCIO = "grpcio"
+# How long a call that was there when its connection grew old may still take.
+AGE_GRACE_S = 600.0
 
 
 def choose_frontend(settings: Settings) -> str:
@@ -23,7 +25,9 @@ def choose_frontend(settings: Settings) -> str:
     Raises:
         StartError: native was asked for and is missing, or cannot do what else was asked.
     """
-    beyond = [name for name in ("tls_certificate", "max_connection_age_s") if getattr(settings, name) is not None]
+    beyond = ["tls_certificate"] if settings.tls_certificate is not None else []
+    if settings.max_connection_age_s and "max_connection_age_s" in settings.model_fields_set:  # asked for, no default
+        beyond.append("max_connection_age_s")
     installed = importlib.util.find_spec("pygrpc_native") is not None
     if settings.frontend == NATIVE and beyond:
         raise StartError(f"frontend native cannot do {' and '.join(beyond)}; pass --frontend grpcio")
@@ -43,9 +47,9 @@ def make_server(settings: Settings, frontend: str) -> grpc.aio.Server:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ]
-    if settings.max_connection_age_s is not None:
+    if frontend == GRPCIO and settings.max_connection_age_s:  # gRPC varies it by a tenth
         options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)))
-        options.append(("grpc.max_connection_age_grace_ms", int(settings.drain_s * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", int(AGE_GRACE_S * 1000)))
     if frontend == NATIVE:
         import pygrpc_native.aio
 
@@ -71,6 +75,15 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> int:
     if not port:
         raise StartError(f"gRPC cannot listen on {address}")
     return port
+
+
+def says_goaway(frontend: str) -> bool:
+    """Whether `stop` tells callers that their connection takes no more calls, and then waits for those that are there.
+
+    Callers connect anew, to another replica where there is one, and lose next to nothing, even without retries. The
+    native front end only closes connections with all that is on them, so that calls must be refused before.
+    """
+    return frontend == GRPCIO
 
 
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:

@@ -20,11 +20,19 @@ STREAM_WINDOW = 64
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
     """The service `inference.GRPCInferenceService`. What it raises becomes a status in `calls`."""
 
-    def __init__(self, repository: Repository, settings: Settings, version: str, is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        version: str,
+        is_ready: Callable[[], bool],
+        stopping: asyncio.Event,
+    ) -> None:
         self._repository = repository
         self._settings = settings
         self._version = version
         self._is_ready = is_ready
+        self._stopping = stopping
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
@@ -63,7 +71,11 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return await self._infer(request, deadline(context))
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-        """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once."""
+        """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once.
+
+        Raises:
+            NotServing: the server is stopping; STREAM_WINDOW of the requests that were read have their answers.
+        """
         as_status = ("triton_grpc_error", "true") in {
             (key, value) for key, value in context.invocation_metadata() or ()
         }
@@ -73,16 +85,28 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             try:
                 async for request in requests:
                     answer = asyncio.create_task(self._stream_answer(request, deadline(context), as_status))
-                    await answers.put(answer)
+                    try:
+                        await answers.put(answer)
+                    except asyncio.CancelledError:
+                        answer.cancel()
+                        raise
             finally:
                 await answers.put(None)
 
-        reader = asyncio.create_task(read())
+        async def end() -> None:
+            await self._stopping.wait()
+            reader.cancel()
+
+        reader, ender = asyncio.create_task(read()), asyncio.create_task(end())
         try:
             while (answer := await answers.get()) is not None:
                 yield await answer
+            await asyncio.wait({reader})
+            if reader.cancelled():
+                raise NotServing("the server is stopping; try another one")
             await reader
         finally:
+            ender.cancel()
             reader.cancel()
             while not answers.empty():
                 left = answers.get_nowait()

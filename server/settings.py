@@ -58,7 +58,9 @@ class Settings(BaseSettings):
     )
     shutdown_delay_s: float = Field(3.0, ge=0, description="after SIGTERM: not ready, still serving, for endpoints")
     drain_s: float = Field(30.0, ge=0, description="after that: longest wait for accepted requests")
-    max_connection_age_s: float | None = Field(None, gt=0, description="close connections after this; grpcio only")
+    max_connection_age_s: float = Field(
+        300.0, ge=0, description="connections end after this, give or take a tenth; 0: never; grpcio only"
+    )
     tls_certificate: Path | None = Field(None, description="PEM certificate chain; grpcio only")
     tls_key: Path | None = Field(None, description="PEM private key; grpcio only")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
