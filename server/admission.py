@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from server.batch import Job
 from server.buckets import Turn
 from server.engines import Arrays
-from server.errors import CapacityError, EngineError
+from server.errors import CapacityError, DeadlinePassed, EngineError
+from server.requests import current
 
 if TYPE_CHECKING:
     from server.batcher import Batcher
@@ -30,12 +31,17 @@ class Done:
 class Admission:
     """Room in the queue for a number of rows, as a context: leaving it drops what still waits.
 
-    `deadline`, `timeout_at`: moments on the monotonic clock, None for none. Loop thread only.
+    `deadline`, `timeout_at`: moments on the monotonic clock, None for none. `request`: who holds it, None outside of an
+    RPC; `trace`: its trace where it is sampled. Loop thread only.
     """
 
     def __init__(
         self, batcher: "Batcher", rows: int, nbytes: int, deadline: float | None, timeout_at: float | None
     ) -> None:
+        self.request = current.get()
+        self.trace = None if self.request is None else self.request.trace
+        if self.trace is not None:
+            self.trace.admitted(rows)
         self.deadline = deadline
         self.timeout_at = timeout_at
         self.turns: dict[object, Turn] = {}
@@ -58,7 +64,12 @@ class Admission:
         self._batcher.instances.check({name: array.shape for name, array in arrays.items()})
         job = Job(self, arrays, self._batcher.batched)
         self._batcher.enqueue(job)
-        outputs, timings = await job.future
+        try:
+            outputs, timings = await job.future
+        except DeadlinePassed:
+            if self.trace is not None:
+                self.trace.phase("queue", job.queued_at, time.monotonic())
+            raise
         self._ran_rows += job.rows
         queue_s = timings.started_at - job.queued_at
         self._queue_s = max(self._queue_s, queue_s)

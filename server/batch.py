@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.engines import Arrays
+from server.requests import Run, Share
 
 if TYPE_CHECKING:
     from server.admission import Admission
@@ -48,6 +49,15 @@ class Job:
 Outcome = tuple[dict[str, NDArray[Any]], Timings] | Exception
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A run of the engine and the jobs in it; where it failed, all of its time counts as the engine's."""
+
+    jobs: list[Job]
+    timings: Timings
+    error: Exception | None = None
+
+
 class Batch:
     """Jobs that run together. `execute` is for the lane's thread, everything else for the loop."""
 
@@ -60,11 +70,12 @@ class Batch:
         self._pace = instance.pace
         self._jobs = jobs
         self._rows = sum(job.rows for job in jobs)
+        self._device = instance.device
         self._device_share = 1.0 if alone else 1.0 / instance.device.lanes
         self._started_at = 0.0
         self._pace.begins(self._nbytes)
         self._outcomes: list[Outcome] = []
-        self._runs: list[Timings] = []
+        self._runs: list[Ran] = []
 
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is an outcome."""
@@ -73,22 +84,54 @@ class Batch:
 
     def finish(self) -> None:
         """Records the runs, then answers the callers that are still there."""
-        for run in self._runs:
-            self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
+        for ran in self._runs:
+            if ran.error is None:
+                run = ran.timings
+                self._batcher.statistics.executed(run.rows, run.input_s, run.infer_s, run.output_s)
         device_s = (time.monotonic() - self._started_at) * self._device_share
         self._pace.ended(self._rows, self._nbytes, device_s)
         for job, outcome in zip(self._jobs, self._outcomes, strict=True):
             if job.future.done():
                 continue
             if isinstance(outcome, Exception):
-                job.future.set_exception(self._batcher.failed(outcome))
+                job.future.set_exception(self._batcher.failed(outcome, job.admission.request))
             else:
                 job.future.set_result(outcome)
+        self._show_runs()
+
+    def _show_runs(self) -> None:
+        """Shows each run to the traces of the sampled requests in it; their wait ended with the first one."""
+        for number, ran in enumerate(self._runs):
+            shares = [
+                Share(job.admission.trace, None if number else job.queued_at, job.rows)
+                for job in ran.jobs
+                if job.admission.trace is not None
+            ]
+            if shares:
+                shares[0].trace.tracer.batch(self._describe(ran), shares)
+
+    def _describe(self, ran: Ran) -> Run:
+        timings = ran.timings
+        input_at = timings.started_at + timings.input_s
+        output_at = input_at + timings.infer_s
+        return Run(
+            device=self._device.name,
+            rows=timings.rows,
+            requests=len({job.admission for job in ran.jobs}),
+            started_at=timings.started_at,
+            input_at=input_at,
+            output_at=output_at,
+            ended_at=output_at + timings.output_s,
+            error="" if ran.error is None else f"{type(ran.error).__name__}: {ran.error}",
+        )
 
     def _run(self, jobs: list[Job]) -> list[Outcome]:
+        started_at = time.monotonic()
         try:
             return self._run_together(jobs)
         except Exception as error:
+            failed = Timings(started_at, sum(job.rows for job in jobs), 0.0, time.monotonic() - started_at, 0.0)
+            self._runs.append(Ran(jobs, failed, error))
             if len(jobs) == 1:
                 return [error]
             # One poisonous item must fail alone.
@@ -112,5 +155,5 @@ class Batch:
                 parts.append({name: array[start : start + job.rows] for name, array in outputs.items()})
                 start += job.rows
         timings = Timings(started_at, rows, joined_at - started_at, ran_at - joined_at, time.monotonic() - ran_at)
-        self._runs.append(timings)
+        self._runs.append(Ran(jobs, timings))
         return [(part, timings) for part in parts]

@@ -22,6 +22,7 @@ from server.device import Device
 from server.engines import Engine
 from server.errors import CapacityError, DeadlinePassed, InferenceFailed, NotServing, Overloaded
 from server.instances import Instance, Instances
+from server.requests import Request
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
@@ -161,10 +162,11 @@ class Batcher:
         self._closed = True
         await self._drained.wait()
 
-    def failed(self, error: Exception) -> InferenceFailed:
-        """The caller's view of an engine's error: an id; the log has the rest."""
+    def failed(self, error: Exception, request: Request | None) -> InferenceFailed:
+        """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
         error_id = uuid.uuid4().hex[:12]
-        log.error("inference failed", exc_info=error, extra={"fields": {"error_id": error_id}})
+        fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
+        log.error("inference failed", exc_info=error, extra={"fields": fields})
         return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
 
     def _form(self, instance: Instance, slots: int, quiet: bool) -> Batch | None:

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
 from typing import Protocol, TypeVar
 
 T = TypeVar("T")
@@ -75,9 +76,12 @@ class Device:
         self.name = name
         self.lanes = lanes
         self._loop = asyncio.get_running_loop()
+        self._context = Context()  # a turn is nobody's: not of the request that happened to ask for it
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._threads = ThreadPoolExecutor(lanes, f"lane-{name}", yield_to_loop if lanes > 1 else None)
         self._held = 0  # lanes' worth of batches given out, the one formed ahead included
+        self._busy_s = 0.0  # up to the moment when that number last changed
+        self._changed_at = time.monotonic()
         self._turns: deque[Source] = deque()
         self._scheduled = False
         self._crowded_at = self._ran_alone_at = -CROWDED_S
@@ -92,6 +96,11 @@ class Device:
         """Lanes without work."""
         return max(0, self.lanes - self._held)
 
+    @property
+    def busy_s(self) -> float:
+        """Seconds that lanes ran batches, all lanes together, those that run now included."""
+        return self._busy_s + min(self._held, self.lanes) * (time.monotonic() - self._changed_at)
+
     def offer(self, source: Source) -> None:
         """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that
         requests which arrived together leave together."""
@@ -102,7 +111,7 @@ class Device:
             self._turns.append(source)
         if not self._scheduled and self._slots(source) > 0:
             self._scheduled = True
-            self._loop.call_soon(self._take_turns)
+            self._loop.call_soon(self._take_turns, context=self._context)
 
     async def call(self, function: Callable[[], T]) -> T:
         """The result of a function run on a lane's thread, between batches: warm-up, opening and closing engines."""
@@ -132,21 +141,29 @@ class Device:
             self._fail(error)
 
     def _give(self, batch: Batch) -> None:
+        held = self.lanes if batch.alone else 1
+        self._hold(held)
         if batch.brief:
             batch.execute()
+            self._hold(-held)
             batch.finish()
             self._ran_alone_at = time.monotonic()
             return
-        held = self.lanes if batch.alone else 1
-        self._held += held
         self._threads.submit(self._run, batch, held)
+
+    def _hold(self, lanes: int) -> None:
+        """Takes so many lanes, or gives them back where the number is negative."""
+        now = time.monotonic()
+        self._busy_s += min(self._held, self.lanes) * (now - self._changed_at)
+        self._changed_at = now
+        self._held += lanes
 
     def _run(self, batch: Batch, held: int) -> None:
         batch.execute()
         self._loop.call_soon_threadsafe(self._ran, batch, held)
 
     def _ran(self, batch: Batch, held: int) -> None:
-        self._held -= held
+        self._hold(-held)
         if self._turns:
             self._take_turns()  # the lane first, the callers after: it computes while they are answered
         try:
