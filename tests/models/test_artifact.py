@@ -1,5 +1,6 @@
 """The model repository on disk: manifests come back as written, versions are whole or absent."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,15 +10,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.artifact import ArtifactError, read_manifest, verify, write_version
-from models.spec import Parity, Provenance, Spec, SpecError, Task, TensorSpec, Tile
+from models.spec import Parity, Plan, Provenance, ShapeRange, Spec, SpecError, Task, TensorSpec, Tile
 
 TEXT = st.text(max_size=12)
 SIZES = st.integers(1, 4096)
 TENSORS = st.builds(
     TensorSpec, TEXT, st.sampled_from(["UINT8", "FP32", "INT64"]), st.lists(st.integers(-1, 99), max_size=3).map(tuple)
 )
+SHAPES = st.lists(SIZES, max_size=3).map(tuple)
+PLANS = st.builds(
+    Plan,
+    flavour=st.sampled_from(["rtx", "classic"]),
+    version=TEXT,
+    compute_capabilities=st.lists(TEXT, max_size=2).map(tuple),
+    precision=st.sampled_from(["fp32", "fp16", "bf16"]),
+    onnx_sha256=TEXT,
+    profiles=st.lists(st.dictionaries(TEXT, st.builds(ShapeRange, SHAPES, SHAPES, SHAPES), max_size=2), max_size=2).map(
+        tuple
+    ),
+)
 SPECS = st.builds(
     Spec,
+    plan=st.none() | PLANS,
     task=st.sampled_from(Task),
     architecture=TEXT,
     hyperparameters=st.dictionaries(TEXT, st.one_of(st.booleans(), st.integers(-9, 9), TEXT), max_size=3),
@@ -98,6 +112,16 @@ def test_a_changed_or_missing_file_does_not_verify(tmp_path: Path) -> None:
     (folder / "model.onnx").unlink()
     with pytest.raises(ArtifactError, match="missing on disk"):
         verify(folder, spec)
+
+
+def test_a_plan_may_travel_without_its_graph(tmp_path: Path) -> None:
+    written = tmp_path / "1"
+    written.mkdir()
+    (written / "model.plan").write_bytes(b"plan")
+    digest = hashlib.sha256(b"plan").hexdigest()
+    verify(written, replace(SPEC, files={"model.onnx": "0" * 64, "model.plan": digest}))
+    with pytest.raises(ArtifactError, match=r"model\.fp32\.onnx: named by the manifest, missing on disk"):
+        verify(written, replace(SPEC, files={"model.fp32.onnx": "0" * 64, "model.plan": digest}))
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", ".hidden"])
