@@ -89,6 +89,8 @@ class Server:
         self._devices = _choose_devices(settings.device, lanes)
         loader = Loader(settings, self._devices, Opening(settings, lanes, threads), self._metrics)
         self._repository = Repository(settings.repository, loader, self._update_health)
+        self._metrics.watch_lanes(self._devices.lane_times)
+        self._metrics.watch_readiness(lambda: self._readiness()[0], self._repository.readiness)
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
         )

@@ -4,6 +4,7 @@ import asyncio
 
 from server.device import Device
 from server.placement import CPU, Placement
+from server.saturation import LaneTime
 
 
 class Devices:
@@ -33,6 +34,10 @@ class Devices:
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device
+
+    def lane_times(self) -> list[LaneTime]:
+        """What the lanes of each device did until now."""
+        return [LaneTime(at.device, at.slot, device.lanes, device.busy_s) for at, device in self._made.items()]
 
     def close(self) -> None:
         """Ends every thread after the work it holds."""
