@@ -28,7 +28,10 @@ class Trace(Protocol):
 
     trace_id: str
     span_id: str
-    tracer: "Tracer"
+
+    @property
+    def tracer(self) -> "Tracer":
+        """Where the trace began."""
 
     def admitted(self, rows: int) -> None:
         """Says how many rows the request asks of the model."""
@@ -71,6 +74,9 @@ class Tracer(Protocol):
 
     def batch(self, run: Run, shares: Sequence[Share]) -> None:
         """Shows a run that sampled requests took part in."""
+
+    async def close(self) -> None:
+        """Sends what is left, within seconds."""
 
 
 class Request:

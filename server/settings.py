@@ -4,6 +4,7 @@ import os
 import tempfile
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -17,6 +18,13 @@ def _device(value: object) -> object:
     kind, _, index = str(value).partition(":")
     if kind not in ("auto", "cpu", "cuda") or (index and not (kind == "cuda" and index.isdecimal())):
         raise ValueError("must be auto, cpu, cuda or cuda:N")
+    return value
+
+
+def _url(value: object) -> object:
+    parts = urlsplit(str(value))
+    if value is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        raise ValueError("must be http://host:port or https://host:port")
     return value
 
 
@@ -63,6 +71,10 @@ class Settings(BaseSettings):
     )
     tls_certificate: Path | None = Field(None, description="PEM certificate chain; grpcio only")
     tls_key: Path | None = Field(None, description="PEM private key; grpcio only")
+    otlp_endpoint: Annotated[str | None, BeforeValidator(_url)] = Field(
+        None, description="collector that takes traces over OTLP's gRPC, http://host:4317; unset: no tracing"
+    )
+    trace_ratio: float = Field(1.0, ge=0, le=1, description="share of requests to trace where the caller did not say")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for machines")
 

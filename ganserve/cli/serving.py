@@ -27,6 +27,10 @@ ConvSearch = Annotated[
     str | None, _option("How cuDNN chooses convolutions (default auto).", "auto|heuristic|exhaustive|default")
 ]
 
+OtlpEndpoint = Annotated[
+    str | None, _option("Collector that takes traces, http://host:4317 (default no tracing).", "URL")
+]
+
 
 # One option for each field of server.settings.Settings. None is "not given": then GANSERVE_<NAME> counts, then the
 # default, which the help names.
@@ -61,6 +65,8 @@ def serve(
     max_connection_age_s: Annotated[float | None, _option("Close connections after this; grpcio only.")] = None,
     tls_certificate: Annotated[Path | None, _option("PEM certificate chain; grpcio only.", "FILE")] = None,
     tls_key: Annotated[Path | None, _option("PEM private key; grpcio only.", "FILE")] = None,
+    otlp_endpoint: OtlpEndpoint = None,
+    trace_ratio: Annotated[float | None, _option("Share of requests to trace (default 1.0).")] = None,
     log_level: Annotated[str | None, _option("Least severe line (default info).", "debug|info|warning|error")] = None,
     log_format: Annotated[str | None, _option("For people or machines (default text).", "text|json")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
