@@ -6,24 +6,29 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from ganserve import Client
+from tests.scale.cluster_address import ClusterAddress
 from tests.scale.conftest import Balance, Deploy
 from tests.scale.load import Load
+from tests.scale.name_server import NameServer
 from tests.scale.replicas import Replica, wait_until
 
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 @pytest.mark.parametrize("frontend", ["native", "grpcio"])
-def test_a_rolling_replacement_loses_no_call(frontend: str, deploy: Deploy, balance: Balance) -> None:
+def test_a_rolling_replacement_loses_no_call(
+    frontend: str, names: NameServer, deploy: Deploy, balance: Balance
+) -> None:
     replicas = deploy(frontend=frontend)
     old = replicas.start(3)
-    balancer = balance(replicas)
+    balancer, cluster_ip = balance(replicas), ClusterAddress(names, replicas.port)
     ways = {
         "envoy": Client(balancer.server),
         "envoy, client without retries": Client(balancer.server, retries=0),
         "client": Client(replicas.target),
+        "cluster IP": Client(cluster_ip.server),
     }
-    with Load(ways, callers=3) as load:
+    with cluster_ip, Load(ways, callers=2) as load:
         load.more(50)
         for replica in old:
             replicas.start(1)
