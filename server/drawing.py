@@ -17,6 +17,7 @@ from server.flow import as_ready
 from server.latents import Noise
 from server.loading import Model
 from server.picture_header import Format
+from server.requests import show_phase
 
 # Images of one request that may be computed and not yet taken, in batches, and the bytes that they may hold.
 _WINDOW_BATCHES = 4
@@ -104,14 +105,15 @@ async def _draw_one(admission: Admission, order: Order, index: int, codec_pool: 
     if order.encoding.format is Format.RAW:
         data, encode_s = picture.pixels.tobytes(), 0.0
     else:
-        data, encode_s = await loop.run_in_executor(codec_pool, encode_timed, picture, order.encoding)
+        data, began_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, picture, order.encoding)
+        show_phase("encode", began_at, encode_s)
     height, width, channels = picture.pixels.shape
     shape = (height, width, order.encoding.channels(channels))
     return Drawn(index, data, shape, done.batch_size, done.queue_s, done.compute_s, encode_s)
 
 
-def encode_timed(picture: Picture, encoding: Encoding) -> tuple[bytes, float]:
-    """The encoded picture and the seconds that took."""
-    started = time.perf_counter()
+def encode_timed(picture: Picture, encoding: Encoding) -> tuple[bytes, float, float]:
+    """The encoded picture, when that began on the monotonic clock, and the seconds that it took."""
+    began_at = time.monotonic()
     data = codecs.encode(picture, encoding)
-    return data, time.perf_counter() - started
+    return data, began_at, time.monotonic() - began_at

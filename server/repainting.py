@@ -21,6 +21,7 @@ from server.flow import as_ready
 from server.layout import Alpha, Layout
 from server.loading import Model
 from server.picture_header import Format
+from server.requests import show_phase
 
 _WINDOW_BATCHES = 4
 _WINDOW_BYTES = 64 << 20
@@ -74,9 +75,11 @@ async def repaint(
     loop = asyncio.get_running_loop()
     with model.batcher.admit(layout.tiles, layout.tiles * layout.tile_bytes, deadline) as admission:
         work = await loop.run_in_executor(codec_pool, _decode, sent, layout)
+        show_phase("decode", work.began_at, work.decode_s)
         window = _window(layout, model.batcher.max_batch_size)
         ran = await _run(admission, layout, work.planes, window, codec_pool)
-    data, encode_s = await loop.run_in_executor(codec_pool, encode_timed, work.canvas, encoding)
+    data, began_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, work.canvas, encoding)
+    show_phase("encode", began_at, encode_s)
     return Repainted(
         data=data,
         shape=(layout.height, layout.width, encoding.channels(layout.channels)),
@@ -91,10 +94,11 @@ async def repaint(
 
 @dataclass(frozen=True)
 class _Work:
-    """The planes to run and the canvas that they fill."""
+    """The planes to run and the canvas that they fill; decoding began at `began_at` on the monotonic clock."""
 
     planes: list[Plane]
     canvas: Picture
+    began_at: float
     decode_s: float
 
 
@@ -129,7 +133,7 @@ async def _run(
 
 def _decode(sent: bytes, layout: Layout) -> _Work:
     """The planes of the decoded picture, and the canvas with what need not run already on it. Codec pool."""
-    started = time.perf_counter()
+    began_at = time.monotonic()
     header = layout.header
     if header.format is Format.RAW:
         picture = codecs.decode_raw(sent, header.width, header.height)
@@ -148,7 +152,7 @@ def _decode(sent: bytes, layout: Layout) -> _Work:
         else:
             planes.append(Plane(_split(alpha, layout), sink))
     fits = layout.colours == header.channels - header.has_alpha
-    return _Work(planes, Picture(canvas, picture.icc if fits else None), time.perf_counter() - started)
+    return _Work(planes, Picture(canvas, picture.icc if fits else None), began_at, time.monotonic() - began_at)
 
 
 def _split(pixels: NDArray[np.uint8], layout: Layout) -> list[NDArray[np.uint8]]:
