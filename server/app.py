@@ -28,6 +28,7 @@ from server.metrics import Metrics
 from server.opening import Opening
 from server.placement import CPU, usable_gpus
 from server.repository import Repository, State
+from server.requests import Tracer
 from server.settings import Settings, visible_gpus
 from server.web import WebServer
 
@@ -94,7 +95,9 @@ class Server:
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
         )
-        self._calls = Calls(self._metrics)
+        self._version = importlib.metadata.version("ganserve")
+        self._tracer = _choose_tracer(settings, self._version)
+        self._calls = Calls(self._metrics, self._tracer)
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 
@@ -127,6 +130,8 @@ class Server:
             await self._web.stop()
             self._devices.close()
             self._codecs.shutdown()
+            if self._tracer is not None:
+                await self._tracer.close()
 
     async def _start_web(self) -> int:
         try:
@@ -199,9 +204,8 @@ class Server:
     def _add_services(self) -> None:
         settings = self._settings
         calls = self._calls
-        version = importlib.metadata.version("ganserve")
         tensors = inference.InferenceService(
-            self._repository, settings, version, lambda: self._readiness()[0], self._stopping
+            self._repository, settings, self._version, lambda: self._readiness()[0], self._stopping
         )
         images = ImageService(self._repository, settings, self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
@@ -217,6 +221,21 @@ class Server:
             self._grpc,
         )
         add_reflection(self._grpc, [inference.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
+
+
+def _choose_tracer(settings: Settings, version: str) -> Tracer | None:
+    """What traces requests; None, and no library loaded, where no collector is named.
+
+    Raises:
+        StartError: the library is not installed.
+    """
+    if settings.otlp_endpoint is None:
+        return None
+    try:
+        from server.tracing import OtlpTracer
+    except ModuleNotFoundError:
+        raise StartError("otlp_endpoint needs OpenTelemetry: pip install 'ganserve[tracing]'") from None
+    return OtlpTracer(settings.otlp_endpoint, settings.trace_ratio, version)
 
 
 def _choose_devices(asked: str, lanes: int) -> Devices:

@@ -76,6 +76,7 @@ def test_each_dependency_is_met_only_where_it_belongs() -> None:
         assert "onnxruntime" not in tops or re.fullmatch(r"ort(_\w+)?\.py", path.name), path
         assert "grpc" not in tops or path.name in GRPC_AT, path
         assert "prometheus_client" not in tops or path.name == "metrics.py", path
+        assert "opentelemetry" not in tops or path.name == "tracing.py", path
         if path.parent.name == "engines":
             assert "asyncio" not in tops, path
         if path.name != "settings.py":
