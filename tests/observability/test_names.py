@@ -101,7 +101,7 @@ def test_a_wrong_label_or_value_is_found(right: str, wrong: str, says: str) -> N
     ("expression", "metrics", "grouped"),
     [
         ("a", {"a": set()}, set()),
-        ('sum by (x) (rate(a_b:c{l="}[5m] by (z)", m!~"b"}[5m:1m] offset 3m)) > bool 0.5', {"a_b:c": {"l", "m"}}, {"x"}),
+        ('sum by (x) (rate(a_b:c{l="}[5m] by (z)",m!~"b"}[5m:1m] offset 3m)) > bool 0.5', {"a_b:c": {"l", "m"}}, {"x"}),
         ("sum(a) by (x) / on (x) group_left (y) max without (z) (b)", {"a": set(), "b": set()}, {"x", "y", "z"}),
         ("a * on () group_left b and c unless d or vector(1e-9)", {each: set() for each in "abcd"}, set()),
         ('histogram_quantile(0.95, a{le="0.5",}) # not_a_metric', {"a": {"le"}}, set()),

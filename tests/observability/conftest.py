@@ -1,0 +1,118 @@
+"""A real server under load, and a real Prometheus that scrapes it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+
+from bench.prometheus import Prometheus
+from ganserve import Client, ServerError
+from tests.observability.test_rules import RULES
+from tests.server.graphs import Z, write_styled, write_translator
+
+SETTINGS = {
+    "device": "cpu", "threads": "1", "codec_threads": "1", "max_queue_rows": "64", "shutdown_delay_s": "0",
+}  # fmt: skip
+PAUSE_S = 0.02  # between a caller's calls
+SCRAPES = 14  # as many seconds of load, so that the rates of 10 s are full
+LONGEST_S = 60.0
+
+
+@dataclass
+class Load:
+    """Callers that ask one thing after the other, each something else; one of them for more than is taken."""
+
+    stop: threading.Event = field(default_factory=threading.Event)
+    failures: list[str] = field(default_factory=list)
+    refused: int = 0
+
+    def call(self, ask: Callable[[int], object]) -> None:
+        """Asks with growing seeds until told to stop."""
+        seed = 0
+        while not self.stop.wait(PAUSE_S):
+            seed += 1
+            try:
+                ask(seed)
+            except ServerError as error:
+                if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    self.refused += 1
+                else:
+                    self.failures.append(f"{error.code.name} {error.text}")
+
+
+@dataclass
+class Watched:
+    """What the tests look at."""
+
+    prometheus: Prometheus
+    load: Load
+
+
+def _serve(repository: Path, log: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json", "--repository", str(repository)]
+    command += ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
+    environment = {**os.environ, **{f"GANSERVE_{name.upper()}": value for name, value in SETTINGS.items()}}
+    with log.open("w") as lines:
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines, text=True, env=environment)
+
+
+def _infer(client: InferenceServerClient, seed: int) -> None:
+    """One request as a user of Triton sends it."""
+    inputs = []
+    for name, dtype, shape in (
+        ("latent", "FP32", [1, Z]), ("label", "INT64", [1]), ("noise", "FP32", [1, Z]),
+    ):  # fmt: skip
+        asked = InferInput(name, shape, dtype)
+        asked.set_data_from_numpy(np.full(shape, seed % 3, np.int64 if dtype == "INT64" else np.float32))
+        inputs.append(asked)
+    client.infer("styled", inputs)
+
+
+@pytest.fixture(scope="session")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+    """A server and its Prometheus after SCRAPES seconds of load, which goes on."""
+    folder = tmp_path_factory.mktemp("watched")
+    repository = folder / "repository"
+    write_styled(repository, "styled")
+    write_translator(repository, "translator")
+    picture = np.zeros((16, 16, 3), np.uint8)
+    load = Load()
+    with ExitStack() as stack:
+        process = stack.enter_context(_serve(repository, folder / "server.log"))
+        stack.callback(process.kill)
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first, (folder / "server.log").read_text()
+        ports = json.loads(first)
+        server = f"127.0.0.1:{ports['grpc_port']}"
+        client = stack.enter_context(Client(server, retries=0))
+        triton = stack.enter_context(InferenceServerClient(server))
+        asked: list[Callable[[int], object]] = [
+            lambda seed: client.generate("styled", seeds=seed, labels=0),
+            lambda seed: list(client.generate_stream("styled", seeds=range(seed, seed + 4), labels=0)),
+            lambda seed: client.generate("styled", seeds=range(seed, seed + 99), labels=0),
+            lambda seed: client.translate("translator", picture),
+            lambda seed: _infer(triton, seed),
+        ]
+        callers = [threading.Thread(target=load.call, args=(ask,)) for ask in asked]
+        for caller in callers:
+            caller.start()
+            stack.callback(caller.join, LONGEST_S)
+        stack.callback(load.stop.set)
+        targets = {"ganserve-0": f"127.0.0.1:{ports['http_port']}"}
+        prometheus = stack.enter_context(Prometheus(folder, targets, RULES))
+        prometheus.wait_until(
+            lambda: any(series.points[0][1] >= SCRAPES for series in prometheus.query("count_over_time(up[1m])")),
+            f"{SCRAPES} scrapes", LONGEST_S,
+        )  # fmt: skip
+        yield Watched(prometheus, load)
