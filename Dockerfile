@@ -83,9 +83,10 @@ CMD ["serve"]
 FROM server AS server-cpu
 COPY --from=environment-cpu /opt/ganserve /opt/ganserve
 
-# CUDA and cuDNN are among the Python packages; the driver is mounted by NVIDIA's container runtime.
+# CUDA and cuDNN are among the Python packages; the driver is mounted by NVIDIA's container runtime. Without a GPU it does
+# not start, rather than serve from the CPU.
 FROM server AS server-gpu
-ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility GANSERVE_DEVICE=cuda
 COPY --from=environment-gpu /opt/ganserve /opt/ganserve
 
 # Writes a model repository and ends: docker run --volume ./models:/models ...-export export faces --repository /models

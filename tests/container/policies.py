@@ -65,6 +65,8 @@ def settings_exist(dockerfile: Dockerfile) -> Iterator[str]:
                 yield f"{target} sets {name}"
         if target in SERVERS and environment.get("GANSERVE_REPOSITORY") != "/models":
             yield f"{target} does not serve /models"
+        if target == "server-gpu" and environment.get("GANSERVE_DEVICE") != "cuda":
+            yield f"{target} would serve from a CPU"
 
 
 def a_read_only_root_is_enough(dockerfile: Dockerfile) -> Iterator[str]:
