@@ -32,7 +32,7 @@ def test_calls_are_spread_evenly_by_envoy_and_by_the_client_itself(deploy: Deplo
     for client in (Client(balance(replicas).server), Client(replicas.target)):
         before = [replica.answered() for replica in started]
         with Load({"calls": client}, callers=8) as load:
-            load.more(600)
+            load.more(900)
         assert load.lost == []
         counts = [replica.answered() - count for replica, count in zip(started, before, strict=True)]
         even = sum(counts) / len(counts)
