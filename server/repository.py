@@ -140,7 +140,7 @@ class Repository:
             raise problems[0]
 
     async def unload(self, name: str) -> None:
-        """Stops serving a model; accepted requests are answered first.
+        """Stops serving a model; accepted requests are answered first. One that failed is no longer missed.
 
         Raises:
             ModelNotFound: it was never in the index.
@@ -152,7 +152,8 @@ class Repository:
             for version, model in leaving.items():
                 self._mark(name, version, State.UNLOADING)
                 await self._loader.close(model, replaced=False)
-                self._mark(name, version, State.UNAVAILABLE, UNLOADED)
+            for version in self._entries[name]:
+                self._mark(name, version, State.UNAVAILABLE, UNLOADED)  # those that failed are wanted no more
 
     async def close(self) -> None:
         """Unloads everything."""

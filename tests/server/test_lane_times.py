@@ -139,6 +139,8 @@ async def test_readiness_is_on_the_page_through_loading_failing_and_unloading(st
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.RepositoryModelLoad(load)
         assert await ready(running) == {"server": 0, "tiny": 0, "other": 1}
+        await stub.RepositoryModelUnload(unload)
+        assert await ready(running) == {"server": 1, "other": 1}, "given up on purpose"
         graph.write_bytes(whole)
         await stub.RepositoryModelLoad(load)
         assert await ready(running) == {"server": 1, "tiny": 1, "other": 1}
