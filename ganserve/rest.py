@@ -6,6 +6,7 @@ but its own seed, latent or w and its own knobs, so that any server can draw tho
 
 import dataclasses
 import time
+from collections.abc import Sequence
 
 import grpc
 
@@ -19,7 +20,7 @@ class Rest:
 
     def __init__(self, request: pb.GenerateRequest, n: int, timeout_s: float | None) -> None:
         self.request = request
-        self._places = list(range(n))  # in the caller's request, of the pictures of `request`
+        self._places: Sequence[int] = range(n)  # in the caller's request, of the pictures of `request`
         self._came: set[int] = set()
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
 
