@@ -112,7 +112,7 @@ def test_a_stream_gives_pictures_as_they_are_ready(ask: Ask) -> None:
 
 def test_leaving_a_stream_cancels_the_rest(fake: Fake) -> None:
     with Client(fake.server) as client:
-        stream = client.generate_stream("faces", count=1_000_000, first_seed=0, format="raw")
+        stream = client.generate_stream("faces", count=4_000_000_000, first_seed=0, format="raw")
         next(stream)
         stream.close()  # type: ignore[attr-defined]
         assert fake.drawings.left.wait(30)
@@ -121,7 +121,7 @@ def test_leaving_a_stream_cancels_the_rest(fake: Fake) -> None:
 def test_leaving_a_stream_in_asyncio_cancels_the_rest(fake: Fake) -> None:
     async def leave() -> None:
         async with AsyncClient(fake.server) as client:
-            stream = client.generate_stream("faces", count=1_000_000, first_seed=0, format="raw")
+            stream = client.generate_stream("faces", count=4_000_000_000, first_seed=0, format="raw")
             await anext(stream)
             await stream.aclose()  # type: ignore[attr-defined]
             assert await asyncio.to_thread(fake.drawings.left.wait, 30)
