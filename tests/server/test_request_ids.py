@@ -1,9 +1,6 @@
 """Which request a line, an answer or an error belongs to."""
 
 import asyncio
-import io
-import json
-import logging
 import re
 import socket
 import struct
@@ -17,10 +14,10 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from protos import images_pb2, images_pb2_grpc
-from server.logs import JsonLines, TextLines
 from server.requests import LONGEST_ID
 
 from .graphs import write_styled
+from .log_lines import Lines, keeping_lines
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -33,37 +30,10 @@ def infer_request(model: str = "tiny", **fields: Any) -> Any:
     return service_pb2.ModelInferRequest(model_name=model, inputs=[tensor], raw_input_contents=[ROW], **fields)
 
 
-class Lines:
-    """Everything that the server logs, as `--log-format json` and `text` write it."""
-
-    def __init__(self) -> None:
-        self._json, self._text = io.StringIO(), io.StringIO()
-        self.handlers = [logging.StreamHandler(self._json), logging.StreamHandler(self._text)]
-        for handler, lines in zip(self.handlers, (JsonLines(), TextLines()), strict=True):
-            handler.setFormatter(lines)
-
-    def read(self, message: str = "") -> list[dict[str, Any]]:
-        """The JSON lines so far, all or those of one message; each parses."""
-        lines = [json.loads(line) for line in self._json.getvalue().splitlines()]
-        return [line for line in lines if message in ("", line["message"])]
-
-    @property
-    def text(self) -> list[str]:
-        return self._text.getvalue().splitlines()
-
-
 @pytest.fixture
 def lines() -> Iterator[Lines]:
-    kept = Lines()
-    log = logging.getLogger("server")
-    before = log.level
-    log.setLevel(logging.DEBUG)
-    for handler in kept.handlers:
-        log.addHandler(handler)
-    yield kept
-    for handler in kept.handlers:
-        log.removeHandler(handler)
-    log.setLevel(before)
+    with keeping_lines() as kept:
+        yield kept
 
 
 def echoed(metadata: Any) -> list[str]:

@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+from contextvars import copy_context
 
 import pytest
 
@@ -76,3 +77,17 @@ def test_a_line_outside_of_a_request_names_none() -> None:
     assert current.get() is None
     made = logging.LogRecord("server.app", logging.INFO, __file__, 1, "stopping", (), None)
     assert "request_id" not in json.loads(JsonLines().format(made))
+
+
+def test_a_line_that_names_another_request_itself_keeps_that_name() -> None:
+    made = logging.LogRecord("server.batcher", logging.ERROR, __file__, 1, "inference failed", (), None)
+    made.fields = {"request_id": "theirs"}
+
+    def formatted() -> dict[str, str]:
+        current.set(asked(x_request_id="mine"))
+        read: dict[str, str] = json.loads(JsonLines().format(made))
+        return read
+
+    assert copy_context().run(formatted)["request_id"] == "theirs"
+    made.fields = {}
+    assert copy_context().run(formatted)["request_id"] == "mine"
