@@ -62,7 +62,9 @@ def serve(
     ] = None,
     shutdown_delay_s: Annotated[float | None, _option("After SIGTERM: not ready, still serving (default 3.0).")] = None,
     drain_s: Annotated[float | None, _option("Then: longest wait for accepted requests (default 30.0).")] = None,
-    max_connection_age_s: Annotated[float | None, _option("Close connections after this; grpcio only.")] = None,
+    max_connection_age_s: Annotated[
+        float | None, _option("Connections end after this (default 300.0), 0: never; grpcio only.")
+    ] = None,
     tls_certificate: Annotated[Path | None, _option("PEM certificate chain; grpcio only.", "FILE")] = None,
     tls_key: Annotated[Path | None, _option("PEM private key; grpcio only.", "FILE")] = None,
     otlp_endpoint: OtlpEndpoint = None,
