@@ -38,13 +38,12 @@ class Chart:
 
 @dataclass(frozen=True)
 class Sheet:
-    """What all charts of a sheet share. Sizes in px; `steps`: the points' distance in seconds."""
+    """What all charts share. `width` of the sheet and `height` of a chart in px; `step_s` lies between two points."""
 
     seconds: float
     step_s: float
-    width: int = 420
+    width: int = 1560
     height: int = 220
-    columns: int = 4
 
 
 def _bytes(value: float) -> str:
@@ -74,9 +73,7 @@ UNITS: dict[str, Callable[[float], str]] = {
 
 
 def ticks(most: float) -> list[float]:
-    """Three to six round numbers from 0 on, the last not below `most`."""
-    if most <= 0:
-        return [0.0, 1.0]
+    """Three to six round numbers from 0 on, the last not below `most`, which is above 0."""
     rough = most / 4
     size = 10.0 ** math.floor(math.log10(rough))
     step = next(size * times for times in (1, 2, 2.5, 5, 10) if size * times >= rough * 0.999)
@@ -92,47 +89,56 @@ def draw_sheet(heading: str, rows: Sequence[tuple[str, Sequence[Chart]]], sheet:
     if not any(charts for _, charts in rows):
         raise ValueError("a sheet needs at least one chart")
     height = 3 * HEADING_PX
-    places: list[tuple[int, int, Chart]] = []
+    places: list[_Place] = []
     headings: list[tuple[int, str]] = []
     for title, charts in rows:
         headings.append((height, title))
         height += 2 * HEADING_PX
-        for start in range(0, len(charts), sheet.columns):
-            shown = charts[start : start + sheet.columns]
-            places += [(column * sheet.width, height, chart) for column, chart in enumerate(shown)]
-            height += sheet.height + LEGEND_PX * max(_legend_rows(chart, sheet) for chart in shown)
-    width = sheet.columns * sheet.width
-    image = Image.new("RGB", (width * FINER, (height + HEADING_PX) * FINER), PAPER)
+        columns = 4 if len(charts) % 3 else 3
+        width = sheet.width // columns
+        for start in range(0, len(charts), columns):
+            shown = charts[start : start + columns]
+            places += [_Place(column * width, height, width, chart) for column, chart in enumerate(shown)]
+            height += sheet.height + LEGEND_PX * max(len(place.legend) + 1 for place in places[-len(shown) :])
+    image = Image.new("RGB", (sheet.width * FINER, (height + HEADING_PX) * FINER), PAPER)
     pen = _Pen(image, sheet)
     pen.text(LEFT_PX // 2, HEADING_PX, heading, INK, HEADING_PX)
     for top, title in headings:
         pen.text(LEFT_PX // 2, top + HEADING_PX // 2, title, INK, HEADING_PX)
-        pen.line([(LEFT_PX // 2, top + 2 * HEADING_PX - 6), (width - RIGHT_PX, top + 2 * HEADING_PX - 6)], GREY, 1)
-    for left, top, chart in places:
-        pen.chart(left, top, chart)
-    return image.resize((width, height + HEADING_PX), Image.Resampling.LANCZOS)
+        pen.line(
+            [(LEFT_PX // 2, top + 2 * HEADING_PX - 6), (sheet.width - RIGHT_PX, top + 2 * HEADING_PX - 6)], GREY, 1
+        )
+    for place in places:
+        pen.chart(place)
+    return image.resize((sheet.width, height + HEADING_PX), Image.Resampling.LANCZOS)
 
 
 def _length(text: str, size_px: int) -> float:
     return ImageFont.load_default(size_px).getlength(text)
 
 
-def _legend(chart: Chart, sheet: Sheet) -> list[list[int]]:
-    """The lines' numbers, row by row of the legend."""
-    rows: list[list[int]] = [[]]
-    used = 0.0
-    for number, line in enumerate(chart.lines):
-        wide = _length(line.name, TEXT_PX) + 26
-        if rows[-1] and used + wide > sheet.width - LEFT_PX - RIGHT_PX:
-            rows.append([])
-            used = 0.0
-        rows[-1].append(number)
-        used += wide
-    return rows
+@dataclass(frozen=True)
+class _Place:
+    """Where a chart is drawn."""
 
+    left: int
+    top: int
+    width: int
+    chart: Chart
 
-def _legend_rows(chart: Chart, sheet: Sheet) -> int:
-    return len(_legend(chart, sheet)) + 1
+    @property
+    def legend(self) -> list[list[int]]:
+        """The lines' numbers, row by row."""
+        rows: list[list[int]] = [[]]
+        used = 0.0
+        for number, line in enumerate(self.chart.lines):
+            wide = _length(line.name, TEXT_PX) + 26
+            if rows[-1] and used + wide > self.width - LEFT_PX - RIGHT_PX:
+                rows.append([])
+                used = 0.0
+            rows[-1].append(number)
+            used += wide
+        return rows
 
 
 class _Pen:
@@ -149,12 +155,14 @@ class _Pen:
     def text(self, x: float, y: float, text: str, colour: str, size_px: int, anchor: str = "la") -> None:
         self._draw.text((x * FINER, y * FINER), text, colour, ImageFont.load_default(size_px * FINER), anchor)
 
-    def chart(self, left: int, top: int, chart: Chart) -> None:
-        """Title, axes, limits, lines and legend, from that corner on."""
-        x0, x1 = left + LEFT_PX, left + self._sheet.width - RIGHT_PX
+    def chart(self, place: _Place) -> None:
+        """Title, axes, limits, lines and legend."""
+        left, top, chart = place.left, place.top, place.chart
+        x0, x1 = left + LEFT_PX, left + place.width - RIGHT_PX
         y0, y1 = top + self._sheet.height - BOTTOM_PX, top + TOP_PX
         values = [value for line in chart.lines for _, value in line.points if math.isfinite(value)]
-        marks = ticks(chart.most if chart.most is not None else max(values, default=0.0))
+        largest = max(values, default=0.0) or 2 * max(chart.limits, default=0.5)
+        marks = ticks(chart.most if chart.most is not None else largest)
 
         def at(seconds: float, value: float) -> Point:
             return x0 + (x1 - x0) * seconds / self._sheet.seconds, y0 + (y1 - y0) * value / marks[-1]
@@ -168,14 +176,14 @@ class _Pen:
             x, y = at(60 * minute, 0)
             self.line([(x, y0), (x, y0 + 4)], GREY, 1)
             self.text(x, y + 6, f"{minute} min", GREY, TEXT_PX, "ma")
+        self.line([(x0, y0), (x1, y0)], GREY, 1)
         for limit in chart.limits:
             if limit <= marks[-1]:
                 self._dashed(at(0, limit), at(self._sheet.seconds, limit))
         for number, line in reversed(list(enumerate(chart.lines))):
             for piece in pieces(line.points, self._sheet.step_s):
                 self._piece([at(*point) for point in piece], COLOURS[number % len(COLOURS)])
-        self.line([(x0, y0), (x1, y0)], GREY, 1)
-        self._write_legend(x0, y0 + 24, chart)
+        self._write_legend(x0, y0 + 24, place)
 
     def _piece(self, points: list[Point], colour: str) -> None:
         if len(points) == 1:  # nothing to connect it with
@@ -188,10 +196,11 @@ class _Pen:
             self.line([(x, y), (min(x + 6, end[0]), y)], LIMIT, 1)
             x += 10
 
-    def _write_legend(self, left: float, top: float, chart: Chart) -> None:
+    def _write_legend(self, left: float, top: float, place: _Place) -> None:
+        chart = place.chart
         if not chart.lines:
             self.text(left, top, "no data", GREY, TEXT_PX)
-        for row, numbers in enumerate(_legend(chart, self._sheet)):
+        for row, numbers in enumerate(place.legend):
             x, y = left, top + row * LEGEND_PX
             for number in numbers:
                 name = chart.lines[number].name

@@ -1,9 +1,12 @@
 """Prometheus scrapes a server under load: targets, rules, and every query of the dashboard."""
 
 import math
+import time
 
 import pytest
 
+from bench.chart import Sheet, draw_sheet
+from bench.dashboard import charts
 from bench.panels import Panel, fill_in, read_panels
 from bench.prometheus import Series
 from tests.observability.conftest import SCRAPES, Watched
@@ -128,6 +131,14 @@ def test_the_gauge_of_saturation_says_what_the_counters_say(watched: Watched) ->
     gauge = number(watched, "avg_over_time(ganserve_saturation[3s])")
     counted = number(watched, "max(rate(ganserve_device_busy_seconds_total[12s]) / ganserve_device_lanes)")
     assert gauge == pytest.approx(counted, abs=0.3)
+
+
+def test_every_diagram_of_the_dashboard_can_be_drawn_from_the_answers(watched: Watched) -> None:
+    now = time.time()
+    rows = charts(PANELS, watched.prometheus, now - SCRAPES, now)
+    wanted = [panel.title for panel in PANELS if panel.kind == "timeseries" and not on_gpu(panel)]
+    assert [chart.title for _, row in rows for chart in row] == wanted
+    assert draw_sheet("a run", rows, Sheet(SCRAPES, 1)).width == Sheet(SCRAPES, 1).width
 
 
 def test_a_question_that_prometheus_refuses_is_an_error(watched: Watched) -> None:
