@@ -54,14 +54,16 @@ class OtlpTracer:
         try:
             self._exporter = _Exporter(endpoint)
             self._processor = BatchSpanProcessor(self._exporter)
-        except (ValueError, RuntimeError) as error:
-            raise StartError(f"otlp_endpoint: {error}") from None
-        # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before our own words.
-        own = Resource.create({SERVICE_NAME: "ganserve", SERVICE_VERSION: version})
-        resource = own.merge(OTELResourceDetector().detect())
-        self.requests = self._provide(resource, ParentBased(TraceIdRatioBased(ratio))).get_tracer("ganserve", version)
-        # A batch is shown where one of its requests is, whatever the ratio.
-        self._batches = self._provide(resource, ALWAYS_ON).get_tracer("ganserve", version)
+            # What OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say goes before our own words.
+            own = Resource.create({SERVICE_NAME: "ganserve", SERVICE_VERSION: version})
+            resource = own.merge(OTELResourceDetector().detect())
+            requests = self._provide(resource, ParentBased(TraceIdRatioBased(ratio)))
+            # A batch is shown where one of its requests is, whatever the ratio.
+            batches = self._provide(resource, ALWAYS_ON)
+        except Exception as error:  # there is no one class for what it finds wrong in its variables
+            raise StartError(f"otlp_endpoint: OpenTelemetry's settings (OTEL_...): {error}") from None
+        self.requests = requests.get_tracer("ganserve", version)
+        self._batches = batches.get_tracer("ganserve", version)
 
     def request(self, request: Request, started_at: float) -> "RequestTrace | None":
         """The trace of a request, within its caller's where it names one; None where it is not sampled."""
@@ -210,13 +212,13 @@ class _Exporter(SpanExporter):
     become the reason in ours."""
 
     def __init__(self, endpoint: str) -> None:
+        self._otlp = OTLPSpanExporter(endpoint)
         self._endpoint = endpoint
         self._failing = False
         self._complaints = _Complaints()
         self._logger = logging.getLogger("opentelemetry.exporter")
         self._logger.addHandler(self._complaints)
         self._logger.propagate = False
-        self._otlp = OTLPSpanExporter(endpoint)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         result = self._otlp.export(spans)

@@ -119,6 +119,23 @@ def test_without_the_extra_a_collector_is_an_error_of_one_line(repository: Path)
 
 @pytest.mark.parametrize(
     ("name", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "9"),
+    ],
+)
+@pytest.mark.parametrize("frontend", ["native"])
+async def test_a_variable_that_the_library_cannot_use_is_an_error_of_the_start(
+    start: Any, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(StartError, match="otlp_endpoint: OpenTelemetry's settings"):
+        await start(otlp_endpoint="http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
     [("otlp_endpoint", "collector:4317"), ("otlp_endpoint", "http://"), ("trace_ratio", 1.5), ("trace_ratio", -0.1)],
 )
 def test_an_endpoint_that_is_no_url_and_a_ratio_that_is_none_are_named(name: str, value: object) -> None:
