@@ -13,7 +13,7 @@ from server.calls import LASTING, STATUS
 from server.statistics import DROP_REASONS
 from tests.observability.exported import SCRAPE_LABELS, exported
 from tests.observability.promql import Names, names
-from tests.observability.test_dashboard import DASHBOARD
+from tests.observability.test_dashboard import DASHBOARD, VARIABLES
 from tests.observability.test_rules import RULES
 
 RECORDED = {
@@ -80,6 +80,14 @@ def test_a_name_with_a_typing_error_is_found_wherever_it_stands(where: str, expr
         changed = re.sub(rf"(?<![\w:$]){re.escape(name)}(?![\w:])", f"{name}x", expression)
         assert changed != expression
         assert list(problems(changed)), changed
+
+
+def test_lists_to_choose_from_are_of_labels_that_a_server_exports() -> None:
+    lists = [each["query"]["query"] for each in VARIABLES.values() if each["type"] == "query"]
+    assert len(lists) == 3
+    for query in lists:
+        metric, label = re.fullmatch(r"label_values\((\w+).*, (\w+)\)", query).groups()  # type: ignore[union-attr]
+        assert label in exported()[metric]
 
 
 @pytest.mark.parametrize(
