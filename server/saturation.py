@@ -1,4 +1,8 @@
-"""How much of its time a server's busiest device worked: what an autoscaler may ask without a rule of its own."""
+"""How much of its time a server's busiest device worked: how much room it has left, without a recording rule.
+
+Near 1 there is no idle time; whether callers wait for each other says the queue wait alone. A request that is alone
+gets all lanes of a CPU, so one caller who never pauses keeps a device busy.
+"""
 
 import time
 from collections import deque
