@@ -27,6 +27,7 @@ ConvSearch = Annotated[
     str | None, _option("How cuDNN chooses convolutions (default auto).", "auto|heuristic|exhaustive|default")
 ]
 
+MaxWholePx = Annotated[int | None, _option("Pixels of a picture that a network takes in one piece (default 4194304).")]
 OtlpEndpoint = Annotated[
     str | None, _option("Collector that takes traces, http://host:4317 (default no tracing).", "URL")
 ]
@@ -57,9 +58,7 @@ def serve(
     max_queue_bytes: Annotated[int | None, _option("Bytes that may wait, per model (default 2147483648).")] = None,
     max_images_per_call: Annotated[int | None, _option("Images that one call may ask for (default 4096).")] = None,
     max_image_px: Annotated[int | None, _option("Pixels of a picture, sent or made (default 64000000).")] = None,
-    max_whole_px: Annotated[
-        int | None, _option("Pixels of a picture that a network takes in one piece (default 4194304).")
-    ] = None,
+    max_whole_px: MaxWholePx = None,
     shutdown_delay_s: Annotated[float | None, _option("After SIGTERM: not ready, still serving (default 3.0).")] = None,
     drain_s: Annotated[float | None, _option("Then: longest wait for accepted requests (default 30.0).")] = None,
     max_connection_age_s: Annotated[
