@@ -1,5 +1,6 @@
 """What a caller's metadata makes of a request's identity."""
 
+import asyncio
 import json
 import logging
 import re
@@ -7,6 +8,7 @@ from contextvars import copy_context
 
 import pytest
 
+from server.device import Device
 from server.logs import JsonLines
 from server.requests import LONGEST_ID, Request, current
 
@@ -91,3 +93,23 @@ def test_a_line_that_names_another_request_itself_keeps_that_name() -> None:
     assert copy_context().run(formatted)["request_id"] == "theirs"
     made.fields = {}
     assert copy_context().run(formatted)["request_id"] == "mine"
+
+
+async def test_a_turn_of_a_device_belongs_to_no_request() -> None:
+    """Whoever asked for it first: it runs the work of others too."""
+    device = Device("cpu", 1)
+    taken: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
+
+    class Source:
+        brief = False
+
+        def take(self, slots: int, quiet: bool) -> None:
+            taken.set_result(current.get())
+
+        def has_work(self) -> bool:
+            return False
+
+    current.set(asked(x_request_id="first"))
+    device.offer(Source())
+    assert await taken is None
+    device.close()

@@ -255,6 +255,24 @@ async def test_a_request_that_only_waited_shows_how_long(
     assert not collector.named("batch")
 
 
+async def test_a_caller_that_leaves_ends_its_span_and_the_run_is_shown_all_the_same(
+    start: Any, collector: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = await start(threads=1, otlp_endpoint=collector.endpoint)
+    gate = threading.Event()
+    model = hold(running, monkeypatch, gate)
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        call = inferring(channel).ModelInfer(infer_request())
+        await until(lambda: model.batcher.instances.all[0].device.free == 0)
+        call.cancel()
+        await until(lambda: not model.batcher._admissions)
+        gate.set()
+    await running.end()
+    (server,) = collector.named("/ModelInfer")
+    assert (attributes(server.attributes)["rpc.grpc.status_code"], server.status.code) == (1, Status.STATUS_CODE_UNSET)
+    assert set(collector.children(server)) == {"queue", "compute"}
+
+
 @pytest.mark.parametrize("frontend", ["native"])
 async def test_log_lines_name_the_span(start: Any, collector: Collector) -> None:
     running = await start(otlp_endpoint=collector.endpoint)
