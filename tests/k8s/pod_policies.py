@@ -5,7 +5,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from server.settings import Settings
-from tests.k8s.pods import SERVER, Pod, environment, parse, pods, quantity, servers, settings_of
+from tests.k8s.pods import ENVOY, SERVER, Pod, environment, parse, pods, quantity, servers, settings_of
 from tests.k8s.rendering import Object, base_name, of_kind
 
 GPU = "nvidia.com/gpu"
@@ -81,7 +81,7 @@ def resources_are_bounded(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def images_are_of_this_version(objects: Sequence[Object], version: str) -> Iterator[str]:
-    for pod in pods(objects):
+    for pod in (each for each in pods(objects) if each.component != ENVOY):
         on_gpu = settings_of(pod, objects).device.startswith("cuda") if pod.component == SERVER else False
         kind = ("gpu" if on_gpu else "cpu") if pod.component == SERVER else "export"
         for container in pod.containers:
@@ -128,7 +128,7 @@ def ports_are_named(objects: Sequence[Object]) -> Iterator[str]:
 
 def files_have_a_place(objects: Sequence[Object]) -> Iterator[str]:
     """The repository is a volume, read-only for servers; caches and temporary files are on volumes of their own."""
-    for pod in pods(objects):
+    for pod in (each for each in pods(objects) if each.component != ENVOY):
         main = pod.main
         read_only = {mount["mountPath"]: mount.get("readOnly", False) for mount in main.get("volumeMounts", ())}
         home = environment(pod, main, objects).get("HOME", "/tmp")
@@ -180,15 +180,16 @@ def engines_are_built_where_they_run(objects: Sequence[Object]) -> Iterator[str]
     kinds = {
         pod.owner: {name: pod.spec.get(name) for name in ("nodeSelector", "tolerations", "runtimeClassName")}
         for pod in pods(objects)
+        if pod.component != ENVOY
     }
     if any(kind != next(iter(kinds.values())) for kind in kinds.values()):
         yield f"not on the same kind of node: {kinds}"
     on_gpu = any(settings_of(pod, objects).device.startswith("cuda") for pod in servers(objects))
     for pod in pods(objects):
         has_gpu = GPU in pod.main["resources"]["limits"]
-        if has_gpu != on_gpu:
+        if has_gpu != (on_gpu and pod.component != ENVOY):
             yield f"{pod.owner}: {'has' if has_gpu else 'lacks'} a GPU"
-        if on_gpu and not (pod.spec.get("nodeSelector") and pod.spec.get("runtimeClassName")):
+        if has_gpu and not (pod.spec.get("nodeSelector") and pod.spec.get("runtimeClassName")):
             yield f"{pod.owner}: nothing says which GPU"
     models = next(found for found in of_kind(objects, "ConfigMap") if base_name(found) == "ganserve-models")
     for line in models["data"]["models.txt"].splitlines():

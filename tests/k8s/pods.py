@@ -13,6 +13,8 @@ from tests.k8s.rendering import Object, of_kind, title
 
 EXPORT = "export"
 SERVER = "server"
+ENVOY = "envoy"
+COMPONENTS = {"Deployment/ganserve": SERVER, "Deployment/ganserve-envoy": ENVOY, "Job/ganserve-export": EXPORT}
 TOP = typer.main.get_group(app)
 SUFFIXES = {"m": 1e-3, "": 1.0, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 
@@ -22,7 +24,7 @@ class Pod:
     """A pod template with what it belongs to."""
 
     owner: str
-    component: str  # SERVER or EXPORT
+    component: str  # one of COMPONENTS
     labels: Mapping[str, str]
     spec: Mapping[str, Any]
 
@@ -44,8 +46,7 @@ def pods(objects: Sequence[Object]) -> Iterator[Pod]:
     """One for each Deployment, Job and InferenceService."""
     for found in of_kind(objects, "Deployment", "Job"):
         template = found["spec"]["template"]
-        component = SERVER if found["kind"] == "Deployment" else EXPORT
-        yield Pod(title(found), component, template["metadata"].get("labels", {}), template["spec"])
+        yield Pod(title(found), COMPONENTS[title(found)], template["metadata"].get("labels", {}), template["spec"])
     for found in of_kind(objects, "InferenceService"):
         yield _predictor(found, objects)
 

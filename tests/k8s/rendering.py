@@ -17,6 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "keda", "kserve")
+WITH_ENVOY = ("cpu+envoy", "gpu+envoy", "keda+envoy")
+DEPLOYED = (*OVERLAYS, *WITH_ENVOY)
 HASH = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds to the name of a ConfigMap that it generates
 LEAST_KUSTOMIZE = (5, 0)
 
@@ -65,18 +67,28 @@ def rendered_text(folder: Path) -> str:
 
 
 def overlay(name: str) -> list[Object]:
-    """The objects of one of `OVERLAYS`, the caller's own copies."""
-    return _read(rendered_text(K8S / "overlays" / name))
+    """The objects of one of `DEPLOYED`, overlay+component, the caller's own copies."""
+    return compose(*name.split("+"))
 
 
-def compose(resource: str, component: str) -> list[Object]:
-    """The objects of an overlay with a component over it, both folders under k8s/."""
-    asked = {"namespace": "ganserve", "resources": [str(K8S / resource)], "components": [str(K8S / component)]}
-    return written(asked, {})
+def compose(name: str, *components: str) -> list[Object]:
+    """The objects of an overlay with components over it, in that order."""
+    return _read(_composed_text(name, *components) if components else rendered_text(K8S / "overlays" / name))
+
+
+@functools.cache
+def _composed_text(name: str, *components: str) -> str:
+    folders = [str(K8S / "components" / component) for component in components]
+    asked = {"namespace": "ganserve", "resources": [str(K8S / "overlays" / name)], "components": folders}
+    return _written_text(asked, {})
 
 
 def written(asked: Mapping[str, Any], files: Mapping[str, str]) -> list[Object]:
     """The objects of a kustomization that a user would write, with what lies beside it; its folders are absolute."""
+    return _read(_written_text(asked, files))
+
+
+def _written_text(asked: Mapping[str, Any], files: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder).resolve()
         for name, text in files.items():
@@ -87,7 +99,7 @@ def written(asked: Mapping[str, Any], files: Mapping[str, str]) -> list[Object]:
         }
         kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
         (here / "kustomization.yaml").write_text(json.dumps({**kind, **asked, **relative}))
-        return _read(rendered_text(here))
+        return rendered_text(here)
 
 
 def _read(text: str) -> list[Object]:

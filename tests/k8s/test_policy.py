@@ -5,16 +5,24 @@ from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
-from tests.k8s import broken_pods, broken_wiring, metric_policies, pod_policies, wiring_policies
+from tests.k8s import (
+    broken_envoy,
+    broken_pods,
+    broken_wiring,
+    envoy_policies,
+    metric_policies,
+    pod_policies,
+    wiring_policies,
+)
 from tests.k8s.breaking import Break, broken
 from tests.k8s.broken_wiring import RULE_BREAKS
 from tests.k8s.metric_policies import adapter_problems, adapter_rules, exported, keda_scales_as_the_hpa_would
 from tests.k8s.pods import servers, settings_of
-from tests.k8s.rendering import OVERLAYS, ROOT, Object, at, compose, named, overlay
+from tests.k8s.rendering import DEPLOYED, ROOT, Object, at, compose, named, overlay
 
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
-BREAKS = [*broken_pods.BREAKS, *broken_wiring.BREAKS]
+BREAKS = [*broken_pods.BREAKS, *broken_wiring.BREAKS, *broken_envoy.BREAKS]
 
 Policy = Callable[[Sequence[Object]], Iterator[str]]
 
@@ -53,6 +61,13 @@ POLICIES: dict[str, Policy] = {
         wiring_policies.settings_are_accepted,
         wiring_policies.a_stop_loses_nothing,
         wiring_policies.one_scaler_keeps_two_replicas,
+        envoy_policies.the_image_of_envoy_is_pinned,
+        envoy_policies.envoy_listens_where_its_pods_say,
+        envoy_policies.envoys_are_probed,
+        envoy_policies.envoy_reaches_the_servers,
+        envoy_policies.a_stopping_envoy_is_left_first,
+        envoy_policies.envoy_fits_into_its_pods,
+        envoy_policies.an_envoy_is_always_there,
         metric_policies.hpa_asks_for_adapter_metrics,
         metric_policies.queries_read_exported_metrics,
         keda_agrees_with_the_hpa,
@@ -61,7 +76,7 @@ POLICIES: dict[str, Policy] = {
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("name", OVERLAYS)
+@pytest.mark.parametrize("name", DEPLOYED)
 def test_every_overlay_keeps_every_policy(name: str, policy: str) -> None:
     assert list(POLICIES[policy](overlay(name))) == []
 
@@ -95,7 +110,7 @@ def test_two_scalers_of_one_deployment_are_found() -> None:
 
 
 def test_pods_of_a_cluster_without_the_prometheus_operator_say_where_their_metrics_are() -> None:
-    objects = compose("overlays/cpu", "components/without-prometheus-operator")
+    objects = compose("cpu", "without-prometheus-operator")
     assert not {"ServiceMonitor", "PrometheusRule"} & {found["kind"] for found in objects}
     settings = settings_of(next(servers(objects)), objects)
     annotations = at(named(objects, "Deployment/ganserve"), "spec template metadata annotations")
@@ -107,6 +122,6 @@ def test_pods_of_a_cluster_without_the_prometheus_operator_say_where_their_metri
 
 
 def test_keda_scales_gpus_too() -> None:
-    objects = compose("overlays/gpu", "components/keda")
+    objects = compose("gpu", "keda")
     assert [policy for policy in POLICIES if list(POLICIES[policy](objects))] == []
     assert named(objects, "ScaledObject/ganserve")

@@ -6,12 +6,17 @@ from typing import Any
 from pydantic import ValidationError
 
 from server.app import CLOSE_S
-from tests.k8s.pods import SERVER, Pod, pods, servers, settings_of
+from tests.k8s.pods import COMPONENTS, ENVOY, EXPORT, SERVER, Pod, pods, servers, settings_of
 from tests.k8s.rendering import Object, at, named, of_kind, title
 
 PART_OF = {"app.kubernetes.io/name": "ganserve", "app.kubernetes.io/part-of": "ganserve"}
 CLUSTER_WIDE = {"Namespace", "ClusterServingRuntime"}
 H2C = "kubernetes.io/h2c"
+METRICS = {  # ServiceMonitor: the Service, its port and the path that it scrapes
+    "ServiceMonitor/ganserve": ("Service/ganserve", "http", "/metrics"),
+    "ServiceMonitor/ganserve-envoy": ("Service/ganserve-envoy", "stats", "/stats/prometheus"),
+}
+LET_OUT = {SERVER: {53, 4317}, EXPORT: {53, 443}, ENVOY: {53, "grpc"}}
 
 
 def selected(selector: Mapping[str, Any], objects: Sequence[Object]) -> list[Pod]:
@@ -85,6 +90,7 @@ def clients_find_ready_replicas(objects: Sequence[Object]) -> Iterator[str]:
 def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
     for monitor in of_kind(objects, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
+        through, port, path = METRICS[title(monitor)]
         for endpoint in monitor["spec"]["endpoints"]:
             services = [
                 title(service)
@@ -92,9 +98,9 @@ def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
                 if wanted <= service["metadata"]["labels"].items()
                 and endpoint["port"] in [port["name"] for port in service["spec"]["ports"]]
             ]
-            if services != ["Service/ganserve"] or endpoint["port"] != "http":
+            if services != [through] or endpoint["port"] != port:
                 yield f"{title(monitor)}: port {endpoint['port']} is scraped through {services}"
-            if endpoint["path"] != "/metrics":
+            if endpoint["path"] != path:
                 yield f"{title(monitor)}: scrapes {endpoint['path']}"
 
 
@@ -120,7 +126,7 @@ def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
 
 
 def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
-    """Every pod of ours has a policy for both directions that names ports only; servers reach only DNS and OTLP."""
+    """Every pod of ours has a policy for both directions that names ports only; they reach only what they need."""
     for pod in pods(objects):
         if pod.owner.startswith("InferenceService"):
             continue  # its callers and its gateway are KServe's
@@ -135,8 +141,8 @@ def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
             if inward != [port["name"] for port in pod.main.get("ports", ())]:
                 yield f"{title(policy)}: lets in {inward}, not the ports of {pod.owner}"
             outward = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", ())}
-            if outward != ({53, 4317} if pod.component == SERVER else {53, 443}):
-                yield f"{title(policy)}: lets out {sorted(outward)}"
+            if outward != LET_OUT[pod.component]:
+                yield f"{title(policy)}: lets out {sorted(outward, key=str)}"
 
 
 def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
@@ -171,6 +177,8 @@ def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
 
 def one_scaler_keeps_two_replicas(objects: Sequence[Object]) -> Iterator[str]:
     for found in of_kind(objects, "Deployment"):
+        if COMPONENTS[title(found)] != SERVER:
+            continue
         scalers = list(of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"))
         targets = [
             (target["apiVersion"], target["kind"], target["name"])

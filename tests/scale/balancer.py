@@ -14,26 +14,34 @@ from ganserve.measured import Page
 from tests.scale.name_server import NameServer
 from tests.scale.replicas import LONGEST_S, NAME, wait_until
 
-SHIPPED = Path(__file__).resolve().parents[2] / "k8s" / "envoy" / "envoy.yaml"
+SHIPPED = Path(__file__).resolve().parents[2] / "k8s" / "components" / "envoy" / "envoy.yaml"
 ENVOY = Path(sys.executable).with_name("envoy")
+LOOPBACK = "127.0.0.1"
 
 
 class Balancer:
-    """A running Envoy; it has begun when every replica in the DNS is healthy for it."""
+    """A running Envoy; it has begun when every replica in the DNS is healthy for it.
 
-    def __init__(self, folder: Path, names: NameServer, replica_port: int) -> None:
-        self._admin, self._stats, self._grpc = _free_ports(3)
+    `connection_age`: of its callers, in place of the shipped one.
+    """
+
+    def __init__(
+        self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, connection_age: str = ""
+    ) -> None:
+        self.host = host
+        self._admin, self._stats, self.port = _free_ports(host, 3)
+        self._connection_age = connection_age
         self._healthy = len(names.addresses)
-        path = folder / "envoy.json"
+        path = folder / f"{host}.json"
         path.write_text(json.dumps(self._moved(yaml.safe_load(SHIPPED.read_text()), names.port, replica_port)))
-        self._log = folder / "envoy.log"
+        self._log = folder / f"{host}.log"
         command = [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "2"]
         self._process = subprocess.Popen([*command, "--log-path", str(self._log), "--log-level", "info"])
 
     @property
     def server(self) -> str:
         """Where callers connect."""
-        return f"127.0.0.1:{self._grpc}"
+        return f"{self.host}:{self.port}"
 
     def __enter__(self) -> Self:
         wait_until(lambda: self.healthy() == self._healthy, f"every replica healthy for Envoy; see {self._log}")
@@ -53,10 +61,20 @@ class Balancer:
             return -1
         return round(Page(text).total("envoy_cluster_membership_healthy", envoy_cluster_name="ganserve"))
 
+    def connections(self) -> int:
+        """Callers that are connected."""
+        text = self.get("/stats/prometheus")[1]
+        return round(Page(text).total("envoy_http_downstream_cx_active", envoy_http_conn_manager_prefix="grpc"))
+
+    def told_to_stop(self) -> int:
+        """Its exit status on SIGTERM, as from the kubelet."""
+        self._process.terminate()
+        return self._process.wait(LONGEST_S)
+
     def get(self, path: str, method: str = "GET") -> tuple[int, str]:
         """(status, text) from the port of probes and statistics."""
         assert self._process.poll() is None, self._log.read_text()
-        connection = http.client.HTTPConnection("127.0.0.1", self._stats, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self._stats, timeout=10)
         try:
             connection.request(method, path)
             reply = connection.getresponse()
@@ -67,18 +85,23 @@ class Balancer:
     def _moved(self, config: dict[str, Any], dns_port: int, replica_port: int) -> dict[str, Any]:
         """Every port where it is free here; the cluster's name server replaced by ours."""
         listeners = {listener["name"]: _at(listener) for listener in config["static_resources"]["listeners"]}
-        listeners["grpc"].update(address="127.0.0.1", port_value=self._grpc)
-        listeners["stats"].update(address="127.0.0.1", port_value=self._stats)
+        listeners["grpc"].update(address=self.host, port_value=self.port)
+        listeners["stats"].update(address=self.host, port_value=self._stats)
         _at(config["admin"])["port_value"] = self._admin
         clusters = {cluster["name"]: cluster for cluster in config["static_resources"]["clusters"]}
         _endpoint(clusters["admin"])["port_value"] = self._admin
         assert _endpoint(clusters["ganserve"]) == {"address": NAME, "port_value": 8001}
         _endpoint(clusters["ganserve"])["port_value"] = replica_port
+        if self._connection_age:
+            filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
+            protocol = filters[0]["typed_config"]["common_http_protocol_options"]
+            assert protocol["max_connection_duration"] == "60s"
+            protocol["max_connection_duration"] = self._connection_age
         clusters["ganserve"]["cluster_type"]["typed_config"]["typed_dns_resolver_config"] = {
             "name": "envoy.network.dns_resolver.cares",
             "typed_config": {
                 "@type": "type.googleapis.com/envoy.extensions.network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-                "resolvers": [{"socket_address": {"address": "127.0.0.1", "port_value": dns_port}}],
+                "resolvers": [{"socket_address": {"address": LOOPBACK, "port_value": dns_port}}],
             },
         }
         return config
@@ -93,11 +116,11 @@ def _endpoint(cluster: dict[str, Any]) -> dict[str, Any]:
     return _at(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"])
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(host: str, count: int) -> list[int]:
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:
-            one.bind(("127.0.0.1", 0))
+            one.bind((host, 0))
         return [int(one.getsockname()[1]) for one in sockets]
     finally:
         for one in sockets:

@@ -5,22 +5,21 @@ import itertools
 import socket
 import socketserver
 import threading
+from collections.abc import Callable, Sequence
 from typing import Self
-
-from tests.scale.name_server import NameServer
 
 
 class ClusterAddress:
-    """A TCP port before every replica in the DNS; knows nothing of calls."""
+    """A TCP port before all `endpoints`, as they are at that moment; knows nothing of calls."""
 
-    def __init__(self, names: NameServer, replica_port: int) -> None:
+    def __init__(self, endpoints: Callable[[], Sequence[tuple[str, int]]]) -> None:
         turns = itertools.count()
 
         class Connection(socketserver.BaseRequestHandler):
             def handle(self) -> None:
-                hosts = names.addresses
-                host = hosts[next(turns) % len(hosts)]
-                with contextlib.suppress(OSError), socket.create_connection((host, replica_port)) as replica:
+                ready = endpoints()
+                chosen = ready[next(turns) % len(ready)]
+                with contextlib.suppress(OSError), socket.create_connection(chosen) as replica:
                     back = threading.Thread(target=_pass_on, args=(replica, self.request))
                     back.start()
                     _pass_on(self.request, replica)

@@ -41,11 +41,11 @@ def deploy(styled: Path, names: NameServer) -> Iterator[Deploy]:
         yield lambda **settings: stack.enter_context(Replicas(styled, names, {**SETTINGS, **settings}))
 
 
-Balance = Callable[[Replicas], Balancer]
+Balance = Callable[..., Balancer]
 
 
 @pytest.fixture
 def balance(tmp_path: Path, names: NameServer) -> Iterator[Balance]:
-    """`balance(replicas)`: Envoy before those that are ready."""
+    """`balance(replicas, host=..., connection_age=...)`: Envoy before those that are ready."""
     with ExitStack() as stack:
-        yield lambda replicas: stack.enter_context(Balancer(tmp_path, names, replicas.port))
+        yield lambda replicas, **options: stack.enter_context(Balancer(tmp_path, names, replicas.port, **options))

@@ -21,7 +21,10 @@ def test_a_rolling_replacement_loses_no_call(
 ) -> None:
     replicas = deploy(frontend=frontend)
     old = replicas.start(3)
-    balancer, cluster_ip = balance(replicas), ClusterAddress(names, replicas.port)
+    balancer, cluster_ip = (
+        balance(replicas),
+        ClusterAddress(lambda: [(host, replicas.port) for host in names.addresses]),
+    )
     ways = {
         "envoy": Client(balancer.server),
         "envoy, client without retries": Client(balancer.server, retries=0),
@@ -40,6 +43,25 @@ def test_a_rolling_replacement_loses_no_call(
             replicas.unlist(replica)
             assert replica.ended() == 0, replica.log.read_text()
         load.more(50)
+    assert load.lost == []
+
+
+def test_an_envoy_that_waits_for_its_callers_to_leave_stops_without_losing_a_call(
+    deploy: Deploy, balance: Balance
+) -> None:
+    replicas = deploy()
+    replicas.start(2)
+    stopping, staying = (balance(replicas, host=host, connection_age="1s") for host in ("127.0.8.1", "127.0.8.2"))
+    endpoints = [(envoy.host, envoy.port) for envoy in (stopping, staying)]
+    with ClusterAddress(lambda: endpoints) as cluster_ip:
+        clients = {name: Client(cluster_ip.server, retries=0) for name in ("one", "other", "third")}
+        with Load(clients, callers=2) as load:
+            wait_until(lambda: min(envoy.connections() for envoy in (stopping, staying)) > 0, "callers at both")
+            load.more(20)
+            del endpoints[0]
+            wait_until(lambda: stopping.connections() == 0, "all have left")
+            assert stopping.told_to_stop() == 0
+            load.more(20)
     assert load.lost == []
 
 
