@@ -69,6 +69,23 @@ async def test_one_of_two_lanes_busy_is_half_of_the_device(make_batcher: MakeBat
     await task
 
 
+async def test_a_batch_formed_ahead_is_not_at_work_yet(make_batcher: MakeBatcher, engine: HeldEngine) -> None:
+    batcher = make_batcher(lanes=2, max_batch_size=1)
+    measured(batcher, row_s=0.0001)
+    engine.gate.clear()
+    began = time.monotonic()
+    tasks = [asyncio.create_task(ask(batcher, row(value))) for value in range(4)]
+    for _ in range(2):
+        await engine.busy()
+    assert batcher.waiting_rows == 1, "two run and one is formed"
+    least, most = await rate(device_of(batcher))
+    assert least <= 2 + 1e-6
+    assert most >= 2 - 1e-6
+    engine.gate.set()
+    await asyncio.gather(*tasks)
+    assert device_of(batcher).busy_s <= 2 * (time.monotonic() - began)
+
+
 async def test_a_run_on_the_loops_own_thread_counts_too(make_batcher: MakeBatcher, engine: HeldEngine) -> None:
     batcher = make_batcher(lanes=2)
     measured(batcher, row_s=0.001)
