@@ -91,9 +91,9 @@ BREAKS = [
     ),
     *Break.each(
         "queries_read_exported_metrics",
-        ("keda", KEDA, "spec triggers 1 metadata query", 'sum(ganserve_in_flight{rpc!~"x"})', "ganserve_in_flight"),
-        ("keda", KEDA, "spec triggers 1 metadata query", "sum(ganserve_requests_in_flight)", "stay open"),
-        ("keda", KEDA, "spec triggers 0 metricType", "AverageValue", "AverageValue of"),
+        ("keda", KEDA, "spec triggers 2 metadata query", 'sum(ganserve_in_flight{rpc!~"x"})', "ganserve_in_flight"),
+        ("keda", KEDA, "spec triggers 2 metadata query", "sum(ganserve_requests_in_flight)", "stay open"),
+        ("keda", KEDA, "spec triggers 1 metricType", "AverageValue", "AverageValue of"),
         (
             "kserve",
             ISVC,
@@ -104,8 +104,9 @@ BREAKS = [
     ),
     *Break.each(
         "keda_agrees_with_the_hpa",
-        ("keda", KEDA, "spec triggers 0 metadata threshold", "0.5", "objectives"),
+        ("keda", KEDA, "spec triggers 1 metadata threshold", "0.5", "objectives"),
         ("keda", KEDA, "spec maxReplicaCount", 100, "other ends"),
+        ("keda", KEDA, "spec triggers 0 metadata threshold", "1", "objectives"),
         (
             "keda",
             KEDA,
@@ -116,7 +117,7 @@ BREAKS = [
         (
             "keda",
             KEDA,
-            "spec triggers 0 metadata query",
+            "spec triggers 1 metadata query",
             "sum(rate(ganserve_queue_seconds_sum[5m])) / sum(rate(ganserve_queue_seconds_count[5m]))",
             "KEDA asks",
         ),

@@ -12,6 +12,7 @@ from server.metrics import Metrics
 from tests.k8s.pods import quantity
 from tests.k8s.rendering import K8S, Object, named, of_kind, title
 
+SATURATION = "ganserve_saturation"
 QUEUE_WAIT = "ganserve_queue_wait_seconds"
 IN_FLIGHT = "ganserve_requests_in_flight"
 # "..." ; {matchers} ; [5m] ; by (labels) ; then what is left of names is metrics, functions and operators
@@ -115,7 +116,7 @@ def keda_scales_as_the_hpa_would(scaled: Sequence[Object], with_hpa: Sequence[Ob
     wanted = {
         each["pods"]["metric"]["name"]: quantity(each["pods"]["target"]["averageValue"]) for each in hpa["metrics"]
     }
-    names = {"queue-wait": QUEUE_WAIT, "requests-in-flight": IN_FLIGHT}
+    names = {"saturation": SATURATION, "queue-wait": QUEUE_WAIT, "requests-in-flight": IN_FLIGHT}
     found = {names[each["name"]]: float(each["metadata"]["threshold"]) for each in keda["triggers"]}
     if found != wanted:
         yield f"objectives {found}, not {wanted}"
