@@ -79,7 +79,7 @@ def compose(name: str, *components: str) -> list[Object]:
 @functools.cache
 def _composed_text(name: str, *components: str) -> str:
     folders = [str(K8S / "components" / component) for component in components]
-    asked = {"namespace": "ganserve", "resources": [str(K8S / "overlays" / name)], "components": folders}
+    asked = {"resources": [str(K8S / "overlays" / name)], "components": folders}
     return _written_text(asked, {})
 
 

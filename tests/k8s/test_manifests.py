@@ -28,6 +28,7 @@ from tests.k8s.rendering import (
     usable,
     written,
 )
+from tests.k8s.wiring_policies import labels_are_consistent
 
 VERSIONS = ("1.32", "1.37")
 WORKLOADS = ("Deployment/ganserve", "Job/ganserve-export")
@@ -158,6 +159,8 @@ def test_the_overlay_that_the_readme_shows_renders() -> None:
     asked = yaml.safe_load(block.replace("../ganserve/k8s", str(K8S)))
     objects = written(asked, {"models.txt": "mine 7 digits\n"})
     assert [problem(found, VERSIONS[1]) for found in objects if problem(found, VERSIONS[1])] == []
+    assert list(labels_are_consistent(objects)) == []
+    assert {title(found) for found in objects} >= {"ScaledObject/ganserve", "Deployment/ganserve-envoy"}
     assert at(named(objects, "ConfigMap/ganserve-models"), "data models.txt") == "mine 7 digits\n"
     assert at(named(objects, "ConfigMap/ganserve"), "data GANSERVE_LOG_LEVEL") == "debug"
     images = {at(named(objects, title), "spec template spec containers 0 image") for title in WORKLOADS}
