@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import re
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,18 +24,15 @@ LOOPBACK = "127.0.0.1"
 class Balancer:
     """A running Envoy; it has begun when every replica in the DNS is healthy for it.
 
-    `connection_age`: of its callers, in place of the shipped one.
+    `other`: fields of the shipped file that have another value here.
     """
 
-    def __init__(
-        self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, connection_age: str = ""
-    ) -> None:
+    def __init__(self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, **other: str) -> None:
         self.host = host
         self._admin, self._stats, self.port = _free_ports(host, 3)
-        self._connection_age = connection_age
         self._healthy = len(names.addresses)
         path = folder / f"{host}.json"
-        path.write_text(json.dumps(self._moved(yaml.safe_load(SHIPPED.read_text()), names.port, replica_port)))
+        path.write_text(json.dumps(self._moved(_shipped(other), names.port, replica_port)))
         self._log = folder / f"{host}.log"
         command = [str(ENVOY), "-c", str(path), "--use-dynamic-base-id", "--concurrency", "2"]
         self._process = subprocess.Popen([*command, "--log-path", str(self._log), "--log-level", "info"])
@@ -92,11 +91,6 @@ class Balancer:
         _endpoint(clusters["admin"])["port_value"] = self._admin
         assert _endpoint(clusters["ganserve"]) == {"address": NAME, "port_value": 8001}
         _endpoint(clusters["ganserve"])["port_value"] = replica_port
-        if self._connection_age:
-            filters = config["static_resources"]["listeners"][0]["filter_chains"][0]["filters"]
-            protocol = filters[0]["typed_config"]["common_http_protocol_options"]
-            assert protocol["max_connection_duration"] == "60s"
-            protocol["max_connection_duration"] = self._connection_age
         clusters["ganserve"]["cluster_type"]["typed_config"]["typed_dns_resolver_config"] = {
             "name": "envoy.network.dns_resolver.cares",
             "typed_config": {
@@ -105,6 +99,14 @@ class Balancer:
             },
         }
         return config
+
+
+def _shipped(other: Mapping[str, str]) -> dict[str, Any]:
+    text = SHIPPED.read_text()
+    for field, value in other.items():
+        text, found = re.subn(rf"\b{field}: \S+$", f"{field}: {value}", text, flags=re.MULTILINE)
+        assert found == 1, field
+    return dict(yaml.safe_load(text))
 
 
 def _at(part: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import subprocess
 
 import yaml
 
-from ganserve import Client
+from ganserve import Client, ServerError
 from tests.scale.balancer import ENVOY, SHIPPED
 from tests.scale.conftest import Balance, Deploy
 from tests.scale.load import Load
@@ -46,6 +46,25 @@ def test_what_envoy_shows_to_others_is_its_readiness_and_its_statistics(deploy: 
     assert balancer.get("/ready") == (200, "LIVE\n")
     assert [balancer.get(path)[0] for path in ("/", "/config_dump", "/quitquitquit")] == [404] * 3
     assert balancer.get("/ready", method="POST")[0] == 404
+
+
+def test_an_envoy_that_is_out_of_memory_refuses_calls_and_is_not_restarted_for_it(
+    deploy: Deploy, balance: Balance
+) -> None:
+    replicas = deploy()
+    replicas.start(1)
+    balancer = balance(replicas, max_heap_size_bytes="1000")
+
+    def refusal() -> str:
+        try:
+            client.generate("styled", seeds=1, labels=0)
+        except ServerError as error:
+            return f"{error.code.name} {error.text}"
+        return ""
+
+    with Client(balancer.server, retries=0) as client:
+        wait_until(lambda: refusal() == "UNAVAILABLE envoy overloaded", "calls refused")
+        assert balancer.get("/ready")[0] == 200
 
 
 def test_a_new_replica_gets_calls_from_callers_that_were_there_before(deploy: Deploy) -> None:
