@@ -27,7 +27,7 @@ from server.loading import Loader
 from server.metrics import Metrics
 from server.opening import Opening
 from server.placement import CPU, usable_gpus
-from server.repository import Repository, State
+from server.repository import Repository
 from server.requests import Tracer
 from server.settings import Settings, visible_gpus
 from server.web import WebServer
@@ -195,11 +195,9 @@ class Server:
         self._health.set("", ready)
         for service in (inference.SERVICE, IMAGE_SERVICE.full_name):
             self._health.set(service, ready)
-        states: dict[str, bool] = {}
-        for entry in self._repository.index():
-            states[entry.name] = states.get(entry.name, False) or (self._serving and entry.state is State.READY)
-        for name, serving in states.items():
-            self._health.set(name, serving)
+        served = {model.name for model in self._repository.ready()}  # while a model is read again, the old one
+        for name in {entry.name for entry in self._repository.index()}:
+            self._health.set(name, self._serving and name in served)
 
     def _add_services(self) -> None:
         settings = self._settings

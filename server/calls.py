@@ -186,7 +186,9 @@ class Record:
     async def fail(self, error: BaseException, context: Context) -> None:
         """Ends the call with the error's status; always raises."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            self.finish("CANCELLED", "")
+            # Front ends cancel a call when its caller leaves, and when its deadline passes.
+            left_s = context.time_remaining()
+            self.finish("CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED", "")
             raise error
         if isinstance(error, GanserveError):
             code, text = STATUS[type(error)], str(error)
