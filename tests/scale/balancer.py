@@ -19,6 +19,7 @@ from tests.scale.replicas import LONGEST_S, NAME, wait_until
 SHIPPED = Path(__file__).resolve().parents[2] / "k8s" / "components" / "envoy" / "envoy.yaml"
 ENVOY = Path(sys.executable).with_name("envoy")
 LOOPBACK = "127.0.0.1"
+SAME: Mapping[str, str] = {}
 
 
 class Balancer:
@@ -27,7 +28,9 @@ class Balancer:
     `other`: fields of the shipped file that have another value here.
     """
 
-    def __init__(self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, **other: str) -> None:
+    def __init__(
+        self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, other: Mapping[str, str] = SAME
+    ) -> None:
         self.host = host
         self._admin, self._stats, self.port = _free_ports(host, 3)
         self._healthy = len(names.addresses)

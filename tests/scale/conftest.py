@@ -46,6 +46,6 @@ Balance = Callable[..., Balancer]
 
 @pytest.fixture
 def balance(tmp_path: Path, names: NameServer) -> Iterator[Balance]:
-    """`balance(replicas, host="127.0.0.1", field_of_the_file="value")`: Envoy before those that are ready."""
+    """`balance(replicas, "127.0.0.1", {field of the file: value})`: Envoy before those that are ready."""
     with ExitStack() as stack:
-        yield lambda replicas, **other: stack.enter_context(Balancer(tmp_path, names, replicas.port, **other))
+        yield lambda replicas, *others: stack.enter_context(Balancer(tmp_path, names, replicas.port, *others))

@@ -52,7 +52,7 @@ def test_an_envoy_that_waits_for_its_callers_to_leave_stops_without_losing_a_cal
     replicas = deploy()
     replicas.start(2)
     stopping, staying = (
-        balance(replicas, host=host, max_connection_duration="1s") for host in ("127.0.8.1", "127.0.8.2")
+        balance(replicas, host, {"max_connection_duration": "1s"}) for host in ("127.0.8.1", "127.0.8.2")
     )
     endpoints = [(envoy.host, envoy.port) for envoy in (stopping, staying)]
     with ClusterAddress(lambda: endpoints) as cluster_ip:

@@ -5,7 +5,7 @@ import subprocess
 import yaml
 
 from ganserve import Client, ServerError
-from tests.scale.balancer import ENVOY, SHIPPED
+from tests.scale.balancer import ENVOY, LOOPBACK, SHIPPED
 from tests.scale.conftest import Balance, Deploy
 from tests.scale.load import Load
 from tests.scale.replicas import wait_until
@@ -53,7 +53,7 @@ def test_an_envoy_that_is_out_of_memory_refuses_calls_and_is_not_restarted_for_i
 ) -> None:
     replicas = deploy()
     replicas.start(1)
-    balancer = balance(replicas, max_heap_size_bytes="1000")
+    balancer = balance(replicas, LOOPBACK, {"max_heap_size_bytes": "1000"})
 
     def refusal() -> str:
         try:
