@@ -24,7 +24,7 @@ from export.tensors import tensor_specs
 from export.to_onnx import OPSET
 from export.to_tensorrt import build, gpu_at_hand, installed_library
 from models.architecture import Generator
-from models.artifact import PLAN, ArtifactError, read_manifest, write_version
+from models.artifact import CONFIG, PLAN, ArtifactError, read_manifest, write_version
 from models.spec import Plan, Spec, Tile
 from server.engines.tensorrt_library import NAMES
 
@@ -86,7 +86,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         plan = _plan(request, graphs, folder / PLAN, profiles, progress)
         spec = _spec(request, source, labels, graphs.figures, tile, plan)
         largest = largest_batch(profiles) if profiles else generator.max_batch_size
-        config = config_pbtxt(request.name, spec, min(largest, generator.max_batch_size))
+        config = config_pbtxt(request.name, spec, min(largest, generator.max_batch_size), _config_before(request))
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
@@ -95,6 +95,14 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
     return Exported(target, written, (*source.checkpoint.notes, *graphs.notes, *_seam_notes(tile)))
+
+
+def _config_before(request: Request) -> str:
+    path = request.repository / request.name / CONFIG
+    try:
+        return path.read_text() if path.is_file() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ExportError(f"{path}: {error}") from None
 
 
 def _profiles(request: Request, generator: Generator) -> tuple[Profile, ...]:

@@ -36,8 +36,8 @@ def write_version(
 ) -> Path:
     """The version's folder, written in one rename with `spec.files` filled in; `files` are moved, not copied.
 
-    Nothing is left behind when it fails. `config` is written as the model's config.pbtxt, also in one rename; with a
-    config.pbtxt already there and a version beside it, the newer text wins.
+    Nothing is left behind when it fails. `config` is written as the model's config.pbtxt, also in one rename, in the
+    place of one that is there.
 
     Raises:
         ArtifactError: the version exists, or the name or version is not one a repository takes.

@@ -1,7 +1,9 @@
-"""The `ganserve` command: exit code 0, 2 with one line on stderr, or 130 after Ctrl-C."""
+"""The `ganserve` command: exit code 0, 2 with one line on stderr, 130 after Ctrl-C, or 143 after SIGTERM."""
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from ganserve.errors import ServerError
@@ -12,6 +14,9 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. A traceback is shown only where `--traceback` asks for it."""
+    if threading.current_thread() is threading.main_thread():
+        # Process 1 of a container gets only signals that it handles, also while the rest is imported.
+        signal.signal(signal.SIGTERM, _end)
     from ganserve.cli.app import app
 
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -30,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"ganserve: {_sentence(error)}", file=sys.stderr)
         return FAILED
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
 def _sentence(error: Exception) -> str:

@@ -168,3 +168,19 @@ def test_inspect_says_what_a_checkpoint_is(small_cgan: Path) -> None:
     assert found.parameters == sum(p.numel() for p in torch.load(small_cgan).values() if p.is_floating_point()) - 2 * (
         16 + 8
     ), "running statistics are no parameters"
+
+
+def test_a_new_version_keeps_what_an_operator_wrote_into_the_config(small_dcgan: Path, tmp_path: Path) -> None:
+    folder = export(Request(small_dcgan, tmp_path, "m")).folder.parent
+    written = (folder / "config.pbtxt").read_text()
+    theirs = "version_policy { all {} }\ninstance_group { count: 2 kind: KIND_GPU }\n"
+    (folder / "config.pbtxt").write_text(written.replace("max_batch_size: 32", "max_batch_size: 4") + theirs)
+    export(Request(small_dcgan, tmp_path, "m"))
+    config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+    assert config.max_batch_size == 32
+    assert (config.version_policy.WhichOneof("policy_choice"), config.instance_group[0].count) == ("all", 2)
+    assert [tensor.name for tensor in config.input] == ["latent"]
+    (folder / "config.pbtxt").write_text("version_policy {")
+    with pytest.raises(ExportError, match=r"the config\.pbtxt of m cannot be read"):
+        export(Request(small_dcgan, tmp_path, "m"))
+    assert sorted(path.name for path in folder.iterdir()) == ["1", "2", "config.pbtxt"]

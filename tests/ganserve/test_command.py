@@ -302,3 +302,15 @@ def test_the_command_starts_without_torch_the_server_or_the_models() -> None:
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_sigterm_ends_an_export_with_nothing_written(tmp_path: Path) -> None:
+    """As a Job's pod is stopped: process 1 gets no signal that it does not handle."""
+    command = [sys.executable, "-m", "ganserve", "export", "digits", "--repository", str(tmp_path / "r"), "--name", "d"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("cgan: ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not (tmp_path / "r").exists()
