@@ -148,7 +148,7 @@ def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -
         from server.engines.ort import OrtEngine
 
         if device.kind == "cpu":
-            return ServedEngine(OrtEngine(version.graph, "cpu", 1, torch.get_num_threads(), True), version)
+            return ServedEngine(OrtEngine(version.graph, 1, torch.get_num_threads(), True), version)
         from server.engines.ort_gpu import BoundEngine
 
         return ServedEngine(BoundEngine(version.graph, "cuda:0", _providers(version, device), True, most_rows), version)

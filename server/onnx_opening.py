@@ -109,10 +109,10 @@ class OnnxOpening:
             StartError: ONNX Runtime cannot open the graph there.
         """
         if device == "cpu":
-            return OrtEngine(graph.path, device, self._lanes, self._threads, graph.batched), ""
+            return OrtEngine(graph.path, self._lanes, self._threads, graph.batched), ""
         if not has_cuda():
             note = f"{graph.path.name} runs on the CPU: {no_provider(CUDA)}; 'ganserve[cuda]' brings it"
-            return OrtEngine(graph.path, "cpu", 1, self._threads, graph.batched), note
+            return OrtEngine(graph.path, 1, self._threads, graph.batched), note
         if graph.is_spare or (self._settings.engine != ONNX_TENSORRT and accelerator is None):
             return _open(graph, device, self.cuda_way(graph, device)), ""
         try:

@@ -70,14 +70,12 @@ class OrtEngine:
     request that is alone. Both give the same bytes for the same rows.
     """
 
-    def __init__(self, path: Path, device: str, lanes: int, threads: int, batched: bool) -> None:
+    def __init__(self, path: Path, lanes: int, threads: int, batched: bool) -> None:
         """Opens the graph. Blocks for as long as ONNX Runtime optimises it.
 
         Raises:
             StartError: ONNX Runtime cannot open the file.
         """
-        if device != "cpu":
-            raise StartError(f"{path}: this is the CPU's engine; server.onnx_opening opens graphs on {device}")
         self._shared = open_session(path, [(CPU, {})], max(1, threads // lanes))
         self._whole = open_session(path, [(CPU, {})], threads) if lanes > 1 else self._shared
         self.inputs = specs(self._shared.get_inputs(), batched)

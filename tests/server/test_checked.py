@@ -39,7 +39,7 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[O
         low, precise = folder / f"{tensors}.fp16.onnx", folder / f"{tensors}.fp32.onnx"
         onnx.save(rounded(flagged(reduced(before, "fp16")), "fp16"), low)
         onnx.save(flagged(before), precise)
-        return OrtEngine(low, "cpu", 1, 1, True), OrtEngine(precise, "cpu", 1, 1, True)
+        return OrtEngine(low, 1, 1, True), OrtEngine(precise, 1, 1, True)
 
     return opened
 

@@ -127,7 +127,7 @@ def test_an_engine_of_bound_memory_runs_and_closes(tiny: Path) -> None:
         (LATENT,),
         (TensorSpec("image", "UINT8", (2, 2, 3)),),
     )
-    plain = OrtEngine(tiny, "cpu", 1, 1, batched=True)
+    plain = OrtEngine(tiny, 1, 1, batched=True)
     arrays = latents(5)
     np.testing.assert_array_equal(engine.run(arrays, alone=False)["image"], plain.run(arrays, alone=True)["image"])
     engine.close()
@@ -175,7 +175,7 @@ def test_nodes_that_run_elsewhere_are_counted_by_kind(tiny: Path) -> None:
 def test_a_damaged_graph_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a graph")
-    for opening in (lambda: OrtEngine(path, "cpu", 1, 1, batched=True), lambda: read_inputs(path, batched=True)):
+    for opening in (lambda: OrtEngine(path, 1, 1, batched=True), lambda: read_inputs(path, batched=True)):
         with pytest.raises(StartError, match="ONNX Runtime cannot open it") as caught:
             opening()
         assert "\n" not in str(caught.value)
