@@ -5,6 +5,7 @@ import pytest
 APART = ("test_architectures.py", "test_zoo_engines.py")  # long ones that share nothing
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Marks every test for `pytest --dist loadgroup`."""
     for item in items:
