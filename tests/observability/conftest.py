@@ -78,7 +78,7 @@ def _infer(client: InferenceServerClient, seed: int) -> None:
     client.infer("styled", inputs)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A server and its Prometheus after SCRAPES seconds of load, which goes on."""
     folder = tmp_path_factory.mktemp("watched")
