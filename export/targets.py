@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from export.errors import ExportError
+from server.engines.tensorrt_library import BF16_SINCE
 
 CURRENT = "current"
-LEAST_BF16 = (8, 0)
 
 
 def capabilities(
@@ -27,7 +27,7 @@ def capabilities(
     else:
         found = _known(asked, members(trt))
     for capability in found:
-        if precision == "bf16" and _number(capability) < LEAST_BF16:
+        if precision == "bf16" and _number(capability) < BF16_SINCE:
             raise ExportError(f"--precision bf16: a GPU of compute capability {capability} has none; it begins at 8.0")
     return found
 

@@ -18,8 +18,8 @@ from server.device import Device
 from server.devices import Devices
 from server.engines import Engine
 from server.errors import NotServing, StartError
-from server.model_config import AUTO_MAX_BATCH_SIZE, check_spec, complete, policy_of
-from server.opening import PLAN_PLATFORM, Opened
+from server.model_config import AUTO_MAX_BATCH_SIZE, PLAN_PLATFORM, check_spec, complete, policy_of
+from server.opening import Opened
 from server.placement import placements, remarks
 from server.settings import Settings
 from server.statistics import ModelStatistics

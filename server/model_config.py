@@ -18,7 +18,9 @@ from server.settings import Settings
 AUTO_MAX_BATCH_SIZE = 4
 
 # Triton's words for what runs a graph: the backend of each platform.
-BACKEND_OF = {"onnxruntime_onnx": "onnxruntime", "tensorrt_plan": "tensorrt"}
+ONNX_PLATFORM = "onnxruntime_onnx"
+PLAN_PLATFORM = "tensorrt_plan"
+BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
 
 
 def read_config(folder: Path) -> ModelConfig | None:

@@ -28,13 +28,10 @@ from server.engines.checked import CheckedEngine
 from server.engines.tensorrt_library import version
 from server.engines.trt import TrtEngine, find_gpu, refusal
 from server.errors import NotServing, StartError
-from server.model_config import AUTO_MAX_BATCH_SIZE
+from server.model_config import AUTO_MAX_BATCH_SIZE, BACKEND_OF, ONNX_PLATFORM, PLAN_PLATFORM
 from server.onnx_opening import ONNX_TENSORRT, Accelerator, Graph, OnnxOpening, read_accelerator
 from server.settings import Settings
 
-ONNX_PLATFORM = "onnxruntime_onnx"
-PLAN_PLATFORM = "tensorrt_plan"
-PLAN_BACKEND = "tensorrt"
 NO_GPU = "TensorRT needs an NVIDIA GPU; this server runs the model on the CPU"
 
 
@@ -64,7 +61,7 @@ class Files:
         onnx = ONNX if named.endswith(".plan") or not named else named
         plan = named if named.endswith(".plan") else PLAN
         asks_plan = config is not None and (
-            config.platform == PLAN_PLATFORM or config.backend == PLAN_BACKEND or named.endswith(".plan")
+            config.platform == PLAN_PLATFORM or config.backend == BACKEND_OF[PLAN_PLATFORM] or named.endswith(".plan")
         )
         has_plan = (folder / plan).is_file() and (asks_plan or not named)
         return Files(onnx, plan, (folder / onnx).is_file(), has_plan, asks_plan)

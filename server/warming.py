@@ -27,7 +27,7 @@ async def warm(device: Device, engine: Engine, spec: Spec | None, is_plan: bool,
     Raises:
         NotServing: the engine cannot run what it will be asked to.
     """
-    for shapes in rows_to_warm(engine.inputs, spec, device.name != "cpu", is_plan):
+    for shapes in shapes_to_warm(engine.inputs, spec, device.name != "cpu", is_plan):
         sizes = [(rows, False) for rows in range(1, max_batch_size + 1)] or [(0, False)]
         for rows, alone in [*sizes, (min(1, max_batch_size), True)]:
             arrays = {tensor.name: _zeros(tensor, shapes[tensor.name], rows) for tensor in engine.inputs}
@@ -41,7 +41,7 @@ async def warm(device: Device, engine: Engine, spec: Spec | None, is_plan: bool,
                 raise NotServing(f"warm-up at batch {rows}: {str(error).splitlines()[0]}") from error
 
 
-def rows_to_warm(inputs: tuple[TensorSpec, ...], spec: Spec | None, on_gpu: bool, is_plan: bool) -> Iterator[Shapes]:
+def shapes_to_warm(inputs: tuple[TensorSpec, ...], spec: Spec | None, on_gpu: bool, is_plan: bool) -> Iterator[Shapes]:
     """Shapes of one row of each input, to be run at every batch size: what each profile of a plan is tuned for, else
     whole tiles on a GPU and small ones on the CPU."""
     if is_plan and spec is not None and spec.plan is not None:

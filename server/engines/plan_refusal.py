@@ -6,10 +6,7 @@ from typing import Any
 
 from models.artifact import PLAN
 from models.spec import Plan
-from server.engines.tensorrt_library import INSTALL, NAMES
-
-# GPUs before this one have no bfloat16.
-BF16_SINCE = (8, 0)
+from server.engines.tensorrt_library import BF16_SINCE, INSTALL, NAMES
 
 # Bits of TensorRT for RTX's own diagnosis -> our words.
 _DIAGNOSES: Mapping[str, str] = {

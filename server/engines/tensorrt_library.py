@@ -18,6 +18,8 @@ INSTALL: Mapping[str, str] = {
     "rtx": "install 'ganserve[tensorrt-rtx]'",
     "classic": "install 'ganserve[tensorrt]' (its libraries come from NVIDIA's package index, not from PyPI)",
 }
+# GPUs before this one have no bfloat16.
+BF16_SINCE = (8, 0)
 
 _loading = threading.Lock()
 _loaded: dict[str, ModuleType] = {}

@@ -17,7 +17,8 @@ from models.spec import FINITE, Parity, Plan, Provenance, Spec, Task, TensorSpec
 from server.engines.checked import CheckedEngine
 from server.engines.ort import OrtEngine
 from server.errors import NotServing, StartError
-from server.opening import ONNX_PLATFORM, PLAN_PLATFORM, Opened, Opening
+from server.model_config import ONNX_PLATFORM, PLAN_PLATFORM
+from server.opening import Opened, Opening
 from server.settings import read_settings
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import DataType, FakeTensorRT, Network

@@ -12,7 +12,7 @@ from models.spec import Plan, ShapeRange, Spec, TensorSpec, Tile
 from server.device import Device
 from server.engines import Arrays
 from server.errors import InvalidRequest, NotServing
-from server.warming import rows_to_warm, warm
+from server.warming import shapes_to_warm, warm
 from tests.server.conftest import HeldEngine
 from tests.server.graphs import write_translator
 
@@ -55,16 +55,16 @@ async def gpu() -> AsyncIterator[Device]:
 
 
 def test_a_plan_is_warmed_at_what_each_profile_is_tuned_for(spec: Spec) -> None:
-    shapes = rows_to_warm(IMAGE, planned(spec, (8, 256, 512), (64, 64, 64)), on_gpu=True, is_plan=True)
+    shapes = shapes_to_warm(IMAGE, planned(spec, (8, 256, 512), (64, 64, 64)), on_gpu=True, is_plan=True)
     assert list(shapes) == [{"image": (256, 256, 3)}, {"image": (64, 64, 3)}]
 
 
 def test_a_graph_is_warmed_small_on_the_cpu_and_at_whole_tiles_on_a_gpu(spec: Spec) -> None:
     tiled = replace(planned(spec, (8, 256, 512)), tile=Tile(96, 8, 4, 8, 0.0))
     for on_gpu, side in ((False, 32), (True, 96)):
-        assert list(rows_to_warm(IMAGE, tiled, on_gpu, is_plan=False)) == [{"image": (side, side, 3)}]
+        assert list(shapes_to_warm(IMAGE, tiled, on_gpu, is_plan=False)) == [{"image": (side, side, 3)}]
     for least, side in ((1, 32), (33, 36), (64, 64)):
-        shapes = rows_to_warm(IMAGE, replace(spec, least_px=least), on_gpu=True, is_plan=False)
+        shapes = shapes_to_warm(IMAGE, replace(spec, least_px=least), on_gpu=True, is_plan=False)
         assert list(shapes) == [{"image": (side, side, 3)}]
 
 
