@@ -6,10 +6,11 @@ import socket
 import socketserver
 import threading
 from collections.abc import Callable, Sequence
-from typing import Self
+
+from tests.scale.listening import Listening
 
 
-class ClusterAddress:
+class ClusterAddress(Listening):
     """A TCP port before all `endpoints`, as they are at that moment; knows nothing of calls."""
 
     def __init__(self, endpoints: Callable[[], Sequence[tuple[str, int]]]) -> None:
@@ -25,23 +26,14 @@ class ClusterAddress:
                     _pass_on(self.request, replica)
                     back.join()
 
-        self._server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Connection)
+        server.daemon_threads = True
+        super().__init__(server)
 
     @property
     def server(self) -> str:
         """Where callers connect."""
-        return f"127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        return f"127.0.0.1:{self.port}"
 
 
 def _pass_on(source: socket.socket, target: socket.socket) -> None:

@@ -2,15 +2,15 @@
 
 import socketserver
 import struct
-import threading
 from collections.abc import Sequence
-from typing import Self
+
+from tests.scale.listening import Listening
 
 A, INTERNET = 1, 1
 HEADER = struct.Struct("!6H")  # id, flags, questions, answers, authorities, additional
 
 
-class NameServer:
+class NameServer(Listening):
     """Answers every query for an A record with `addresses`, and others with nothing. Listens on loopback, UDP."""
 
     def __init__(self) -> None:
@@ -22,18 +22,7 @@ class NameServer:
                 data, socket = self.request
                 socket.sendto(_answer(data, names.addresses), self.client_address)
 
-        self._server = socketserver.ThreadingUDPServer(("127.0.0.1", 0), Query)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        super().__init__(socketserver.ThreadingUDPServer(("127.0.0.1", 0), Query))
 
 
 def _answer(query: bytes, addresses: Sequence[str]) -> bytes:
