@@ -15,7 +15,7 @@ help: ## list the targets
 
 demo: ## install, export the zoo, serve it, ask for pictures, write them to out/
 	@$(INSTALL) cpu,export,native
-	@$(BIN)/python -m ganserve.demo
+	@$(BIN)/python -m demo
 
 test: ## install what is missing and run all tests
 	@$(INSTALL) cpu,dev,export,tensorrt-rtx

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from bench import gpu
+from bench.gpu import cli
 
 RPCS = ("infer", "generate")
 
@@ -47,7 +47,7 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--deadline-ms", type=float, default=250.0)
             command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
     text = "parity and images/s of every engine on a GPU, and of the server over them"
-    gpu.add_arguments(commands.add_parser("gpu", help=text, description=text))
+    cli.add_arguments(commands.add_parser("gpu", help=text, description=text))
     return parser
 
 
@@ -55,9 +55,9 @@ def main() -> int:
     """Runs one command and returns the exit code."""
     arguments = _parser().parse_args()
     if arguments.command == "gpu":
-        return gpu.run(arguments)
+        return cli.run(arguments)
     # only now: a machine that has what `gpu` needs may lack the server's packages
-    from bench import commands
+    from bench.cpu import commands
 
     return commands.run(arguments)
 

@@ -22,11 +22,11 @@ import numpy as np
 from PIL import Image
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from bench.caller.server import Target, TargetError, started
 from bench.chart import Chart, Line, Sheet, draw_sheet
 from bench.panels import Panel, fill_in, read_panels
 from bench.prometheus import NoPrometheus, Prometheus, alerting_rules
-from bench.target import Target, TargetError, started
-from protos import images_pb2, images_pb2_grpc
+from ganserve.v1 import images_pb2, images_pb2_grpc
 
 K8S = Path(__file__).resolve().parent.parent / "k8s" / "base"
 RATES_S, STEP_S = 10, 1

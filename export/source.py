@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact.spec import Provenance
 from export.errors import ExportError
-from models import zoo
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import build
-from models.checkpoints.config import read_at
-from models.checkpoints.reading import Checkpoint, CheckpointError
-from models.spec import Provenance
+from models.checkpoints.folders import read_at
+from models.checkpoints.read import Checkpoint, CheckpointError
+from models.zoo import fetch
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,14 @@ def open_source(
     Raises:
         ExportError: it cannot be fetched, read or built.
     """
-    entry = None if Path(checkpoint).exists() else zoo.ENTRIES.get(str(checkpoint))
+    entry = None if Path(checkpoint).exists() else fetch.ENTRIES.get(str(checkpoint))
     try:
-        path = zoo.pull(entry.name, cache_dir, progress) if entry else Path(checkpoint)
+        path = fetch.pull(entry.name, cache_dir, progress) if entry else Path(checkpoint)
         if entry is None and not path.exists():
-            raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(zoo.ENTRIES)}")
+            raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(fetch.ENTRIES)}")
         found = read_at(path)
         architecture, generator = build(found.state, arch, overrides, found.config)
-    except (zoo.ZooError, CheckpointError) as error:
+    except (fetch.ZooError, CheckpointError) as error:
         raise ExportError(str(error)) from None
     except ArchitectureError as error:
         raise ExportError(f"{Path(checkpoint).name}: {error}") from None

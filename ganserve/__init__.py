@@ -8,9 +8,9 @@
 Needs neither torch nor onnxruntime. The command is `ganserve.cli`.
 """
 
-from ganserve.aio import AsyncClient
-from ganserve.client import Client
-from ganserve.errors import (
+from ganserve.client.aio import AsyncClient
+from ganserve.client.client import Client
+from ganserve.client.errors import (
     DeadlinePassed,
     InvalidRequest,
     NotFound,
@@ -19,8 +19,8 @@ from ganserve.errors import (
     ServerFault,
     Unavailable,
 )
-from ganserve.messages import AlphaName, FormatName, Picture
-from ganserve.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
+from ganserve.client.messages import AlphaName, FormatName, Picture
+from ganserve.client.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
 
 __all__ = [
     "AlphaName",

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from models.spec import TRUNCATION_RANGE, Scalar, Task
+from artifact.spec import TRUNCATION_RANGE, Scalar, Task
 
 StateDict: TypeAlias = Mapping[str, torch.Tensor]
 Bounds: TypeAlias = tuple[float | tuple[float, ...], float | tuple[float, ...]]

@@ -2,13 +2,24 @@
 
 from collections.abc import Mapping
 
+from artifact.spec import Scalar
 from models.architecture import Architecture, ArchitectureError, Generator, StateDict
-from models.basic import cdcgan, cgan, dcgan, fastgan, fc_dcgan, infogan, lapgan, lightweight_gan, mlp, upsampling
-from models.residual import biggan, biggan_deep, sngan, studiogan
-from models.spec import Scalar
-from models.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
-from models.superres import msrresnet, rrdb, srresnet, srvgg
-from models.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
+from models.families.basic import (
+    cdcgan,
+    cgan,
+    dcgan,
+    fastgan,
+    fc_dcgan,
+    infogan,
+    lapgan,
+    lightweight_gan,
+    mlp,
+    upsampling,
+)
+from models.families.residual import biggan, biggan_deep, sngan, studiogan
+from models.families.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
+from models.families.superres import msrresnet, rrdb, srresnet, srvgg
+from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     entry.name: entry

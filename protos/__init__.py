@@ -1,1 +1,1 @@
-"""The gRPC image API: `images.proto` and its generated stubs. Regenerate with `python -m protos`."""
+"""The gRPC image API, `ganserve/v1/images.proto`. `python -m protos` generates its stubs, `ganserve.v1`."""

@@ -12,25 +12,26 @@ from dataclasses import dataclass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
 
-from protos import images_pb2, images_pb2_grpc
-from server import inference, logs
-from server.calls import Calls
-from server.devices import Devices
-from server.engines.cuda_devices import count_gpus
-from server.engines.ort import choose_device, cores
+from ganserve.v1 import images_pb2, images_pb2_grpc
+from server.api import kserve
+from server.api.calls import Calls
+from server.api.health import Health
+from server.api.http import WebServer
+from server.api.images import ImageService
+from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway
+from server.engines.gpu_count import count_gpus
+from server.engines.onnx.cpu import choose_device, cores
 from server.errors import StartError
-from server.frontend import add_reflection, choose_frontend, make_server, open_port, says_goaway
-from server.gpus import Gpus
-from server.health import Health
-from server.images import ImageService
-from server.loading import Loader
-from server.metrics import Metrics
-from server.opening import Opening
-from server.placement import CPU, usable_gpus
-from server.repository import Repository
-from server.requests import Tracer
+from server.observability import logs
+from server.observability.context import Tracer
+from server.observability.metrics import Metrics
+from server.observability.nvml import Gpus
+from server.repository.devices import Devices
+from server.repository.engine_choice import Opening
+from server.repository.loader import Loader
+from server.repository.placement import CPU, usable_gpus
+from server.repository.repository import Repository
 from server.settings import Settings, visible_gpus
-from server.web import WebServer
 
 IMAGE_SERVICE = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
 HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
@@ -193,7 +194,7 @@ class Server:
     def _update_health(self) -> None:
         ready, _ = self._readiness()
         self._health.set("", ready)
-        for service in (inference.SERVICE, IMAGE_SERVICE.full_name):
+        for service in (kserve.SERVICE, IMAGE_SERVICE.full_name):
             self._health.set(service, ready)
         served = {model.name for model in self._repository.ready()}  # while a model is read again, the old one
         for name in {entry.name for entry in self._repository.index()}:
@@ -202,13 +203,13 @@ class Server:
     def _add_services(self) -> None:
         settings = self._settings
         calls = self._calls
-        tensors = inference.InferenceService(
+        tensors = kserve.InferenceService(
             self._repository, settings, self._version, lambda: self._readiness()[0], self._stopping
         )
         images = ImageService(self._repository, settings, self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            calls.wrap(tensors, inference.SERVICE, inference.METHODS), self._grpc
+            calls.wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc
         )
         images_pb2_grpc.add_ImageServiceServicer_to_server(
             calls.wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
@@ -218,7 +219,7 @@ class Server:
             calls.wrap(self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]),
             self._grpc,
         )
-        add_reflection(self._grpc, [inference.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
+        add_reflection(self._grpc, [kserve.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
 
 
 def _choose_tracer(settings: Settings, version: str) -> Tracer | None:
@@ -230,7 +231,7 @@ def _choose_tracer(settings: Settings, version: str) -> Tracer | None:
     if settings.otlp_endpoint is None:
         return None
     try:
-        from server.tracing import OtlpTracer
+        from server.observability.otlp import OtlpTracer
     except ModuleNotFoundError:
         raise StartError("otlp_endpoint needs OpenTelemetry: pip install 'ganserve[tracing]'") from None
     return OtlpTracer(settings.otlp_endpoint, settings.trace_ratio, version)

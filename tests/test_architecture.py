@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 # `python -m bench gpu` compares the server's engines with torch, on what it exports itself.
 GPU_BENCH_MAY_IMPORT = {"export", "server.engines"}
-TORCH_FREE = ("models/spec.py", "models/artifact.py")
+TORCH_FREE = ("artifact/spec.py", "artifact/repository.py")
 GRPC_AT = {"app.py", "calls.py", "frontend.py", "health.py", "images.py", "inference.py"}
 
 

@@ -14,11 +14,11 @@ import pytest
 import tritonclient.grpc as triton
 from PIL import Image
 
-from export.exporting import Request, export
+from artifact.repository import read_manifest
+from export.pipeline import Request, export
 from ganserve import AsyncClient, Client, InvalidRequest
-from models.artifact import read_manifest
 
-PICTURE = Path(__file__).resolve().parent.parent / "ganserve" / "pictures" / "astronaut.png"
+PICTURE = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
 
 
 @pytest.fixture(scope="session")

@@ -18,11 +18,11 @@ import torch
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
-from export.exporting import Request, export
+from artifact.repository import read_manifest
+from artifact.spec import Spec
+from export.pipeline import Request, export
 from ganserve import Client, InvalidRequest
-from models.artifact import read_manifest
 from models.catalogue import ARCHITECTURES
-from models.spec import Spec
 from tests.models.cases.base import ready
 from tests.models.test_architectures import CASES, REPRESENTATIVES
 

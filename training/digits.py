@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.basic.cgan import ConditionalGenerator
+from models.families.basic.cgan import ConditionalGenerator
 from training import diversity
 from training.average import average_into
 from training.grid import save_grid

@@ -21,9 +21,9 @@ from training.digits import (
 from training.loop import History
 
 SUMMARY = """\
-A class-conditional DCGAN (`models/basic/cgan.py`) that draws handwritten digits, 28x28, grey, from a latent and a
-label. Trained from scratch with `training/digits.py`: hinge loss, projection discriminator with spectral normalisation
-and an auxiliary classifier; what is kept is the moving average of the generator's weights."""
+A class-conditional DCGAN (`models/families/basic/cgan.py`) that draws handwritten digits, 28x28, grey, from a latent
+and a label. Trained from scratch with `training/digits.py`: hinge loss, projection discriminator with spectral
+normalisation and an auxiliary classifier; what is kept is the moving average of the generator's weights."""
 
 CAPTION = "Columns are the labels 0-9; the picture in row r, column c is seed 10 r + c. Nothing was picked by hand."
 

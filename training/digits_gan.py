@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from models.basic.perceptron import MlpGenerator
+from models.families.basic.perceptron import MlpGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.digits_judged import JUDGED, Figures, learn_digits

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.basic.pyramid import ANIRUDHMAIYA, LevelPlan, Pyramid, pyr_down, pyr_up
+from models.families.basic.pyramid import ANIRUDHMAIYA, LevelPlan, Pyramid, pyr_down, pyr_up
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.digits_judged import GRID, Figures, measure

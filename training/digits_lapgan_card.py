@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-import models
 from models.catalogue import build
+from models.zoo.fetch import WEIGHTS
 from training import digits
 from training import digits_lapgan as recipe
 from training.digits_judged import JUDGED, Figures
@@ -17,17 +17,17 @@ from training.judges import digit_features
 from training.loop import Data
 
 SUMMARY = """\
-A LAPGAN (`models/basic/lapgan.py`) that draws handwritten digits, 28x28, grey, from a latent and two maps of noise: a
-perceptron draws 7x7 pixels, and two residual generators double that to 14x14 and 28x28. Trained from scratch with
-`training/digits_lapgan.py`, each level a GAN of its own, in the names and layer order of AnirudhMaiya/pytorch-LapGAN;
-what is kept is the moving average of the weights, as float16. The noise of a seed is what its RandomState gives after
-the latent. Most pictures are digits at a glance; some strokes do not meet, and fours and fives are rarer than in the
-data."""
+A LAPGAN (`models/families/basic/lapgan.py`) that draws handwritten digits, 28x28, grey, from a latent and two maps of
+noise: a perceptron draws 7x7 pixels, and two residual generators double that to 14x14 and 28x28. Trained from scratch
+with `training/digits_lapgan.py`, each level a GAN of its own, in the names and layer order of
+AnirudhMaiya/pytorch-LapGAN; what is kept is the moving average of the weights, as float16. The noise of a seed is
+what its RandomState gives after the latent. Most pictures are digits at a glance; some strokes do not meet, and fours
+and fives are rarer than in the data."""
 
 
 def frechet_of_digits(test: Data, judged: int = JUDGED) -> float:
     """The Frechet distance of what the zoo's `digits` draws, seed s the label s % 10, to as many of the test digits."""
-    state = load_file(Path(models.__file__).parent / "weights" / "digits.safetensors")
+    state = load_file(WEIGHTS / "digits.safetensors")
     drawn, _ = digits.draw(build(state)[1].network, range(judged), torch.device("cpu"))
     return between(digit_features(drawn), digit_features(to_signed(test.pictures[:judged])))
 

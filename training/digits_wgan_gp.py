@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.basic.dcgan import DcganGenerator
+from models.families.basic.dcgan import DcganGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.digits_judged import JUDGED, MARGIN_PX, Figures, learn_digits

@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from models import zoo
 from models.catalogue import build
-from models.checkpoints.reading import read
+from models.checkpoints.read import read
+from models.zoo import fetch
 from training.packages import DataError
 
 SIDE_PX = 64
@@ -36,8 +36,8 @@ def load(seeds: range, cache_dir: Path | None = None, progress: Callable[[str], 
         DataError: the weights of `faces` cannot be fetched.
     """
     try:
-        path = zoo.pull("faces", cache_dir, progress)
-    except zoo.ZooError as error:
+        path = fetch.pull("faces", cache_dir, progress)
+    except fetch.ZooError as error:
         raise DataError(str(error)) from None
     generator = build(read(path).state)[1]
     progress(f"drawing {len(seeds)} faces")

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.translation.translator_layers import ResnetPlan, ResnetTranslator
+from models.families.translation.translator_layers import ResnetPlan, ResnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid

@@ -34,7 +34,7 @@ from training.translation_card import (
 )
 
 SUMMARY = """\
-A CycleGAN generator (`models/translation/resnet_translator.py`) that redraws {before}'s emoji in the style of
+A CycleGAN generator (`models/families/translation/resnet_translator.py`) that redraws {before}'s emoji in the style of
 {after}'s. Trained from scratch with `training/emoji_cyclegan.py`, together with the one for the way back,
 [{other}]({other}.md), and without being told which two pictures show the same thing: least-squares PatchGANs on a pool
 of {pool} past pictures, {cycle:g} times the L1 of a round trip, {identity:g} times that of a picture that has the

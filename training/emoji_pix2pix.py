@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.translation.unet import UnetPlan, UnetTranslator
+from models.families.translation.unet import UnetPlan, UnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid

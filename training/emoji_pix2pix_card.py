@@ -30,10 +30,10 @@ from training.translation_card import (
 )
 
 SUMMARY = """\
-A pix2pix U-Net (`models/translation/unet.py`) that colours outlines: black lines on white become emoji in the style of
-Google's. Trained from scratch with `training/emoji_pix2pix.py` on pairs of a picture and its own outline: PatchGAN on
-outline and picture, and {weight:g} times L1; what is kept is the moving average of the generator's weights, in half
-precision."""
+A pix2pix U-Net (`models/families/translation/unet.py`) that colours outlines: black lines on white become emoji in
+the style of Google's. Trained from scratch with `training/emoji_pix2pix.py` on pairs of a picture and its own
+outline: PatchGAN on outline and picture, and {weight:g} times L1; what is kept is the moving average of the
+generator's weights, in half precision."""
 
 CAPTION = "Outlines that training never saw, what is made of them, and the true pictures. Nothing was picked by hand."
 

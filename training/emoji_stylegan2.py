@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from models.style.stylegan2_ops import mean_latent
+from models.families.style.stylegan2_ops import mean_latent
 from training.alternating import Alternating, descend, frozen
 from training.augmentation import AdaptiveShare, augment
 from training.average import average_into

@@ -38,13 +38,13 @@ JUDGED = 1000
 PSIS = (1.0, *TRUNCATIONS)
 
 SUMMARY = """\
-A small unconditional StyleGAN2 (`models/style/stylegan2.py`, in the layout of rosinality's stylegan2-pytorch) that
-draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained from scratch with
-`training/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1 penalty, adaptive
-augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try the server on,
-trained for about 35 minutes of one CPU thread's time, on a machine busy with other work: plain yellow faces come out
-well, though one eye is often a line and the other round; rare kinds (cats, masks) are smudged. Smaller truncation_psi
-draws those nearer to a plain face and costs diversity, so the Frechet distance rises."""
+A small unconditional StyleGAN2 (`models/families/style/stylegan2.py`, in the layout of rosinality's
+stylegan2-pytorch) that draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained
+from scratch with `training/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1 penalty,
+adaptive augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try the
+server on, trained for about 35 minutes of one CPU thread's time, on a machine busy with other work: plain yellow
+faces come out well, though one eye is often a line and the other round; rare kinds (cats, masks) are smudged. Smaller
+truncation_psi draws those nearer to a plain face and costs diversity, so the Frechet distance rises."""
 
 CAPTION = """\
 Seeds 0-{last} row by row, then seeds 0-{first} again with truncation_psi {psis}. Nothing was picked by hand."""

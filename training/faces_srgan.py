@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.superres.srresnet import Plan, SrResNet
+from models.families.superres.srresnet import Config, SrResNet
 from training import likeness
 from training.average import average_into
 from training.drawn_faces import SCALE, SIDE_PX, Pairs, resize, to_levels
@@ -205,7 +205,9 @@ def train(
     """
     torch.manual_seed(seed)
     rows = Data(data.high, torch.arange(len(data.high)))
-    content = ContentLearner(start_as_enlarger(SrResNet(Plan(3, size.features, size.blocks, STEPS))), data.low, device)
+    content = ContentLearner(
+        start_as_enlarger(SrResNet(Config(3, size.features, size.blocks, STEPS))), data.low, device
+    )
     run = Run(out / "content.pt", size.pretraining_epochs, size.batch_size, seed)
     first = learn(content, rows, run, resume=resume)
     learner = SrganLearner(copy.deepcopy(content.average), data.low, size.width, device)

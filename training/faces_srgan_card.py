@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from models.zoo_entries import FACES
+from models.zoo.entries import FACES
 from training.card import Card, table
 from training.drawn_faces import TRAINED
 from training.faces_srgan import (
@@ -24,9 +24,9 @@ from training.loop import History
 
 SUMMARY = """\
 SRGAN (Ledig et al. 2016, arXiv:1609.04802) that enlarges small faces four times, 16x16 to 64x64: an SRResNet
-(`models/superres/srresnet.py`, {blocks} blocks of {features} features), in the names of Lornatang/SRGAN-PyTorch.
-Trained from scratch with `training/faces_srgan.py`: first the mean absolute error alone, then against a discriminator;
-what is kept is the moving average of the generator's weights."""
+(`models/families/superres/srresnet.py`, {blocks} blocks of {features} features), in the names of
+Lornatang/SRGAN-PyTorch. Trained from scratch with `training/faces_srgan.py`: first the mean absolute error alone,
+then against a discriminator; what is kept is the moving average of the generator's weights."""
 
 SHORT = """\
 Both phases are short, a few minutes of one core: the discriminator stays near chance (its loss near log 2 = 0.693), so

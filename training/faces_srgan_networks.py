@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
-from models.superres.srresnet import SrResNet
+from models.families.superres.srresnet import SrResNet
 
 
 class Discriminator(nn.Module):

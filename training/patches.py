@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.translation.translator_layers import norm
+from models.families.translation.translator_layers import norm
 from training.judge import to_signed
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.style.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, normalise_second_moment
+from models.families.style.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, normalise_second_moment
 
 MAPPING_RATE = 0.01  # the mapping network learns this much slower
 HALF = math.sqrt(0.5)  # keeps the variance of two branches added

@@ -5,11 +5,11 @@ from typing import Annotated
 import typer
 
 from ganserve.cli.architectures import architectures
-from ganserve.cli.drawing import generate
-from ganserve.cli.exporting import export, inspect
-from ganserve.cli.listing import models
-from ganserve.cli.pictures import translate, upscale
-from ganserve.cli.serving import serve
+from ganserve.cli.export import export, inspect
+from ganserve.cli.generate import generate
+from ganserve.cli.models import models
+from ganserve.cli.serve import serve
+from ganserve.cli.transform import translate, upscale
 from ganserve.cli.zoo import zoo
 
 app = typer.Typer(

@@ -9,8 +9,8 @@ import grpc
 import typer
 
 from ganserve.cli.output import CommandError
-from ganserve.client import Client
-from ganserve.errors import Unavailable
+from ganserve.client.client import Client
+from ganserve.client.errors import Unavailable
 
 ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The server to ask.")]
 DeadlineOption = Annotated[

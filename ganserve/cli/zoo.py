@@ -14,7 +14,7 @@ zoo = typer.Typer(help="Trained generators by name: what there is, and fetching 
 @zoo.command("list", epilog="Example: ganserve zoo list --json")
 def list_entries(as_json: JsonOption = False) -> None:
     """Lists the trained generators: architecture, task, size, licence, source, sha256."""
-    from models.zoo import ENTRIES
+    from models.zoo.fetch import ENTRIES
 
     entries = [
         {
@@ -48,8 +48,8 @@ def pull(
     as_json: JsonOption = False,
 ) -> None:
     """Fetches trained weights, checks their sha256 and prints where they are."""
-    from models.zoo import ZooError, find
-    from models.zoo import pull as fetch
+    from models.zoo.fetch import ZooError, find
+    from models.zoo.fetch import pull as fetch
 
     try:
         for name in names:

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.arrivals import schedule
-from bench.callers import Flood
-from bench.exposition import Counts, counts, parse
-from bench.headers import HeaderError, header_block, read_status
+from artifact.spec import TensorSpec
+from bench.caller.arrivals import schedule
+from bench.caller.exposition import Counts, counts, parse
+from bench.caller.hpack import HeaderError, header_block, read_status
+from bench.caller.loops import Flood
+from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version, random_inputs
+from bench.caller.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer
 from bench.percentiles import percentile, spread
 from bench.report import write_json
-from bench.tensors import Facts, RepositoryError, facts_of, newest_version, random_inputs
-from bench.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer
-from models.spec import TensorSpec
 from tests.server.graphs import write_translator
 
 PAGE = """# HELP nv_inference_count Number of inferences performed

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.basic.cgan import ConditionalGenerator
-from models.basic.dcgan import DcganGenerator
-from models.superres.srvgg import SrvggNet
+from models.families.basic.cgan import ConditionalGenerator
+from models.families.basic.dcgan import DcganGenerator
+from models.families.superres.srvgg import SrvggNet
 
 
 def _save(folder: Path, name: str, network: torch.nn.Module) -> Path:

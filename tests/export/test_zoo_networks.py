@@ -8,19 +8,19 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from export.exporting import Exported, Request, export
-from export.parity import open_session, run
-from export.samples import inputs, photograph
+from export.graph.parity import open_session, run
+from export.graph.samples import inputs, photograph
+from export.pipeline import Exported, Request, export
 from export.source import open_source
-from models import zoo
 from models.catalogue import build
-from models.checkpoints.reading import read
-from models.zoo import ENTRIES
+from models.checkpoints.read import read
+from models.zoo import fetch
+from models.zoo.fetch import ENTRIES
 
 
 def test_every_entry_builds_as_the_catalogue_says() -> None:
     for entry in ENTRIES.values():
-        architecture, generator = build(read(zoo.pull(entry.name)).state)
+        architecture, generator = build(read(fetch.pull(entry.name)).state)
         assert (architecture, generator.task) == (entry.architecture, entry.task)
         assert len(entry.labels) == generator.classes
 
@@ -73,7 +73,7 @@ def by_ncnn(param: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
 )
 def test_converted_networks_enlarge_a_photograph_as_ncnn_does(name: str, side_px: int) -> None:
     image = photograph(side_px, side_px, 3)
-    param = zoo.pull(name)
+    param = fetch.pull(name)
     expected = by_ncnn(param, image)
     generator = build(read(param).state)[1]
     with torch.no_grad():

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganserve import AsyncClient, Client
-from protos import images_pb2 as pb
-from protos import images_pb2_grpc
+from ganserve.v1 import images_pb2 as pb
+from ganserve.v1 import images_pb2_grpc
 
 FORMATS = {pb.IMAGE_FORMAT_PNG: "PNG", pb.IMAGE_FORMAT_JPEG: "JPEG", pb.IMAGE_FORMAT_WEBP: "WEBP"}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from server.calls import LASTING
-from server.metrics import Metrics
+from server.api.calls import LASTING
+from server.observability.metrics import Metrics
 from tests.k8s.pods import quantity
 from tests.k8s.rendering import K8S, Object, named, of_kind, title
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from models.artifact import MANIFEST, ONNX, read_manifest
-from models.zoo import ENTRIES
+from artifact.repository import MANIFEST, ONNX, read_manifest
+from models.zoo.fetch import ENTRIES
 from tests.k8s.pods import EXPORT, parse, pods
 from tests.k8s.rendering import OVERLAYS, named, overlay
 

@@ -13,10 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.parity import open_session, run, run_torch
-from export.samples import Arrays, inputs, levelled
-from export.to_onnx import save, to_onnx
-from export.wrapping import wrap
+from export.graph.parity import open_session, run, run_torch
+from export.graph.pixels import wrap
+from export.graph.samples import Arrays, inputs, levelled
+from export.graph.trace import save, to_onnx
 from models.architecture import Generator
 from models.catalogue import ARCHITECTURES, build
 from tests.models.cases.base import Case, ready

@@ -4,11 +4,11 @@ import functools
 import re
 from collections.abc import Mapping
 
-from bench.exposition import parse
-from server.gpus import Gpus
-from server.metrics import Metrics
-from server.saturation import LaneTime
-from tests.server.test_gpus import Nvml
+from bench.caller.exposition import parse
+from server.observability.metrics import Metrics
+from server.observability.nvml import Gpus
+from server.observability.saturation import LaneTime
+from tests.server.observability.test_nvml import Nvml
 
 # What a scrape adds: of the operator's ServiceMonitor those that are used here.
 SCRAPE_LABELS = frozenset({"instance", "job", "namespace", "pod"})

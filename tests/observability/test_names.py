@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from bench.panels import read_panels
-from protos import images_pb2
-from server import inference
-from server.calls import LASTING, STATUS
-from server.statistics import DROP_REASONS
+from ganserve.v1 import images_pb2
+from server.api import kserve
+from server.api.calls import LASTING, STATUS
+from server.observability.model_statistics import DROP_REASONS
 from tests.observability.exported import SCRAPE_LABELS, exported
 from tests.observability.promql import Names, names
 from tests.observability.test_dashboard import DASHBOARD, VARIABLES
@@ -23,7 +23,7 @@ RECORDED = {
     if "record" in rule
 }
 RPCS = {
-    *inference.METHODS,
+    *kserve.METHODS,
     *LASTING,
     *(method.name for method in images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods),
 }

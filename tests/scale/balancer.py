@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import yaml
 
-from ganserve.measured import Page
+from demo.metrics_page import Page
 from tests.scale.name_server import NameServer
 from tests.scale.replicas import LONGEST_S, NAME, wait_until
 

@@ -16,7 +16,7 @@ from typing import Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from ganserve.measured import Page, read_metrics
+from demo.metrics_page import Page, read_metrics
 from tests.scale.name_server import NameServer
 
 NAME = "ganserve-headless"

@@ -15,13 +15,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from models.spec import TensorSpec
+from artifact.spec import TensorSpec
 from server.app import Server, Serving
-from server.batcher import Batcher, Policy
-from server.device import Device
-from server.engines import Arrays
+from server.batching.batcher import Batcher, Policy
+from server.batching.device import Device
+from server.engines.base import Arrays
 from server.errors import InvalidRequest
-from server.metrics import Metrics
+from server.observability.metrics import Metrics
 from server.settings import read_settings
 
 
@@ -45,8 +45,8 @@ class HeldEngine:
         if shapes["x"][1] > 20:
             raise InvalidRequest(f"input 'x' has {shapes['x'][1]} values per row; at most 20")
 
-    def run(self, arrays: Arrays, alone: bool) -> dict[str, NDArray[Any]]:
-        self.runs.append((len(arrays["x"]), alone))
+    def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        self.runs.append((len(arrays["x"]), whole_device))
         self.batches.append(arrays["x"])
         self.threads.append(threading.current_thread())
         self.entered.release()

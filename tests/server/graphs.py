@@ -8,9 +8,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from export.config import config_pbtxt
-from models.artifact import ONNX, write_version
-from models.spec import Parity, Provenance, Spec, Task, TensorSpec
+from artifact.repository import ONNX, write_version
+from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec
+from export.config_pbtxt import config_pbtxt
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
 Node = tuple[str, list[str], str, dict[str, Any]]  # kind, inputs, output, attributes

@@ -18,8 +18,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
-from server.calls import STATUS
-from server.frontend import choose_frontend
+from server.api.calls import STATUS
+from server.api.transport import choose_frontend
 from server.settings import read_settings
 
 Status = health_pb2.HealthCheckResponse
@@ -137,7 +137,7 @@ async def test_an_engine_that_fails_is_internal_and_opaque(start: Any, monkeypat
     running = await start()
     model = running.server._repository.get("tiny")
 
-    def broken(arrays: Any, alone: bool) -> Any:
+    def broken(arrays: Any, whole_device: bool) -> Any:
         raise RuntimeError("secret of the engine")
 
     monkeypatch.setattr(model.engine, "run", broken)  # the Engine is the one border where fakes are allowed
@@ -157,9 +157,9 @@ async def test_a_deadline_that_passes_is_deadline_exceeded_and_the_server_lives_
     model = running.server._repository.get("tiny")
     real = model.engine.run
 
-    def held(arrays: Any, alone: bool) -> Any:
+    def held(arrays: Any, whole_device: bool) -> Any:
         engine.gate.wait(30)
-        return real(arrays, alone)
+        return real(arrays, whole_device)
 
     monkeypatch.setattr(model.engine, "run", held)
     engine.gate.clear()
@@ -233,10 +233,10 @@ async def test_an_idle_stream_is_ended_when_the_server_stops_and_one_at_work_get
     model = running.server._repository.get("tiny")
     real = model.engine.run
 
-    def held(arrays: Any, alone: bool) -> Any:
+    def held(arrays: Any, whole_device: bool) -> Any:
         engine.entered.release()
         engine.gate.wait(30)
-        return real(arrays, alone)
+        return real(arrays, whole_device)
 
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models
 import training
-from models.basic.cgan import ARCHITECTURE
+from models.families.basic.cgan import ARCHITECTURE
+from models.zoo.fetch import WEIGHTS as ZOO_WEIGHTS
 from training.digits import DigitsLearner, Figures, draw, train
 from training.digits_card import write_card
 from training.diversity import mean_pairwise_distance, per_label
@@ -17,7 +17,7 @@ from training.judge import Judge, agreement
 from training.loop import Data, ResumeError
 
 CPU = torch.device("cpu")
-GENERATOR = Path(models.__file__).parent / "weights" / "digits.safetensors"
+GENERATOR = ZOO_WEIGHTS / "digits.safetensors"
 DATA_DISTANCES = (19.6, 13.3, 20.1, 18.7, 17.6, 18.9, 17.3, 16.7, 17.8, 16.6)  # the card's, of MNIST itself
 JUDGE = Path(training.__file__).parent / "weights" / "digits_judge.safetensors"
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models
 from models.architecture import Generator
 from models.catalogue import build
+from models.zoo.fetch import WEIGHTS
 from training import digits_gan, digits_wgan_gp
 from training.digits_judged import Figures, without_margin
 from training.digits_judged_card import write_gan_card, write_wgan_gp_card
@@ -20,7 +20,6 @@ from training.judges import digit_labels
 from training.loop import Data, ResumeError
 
 CPU = torch.device("cpu")
-WEIGHTS = Path(models.__file__).parent / "weights"
 DATA_DISTANCE = 20.13  # the cards', of MNIST itself
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models
 from models.catalogue import build
+from models.zoo.fetch import WEIGHTS as ZOO_WEIGHTS
 from training.digits_judged import Figures
 from training.digits_lapgan import LATENT, LapganLearner, build_generator, draw, train
 from training.digits_lapgan_card import frechet_of_digits, write_lapgan_card
@@ -18,7 +18,7 @@ from training.judges import digit_labels
 from training.loop import Data, ResumeError
 
 CPU = torch.device("cpu")
-WEIGHTS = Path(models.__file__).parent / "weights" / "digits-lapgan.safetensors"
+WEIGHTS = ZOO_WEIGHTS / "digits-lapgan.safetensors"
 DATA_DISTANCE = 20.13  # the card's, of MNIST itself
 SIZES = ((8,), ((4,), (6, 4)), 32)
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional
 
-import models
 from models import catalogue
-from models.checkpoints.reading import read
-from models.style.stylegan2_ops import Fir, FirUpsample, fir_kernel
+from models.checkpoints.read import read
+from models.families.style.stylegan2_ops import Fir, FirUpsample, fir_kernel
+from models.zoo.fetch import WEIGHTS as ZOO_WEIGHTS
 from training import emoji_stylegan2 as recipe
 from training.augmentation import MOST, AdaptiveShare, augment
 from training.diversity import mean_pairwise_distance
@@ -22,7 +22,7 @@ from training.loop import Data, History, ResumeError
 from training.stylegan2_networks import StyleGan2, deviation, double
 
 CPU = torch.device("cpu")
-GENERATOR = Path(models.__file__).parent / "weights" / "emoji-stylegan2.safetensors"
+GENERATOR = ZOO_WEIGHTS / "emoji-stylegan2.safetensors"
 WIDTHS = (8, 8, 6, 4)
 
 

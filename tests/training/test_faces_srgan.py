@@ -9,9 +9,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-import models
 from models.catalogue import build
-from models.superres.srresnet import Plan, SrResNet
+from models.families.superres.srresnet import Config, SrResNet
+from models.zoo.fetch import WEIGHTS as ZOO_WEIGHTS
 from training import likeness
 from training.drawn_faces import HELD_OUT, TRAINED, Pairs, draw, resize
 from training.faces_srgan import (
@@ -25,7 +25,7 @@ from training.faces_srgan_networks import feature_distance, relativistic, start_
 from training.loop import ResumeError
 
 CPU = torch.device("cpu")
-WEIGHTS = Path(models.__file__).parent / "weights" / "faces-srgan.safetensors"
+WEIGHTS = ZOO_WEIGHTS / "faces-srgan.safetensors"
 SMALL = Size(features=8, blocks=1, width=4, pretraining_epochs=1, batch_size=4)
 
 
@@ -102,7 +102,7 @@ def test_the_feature_distance_is_summed_over_layers() -> None:
 
 
 def test_the_network_begins_as_a_plain_enlargement() -> None:
-    generator = start_as_enlarger(SrResNet(Plan(3, 8, 1, 2))).eval()
+    generator = start_as_enlarger(SrResNet(Config(3, 8, 1, 2))).eval()
     grey = torch.full((1, 3, 12, 12), 0.6)
     middle = generator.draw(grey)[..., 16:-16, 16:-16]
     assert (middle - 0.6).abs().max() < 0.1

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-import models
 from models import catalogue
-from models.checkpoints.reading import read
+from models.checkpoints.read import read
+from models.zoo.fetch import WEIGHTS
 from training import emoji_cyclegan, emoji_cyclegan_card, emoji_pix2pix, emoji_pix2pix_card
 from training.judge import to_signed
 from training.loop import ResumeError
@@ -17,7 +17,6 @@ from training.patches import PatchDiscriminator, PicturePool, crop, held_out, ji
 from training.translation_card import distance_levels
 
 CPU = torch.device("cpu")
-WEIGHTS = Path(models.__file__).parent / "weights"
 NAMES = ("emoji-cyclegan", "emoji-cyclegan-reverse")
 
 

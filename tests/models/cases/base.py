@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 
 
 def _first(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.biggan import CustomNorm, Generator, call
 

@@ -1,6 +1,6 @@
 """BigGAN-deep as huggingface/pytorch-pretrained-BigGAN publishes it, and with another config."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.biggan_deep import BigGan, call, call_truncated
 from tests.models.references.spectral import unit_vectors

@@ -1,6 +1,6 @@
 """kwotsin/mimicry's generators at its four sizes."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.mimicry import Generator
 from tests.models.references.spectral import unit_vectors

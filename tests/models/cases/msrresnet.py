@@ -1,6 +1,6 @@
 """MSRResNet at its three scales, and under KAIR's names."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.srresnet import MsrResNet
 

@@ -1,6 +1,6 @@
 """Global generators and local enhancers of NVIDIA/pix2pixHD."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.cases.unet import call_without_eval
 from tests.models.references.pix2pixhd import GlobalGenerator, LocalEnhancer

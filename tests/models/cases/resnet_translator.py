@@ -1,6 +1,6 @@
 """Residual translators of junyanz, CUT and PyTorch-GAN."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.cases.unet import call_without_eval
 from tests.models.references.pytorch_gan_translators import GeneratorResNet

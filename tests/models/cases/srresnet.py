@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.srresnet import Aitorzip, Course, Leftthomas, Lornatang, PytorchGan
 

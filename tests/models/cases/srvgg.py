@@ -1,6 +1,6 @@
 """SRVGGNetCompact at any depth and scale, with each of its activations; two of them leave no key in the file."""
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.srvgg import SrvggCompact
 

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.spectral import unit_vectors
 from tests.models.references.studiogan import Generator, call, call_uniform

@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.nvidia_mapping import draw, natural
 from tests.models.references.nvidia_stylegan2 import Generator

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.stylegan2_lucidrains import EqualLinear, GeneratorBlock, StyleGAN2
 

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.nvidia_mapping import draw
 from tests.models.references.nvidia_stylegan3 import Generator, prepare

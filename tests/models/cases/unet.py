@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from models.spec import Scalar
+from artifact.spec import Scalar
 from tests.models.cases.base import Case
 from tests.models.references.unet import UnetGenerator
 

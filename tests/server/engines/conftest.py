@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.spec import Plan
-from server.engines.trt import TrtEngine
+from artifact.spec import TensorRTPlan
+from server.engines.tensorrt.engine import TrtEngine
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import Arrays, DataType, FakeTensorRT, Network
 
 WEIGHT = np.arange(48, dtype=np.float32).reshape(4, 12)
 DATA = b"vtrt and what follows"
-PLAN = Plan("rtx", "1.7.1.116", ("8.9",), "fp32", "0" * 64, ())
+PLAN = TensorRTPlan("rtx", "1.7.1.116", ("8.9",), "fp32", "0" * 64, ())
 
 
 def drawn(arrays: Arrays) -> Arrays:
@@ -60,7 +60,7 @@ class Open:
         self,
         network: Network,
         rtx: bool = True,
-        plan: Plan | None = None,
+        plan: TensorRTPlan | None = None,
         device: str = "cuda:0",
         runtime_cache: Path | None = None,
         batched: bool = True,

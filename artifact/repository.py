@@ -1,0 +1,95 @@
+"""The model repository on disk, in Triton's layout: written in one step, hashed, read back. Torch-free.
+
+<repository>/<model>/config.pbtxt
+<repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx
+<repository>/<model>/<version>/manifest.json
+"""
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from artifact.spec import Spec
+
+MANIFEST = "manifest.json"
+CONFIG = "config.pbtxt"
+ONNX = "model.onnx"
+ONNX_FP32 = "model.fp32.onnx"  # beside a graph of less precision: what computes again the rows that it cannot
+PLAN = "model.plan"
+
+
+class ArtifactError(Exception):
+    """A version that cannot be written or does not match its manifest; the text says which file and why."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_version(
+    repository: Path, name: str, version: int, spec: Spec, files: Mapping[str, Path], config: str
+) -> Path:
+    """The version's folder, written in one rename with `spec.files` filled in; `files` are moved, not copied.
+
+    Nothing is left behind when it fails. `config` is written as the model's config.pbtxt, also in one rename, in the
+    place of one that is there.
+
+    Raises:
+        ArtifactError: the version exists, or the name or version is not one a repository takes.
+    """
+    if not name or name in (".", "..") or "/" in name or name.startswith("."):
+        raise ArtifactError(f"model name {name!r}: must be a plain folder name that does not begin with a dot")
+    if version < 1:
+        raise ArtifactError(f"version {version}: must be a positive integer")
+    model = repository / name
+    target = model / str(version)
+    if target.exists():
+        raise ArtifactError(f"{target} exists; pass another --version or delete it")
+    repository.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=repository))
+    try:
+        folder = staging / str(version)
+        folder.mkdir()
+        for file_name, source in files.items():
+            shutil.move(source, folder / file_name)
+        hashes = {file_name: sha256_of(folder / file_name) for file_name in files}
+        (folder / MANIFEST).write_text(replace(spec, files=hashes).to_json())
+        (staging / CONFIG).write_text(config)
+        model.mkdir(exist_ok=True)
+        (staging / CONFIG).replace(model / CONFIG)
+        folder.replace(target)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return target
+
+
+def read_manifest(folder: Path) -> Spec | None:
+    """The spec of a version's folder, None where it has no manifest.
+
+    Raises:
+        SpecError: the manifest cannot be read.
+    """
+    path = folder / MANIFEST
+    return Spec.from_json(path.read_text()) if path.is_file() else None
+
+
+def verify(folder: Path, spec: Spec) -> None:
+    """Checks every file that the manifest names against its sha256. A plan may travel without its graph.
+
+    Raises:
+        ArtifactError: a file is missing or its bytes are not those that were exported.
+    """
+    for file_name, expected in spec.files.items():
+        path = folder / file_name
+        if not path.is_file():
+            if file_name == ONNX and (folder / PLAN).is_file():
+                continue
+            raise ArtifactError(f"{path}: named by the manifest, missing on disk")
+        found = sha256_of(path)
+        if found != expected:
+            raise ArtifactError(f"{path}: sha256 {found[:12]} on disk, {expected[:12]} in the manifest")

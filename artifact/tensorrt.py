@@ -1,0 +1,118 @@
+"""TensorRT as it is installed: `rtx` (TensorRT for RTX) or `classic`. Both offer the same Python API."""
+
+import ctypes
+import functools
+import importlib
+import logging
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from server.errors import StartError
+
+# Variant of a plan -> what it is called, and what installs it.
+NAMES: Mapping[str, str] = {"rtx": "TensorRT for RTX", "classic": "TensorRT"}
+INSTALL: Mapping[str, str] = {
+    "rtx": "install 'ganserve[tensorrt-rtx]'",
+    "classic": "install 'ganserve[tensorrt]' (its libraries come from NVIDIA's package index, not from PyPI)",
+}
+# GPUs before this one have no bfloat16.
+BF16_SINCE = (8, 0)
+
+_loading = threading.Lock()
+_loaded: dict[str, ModuleType] = {}
+
+log = logging.getLogger(__name__)
+
+
+class TensorRTError(RuntimeError):
+    """TensorRT refused something."""
+
+
+class Listener(Protocol):
+    """A TensorRT logger that remembers what went wrong on each thread."""
+
+    def first_error(self) -> str:
+        """This thread's first error since it last asked, in one line; "" where there was none."""
+
+
+def load(variant: str) -> ModuleType:
+    """TensorRT's Python module for `rtx` or `classic`; loaded once, from any thread.
+
+    Raises:
+        StartError: no such variant, or it is not installed or cannot be loaded; names the extra that brings it.
+    """
+    if variant not in NAMES:
+        raise StartError(f"TensorRT has the variants {' and '.join(NAMES)}, not {variant!r}")
+    with _loading:
+        if variant not in _loaded:
+            _loaded[variant] = _import(variant)
+        return _loaded[variant]
+
+
+def version(variant: str) -> str:
+    """The installed library's version, as "1.7.1.116".
+
+    Raises:
+        StartError: see `load`.
+    """
+    return str(load(variant).__version__)
+
+
+@functools.cache
+def listener(library: Any) -> Listener:
+    """The logger to give to TensorRT's objects: one for each library, kept for good.
+
+    TensorRT uses the first logger it was given for everything in the process and ignores those that come after.
+    """
+    severity = library.ILogger.Severity
+
+    class Heard(library.ILogger):  # type: ignore[misc]  # a class of a module that is chosen at run time
+        def __init__(self) -> None:
+            library.ILogger.__init__(self)
+            self._heard = threading.local()
+
+        def log(self, level: Any, text: str) -> None:
+            if level in (severity.INTERNAL_ERROR, severity.ERROR):
+                self._heard.errors = [*getattr(self._heard, "errors", []), " ".join(text.split())]
+            elif level == severity.WARNING:
+                log.info("TensorRT: %s", text)
+
+        def first_error(self) -> str:
+            errors = getattr(self._heard, "errors", [])
+            self._heard.errors = []
+            return errors[0] if errors else ""
+
+    return Heard()
+
+
+def refused(library: Any, what: str) -> TensorRTError:
+    """The error to raise where TensorRT only said no: with its own first error line on this thread."""
+    return TensorRTError(f"{what}: {listener(library).first_error() or 'TensorRT gave no reason'}")
+
+
+def _import(variant: str) -> ModuleType:
+    try:
+        return _import_rtx() if variant == "rtx" else importlib.import_module("tensorrt")
+    except ModuleNotFoundError as error:
+        raise StartError(f"{NAMES[variant]} is not installed (no module {error.name}): {INSTALL[variant]}") from error
+    except (ImportError, OSError, AttributeError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise StartError(f"{NAMES[variant]} cannot be loaded ({first_line}): {INSTALL[variant]}") from error
+
+
+def _import_rtx() -> ModuleType:
+    try:
+        libraries = importlib.import_module("tensorrt_rtx_libs")
+    except ModuleNotFoundError:
+        # NVIDIA's archive has one wheel of this name, which finds the libraries on the loader's path.
+        return importlib.import_module("tensorrt_rtx")
+    if libraries.__file__ is None:
+        raise ImportError("the package tensorrt_rtx_libs is empty")
+    # The bindings look these up by symbol: they must be global before the bindings are imported.
+    for pattern in ("libtensorrt_rtx.so.*", "libtensorrt_onnxparser_rtx.so.*"):
+        for library in sorted(Path(libraries.__file__).parent.glob(pattern)):
+            ctypes.CDLL(str(library), mode=ctypes.RTLD_GLOBAL)
+    return importlib.import_module("tensorrt_rtx_bindings")

@@ -1,0 +1,1 @@
+"""Load on a server over gRPC, as cheap for the caller as can be."""

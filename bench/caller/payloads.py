@@ -1,0 +1,77 @@
+"""Inputs to ask a model with, made from what the model says it takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from artifact.repository import ONNX, read_manifest
+from artifact.spec import TensorSpec
+
+DTYPES = {
+    "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
+    "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
+}  # fmt: skip
+UNUSED = ("w", "w_given")
+DEFAULT_SIDE_PX = 64  # for a free axis of a picture whose manifest names no tile
+
+
+class RepositoryError(Exception):
+    """A model that cannot be measured; the text says what was looked for and where."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What inputs need beyond their shapes: classes to choose from (0: unknown) and the side of a picture or tile."""
+
+    classes: int = 0
+    side_px: int = DEFAULT_SIDE_PX
+
+
+def newest_version(repository: Path, model: str) -> Path:
+    """The folder of the model's highest version that has an ONNX file.
+
+    Raises:
+        RepositoryError: there is none.
+    """
+    folder = repository / model
+    versions = [path for path in folder.glob("*") if path.name.isdigit() and (path / ONNX).is_file()]
+    if not versions:
+        raise RepositoryError(f"{folder}: no numbered version with a {ONNX} in it")
+    return max(versions, key=lambda path: int(path.name))
+
+
+def facts_of(version: Path) -> Facts:
+    """What the version's manifest says, the defaults where it has none."""
+    spec = read_manifest(version)
+    if spec is None:
+        return Facts()
+    if spec.tile is not None:
+        return Facts(len(spec.labels), spec.tile.size_px)
+    return Facts(len(spec.labels), -(-max(DEFAULT_SIDE_PX, spec.least_px) // spec.multiple_px) * spec.multiple_px)
+
+
+def random_inputs(
+    specs: Sequence[TensorSpec], rows: int, facts: Facts, seed: int
+) -> dict[str, npt.NDArray[np.generic]]:
+    """One array (rows, *shape) per input; row i is of seed `seed + i`, as the server draws it.
+
+    Floats with axes are normal latents and noise, floats without (truncation) are 1, integers are labels, uint8 are
+    pixels. No row is drawn from `w`, which would leave out the mapping network.
+    """
+    return {spec.name: np.stack([_row(spec, facts, seed + i) for i in range(rows)]) for spec in specs}
+
+
+def _row(spec: TensorSpec, facts: Facts, seed: int) -> npt.NDArray[np.generic]:
+    shape = tuple(facts.side_px if axis < 0 else axis for axis in spec.shape)
+    dtype = np.dtype(DTYPES[spec.dtype])
+    random = np.random.RandomState(seed)
+    if spec.name in UNUSED:
+        return np.zeros(shape, dtype)
+    if dtype.kind == "f":
+        return random.randn(*shape).astype(dtype) if shape else np.ones((), dtype)
+    if spec.dtype == "UINT8":
+        return random.randint(0, 256, size=shape).astype(dtype)
+    return np.full(shape, seed % facts.classes if facts.classes else 0, dtype)

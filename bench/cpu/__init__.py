@@ -1,0 +1,1 @@
+"""Engine limit, closed-loop load and overload on a CPU."""

@@ -1,0 +1,94 @@
+"""`python -m bench engine | load | overload`, as they were asked for."""
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterator
+
+from bench.caller.hpack import HeaderError
+from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version
+from bench.caller.server import Target, TargetError, model_inputs, parse_address, started
+from bench.caller.wire import WireError
+from bench.cpu import load, overload
+from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
+from bench.percentiles import percentile, spread
+from bench.report import milliseconds, show, write_json
+
+METRICS_PORT = 8002
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs one command and returns the exit code."""
+    try:
+        results = _run_engine(arguments) if arguments.command == "engine" else _run_served(arguments)
+    except (TargetError, RepositoryError, HeaderError, WireError, OSError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    if arguments.json is not None:
+        write_json(arguments.json, results)
+    return 0
+
+
+@contextlib.contextmanager
+def _target(arguments: argparse.Namespace) -> Iterator[Target]:
+    if arguments.server is not None:
+        host, port = parse_address(arguments.server)
+        yield Target(host, port, arguments.metrics or f"{host}:{METRICS_PORT}")
+    elif arguments.repository is not None:
+        with started(arguments.repository, arguments.serve_arguments) as target:
+            yield target
+    else:
+        raise TargetError("say --server HOST:PORT, or --repository DIR to have a server started")
+
+
+def _run_engine(arguments: argparse.Namespace) -> dict[str, object]:
+    engine = Engine(newest_version(arguments.repository, arguments.model))
+    rates = sweep(engine, arguments.seconds, arguments.rounds, BATCH_SIZES)
+    latencies_s = engine.latencies_s(arguments.seconds)
+    limit = Limit(engine)
+    for setup in limit.rates:
+        limit.rates[setup] = rates[setup]
+    limit.latencies_s = latencies_s
+    show(
+        f"{arguments.model}: ONNX Runtime in-process, images/s (min-max)",
+        ("batch", *(f"{sessions} x {threads} threads" for sessions, threads in engine.ways)),
+        [
+            (str(batch), *(str(spread(found)) for setup, found in rates.items() if setup.batch == batch))
+            for batch in BATCH_SIZES
+        ],
+    )
+    print(f"engine limit: {limit.images_per_s} images/s, best {limit.best}")
+    p99_s = percentile(latencies_s, 99)
+    print(f"batch 1, all threads: p50 {milliseconds(limit.latency_s)} ms, p99 {milliseconds(p99_s)} ms")
+    return {
+        "model": arguments.model,
+        "limit": limit.as_json(),
+        "batch_1_p99_s": p99_s,
+        "images_per_s": {str(setup): found for setup, found in rates.items()},
+    }
+
+
+def _run_served(arguments: argparse.Namespace) -> dict[str, object]:
+    version = newest_version(arguments.repository, arguments.model) if arguments.repository else None
+    facts = facts_of(version) if version else Facts()
+    with _target(arguments) as target:
+        specs = model_inputs(target, arguments.model)
+        connections = arguments.connections if arguments.command == "load" else 1
+        question = load.ask(target, arguments.model, arguments.rpc, specs, facts, connections=connections)
+        if arguments.command == "load":
+            limit = Limit(Engine(version)) if version else None
+            rows = load.measure(
+                question, arguments.concurrency, arguments.seconds, arguments.rounds, limit, arguments.limit_seconds
+            )
+            load.print_table(question, rows, limit)
+            return load.as_json(question, rows, limit)
+        result = overload.measure(
+            question,
+            seconds=arguments.seconds,
+            factor=arguments.factor,
+            deadline_s=arguments.deadline_ms / 1e3,
+            pacing=arguments.pacing,
+            connections=arguments.connections,
+        )
+        overload.print_table(question, result)
+        return overload.as_json(question, result)

@@ -1,0 +1,67 @@
+"""`python -m bench gpu`: parity, images/s of every engine, and the server's, on a GPU; on a CPU as a proof of itself.
+
+It runs on a bare machine too: what is not installed there is skipped and said to be, in both files.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+MODELS = ("faces", "realesr-animevideov3")
+PRECISIONS = ("fp32", "fp16")
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    return name, Path(path)
+
+
+def add_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of `python -m bench gpu`."""
+    command.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only proves the script")
+    command.add_argument("--work", type=Path, default=Path("out/bench-gpu"), metavar="DIR", help="for what is exported")
+    command.add_argument("--out", type=Path, default=Path("bench/results"), metavar="DIR", help="for the two files")
+    command.add_argument(
+        "--repository", type=Path, action="append", default=[], metavar="DIR", help="versions exported before; several"
+    )
+    command.add_argument(
+        "--checkpoint", type=_named, action="append", default=[], metavar="MODEL=FILE", help="in place of the zoo's"
+    )
+    command.add_argument("--cache", type=Path, metavar="DIR", help="where the zoo keeps fetched weights")
+    command.add_argument("--models", type=lambda text: text.split(","), default=list(MODELS), metavar="A,B")
+    command.add_argument("--precisions", type=lambda text: text.split(","), default=list(PRECISIONS), metavar="A,B")
+    command.add_argument("--batches", type=_numbers, default=[2**power for power in range(9)], metavar="1,2,...")
+    command.add_argument("--tiles", type=_numbers, default=[64, 256], metavar="64,256", help="sides of pictures in")
+    command.add_argument("--callers", type=_numbers, default=[1, 16, 256], metavar="1,16,256")
+    command.add_argument("--images-per-call", type=_numbers, default=[1, 64], metavar="1,64")
+    command.add_argument("--tensorrt", choices=("rtx", "classic", "none"), default="rtx", help="engines to build")
+    command.add_argument("--serve-arguments", default="", metavar="ARGS", help="more arguments for the servers")
+    command.add_argument("--seconds", type=float, default=480.0, help="for everything together")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures and returns the exit code."""
+    refusal = _refusal(arguments.device)
+    if refusal:
+        print(f"bench: {refusal}", file=sys.stderr)
+        return 2
+    from bench.gpu import run  # only now: it needs torch
+
+    run.run(arguments)
+    return 0
+
+
+def _refusal(device: str) -> str:
+    """Why nothing at all can be measured here; "" where something can."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as error:
+        return f"gpu needs torch, the yardstick: {error}"
+    if device == "cuda" and not torch.cuda.is_available():
+        return f"no GPU: torch {torch.__version__} sees none; --device cpu proves the script on a CPU"
+    return ""

@@ -1,0 +1,192 @@
+"""ONNX Runtime and TensorRT: the server's own engines, and beside them runs on data that lies on the GPU."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from artifact.spec import TensorRTPlan
+from bench.gpu.artifacts import Version
+from bench.gpu.device import Device
+from bench.gpu.plans import Plans
+from bench.gpu.report import Unavailable
+from bench.gpu.runs import Feed, Hosted, OnDevice, Pixels, Placed, Way
+from bench.gpu.torch_baseline import Torch, TorchRun
+from server.engines.base import Engine
+
+
+class ServedEngine:
+    """An engine of the server, whose first output is the picture."""
+
+    def __init__(self, engine: Engine, version: Version) -> None:
+        self._engine = engine
+        self._output = version.spec.outputs[0].name
+
+    def run(self, feed: Feed) -> Pixels:
+        """See `Hosted`."""
+        pixels: Pixels = self._engine.run(feed, True)[self._output]
+        return pixels
+
+    def close(self) -> None:
+        """See `Hosted`."""
+        self._engine.close()
+
+
+class OrtOnDevice:
+    """ONNX Runtime with the server's options and IO binding."""
+
+    def __init__(self, version: Version, device: Device) -> None:
+        from server.engines.onnx.cpu import open_session
+
+        self._kind = device.kind
+        self._session: Any = open_session(version.graph, _providers(version, device), 1)
+
+    def place(self, feed: Feed) -> Placed:
+        """See `OnDevice`."""
+        ort = importlib.import_module("onnxruntime")
+        binding = self._session.io_binding()
+        for name, array in feed.items():
+            value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._kind, 0)
+            binding.bind_ortvalue_input(name, value)
+        for output in self._session.get_outputs():
+            binding.bind_output(output.name, self._kind, 0)
+        return Placed(lambda: self._session.run_with_iobinding(binding), binding.synchronize_outputs)
+
+    def close(self) -> None:
+        """See `OnDevice`."""
+        self._session = None
+
+
+class TensorRtOnDevice:
+    """A TensorRT engine with one context at a time, in torch's memory and on a stream of torch's."""
+
+    def __init__(self, data: bytes, plan: TensorRTPlan) -> None:
+        self._plan = plan
+        library = importlib.import_module("server.engines.tensorrt_library").load(plan.variant)
+        self._runtime = library.Runtime(library.Logger(library.Logger.ERROR))
+        self._engine: Any = self._runtime.deserialize_cuda_engine(data)
+        if self._engine is None:
+            raise Unavailable("TensorRT does not take the engine on this GPU")
+        self._context: Any = None
+        self._stream: Any = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # the default one makes TensorRT wait
+
+    def place(self, feed: Feed) -> Placed:
+        """See `OnDevice`."""
+        fitting = [
+            index
+            for index, profile in enumerate(self._plan.profiles)
+            if all(profile[name].takes(array.shape) for name, array in feed.items())
+        ]
+        if not fitting:
+            raise Unavailable("the engine has no profile for this batch")
+        self._context = None  # its memory, before the next one's is taken
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise Unavailable("TensorRT made no context, as it does where memory is short")
+        tensors = self._bind(fitting[0], feed)
+        queue = self._context.execute_async_v3
+
+        def start(kept: object = tensors) -> None:
+            if not queue(self._stream.cuda_stream):
+                raise RuntimeError("TensorRT could not queue the run")
+
+        return Placed(start, torch.cuda.synchronize)
+
+    def _bind(self, profile: int, feed: Feed) -> list[torch.Tensor]:
+        """The context's inputs and outputs, which it only points to."""
+        self._context.set_optimization_profile_async(profile, self._stream.cuda_stream)
+        tensors = []
+        for name, array in feed.items():
+            tensors.append(torch.from_numpy(array).cuda())
+            self._context.set_input_shape(name, tuple(array.shape))
+            self._context.set_tensor_address(name, tensors[-1].data_ptr())
+        for index in range(self._engine.num_io_tensors):
+            name = self._engine.get_tensor_name(index)
+            if name not in feed:
+                dtype = getattr(torch, self._engine.get_tensor_dtype(name).name.lower())
+                tensors.append(torch.empty(tuple(self._context.get_tensor_shape(name)), dtype=dtype, device="cuda"))
+                self._context.set_tensor_address(name, tensors[-1].data_ptr())
+        torch.cuda.synchronize()
+        return tensors
+
+    def close(self) -> None:
+        """See `OnDevice`."""
+        self._context = self._engine = None
+
+
+def ways(
+    device: Device, found: Torch | None, versions: Mapping[str, Version], plans: Mapping[str, Plans], most_rows: int
+) -> list[Way]:
+    """Every engine in every precision that there is something to open for."""
+    listed: list[Way] = []
+    for precision, version in versions.items():
+        if found is not None:
+            listed += _torch_ways(found, precision, device)
+        listed.append(onnx_way(version, precision, device, most_rows))
+        listed.append(_tensorrt_way(version, precision, device, plans[precision]))
+    return listed
+
+
+def _torch_ways(found: Torch, precision: str, device: Device) -> list[Way]:
+    def way(name: str, tf32: bool) -> Way:
+        def opened() -> TorchRun:
+            return TorchRun(found.half if precision == "fp16" else found.module, device, tf32)
+
+        return Way(name, precision, opened, opened)
+
+    has_tf32 = precision == "fp32" and device.kind == "cuda"
+    return [way("torch", False)] + ([way("torch TF32", True)] if has_tf32 else [])
+
+
+def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -> Way:
+    """ONNX Runtime on that device, in batches of `most_rows` at most."""
+
+    def hosted() -> Hosted:
+        _require_ort(device)
+        from server.engines.onnx.cpu import OrtEngine
+
+        if device.kind == "cpu":
+            return ServedEngine(OrtEngine(version.graph, 1, torch.get_num_threads(), True), version)
+        from server.engines.onnx.gpu import BoundEngine
+
+        return ServedEngine(BoundEngine(version.graph, "cuda:0", _providers(version, device), True, most_rows), version)
+
+    def on_device() -> OnDevice:
+        _require_ort(device)
+        return OrtOnDevice(version, device)
+
+    return Way("ONNX Runtime", precision, hosted, on_device)
+
+
+def _require_ort(device: Device) -> None:
+    try:
+        ort = importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise Unavailable(f"onnxruntime is not installed: {error}") from error
+    providers = ort.get_available_providers()
+    if device.kind == "cuda" and "CUDAExecutionProvider" not in providers:
+        raise Unavailable(f"onnxruntime {ort.__version__} has {', '.join(providers)} and no CUDAExecutionProvider")
+
+
+def _providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
+    from server.engines.onnx.cpu import CPU, CUDA
+    from server.engines.onnx.gpu import cuda_options
+
+    cuda = [(CUDA, cuda_options(0, "HEURISTIC", version.spec.precision, None))] if device.kind == "cuda" else []
+    return [*cuda, (CPU, {})]
+
+
+def _tensorrt_way(version: Version, precision: str, device: Device, plans: Plans) -> Way:
+    def hosted() -> Hosted:
+        if device.kind == "cpu":
+            raise Unavailable("TensorRT runs on GPUs only")
+        return ServedEngine(plans.open(), version)
+
+    def on_device() -> OnDevice:
+        if plans.opened is None:
+            raise Unavailable("no engine could be opened")
+        return TensorRtOnDevice(plans.opened.path.read_bytes(), plans.opened.plan)
+
+    return Way("TensorRT", precision, hosted, on_device)

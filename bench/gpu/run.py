@@ -1,0 +1,111 @@
+"""The sections of `python -m bench gpu`, in their order, each within its share of the time."""
+
+import argparse
+import importlib
+import time
+
+from bench.gpu import parity, rates, serving
+from bench.gpu.artifacts import Artifacts, Version, subjects
+from bench.gpu.device import Device, busy_refusal
+from bench.gpu.engines import ways
+from bench.gpu.plans import Plans
+from bench.gpu.report import Results, Unavailable, first_line
+from bench.gpu.serving import Model
+from bench.gpu.torch_baseline import torch_model
+
+# Up to where of the time a section may begin something new; what is left is for its end.
+RATES_END, SERVER_END = 0.55, 0.92
+LONGEST_FIGURE_S, LONGEST_PHASE_S, SHORTEST_S = 0.5, 4.0, 0.02
+SERVER_START_S = 12.0
+SERVED_ROWS = 64  # a server's largest batch on a GPU
+SETTINGS = ("models", "precisions", "batches", "tiles", "callers", "images_per_call", "serve_arguments", "seconds")
+DETAILS = (
+    "torch: eager, its default memory format, fp32 without TF32 unless said. ONNX Runtime: the server's options, fp32 "
+    "without TF32. TensorRT: fp32 may use TF32. With transfers: from host memory to host memory (torch: pageable, the "
+    "others as the server does it). Server: ModelInfer, raw tensors, callers on the same machine, max_batch_size "
+    f"{SERVED_ROWS} on a GPU, or what one call has."
+)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measures everything and leaves the two files, rewritten after every section."""
+    began_s = time.perf_counter()
+    device = Device(arguments.device)
+    settings = {name: vars(arguments)[name] for name in SETTINGS}
+    path = arguments.out / f"{device.slug}.json"
+    results = Results(path, device.facts(), {**settings, "details": DETAILS})
+    if device.kind == "cpu":
+        results.skip("rates without transfers", "a CPU has no transfers to leave out")
+    if busy := busy_refusal(device):
+        results.skip("GPU busy share", busy)
+    models = [model for name in arguments.models if (model := _prepare(arguments, results, device, name)) is not None]
+    results.write()
+    for model in models:
+        parity.check(results, model.subjects, model.versions, model.found, model.ways, device)
+        results.write()
+    _rates(arguments, results, device, models, began_s + RATES_END * arguments.seconds)
+    _serve(arguments, results, device, models, began_s + SERVER_END * arguments.seconds)
+    results.finished = True
+    results.write()
+    print(f"wrote {path} and {path.with_suffix('.md').name} in {time.perf_counter() - began_s:.0f} s", flush=True)
+
+
+def _prepare(arguments: argparse.Namespace, results: Results, device: Device, name: str) -> Model | None:
+    checkpoints = dict(arguments.checkpoint)
+    artifacts = Artifacts(arguments.work, arguments.repository, checkpoints, arguments.cache)
+    versions: dict[str, Version] = {}
+    for precision in arguments.precisions:
+        try:
+            versions[precision] = artifacts.version(name, precision)
+        except Unavailable as error:
+            results.skip(f"{name} {precision}", str(error))
+    try:
+        found = torch_model(checkpoints.get(name, name), arguments.cache)
+    except Unavailable as error:
+        found = None
+        results.skip(f"{name}, torch", str(error))
+    if not versions:
+        return None
+    sizes = subjects(name, next(iter(versions.values())).spec, arguments.tiles)
+    variant = None if arguments.tensorrt == "none" else arguments.tensorrt
+    most = max(arguments.batches)
+    plans = {
+        precision: Plans(version, arguments.work / "plans" / name, variant, most, arguments.tiles)
+        for precision, version in versions.items()
+    }
+    return Model(versions, plans, sizes, found, ways(device, found, versions, plans, most))
+
+
+def _rates(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
+    figures = sum(len(model.ways) * len(model.subjects) for model in models) * len(arguments.batches) * 2
+    # half: each figure has its warm-up, and large batches take longer than their share
+    seconds = 0.5 * (end_s - time.perf_counter()) / max(1, figures)
+    plan = rates.Plan(arguments.batches, min(LONGEST_FIGURE_S, max(SHORTEST_S, seconds)), end_s)
+    for model in models:
+        rates.measure(results, model.subjects, model.versions, model.ways, device, plan)
+
+
+def _serve(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
+    try:
+        gpu_server = importlib.import_module("bench.gpu_server")
+        importlib.import_module("server.app")
+    except ImportError as error:
+        results.skip("server", f"what it needs is not installed: {first_line(error)}")
+        return
+    rows = max(*arguments.images_per_call, SERVED_ROWS if device.kind == "cuda" else 1)
+    repositories = [
+        serving.Serving(engine, precision, arguments.work / f"serving-{engine}-{precision}", rows)
+        for precision in arguments.precisions
+        for engine in (("onnx", "tensorrt") if device.kind == "cuda" else ("onnx",))
+    ]
+    ready = [
+        (repository, [subject for model in models for subject in repository.add(results, model)])
+        for repository in repositories
+    ]
+    counts = len(arguments.callers) * len(arguments.images_per_call) * sum(len(sizes) for _, sizes in ready)
+    left_s = end_s - time.perf_counter() - SERVER_START_S * len(ready)
+    seconds = min(LONGEST_PHASE_S, max(10 * SHORTEST_S, 0.7 * left_s / max(1, counts)))
+    asked = gpu_server.Phases(arguments.callers, arguments.images_per_call, seconds, end_s, arguments.serve_arguments)
+    for repository, sizes in ready:
+        if sizes:
+            gpu_server.serve(results, repository, sizes, device, asked)

@@ -1,0 +1,138 @@
+"""The same models through `ganserve serve`: callers who wait, ModelInfer, one picture per call or many."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from bench.caller.loops import ask_once
+from bench.caller.server import INFER, Target, TargetError, refusal, started
+from bench.caller.wire import OK, WireError
+from bench.cpu.load import Question
+from bench.gpu.artifacts import Version
+from bench.gpu.device import Device
+from bench.gpu.rates import TIME_UP, feed_of
+from bench.gpu.report import Results, Served, Subject, first_line
+from bench.gpu.serving import Serving
+
+CONNECTIONS = 4
+DISTINCT_REQUESTS = 8
+IN_FLIGHT_BYTES = 4 << 30  # replies of one phase together: beyond that memory is measured, not the server
+KSERVE_OF = {"float32": "FP32", "float16": "FP16", "int64": "INT64", "uint8": "UINT8"}
+QUEUE_BYTES = 16 << 30
+
+
+@dataclass(frozen=True)
+class Phases:
+    """What is asked of a server: callers, pictures per call, seconds for each phase, when to begin no more."""
+
+    callers: Sequence[int]
+    images_per_call: Sequence[int]
+    seconds: float
+    end_s: float
+    arguments: str = ""
+
+
+def serve(results: Results, repository: Serving, subjects: Sequence[Subject], device: Device, phases: Phases) -> None:
+    """Adds a row for every subject, number of callers and of pictures per call, from one server over all models."""
+    if time.perf_counter() > phases.end_s:
+        results.skip(f"server, {repository}", TIME_UP)
+        return
+    arguments = f"--device {device.kind} --shutdown-delay-s 0 --max-queue-bytes {QUEUE_BYTES}"
+    if device.kind == "cuda":
+        arguments += f" --engine {repository.engine}"
+    try:
+        with started(repository.folder, f"{arguments} {phases.arguments}") as target:
+            for subject in subjects:
+                _serve_subject(results, subject, repository, target, device, phases)
+    except TargetError as error:
+        results.skip(f"server, {repository}", str(error).splitlines()[-1])  # the end of the server's log, where it died
+    except (WireError, OSError, grpc.RpcError) as error:
+        results.skip(f"server, {repository}", first_line(error))
+    results.write()
+
+
+def _serve_subject(
+    results: Results, subject: Subject, repository: Serving, target: Target, device: Device, phases: Phases
+) -> None:
+    version, precision = repository.versions[subject.model], repository.precision
+    platform, reason = _served(target, subject.model)
+    if reason:
+        results.skip(f"server, {subject} {repository}", reason)
+        return
+    for images in phases.images_per_call:
+        part = f"server, {subject} {repository}, {images} images per call"
+        if time.perf_counter() > phases.end_s:
+            results.skip(part, TIME_UP)
+            continue
+        try:
+            question, reply_bytes = _ask(target, subject, version, images)
+        except TargetError as error:
+            results.skip(part, first_line(error))
+            continue
+        for callers in phases.callers:
+            if callers * reply_bytes > IN_FLIGHT_BYTES:
+                results.skip(f"{part}, {callers} callers", f"{callers * reply_bytes / 1e9:.1f} GB of replies in flight")
+            elif time.perf_counter() > phases.end_s:
+                results.skip(f"{part}, {callers} callers", TIME_UP)
+            else:
+                row = _phase(question, subject, precision, platform, callers, images, device, phases.seconds)
+                results.served.append(row)
+                busy = "" if row.gpu_busy is None else f", GPU busy {row.gpu_busy:.2f}"
+                print(f"{part}, {callers} callers: {row.images_per_s:.1f} images/s{busy}", flush=True)
+
+
+def _phase(
+    question: Question, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
+    seconds: float,
+) -> Served:  # fmt: skip
+    before = question.target.counts(question.model)
+    with device.watched() as busy:
+        phase = question.closed_loop(callers, seconds)
+    mean_batch = question.target.counts(question.model).mean_batch_since(before)
+    return Served(
+        str(subject), precision, platform, callers, images, phase.per_s * images, phase.latency_s(50),
+        phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.served), busy.share,
+    )  # fmt: skip
+
+
+def _ask(target: Target, subject: Subject, version: Version, images: int) -> tuple[Question, int]:
+    """The question, and the bytes of the reply to it, after one was read in full.
+
+    Raises:
+        TargetError: the call failed, or its reply has other pictures than were asked for.
+    """
+    messages = [_request(subject.model, version, subject, images, first) for first in range(DISTINCT_REQUESTS)]
+    answer = ask_once(target.address, INFER, messages[0])
+    if answer.status != OK or answer.body is None:
+        details = refusal(target, INFER, messages[0])
+        raise TargetError(f"the first call ended with gRPC status {answer.status}: {details}")
+    reply = service_pb2.ModelInferResponse.FromString(answer.body)
+    (output,), (raw,) = reply.outputs, reply.raw_output_contents
+    if output.shape[0] != images or len(raw) != int(np.prod(output.shape)):
+        raise TargetError(f"{output.name} has shape {list(output.shape)} in {len(raw)} bytes, asked for {images}")
+    return Question(target, subject.model, INFER, messages, CONNECTIONS), answer.reply_bytes
+
+
+def _request(model: str, version: Version, subject: Subject, images: int, first: int) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name=model)
+    for name, rows in feed_of(version, subject, images + first).items():
+        array = rows[first:]
+        request.inputs.add(name=name, datatype=KSERVE_OF[array.dtype.name], shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    serialized: bytes = request.SerializeToString()
+    return serialized
+
+
+def _served(target: Target, model: str) -> tuple[str, str]:
+    """What the server says runs the model, and why nothing does; a server that is up has tried every model."""
+    with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+        stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for entry in stub.RepositoryIndex(service_pb2.RepositoryIndexRequest()).models:
+            if entry.name == model and entry.state != "READY":
+                return "", f"{entry.state}: {entry.reason}"
+        return str(stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model)).platform), ""

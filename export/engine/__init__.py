@@ -1,0 +1,1 @@
+"""From the ONNX graph to a TensorRT engine."""

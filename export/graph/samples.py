@@ -1,0 +1,91 @@
+"""The fixed inputs on which graphs are traced and compared: latents by seed, labels in turn, pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.architecture import Bounds, Generator
+
+PHOTOGRAPH = Path(__file__).parents[1] / "pictures" / "astronaut.png"
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+def picture(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
+    """A picture (H, W, C) uint8 with slopes, hard edges, fine stripes and noise, the same for the same arguments."""
+    random = np.random.RandomState(seed)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    layers = []
+    for channel in range(channels):
+        angle = random.uniform(0, np.pi)
+        along = x * np.cos(angle) + y * np.sin(angle)
+        slope = 60 + 120 * (x + y) / (height + width)
+        stripes = 30 * np.sin(along * (0.15 + 0.4 * channel)) + 25 * (((x // 7) + (y // 5)) % 2)
+        layers.append(slope + stripes + random.normal(0, 4, (height, width)))
+    levels: NDArray[np.uint8] = np.clip(np.stack(layers, axis=-1), 0, 255).astype(np.uint8)
+    return levels
+
+
+def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """The middle (H, W, C) uint8 of the shipped photograph, mirrored at its borders where it is too small."""
+    with Image.open(PHOTOGRAPH) as image:
+        pixels = np.asarray(image.convert("RGB"))
+    pixels = pixels[..., np.arange(channels) % 3]
+    missing = [max(0, size - have) for size, have in zip((height, width), pixels.shape, strict=False)]
+    pixels = np.pad(pixels, [(0, missing[0]), (0, missing[1]), (0, 0)], mode="symmetric")
+    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
+    return pixels[top : top + height, left : left + width]
+
+
+def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
+    """The graph's inputs by name, in the network's order, one row per seed.
+
+    `size_px` is (H, W) of pictures in, raised to the network's least and up to its multiple. Seeds draw latent and
+    noise as the server does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
+    """
+    if not generator.task.draws:
+        multiple = generator.multiple_px
+        height, width = (-(-max(size, generator.least_px) // multiple) * multiple for size in size_px)
+        stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
+        stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
+        return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}
+    size = generator.latent_size
+    rows = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
+    layers, length = generator.w_shape or (1, 1)
+    drawn: Arrays = {
+        "latent": rows[:, :size].astype(np.float32),
+        "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
+        "noise": rows[:, size:].astype(np.float32),
+        "truncation_psi": np.array([1.0 - 0.15 * seed for seed in seeds], dtype=np.float32),
+        "w": np.random.RandomState(len(seeds)).randn(len(seeds), layers, length).astype(np.float32),
+        "w_given": np.array([seed % 2 for seed in seeds], dtype=np.float32),
+    }
+    return {name: drawn[name] for name in generator.inputs}
+
+
+def encoded(pictures: NDArray[np.uint8], generator: Generator) -> NDArray[np.float32]:
+    """(N, C, H, W) float32 as the network takes it, from `pictures` (N, H, W, C) uint8."""
+    if generator.encode is None:
+        return scaled(pictures, generator.input_range)
+    with torch.no_grad():
+        levels = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32))
+        found: NDArray[np.float32] = generator.encode(levels).numpy()
+    return found
+
+
+def scaled(pictures: NDArray[np.uint8], bounds: Bounds) -> NDArray[np.float32]:
+    """(N, C, H, W) float32 in `bounds` from (N, H, W, C) uint8."""
+    low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
+    values = low + pictures.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def levelled(values: NDArray[np.generic], bounds: Bounds) -> NDArray[np.uint8]:
+    """(N, H, W, C) uint8 from (N, C, H, W) floating point in `bounds`: what `export.wrapping.Levels` gives."""
+    low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
+    levels = np.rint((values.astype(np.float64) - low) * (255.0 / (high - low)))
+    return np.asarray(np.clip(levels, 0, 255).transpose(0, 2, 3, 1), dtype=np.uint8)

@@ -1,0 +1,105 @@
+"""torch -> ONNX: one graph with free batch, height and width axes, checked, without traces of this machine."""
+
+import contextlib
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from artifact.spec import Task
+from export.errors import ExportError
+from export.graph.samples import Arrays
+from models.architecture import Generator
+
+OPSET = 18
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Holds back the exporter's own log lines and warnings; its errors come as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def output_name(generator: Generator) -> str:
+    """`image` for what is drawn; for pictures in, whose input has the name `image` already, what became of it."""
+    if generator.task.draws:
+        return "image"
+    return "upscaled" if generator.task is Task.SUPER_RESOLUTION else "translated"
+
+
+def free_axes(generator: Generator, tensors: str) -> dict[str, dict[int, str]]:
+    """The inputs by name with their free axes, as the dynamo exporter takes them."""
+    if generator.task.draws:
+        return {name: {0: "N"} for name in generator.inputs}
+    return {"image": {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}}
+
+
+def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arrays) -> onnx.ModelProto:
+    """The checked graph of `module` (see `export.wrapping.wrap`), traced on `example`, BatchNorm folded into convs.
+
+    Raises:
+        ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
+    """
+    axes = free_axes(generator, tensors)
+    shapes = tuple(axes.values())
+    try:
+        with quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(torch.from_numpy(example[name]) for name in axes),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(axes),
+                output_names=[output_name(generator)],
+                dynamic_shapes=(shapes,) if _takes_any(module) else shapes,
+                optimize=True,
+                verbose=False,
+            )
+            assert program is not None
+            proto = _without_traces(program.model_proto)
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # the exporter and the checker raise many kinds
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ExportError(f"the ONNX exporter failed: {lines[0] if lines else type(error).__name__}") from error
+    return proto
+
+
+def _takes_any(module: nn.Module) -> bool:
+    """Whether its forward is written with `*inputs`, which the exporter sees as one argument."""
+    kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
+    return inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the source lines and paths that the exporter notes on nodes and values."""
+    graph = proto.graph
+    for node in graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    graph.doc_string = proto.doc_string = ""
+    del graph.metadata_props[:]
+    del proto.metadata_props[:]
+    return proto
+
+
+def save(proto: onnx.ModelProto, path: Path) -> None:
+    """Writes the graph, weights inside."""
+    onnx.save_model(proto, path)

@@ -1,0 +1,75 @@
+"""What a checkpoint is, without exporting it: the function behind `ganserve inspect`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from artifact.spec import Scalar, Task, TensorSpec
+from export.errors import ExportError
+from export.graph.tensors import tensor_specs
+from export.source import open_source
+from models.architecture import Generator
+from models.catalogue import ARCHITECTURES
+
+__all__ = ["ExportError", "Inspection", "inspect"]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a checkpoint is. `parameters` is a count, `dtype` what the file stores, `inputs` what the graph will take.
+
+    `settings`: what `--set` may say of this architecture, by name with its meaning.
+    """
+
+    architecture: str
+    reference: str
+    hyperparameters: Mapping[str, Scalar]
+    task: str
+    picture: str
+    inputs: tuple[str, ...]
+    settings: Mapping[str, str]
+    parameters: int
+    dtype: str
+    notes: tuple[str, ...]
+
+
+def inspect(
+    checkpoint: Path | str,
+    arch: str = "auto",
+    overrides: Mapping[str, str] | None = None,
+    cache_dir: Path | None = None,
+    progress: Callable[[str], None] = lambda line: None,
+) -> Inspection:
+    """What the checkpoint (a path or a zoo name) is, without exporting it.
+
+    Raises:
+        ExportError: it cannot be fetched, read or recognised.
+    """
+    source = open_source(checkpoint, arch, overrides or {}, cache_dir, progress)
+    generator, entry = source.generator, ARCHITECTURES[source.architecture]
+    return Inspection(
+        architecture=source.architecture,
+        reference=entry.reference,
+        hyperparameters=generator.hyperparameters,
+        task=generator.task.value,
+        picture=_picture(generator),
+        inputs=tuple(_in_words(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
+        settings={name: setting.meaning for name, setting in entry.settings.items()},
+        parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
+        dtype=source.checkpoint.dtype,
+        notes=source.checkpoint.notes,
+    )
+
+
+def _picture(generator: Generator) -> str:
+    height, width = generator.image_size_px
+    if generator.task.draws:
+        return f"{width}x{height}, {generator.channels} channel(s)"
+    if generator.task is Task.SUPER_RESOLUTION:
+        return f"x{generator.scale}, {generator.channels} channel(s)"
+    sizes = "" if generator.multiple_px == 1 else f", sizes in multiples of {generator.multiple_px} px"
+    return f"{generator.picture_channels} -> {generator.channels} channel(s){sizes}"
+
+
+def _in_words(tensor: TensorSpec) -> str:
+    return f"{tensor.name} {tensor.dtype} ({', '.join(['N', *('free' if d < 0 else str(d) for d in tensor.shape)])})"

@@ -1,0 +1,188 @@
+"""`ganserve inspect` and `ganserve export`: from a checkpoint to a model that can be served."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganserve.cli.connect import JsonOption
+from ganserve.cli.output import CommandError, needing, print_json, steps
+
+if TYPE_CHECKING:
+    from artifact.spec import Spec
+
+
+class Precision(StrEnum):
+    """What the weights are stored and computed in."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+
+
+class Tensors(StrEnum):
+    """What the served graph takes and gives: pixels, or the network's own tensors."""
+
+    UINT8 = "uint8"
+    FLOAT32 = "float32"
+
+
+class Variant(StrEnum):
+    """Which TensorRT builds the engine: for RTX, which needs no GPU to build, or the classic one."""
+
+    RTX = "rtx"
+    CLASSIC = "classic"
+
+
+CheckpointArgument = Annotated[
+    str,
+    typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, a folder with its config, or a name of the zoo."),
+]
+
+
+ArchOption = Annotated[str, typer.Option(metavar="auto|NAME", help="Architecture, where it is not to be detected.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
+]
+CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights and engines are kept.")]
+TensorrtOption = Annotated[
+    Variant | None, typer.Option("--tensorrt", help="A TensorRT engine, model.plan, beside the ONNX graph.")
+]
+ProfileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--profile",
+        metavar="MIN,OPT,MAX[:SIZE,...]",
+        help="Rows of a batch, and sizes HxW or HxW-HxW of pictures in, that the engine is built for. Repeatable.",
+    ),
+]
+CapabilityOption = Annotated[
+    str | None,
+    typer.Option(
+        "--compute-capability",
+        metavar="8.9,12.0",
+        help="GPUs that the engine is built for, or `current`; rtx builds a portable one where not given.",
+    ),
+]
+
+
+def inspect(
+    checkpoint: CheckpointArgument,
+    arch: ArchOption = "auto",
+    settings: SetOption = None,
+    cache: CacheOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Says what a checkpoint is: architecture, hyper-parameters, task, inputs, parameters. Nothing is written."""
+    overrides = parse_settings(settings or [])
+    with needing("export"):
+        from export.inspection import ExportError
+        from export.inspection import inspect as look
+    try:
+        with steps() as progress:
+            found = look(checkpoint, arch, overrides, cache, progress)
+    except ExportError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json(asdict(found))
+        return
+    for name, value in asdict(found).items():
+        if name == "settings":
+            lines = [f"--set {key}: {meaning}" for key, meaning in value.items()]
+        elif isinstance(value, dict):
+            lines = [", ".join(f"{key}={setting}" for key, setting in value.items())]
+        else:
+            lines = list(value) if isinstance(value, tuple) else [value]
+        for line in lines:
+            print(f"{name:<16} {line}")
+
+
+def export(
+    checkpoint: CheckpointArgument,
+    repository: Annotated[Path, typer.Option(metavar="DIR", help="Model repository to write to.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name to serve it under.")],
+    arch: ArchOption = "auto",
+    settings: SetOption = None,
+    precision: Annotated[Precision, typer.Option(help="What weights are stored and computed in.")] = Precision.FP32,
+    tensors: Annotated[Tensors, typer.Option(help="Pixels, or the network's own tensors.")] = Tensors.UINT8,
+    version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
+    cache: CacheOption = None,
+    tensorrt: TensorrtOption = None,
+    profile: ProfileOption = None,
+    compute_capability: CapabilityOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
+    overrides = parse_settings(settings or [])
+    capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
+    if tensorrt is None:
+        _refuse_without_tensorrt(precision, profile, compute_capability)
+    with needing("export"):
+        from export.pipeline import ExportError, Request
+        from export.pipeline import export as run
+    request = Request(
+        checkpoint=checkpoint,
+        repository=repository,
+        name=name,
+        arch=arch,
+        overrides=overrides,
+        precision=precision.value,
+        tensors=tensors.value,
+        version=version,
+        labels=labels,
+        cache_dir=cache,
+        tensorrt=tensorrt and tensorrt.value,
+        profiles=tuple(profile or ()),
+        compute_capabilities=capabilities,
+    )
+    try:
+        with steps() as progress:
+            exported = run(request, progress)
+    except ExportError as error:
+        raise CommandError(str(error)) from None
+    if as_json:
+        print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
+        return
+    for line in (*exported.notes, *_plan_facts(exported.spec)):
+        print(line)
+    print(exported.folder)
+
+
+def _refuse_without_tensorrt(precision: Precision, profile: list[str] | None, compute_capability: str | None) -> None:
+    if precision is Precision.BF16:
+        raise CommandError("--precision bf16: needs --tensorrt; ONNX Runtime has no bfloat16 convolution")
+    for option, value in (("--profile", " ".join(profile or ())), ("--compute-capability", compute_capability)):
+        if value:
+            raise CommandError(f"{option} {value}: is for the engine that --tensorrt rtx|classic builds")
+
+
+def _plan_facts(spec: "Spec") -> Iterator[str]:
+    """One line about the engine, where there is one."""
+    from export.engine.profiles import in_words
+
+    if plan := spec.plan:
+        gpus = f"for {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "portable"
+        profiles = " and ".join(in_words(profile, spec.inputs) for profile in plan.profiles)
+        yield f"model.plan: TensorRT {plan.variant} {plan.version}, {plan.precision}, {gpus}; profiles {profiles}"
+
+
+def parse_settings(settings: list[str]) -> dict[str, str]:
+    """KEY=VALUE texts as a mapping.
+
+    Raises:
+        CommandError: no `=`, no key, or a key given twice.
+    """
+    found: dict[str, str] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise CommandError(f"--set {setting!r}: expected KEY=VALUE")
+        if key in found:
+            raise CommandError(f"--set {key}: given twice")
+        found[key] = value.strip()
+    return found

@@ -1,0 +1,129 @@
+"""`ganserve generate`: pictures by seed, latent or w from a running server into files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from PIL import Image
+
+from ganserve.cli.connect import DEADLINE_S, SERVER, AuthorityOption, DeadlineOption, JsonOption, ServerOption, connect
+from ganserve.cli.files import (
+    ModelArgument,
+    OutputOption,
+    QualityOption,
+    VersionOption,
+    describe_timings,
+    facts_of,
+    read_format,
+)
+from ganserve.cli.generate_options import (
+    CountOption,
+    LabelsOption,
+    LatentsOption,
+    NoiseSeedsOption,
+    SeedsOption,
+    TruncationOption,
+    WOption,
+    read_what,
+)
+from ganserve.cli.grid import compose_grid
+from ganserve.cli.output import CommandError, counted, print_json
+from ganserve.client.messages import FormatName
+from ganserve.client.results import GeneratedImage, Timings
+
+
+def generate(
+    model: ModelArgument,
+    output: OutputOption,
+    seeds: SeedsOption = None,
+    count: CountOption = None,
+    latents: LatentsOption = None,
+    w: WOption = None,
+    labels: LabelsOption = None,
+    truncation: TruncationOption = None,
+    noise_seeds: NoiseSeedsOption = None,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="One sheet with all pictures in place of one file for each.")
+    ] = False,
+    columns: Annotated[int | None, typer.Option(min=1, help="Pictures in a row of the sheet.")] = None,
+    quality: QualityOption = None,
+    version: VersionOption = "",
+    server: ServerOption = SERVER,
+    deadline: DeadlineOption = DEADLINE_S,
+    ca: AuthorityOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draws pictures: the same seed is always the same picture.
+
+    One picture is written to FILE itself, several to FILE-<seed>, or with --grid to FILE as one sheet. One seed with
+    several labels, truncations or noise seeds is drawn once for each. What a model takes, `ganserve models` says.
+    """
+    chosen = read_format(output)
+    what = read_what(seeds, count, latents, w, labels, truncation, noise_seeds)
+    if columns is not None and not grid:
+        raise CommandError("--columns goes with --grid")
+    with connect(server, deadline, ca) as client, counted(what.n, model) as advance:
+        images = []
+        for image in client.generate_stream(
+            model, seeds=what.seeds, count=what.count, latents=what.latents, ws=what.ws, labels=what.labels,
+            truncation=what.truncations, noise_seeds=what.noise_seeds, format="raw" if grid else chosen,
+            quality=None if grid else quality, version=version,
+        ):  # fmt: skip
+            images.append(image)
+            advance()
+    images.sort(key=lambda image: image.index)
+    paths = [output] * len(images) if grid else file_names(output, images)
+    if grid:
+        _write_sheet(images, columns, output, chosen, quality)
+    else:
+        for image, path in zip(images, paths, strict=True):
+            path.write_bytes(image.data)
+    _report(images, paths, as_json)
+
+
+def file_names(output: Path, images: Sequence[GeneratedImage]) -> list[Path]:
+    """A file for each image: FILE for a single one, else FILE-<seed>, made unique by label, then by index.
+
+    Images without a seed are told apart by index.
+    """
+    if len(images) == 1:
+        return [output]
+    if images[0].seed is None:
+        return [output.with_name(f"{output.stem}-{image.index}{output.suffix}") for image in images]
+    by_seed = [f"{image.seed}" for image in images]
+    by_label = [f"{image.seed}-{image.label}" for image in images]
+    by_index = [f"{image.seed}-{image.index}" for image in images]
+    names = next(names for names in (by_seed, by_label, by_index) if len(set(names)) == len(names))
+    return [output.with_name(f"{output.stem}-{name}{output.suffix}") for name in names]
+
+
+def _write_sheet(
+    images: Sequence[GeneratedImage], columns: int | None, output: Path, chosen: FormatName, quality: int | None
+) -> None:
+    sheet = compose_grid([image.array for image in images], columns)
+    pixels = sheet.squeeze(2) if sheet.shape[2] == 1 else sheet
+    settings: dict[str, Any] = {} if quality is None else {"compress_level" if chosen == "png" else "quality": quality}
+    Image.fromarray(pixels).save(output, chosen, **settings)
+
+
+def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bool) -> None:
+    longest = Timings(*(max(getattr(image.timings, name) for image in images) for name in Timings.__dataclass_fields__))
+    largest = max(image.batch_size for image in images)
+    if as_json:
+        pictures = [
+            {
+                "file": str(path),
+                "seed": image.seed,
+                "label": image.label,
+                "noise_seed": image.noise_seed,
+                "batch_size": image.batch_size,
+            }
+            for image, path in zip(images, paths, strict=True)
+        ]
+        print_json({**facts_of(images[0].model, images[0].version, largest, longest), "images": pictures})
+        return
+    for path in dict.fromkeys(paths):
+        print(path)
+    model = f"{images[0].model} version {images[0].version}"
+    print(f"{len(images)} from {model}, batch {largest}, {describe_timings(longest)}")

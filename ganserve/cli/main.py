@@ -1,0 +1,56 @@
+"""The `ganserve` command: exit code 0, 2 with one line on stderr, 130 after Ctrl-C, or 143 after SIGTERM."""
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+
+from ganserve.client.errors import ServerError
+
+FAILED = 2
+INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns the exit code. A traceback is shown only where `--traceback` asks for it."""
+    if threading.current_thread() is threading.main_thread():
+        # Process 1 of a container gets only signals that it handles, also while the rest is imported.
+        signal.signal(signal.SIGTERM, _end)
+    from ganserve.cli.app import app
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=given or ["--help"], prog_name="ganserve", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe left, as `| head` does; keep the interpreter's last flush from failing as well.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except Exception as error:
+        if given[:1] == ["--traceback"]:
+            raise
+        print(f"ganserve: {_sentence(error)}", file=sys.stderr)
+        return FAILED
+
+
+def _end(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _sentence(error: Exception) -> str:
+    """One line for people, whatever was raised."""
+    from ganserve.cli.output import CommandError
+
+    if hasattr(error, "format_message"):  # the option parser's own
+        text = error.format_message()
+    elif isinstance(error, (CommandError, ServerError, ValueError)):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = f"{type(error).__name__}: {error} (`ganserve --traceback ...` shows where)"
+    return " ".join(str(text).split())

@@ -1,0 +1,1 @@
+"""Generated stubs of the image API, proto package ganserve.v1; `python -m protos` regenerates them."""

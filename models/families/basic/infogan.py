@@ -1,0 +1,94 @@
+"""InfoGAN: Chen et al., "InfoGAN: Interpretable Representation Learning by Information Maximizing Generative
+Adversarial Nets", 2016, arXiv:1606.03657.
+
+Reads the checkpoints of eriklindernoren/PyTorch-GAN infogan and of Natsu6767/InfoGAN-PyTorch (MNIST, FashionMNIST,
+SVHN, CelebA; wrapped in `netG`). The first layer takes noise, one-hot labels and a continuous code; the latent here is
+noise, then whatever categories beyond the first there are, then the code, all standard normal: the graph makes the
+code uniform in -1..1, and a further category is the place of the largest of its ten numbers.
+Differences: none in what is computed. PyTorch-GAN saves the very keys of its dcgan, so that a first layer of 62 + 10 +
+2 inputs may be either; any other size is taken for dcgan unless infogan is asked for.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from artifact.spec import Scalar
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.families.basic import dcgan, upsampling
+from models.families.basic.dcgan_layouts import Config
+from models.families.basic.dcgan_layouts import read as read_plan
+from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.families.basic.transposed import TransposedGenerator
+
+DEFAULT_INPUTS = 62 + 10 + 2
+CATEGORY = 10
+# Natsu6767: inputs of the first layer -> (noise, categories, code).
+NATSU = {74: (62, 1, 2), 168: (124, 4, 4), 228: (128, 10, 0)}
+SETTINGS = {
+    "eps": upsampling.EPS,
+    "classes": Setting(10, "labels (PyTorch-GAN's n_classes)"),
+    "code": Setting(2, "length of the continuous code (PyTorch-GAN's code_dim)"),
+}
+
+
+def _layout(state: StateDict) -> upsampling.KeyLayout | None:
+    found = upsampling.read(state)
+    return found if found and found.first_norm and upsampling.LABELS not in state else None
+
+
+def _natsu(state: StateDict) -> Config | None:
+    plan = read_plan(state) if "tconv1.weight" in state else None
+    known = plan is not None and plan.steps[0].kernel <= 2 and plan.steps[0].before in NATSU
+    return plan if known else None
+
+
+def _matches(state: StateDict) -> bool:
+    layout = _layout(state)
+    return _natsu(state) is not None or (layout is not None and layout.latent == DEFAULT_INPUTS)
+
+
+def _accepts(state: StateDict) -> bool:
+    return _natsu(state) is not None or _layout(state) is not None
+
+
+def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
+    if plan := _natsu(state):
+        return _build_natsu(plan)
+    layout = _layout(state)
+    assert layout is not None, "only called where _accepts"
+    classes, code = int(settings["classes"]), int(settings["code"])
+    noise = layout.latent - classes - code
+    if min(noise, classes) < 1 or code < 0:
+        raise ArchitectureError(
+            f"{layout.latent} inputs cannot hold {classes} labels, a code of {code} and noise: "
+            "say --set classes=COUNT --set code=LENGTH"
+        )
+    sections = [Section(Draw.NORMAL, noise), Section(Draw.LABEL, classes)]
+    sections += [Section(Draw.SIGNED, code)] if code else []
+    body = layout.build(state, float(settings["eps"]))
+    network = Conditioned(LatentCode(sections, torch.eye(classes)), body)
+    return upsampling.drawn_by(network, layout, noise + code, classes)
+
+
+def _build_natsu(plan: Config) -> Generator:
+    noise, categories, code = NATSU[plan.steps[0].before]
+    output = "sigmoid" if plan.steps[0].kernel == 1 else "tanh"
+    body = TransposedGenerator(plan.steps, output=output)
+    load(body, plan.state)
+    sections = [Section(Draw.NORMAL, noise), Section(Draw.LABEL, CATEGORY)]
+    sections += [Section(Draw.CHOICE, CATEGORY)] * (categories - 1)
+    sections += [Section(Draw.SIGNED, code)] if code else []
+    rows = LatentCode(sections, torch.eye(CATEGORY))
+    extra = {"categories": categories, "code": code}
+    return dcgan.drawn_by(Conditioned(rows, body), plan, rows.latent_size, CATEGORY, output, extra)
+
+
+ARCHITECTURE = Architecture(
+    name="infogan",
+    reference="eriklindernoren/PyTorch-GAN infogan; Natsu6767/InfoGAN-PyTorch",
+    matches=_matches,
+    build=_build,
+    settings=SETTINGS,
+    accepts=_accepts,
+)

@@ -1,0 +1,156 @@
+"""CycleGAN's generator: Zhu, Park, Isola, Efros, "Unpaired Image-to-Image Translation using Cycle-Consistent
+Adversarial Networks", 2017, arXiv:1703.10593; with blur-pool resampling in CUT: Park, Efros, Zhang, Zhu, "Contrastive
+Learning for Unpaired Image-to-Image Translation", 2020, arXiv:2007.15651.
+
+Reads the checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix (`ResnetGenerator`, `<epoch>_net_G_A.pth`), of
+taesungp/contrastive-unpaired-translation (the same class with `model.<i>.filt`; `--no_antialias` and
+`--no_antialias_up` in any combination), and eriklindernoren/PyTorch-GAN `cyclegan` (`model.<i>.block.<k>`). Any number
+of blocks; batch norm, instance norm or none; with or without dropout. Running statistics of an InstanceNorm
+(checkpoints until 2018) are ignored, as the repository does.
+Differences: dropout is off and batch norm uses its stored statistics, which is the repository's `test.py --eval`.
+Without `--eval` it uses each picture's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
+PyTorch-GAN pads by as many pixels as there are channels; where that is not 3 its output has another size than its input
+and cannot have been trained, so the padding must be said.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from artifact.spec import Scalar, Task
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.families.translation.patch_discriminators import describe
+from models.families.translation.translator_layers import (
+    NORM_STATISTICS,
+    ResnetPlan,
+    ResnetTranslator,
+    block_indices,
+    holds,
+    last_index,
+    without_statistics,
+    without_unused_statistics,
+)
+
+PYTORCH_GAN_PADDING = 3
+
+
+def _plan(state: StateDict) -> ResnetPlan | None:
+    """What the weights are, blocks at least; None where the first and last conv are not there."""
+    blocks, last = block_indices(state), last_index(state)
+    first, final = state.get("model.1.weight"), state.get(f"model.{last}.weight")
+    if not blocks or first is None or final is None or first.ndim != 4 or final.ndim != 4:
+        return None
+    kernels = [int(key.split(".")[1]) for key in state if key.endswith(".filt")]
+    biased = "model.1.bias" in state
+    return ResnetPlan(
+        inputs=first.shape[1],
+        outputs=final.shape[0],
+        width=first.shape[0],
+        blocks=len(blocks),
+        kind="batch" if "model.2.weight" in state else "instance" if biased else "none",
+        biased=biased,
+        dropout=f"model.{blocks[0]}.conv_block.5.weight" not in state,
+        blurred_halving=any(place < blocks[0] for place in kernels),
+        doubling="blur" if any(place > blocks[0] for place in kernels) else "transposed",
+    )
+
+
+def _matches(state: StateDict) -> bool:
+    weights = without_unused_statistics(state)
+    plan = _plan(weights)
+    if plan is None or (plan.kind == "batch" and plan.biased):
+        return False
+    return holds(lambda: ResnetTranslator(plan), weights)
+
+
+def is_blurred(state: StateDict) -> bool:
+    """Whether the weights bring blur-pool kernels, as CUT's do."""
+    return any(key.endswith(".filt") for key in state)
+
+
+def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
+    weights = without_unused_statistics(state)
+    plan = _plan(weights)
+    assert plan is not None, "only called where _matches"
+    served = plan
+    if plan.kind == "batch" and settings["norm_statistics"] == "picture":
+        served, weights = replace(plan, kind="picture"), without_statistics(weights)
+    found: dict[str, Scalar] = {**_hyperparameters(plan), "dropout": plan.dropout}
+    if is_blurred(state):
+        found |= {"no_antialias": not plan.blurred_halving, "no_antialias_up": plan.doubling != "blur"}
+    return generator(served, weights, found)
+
+
+def _hyperparameters(plan: ResnetPlan) -> dict[str, Scalar]:
+    counts = {"input_nc": plan.inputs, "output_nc": plan.outputs, "ngf": plan.width, "n_blocks": plan.blocks}
+    return {**counts, "norm": plan.kind}
+
+
+def generator(plan: ResnetPlan, weights: StateDict, hyperparameters: Mapping[str, Scalar]) -> Generator:
+    """The generator of a plan whose pictures are in [-1, 1] on both sides."""
+    return Generator(
+        network=load(ResnetTranslator(plan), weights),
+        task=Task.IMAGE_TO_IMAGE,
+        hyperparameters=hyperparameters,
+        channels=plan.outputs,
+        output_range=(-1.0, 1.0),
+        max_batch_size=4,
+        input_range=(-1.0, 1.0),
+        input_channels=plan.inputs,
+        multiple_px=2**plan.halvings,
+        least_px=2 ** (plan.halvings + 1),  # the blocks reflect a border of one pixel
+    )
+
+
+def _renamed(state: StateDict) -> StateDict:
+    """PyTorch-GAN's block names as junyanz has them."""
+    return {key.replace(".block.", ".conv_block."): tensor for key, tensor in state.items()}
+
+
+def _nearest_plan(state: StateDict) -> ResnetPlan | None:
+    if not block_indices(state, name=".block.") or block_indices(state):
+        return None
+    plan = _plan(_renamed(state))
+    return replace(plan, doubling="nearest") if plan else None
+
+
+def _matches_nearest(state: StateDict) -> bool:
+    plan = _nearest_plan(state)
+    return plan is not None and plan.kind == "instance" and holds(lambda: ResnetTranslator(plan), _renamed(state))
+
+
+def _build_nearest(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
+    plan = _nearest_plan(state)
+    assert plan is not None, "only called where _matches_nearest"
+    padding = int(settings["padding"]) or plan.inputs
+    if padding != PYTORCH_GAN_PADDING:
+        raise ArchitectureError(
+            f"padded by {padding}, as the repository pads {padding}-channel pictures, what comes out has another size "
+            "than what goes in; if yours pads by 3: --set padding=3"
+        )
+    return generator(plan, _renamed(state), {**_hyperparameters(plan), "padding": padding})
+
+
+ARCHITECTURE = Architecture(
+    name="resnet",
+    reference="junyanz/pytorch-CycleGAN-and-pix2pix ResnetGenerator",
+    matches=lambda state: not is_blurred(state) and _matches(state),
+    build=_build,
+    settings={"norm_statistics": NORM_STATISTICS},
+    relative=describe,
+)
+CUT = Architecture(
+    name="cut",
+    reference="taesungp/contrastive-unpaired-translation ResnetGenerator",
+    matches=lambda state: is_blurred(state) and _matches(state),
+    build=_build,
+    settings={"norm_statistics": NORM_STATISTICS},
+    relative=describe,
+)
+CYCLEGAN = Architecture(
+    name="cyclegan",
+    reference="eriklindernoren/PyTorch-GAN cyclegan",
+    matches=_matches_nearest,
+    build=_build_nearest,
+    settings={"padding": Setting(0, "reflected border of the 7x7 convs; 0: as many pixels as channels, as there")},
+    relative=describe,
+)

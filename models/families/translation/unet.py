@@ -1,0 +1,148 @@
+"""pix2pix's U-Net: Isola, Zhu, Zhou, Efros, "Image-to-Image Translation with Conditional Adversarial Networks", 2016,
+arXiv:1611.07004.
+
+Reads the checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix (`UnetGenerator`, `<epoch>_net_G.pth`): nested keys
+`model.model.0`, `model.model.1.model.1`, ... Any depth and widths, batch norm, instance norm or none, with or without
+dropout. Running statistics of an InstanceNorm (checkpoints until 2018) are ignored, as the repository does.
+Differences: dropout is off and batch norm uses its stored statistics, which is the repository's `test.py --eval`.
+Without `--eval` it uses each picture's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from artifact.spec import Scalar, Task
+from models.architecture import Architecture, Generator, StateDict, load
+from models.families.translation.patch_discriminators import describe
+from models.families.translation.translator_layers import (
+    NORM_STATISTICS,
+    holds,
+    norm,
+    without_statistics,
+    without_unused_statistics,
+)
+
+
+@dataclass(frozen=True)
+class UnetPlan:
+    """A U-Net: the maps of each level from the outermost in, and the norm's kind."""
+
+    inputs: int
+    outputs: int
+    widths: tuple[int, ...]
+    kind: str
+
+
+class Level(nn.Module):
+    """Halves, goes through the levels below, doubles; what comes up is given with the level's own input before it.
+
+    The layers are named by their places in the reference's Sequential, which counts activations and dropout.
+    """
+
+    def __init__(self, plan: UnetPlan, depth: int) -> None:
+        super().__init__()
+        inner, biased = plan.widths[depth], plan.kind == "instance"
+        above = (plan.inputs, plan.outputs) if depth == 0 else (plan.widths[depth - 1],) * 2
+        self.is_outermost, self.is_innermost = depth == 0, depth == len(plan.widths) - 1
+        self.model = nn.ModuleDict()
+        down = nn.Conv2d(above[0], inner, 4, 2, 1, bias=biased)
+        rises = inner if self.is_innermost else 2 * inner
+        up = nn.ConvTranspose2d(rises, above[1], 4, 2, 1, bias=biased or self.is_outermost)
+        if self.is_outermost:
+            self.model.update({"0": down, "1": Level(plan, 1), "3": up})
+        elif self.is_innermost:
+            self.model.update({"1": down, "3": up, "4": norm(plan.kind, above[1])})
+        else:
+            middle = {"1": down, "2": norm(plan.kind, inner), "3": Level(plan, depth + 1)}
+            self.model.update({**middle, "5": up, "6": norm(plan.kind, above[1])})
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(N, above, H, W) float32 at the outermost level, (N, 2*above, H, W) at the others, from (N, above, H, W)."""
+        if self.is_outermost:
+            picture: torch.Tensor = self.model["3"](F.relu(self.model["1"](self.model["0"](maps))))
+            return picture.tanh()
+        low = self.model["1"](F.leaky_relu(maps, 0.2))
+        if self.is_innermost:
+            raised = self.model["4"](self.model["3"](F.relu(low)))
+        else:
+            low = self.model["3"](self.model["2"](low))
+            raised = self.model["6"](self.model["5"](F.relu(low)))
+        return torch.cat([maps, raised], dim=1)
+
+
+class UnetTranslator(nn.Module):
+    """The whole U-Net."""
+
+    def __init__(self, plan: UnetPlan) -> None:
+        super().__init__()
+        self.model = Level(plan, 0)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """(N, outputs, H, W) float32 in [-1, 1] from `image` (N, inputs, H, W) float32 in [-1, 1]; H and W multiples of
+        2^depth.
+        """
+        picture: torch.Tensor = self.model(image)
+        return picture
+
+
+def _plan(state: StateDict) -> UnetPlan | None:
+    """What the weights are; None where they are no U-Net."""
+    outermost, up = state.get("model.model.0.weight"), state.get("model.model.3.weight")
+    if outermost is None or up is None or outermost.ndim != 4 or up.ndim != 4:
+        return None
+    widths = [outermost.shape[0]]
+    prefix = "model.model.1"
+    while (down := state.get(f"{prefix}.model.1.weight")) is not None and down.ndim == 4:
+        widths.append(down.shape[0])
+        prefix += ".model.3"
+    if len(widths) < 2:
+        return None
+    has_batch_norm = any(key.endswith(".running_mean") for key in state)
+    kind = "batch" if has_batch_norm else "instance" if "model.model.0.bias" in state else "none"
+    return UnetPlan(outermost.shape[1], up.shape[1], tuple(widths), kind)
+
+
+def _matches(state: StateDict) -> bool:
+    weights = without_unused_statistics(state)
+    plan = _plan(weights)
+    return plan is not None and holds(lambda: UnetTranslator(plan), weights)
+
+
+def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
+    weights = without_unused_statistics(state)
+    plan = _plan(weights)
+    assert plan is not None, "only called where _matches"
+    served = plan
+    if plan.kind == "batch" and settings["norm_statistics"] == "picture":
+        served, weights = replace(plan, kind="picture"), without_statistics(weights)
+    return Generator(
+        network=load(UnetTranslator(served), weights),
+        task=Task.IMAGE_TO_IMAGE,
+        hyperparameters={
+            "input_nc": plan.inputs,
+            "output_nc": plan.outputs,
+            "ngf": plan.widths[0],
+            "num_downs": len(plan.widths),
+            "norm": plan.kind,
+        },
+        channels=plan.outputs,
+        output_range=(-1.0, 1.0),
+        max_batch_size=8,
+        input_range=(-1.0, 1.0),
+        input_channels=plan.inputs,
+        multiple_px=2 ** len(plan.widths),
+    )
+
+
+ARCHITECTURE = Architecture(
+    name="unet",
+    reference="junyanz/pytorch-CycleGAN-and-pix2pix UnetGenerator",
+    matches=_matches,
+    build=_build,
+    settings={"norm_statistics": NORM_STATISTICS},
+    relative=describe,
+)

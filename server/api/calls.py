@@ -1,0 +1,209 @@
+"""Around every RPC: who asks, errors -> status, one metric, one log line, one span. The servicers only raise.
+
+Servicers are wrapped rather than intercepted: an interceptor costs each call a second pass through the front end.
+"""
+
+import asyncio
+import functools
+import logging
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, Protocol
+
+import grpc
+
+from server.errors import (
+    DeadlinePassed,
+    EngineError,
+    GanserveError,
+    ImageTooLarge,
+    InferenceFailed,
+    InvalidRequest,
+    ModelNotFound,
+    NotServing,
+    Overloaded,
+    RequestError,
+    StartError,
+    Unsupported,
+)
+from server.observability.context import ID_KEY, Request, Tracer, current
+
+STATUS: dict[type[GanserveError], grpc.StatusCode] = {
+    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
+    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    ImageTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
+    ModelNotFound: grpc.StatusCode.NOT_FOUND,
+    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    NotServing: grpc.StatusCode.UNAVAILABLE,
+    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
+    EngineError: grpc.StatusCode.INTERNAL,
+    InferenceFailed: grpc.StatusCode.INTERNAL,
+    StartError: grpc.StatusCode.INTERNAL,
+}
+
+# Calls that stay open for as long as the caller likes, and health, which must answer to the end.
+LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
+
+QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
+
+log = logging.getLogger(__name__)
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class RpcMetrics(Protocol):
+    """What is reported of each call."""
+
+    def rpc_started(self, rpc: str) -> None: ...
+
+    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None: ...
+
+
+class Calls:
+    """Wraps the methods of servicers."""
+
+    def __init__(self, metrics: RpcMetrics, tracer: Tracer | None = None) -> None:
+        self.tracer = tracer
+        self._metrics = metrics
+        self._closed = False
+        self._running = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def close(self) -> None:
+        """Refuses new calls from now on; returns when every accepted one has its answer.
+
+        Calls that last as long as their caller likes (LASTING) are neither refused nor waited for.
+        """
+        self._closed = True
+        await self._idle.wait()
+
+    def wrap(self, servicer: object, service: str, methods: list[str]) -> SimpleNamespace:
+        """An object with the same methods, to be registered in the servicer's place; `service`: its full name."""
+        wrapped = SimpleNamespace()
+        for name in methods:
+            method = getattr(servicer, name)
+            unary = asyncio.iscoroutinefunction(method)
+            wrap = self._unary if unary else self._streaming
+            setattr(wrapped, name, wrap(service, name, method))
+        return wrapped
+
+    def _unary(
+        self, service: str, rpc: str, method: Callable[[Any, Context], Awaitable[Any]]
+    ) -> Callable[[Any, Context], Awaitable[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Context) -> Any:
+            record = Record(self, service, rpc, request, context)
+            try:
+                self.check_open(rpc)
+                answer = await method(request, context)
+            except BaseException as error:
+                await record.fail(error, context)
+            record.finish("OK", "")
+            return answer
+
+        return call
+
+    def _streaming(
+        self, service: str, rpc: str, method: Callable[[Any, Context], AsyncIterator[Any]]
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        @functools.wraps(method)
+        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+            record = Record(self, service, rpc, request, context)
+            answers = method(request, context)
+            try:
+                self.check_open(rpc)
+                async for answer in answers:
+                    yield answer
+            except BaseException as error:
+                await answers.aclose()  # type: ignore[attr-defined]
+                await record.fail(error, context)
+            record.finish("OK", "")
+
+        return call
+
+    def check_open(self, rpc: str) -> None:
+        """Refuses a call that comes while the server stops.
+
+        Raises:
+            NotServing: the server is stopping.
+        """
+        if self._closed and rpc not in LASTING:
+            raise NotServing("the server is stopping; try another one")
+
+    def started(self, rpc: str) -> None:
+        """Counts a call in."""
+        if rpc not in LASTING:
+            self._running += 1
+            self._idle.clear()
+        self._metrics.rpc_started(rpc)
+
+    def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
+        """Counts a call out."""
+        if rpc not in LASTING:
+            self._running -= 1
+            if not self._running:
+                self._idle.set()
+        self._metrics.rpc_finished(rpc, model, code, seconds)
+
+
+class Record:
+    """One call from its first byte to its status."""
+
+    __slots__ = ("_calls", "_request", "_started_at")
+
+    def __init__(self, calls: Calls, service: str, rpc: str, message: object, context: Context) -> None:
+        self._calls = calls
+        self._started_at = time.monotonic()
+        self._request = request = Request(service, rpc, message, context.invocation_metadata() or ())
+        current.set(request)
+        if calls.tracer is not None:
+            request.trace = calls.tracer.request(request, self._started_at)
+        if request.names_itself:
+            context.set_trailing_metadata(((ID_KEY, request.id),))
+        calls.started(rpc)
+
+    def finish(self, code: str, text: str) -> None:
+        """Writes the call's metric, its span and its line: info where it failed, debug where it went well or was
+        refused for want of room, since an overload that is logged call by call is a worse one."""
+        request = self._request
+        seconds = time.monotonic() - self._started_at
+        self._calls.finished(request.rpc, request.model, code, seconds)
+        level = logging.DEBUG if code in QUIET_CODES else logging.INFO
+        if log.isEnabledFor(level):
+            fields = {"rpc": request.rpc, "model": request.model, "code": code, "seconds": round(seconds, 6)}
+            if message_id := request.message_id:
+                fields["message_id"] = message_id
+            if text:
+                fields["error"] = text
+            log.log(level, "call", extra={"fields": fields})
+        if request.trace is not None:
+            request.trace.end(code, grpc.StatusCode[code].value[0], text)
+
+    async def fail(self, error: BaseException, context: Context) -> None:
+        """Ends the call with the error's status; always raises."""
+        if isinstance(error, asyncio.CancelledError | GeneratorExit):
+            # Front ends cancel a call when its caller leaves, and when its deadline passes.
+            left_s = context.time_remaining()
+            self.finish("CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED", "")
+            raise error
+        if isinstance(error, GanserveError):
+            code, text = STATUS[type(error)], str(error)
+        elif isinstance(error, Exception):
+            error_id = uuid.uuid4().hex[:12]
+            log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._request.rpc, "error_id": error_id}})
+            code, text = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under error_id {error_id}"
+        else:
+            raise error
+        self.finish(code.name, text)
+        await context.abort(code, text, ((ID_KEY, self._request.id),))
+
+
+def deadline(context: Context) -> float | None:
+    """When the caller stops waiting, on the monotonic clock; None where it set no deadline: grpc.aio then says None,
+    others a huge number of seconds."""
+    left_s = context.time_remaining()
+    return None if left_s is None or left_s > 1e9 else time.monotonic() + left_s

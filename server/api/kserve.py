@@ -1,0 +1,235 @@
+"""KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
+
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from server.api.calls import Context, deadline
+from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
+from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
+from server.repository.repository import Entry, Repository, State
+from server.settings import Settings
+
+EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "statistics")
+# Answers of one stream that may be computed ahead of the one that its reader waits for.
+STREAM_WINDOW = 64
+
+
+class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """The service `inference.GRPCInferenceService`. What it raises becomes a status in `calls`."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        settings: Settings,
+        version: str,
+        is_ready: Callable[[], bool],
+        stopping: asyncio.Event,
+    ) -> None:
+        self._repository = repository
+        self._settings = settings
+        self._version = version
+        self._is_ready = is_ready
+        self._stopping = stopping
+
+    async def ServerLive(self, request: Any, context: Context) -> Any:
+        return service_pb2.ServerLiveResponse(live=True)
+
+    async def ServerReady(self, request: Any, context: Context) -> Any:
+        return service_pb2.ServerReadyResponse(ready=self._is_ready())
+
+    async def ModelReady(self, request: Any, context: Context) -> Any:
+        try:
+            self._repository.get(request.name, request.version)
+        except NotServing:
+            return service_pb2.ModelReadyResponse(ready=False)
+        return service_pb2.ModelReadyResponse(ready=True)
+
+    async def ServerMetadata(self, request: Any, context: Context) -> Any:
+        return service_pb2.ServerMetadataResponse(name="ganserve", version=self._version, extensions=EXTENSIONS)
+
+    async def ModelMetadata(self, request: Any, context: Context) -> Any:
+        model = self._repository.get(request.name, request.version)
+        ready = [entry.version for entry in self._entries(request.name) if entry.state is State.READY]
+        answer = service_pb2.ModelMetadataResponse(
+            name=model.name,
+            versions=[request.version] if request.version else [str(version) for version in ready],
+            platform=model.config.platform,
+        )
+        batch = [-1] if model.max_batch_size else []
+        for field, tensors in ((answer.inputs, model.engine.inputs), (answer.outputs, model.engine.outputs)):
+            for tensor in tensors:
+                field.add(name=tensor.name, datatype=tensor.dtype, shape=[*batch, *tensor.shape])
+        return answer
+
+    async def ModelConfig(self, request: Any, context: Context) -> Any:
+        return service_pb2.ModelConfigResponse(config=self._repository.get(request.name, request.version).config)
+
+    async def ModelInfer(self, request: Any, context: Context) -> Any:
+        return await self._infer(request, deadline(context))
+
+    async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
+        """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once.
+
+        Raises:
+            NotServing: the server is stopping; STREAM_WINDOW of the requests that were read have their answers.
+        """
+        as_status = ("triton_grpc_error", "true") in {
+            (key, value) for key, value in context.invocation_metadata() or ()
+        }
+        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(STREAM_WINDOW)
+
+        async def read() -> None:
+            try:
+                async for request in requests:
+                    answer = asyncio.create_task(self._stream_answer(request, deadline(context), as_status))
+                    try:
+                        await answers.put(answer)
+                    except asyncio.CancelledError:
+                        answer.cancel()
+                        raise
+            finally:
+                await answers.put(None)
+
+        async def end() -> None:
+            await self._stopping.wait()
+            reader.cancel()
+
+        reader, ender = asyncio.create_task(read()), asyncio.create_task(end())
+        try:
+            while (answer := await answers.get()) is not None:
+                yield await answer
+            await asyncio.wait({reader})
+            if reader.cancelled():
+                raise NotServing("the server is stopping; try another one")
+            await reader
+        finally:
+            ender.cancel()
+            reader.cancel()
+            while not answers.empty():
+                left = answers.get_nowait()
+                if left is not None:
+                    left.cancel()
+
+    async def ModelStatistics(self, request: Any, context: Context) -> Any:
+        models = list(self._repository.ready())
+        if request.name:
+            try:
+                wanted = self._repository.get(request.name, request.version)
+            except GanserveError as error:
+                raise InvalidRequest(f"no statistics: {error}") from error
+            models = [m for m in models if m.name == request.name and (not request.version or m is wanted)]
+        answer = service_pb2.ModelStatisticsResponse()
+        for model in models:
+            model.statistics.fill(answer.model_stats.add())
+        return answer
+
+    async def RepositoryIndex(self, request: Any, context: Context) -> Any:
+        _check_repository(request.repository_name)
+        answer = service_pb2.RepositoryIndexResponse()
+        for entry in self._repository.index():
+            if entry.state is State.READY or not request.ready:
+                version = str(entry.version) if entry.version else ""
+                answer.models.add(name=entry.name, version=version, state=entry.state, reason=entry.reason)
+        return answer
+
+    async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
+        self._check_control(request)
+        for key in request.parameters:
+            if key == "config" or key.startswith("file:"):
+                raise Unsupported(f"load parameter {key!r} is not offered; change the model's folder and load it again")
+            raise InvalidRequest(f"unknown load parameter {key!r}")
+        await self._repository.load(request.model_name)
+        return service_pb2.RepositoryModelLoadResponse()
+
+    async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:
+        self._check_control(request)
+        for key in request.parameters:
+            if key != "unload_dependents":
+                raise InvalidRequest(f"unknown unload parameter {key!r}")
+        await self._repository.unload(request.model_name)
+        return service_pb2.RepositoryModelUnloadResponse()
+
+    async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        raise Unsupported("system shared memory is not offered; send raw_input_contents")
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("system shared memory is not offered; send raw_input_contents")
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("system shared memory is not offered; there is nothing to unregister")
+
+    async def CudaSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        raise Unsupported("CUDA shared memory is not offered; send raw_input_contents")
+
+    async def CudaSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("CUDA shared memory is not offered; send raw_input_contents")
+
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        raise Unsupported("CUDA shared memory is not offered; there is nothing to unregister")
+
+    async def TraceSetting(self, request: Any, context: Context) -> Any:
+        raise Unsupported("trace settings are not offered over the network")
+
+    async def LogSettings(self, request: Any, context: Context) -> Any:
+        raise Unsupported("log settings are not offered over the network; set GANSERVE_LOG_LEVEL")
+
+    async def _infer(self, request: Any, deadline_at: float | None) -> Any:
+        model = self._repository.get(request.model_name, request.model_version)
+        timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
+        # An overload is refused before anything is decoded; `admit` decides with the rows counted.
+        model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
+        arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
+        outputs = {tensor.name: tensor for tensor in model.engine.outputs}
+        check_outputs(request.outputs, outputs)
+        nbytes = sum(array.nbytes for array in arrays.values())
+        with model.batcher.admit(rows, nbytes, deadline_at, timeout_s) as admission:
+            done = await admission.run(arrays)
+        answer = service_pb2.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
+        write_outputs(answer, request.outputs, outputs, done.outputs)
+        return answer
+
+    async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool) -> Any:
+        answer = service_pb2.ModelStreamInferResponse()
+        try:
+            answer.infer_response.CopyFrom(await self._infer(request, deadline_at))
+            answer.infer_response.parameters["triton_final_response"].bool_param = True
+        except GanserveError as error:
+            if as_status:
+                raise
+            answer.error_message = str(error)
+            answer.infer_response.id = request.id
+        return answer
+
+    def _entries(self, name: str) -> list[Entry]:
+        return [entry for entry in self._repository.index() if entry.name == name]
+
+    def _check_control(self, request: Any) -> None:
+        _check_repository(request.repository_name)
+        if self._settings.model_control == "none":
+            raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none")
+
+
+def _check_repository(name: str) -> None:
+    if name:
+        raise Unsupported(f"repository {name!r}: this server has one repository; leave repository_name empty")
+
+
+def _read_parameters(parameters: Mapping[str, Any]) -> float:
+    """The caller's queue timeout in seconds, 0 for none; refuses what would change the meaning of the request."""
+    timeout_s = 0.0
+    for key, value in parameters.items():
+        if key == "timeout":
+            timeout_s = max(0, value.int64_param) / 1e6
+        elif key in ("sequence_id", "sequence_start", "sequence_end"):
+            if value.int64_param or value.string_param or value.bool_param:
+                raise Unsupported(f"parameter {key!r}: sequences are not served; generators keep no state")
+        elif key.startswith("triton_") and key != "triton_enable_empty_final_response":
+            raise InvalidRequest(f"parameter {key!r}: names that begin with triton_ are reserved")
+    return timeout_s
+
+
+METHODS = [method.name for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]
+SERVICE = service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name

@@ -1,0 +1,176 @@
+"""One device and its lanes: the threads that run engines, and whose turn it is.
+
+A lane is one run at a time. A GPU has one lane; a CPU has one for each core, because several single-threaded runs
+give more images per second than one run over every core (docs/adr/0002-lanes.md). A batch is formed at the moment a
+lane is free, from what queued while the lanes were busy; nothing polls and nothing waits for a timer by default.
+"""
+
+import asyncio
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import Context
+from typing import Protocol, TypeVar
+
+T = TypeVar("T")
+
+# How long after requests met on a device the next one that finds it idle is still taken for one of many.
+CROWDED_S = 0.05
+# A caller that waits for its answer before it asks again cannot be back sooner than this.
+ROUND_TRIP_S = 0.00025
+LANE_NICENESS = 10
+
+
+class Batch(Protocol):
+    """Work for one lane. `whole_device`: it may use the whole device. `brief`: it is alone and takes less than 5 ms."""
+
+    alone: bool
+    brief: bool
+
+    def execute(self) -> None:
+        """Runs the work; on the lane's thread; never raises."""
+
+    def finish(self) -> None:
+        """Hands the results to their callers; on the loop."""
+
+
+class Source(Protocol):
+    """What forms batches: one of a model's instances."""
+
+    @property
+    def brief(self) -> bool:
+        """Whether a row takes so little time that handing it between threads counts."""
+
+    def take(self, slots: int, quiet: bool) -> Batch | None:
+        """The next batch, None where nothing may leave now. `slots`: how many more the device takes. `quiet`: one
+        job may have it for itself."""
+
+    def has_work(self) -> bool:
+        """Whether there is more for a lane."""
+
+
+def yield_to_loop() -> None:
+    """Lets the threads that answer callers go before the one that calls this, where they share its core.
+
+    Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
+    """
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)
+
+
+class Device:
+    """Lanes shared by the instances of every model on one device, served in turn. Loop thread only.
+
+    Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
+    formed ahead, so that it need not wait for the loop between two; and a request that is alone runs on the loop's own
+    thread, which could do nothing for anybody else meanwhile: the device is busy, and for less than 5 ms.
+
+    `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
+    """
+
+    def __init__(self, name: str, lanes: int) -> None:
+        self.name = name
+        self.lanes = lanes
+        self._loop = asyncio.get_running_loop()
+        self._context = Context()  # a turn is nobody's: not of the request that happened to ask for it
+        self.failed: asyncio.Future[None] = self._loop.create_future()
+        self._threads = ThreadPoolExecutor(lanes, f"lane-{name}", yield_to_loop if lanes > 1 else None)
+        self._held = 0  # lanes' worth of batches given out, the one formed ahead included
+        self._busy_s = 0.0  # up to the moment when that number last changed
+        self._changed_at = time.monotonic()
+        self._turns: deque[Source] = deque()
+        self._scheduled = False
+        self._crowded_at = self._ran_alone_at = -CROWDED_S
+
+    @property
+    def sources(self) -> int:
+        """Models with work for a lane, not counting the one whose turn it is."""
+        return len(self._turns)
+
+    @property
+    def free(self) -> int:
+        """Lanes without work."""
+        return max(0, self.lanes - self._held)
+
+    @property
+    def busy_s(self) -> float:
+        """Seconds that lanes ran batches, all lanes together, those that run now included."""
+        return self._busy_s + min(self._held, self.lanes) * (time.monotonic() - self._changed_at)
+
+    def offer(self, source: Source) -> None:
+        """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that
+        requests which arrived together leave together."""
+        now = time.monotonic()
+        if self._held or self._turns or now - self._ran_alone_at < ROUND_TRIP_S:
+            self._crowded_at = now
+        if source not in self._turns:
+            self._turns.append(source)
+        if not self._scheduled and self._slots(source) > 0:
+            self._scheduled = True
+            self._loop.call_soon(self._take_turns, context=self._context)
+
+    async def call(self, function: Callable[[], T]) -> T:
+        """The result of a function run on a lane's thread, between batches: warm-up, opening and closing engines."""
+        return await self._loop.run_in_executor(self._threads, function)
+
+    def close(self) -> None:
+        """Ends the threads after the work they hold."""
+        self._threads.shutdown()
+
+    def _slots(self, source: Source) -> int:
+        ahead = 1 if self.lanes > 1 and source.brief else 0
+        return self.lanes + ahead - self._held
+
+    def _take_turns(self) -> None:
+        self._scheduled = False
+        try:
+            while self._turns and (slots := self._slots(self._turns[0])) > 0:
+                source = self._turns.popleft()
+                crowded = time.monotonic() - self._crowded_at < CROWDED_S
+                batch = source.take(slots, quiet=not (self._held or self._turns or crowded) and self.lanes > 1)
+                if batch is None:
+                    continue
+                if source.has_work():
+                    self._turns.append(source)
+                self._give(batch)
+        except Exception as error:
+            self._fail(error)
+
+    def _give(self, batch: Batch) -> None:
+        held = self.lanes if batch.alone else 1
+        self._hold(held)
+        if batch.brief:
+            batch.execute()
+            self._hold(-held)
+            batch.finish()
+            self._ran_alone_at = time.monotonic()
+            return
+        self._threads.submit(self._run, batch, held)
+
+    def _hold(self, lanes: int) -> None:
+        """Takes so many lanes, or gives them back where the number is negative."""
+        now = time.monotonic()
+        self._busy_s += min(self._held, self.lanes) * (now - self._changed_at)
+        self._changed_at = now
+        self._held += lanes
+
+    def _run(self, batch: Batch, held: int) -> None:
+        batch.execute()
+        self._loop.call_soon_threadsafe(self._ran, batch, held)
+
+    def _ran(self, batch: Batch, held: int) -> None:
+        self._hold(-held)
+        if self._turns:
+            self._take_turns()  # the lane first, the callers after: it computes while they are answered
+        try:
+            batch.finish()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if not self.failed.done():
+            self.failed.set_exception(error)

@@ -1,0 +1,1 @@
+"""From validated arrays to encoded images. No grpc, no protobuf."""

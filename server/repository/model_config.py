@@ -1,0 +1,176 @@
+"""config.pbtxt: read, completed from the graph where it is silent, and checked against it."""
+
+from collections.abc import Container
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
+
+from artifact.repository import CONFIG
+from artifact.spec import Spec, TensorSpec
+from server.batching.batcher import Policy
+from server.engines.base import Engine
+from server.errors import NotServing
+from server.settings import Settings
+
+# What Triton takes for a model with a batch axis whose config gives no size.
+AUTO_MAX_BATCH_SIZE = 4
+
+# Triton's words for what runs a graph: the backend of each platform.
+ONNX_PLATFORM = "onnxruntime_onnx"
+PLAN_PLATFORM = "tensorrt_plan"
+BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
+
+
+def read_config(folder: Path) -> ModelConfig | None:
+    """The model's config.pbtxt, None where it has none.
+
+    Raises:
+        NotServing: it cannot be parsed, or asks for what this server does not do.
+    """
+    path = folder / CONFIG
+    if not path.is_file():
+        return None
+    try:
+        config = text_format.Parse(path.read_text(), ModelConfig())
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        raise NotServing(f"{CONFIG}: {error}") from None
+    if config.name and config.name != folder.name:
+        raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
+    for asked, served in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
+        if asked and asked not in served:
+            raise NotServing(f"{CONFIG}: backend {asked!r} is not served here; {' and '.join(served)} are")
+    for feature in ("sequence_batching", "ensemble_scheduling"):
+        if config.WhichOneof("scheduling_choice") == feature:
+            raise NotServing(f"{CONFIG}: {feature} is not served here")
+    if config.max_batch_size < 0:
+        raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 or more")
+    return config
+
+
+def versions_to_serve(config: ModelConfig | None, present: list[int]) -> list[int]:
+    """Which of the versions on disk the version policy takes, ascending. Without one: the newest."""
+    choice = None if config is None else config.version_policy.WhichOneof("policy_choice")
+    if config is not None and choice == "all":
+        return sorted(present)
+    if config is not None and choice == "specific":
+        return sorted(set(config.version_policy.specific.versions) & set(present))
+    newest = 1
+    if config is not None and choice == "latest":
+        newest = max(1, config.version_policy.latest.num_versions)
+    return sorted(present)[-newest:]
+
+
+def complete(
+    config: ModelConfig | None,
+    name: str,
+    engine: Engine,
+    platform: str,
+    max_batch_size: int,
+    optional: Container[str] = (),
+) -> ModelConfig:
+    """The config as the model is served: the file's, with names, sizes and tensors filled in from the graph.
+
+    `platform`: what runs it, whatever the file says: Triton's word. `optional`: inputs that a request may leave out.
+
+    Raises:
+        NotServing: the file names a tensor, dtype or shape that the graph does not have.
+    """
+    full = ModelConfig()
+    if config is not None:
+        full.CopyFrom(config)
+    full.name = name
+    full.backend = BACKEND_OF[platform]
+    full.platform = platform
+    full.max_batch_size = max_batch_size
+    for field, tensors in (("input", engine.inputs), ("output", engine.outputs)):
+        entries = getattr(full, field)
+        found = {tensor.name: tensor for tensor in tensors}
+        for entry in entries:
+            _check_entry(entry.name, DataType.Name(entry.data_type), _graph_dims(entry), found)
+        named = {entry.name for entry in entries}
+        for tensor in tensors:
+            if tensor.name not in named and (field == "input" or not named):
+                entries.add(name=tensor.name, data_type=_triton_type(tensor), dims=tensor.shape)
+    for entry in full.input:
+        entry.optional = entry.name in optional
+    return full
+
+
+def check_spec(spec: Spec, engine: Engine) -> None:
+    """Compares the manifest's tensors with what its fields promise, and with the graph's.
+
+    Raises:
+        NotServing: they differ.
+    """
+    promised = _inputs_of(spec)
+    for said in spec.inputs:
+        if spec.task.draws and said not in promised:
+            what = f"{said.name!r} is {said.dtype} {list(said.shape)}"
+            raise NotServing(f"manifest.json: input {what}, which its other fields do not say")
+    for tensor in (*promised, *engine.inputs):
+        if tensor.name not in {said.name for said in spec.inputs}:
+            raise NotServing(f"manifest.json: input {tensor.name!r} is missing")
+    for tensors, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
+        graph = {tensor.name: tensor for tensor in found}
+        for tensor in tensors:
+            _check_entry(tensor.name, f"TYPE_{tensor.dtype}", tensor.shape, graph, "manifest.json")
+
+
+def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
+    """What a generator of that manifest takes; of the others, which take one picture, nothing to be compared."""
+    if not spec.task.draws:
+        return ()
+    takes = [TensorSpec("latent", "FP32", (spec.latent_size,))]
+    if spec.labels:
+        takes.append(TensorSpec("label", "INT64", ()))
+    if spec.noise_size:
+        takes.append(TensorSpec("noise", "FP32", (spec.noise_size,)))
+    if spec.truncation_default is not None:
+        takes.append(TensorSpec("truncation_psi", "FP32", ()))
+    if spec.w_shape is not None:
+        takes += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
+    return tuple(takes)
+
+
+def policy_of(config: ModelConfig, settings: Settings) -> Policy:
+    """How the model queues: its `dynamic_batching`, inside the server's limits."""
+    batching = config.dynamic_batching
+    queue = batching.default_queue_policy
+    sizes = (size for size in batching.preferred_batch_size if 0 < size <= config.max_batch_size)
+    return Policy(
+        max_batch_size=config.max_batch_size,
+        max_queue_rows=settings.max_queue_rows,
+        max_queue_bytes=settings.max_queue_bytes,
+        preferred_batch_sizes=tuple(sizes),
+        max_queue_delay_s=batching.max_queue_delay_microseconds / 1e6,
+        max_queue_requests=queue.max_queue_size,
+        queue_timeout_s=queue.default_timeout_microseconds / 1e6,
+        delays_on_timeout=queue.timeout_action == ModelQueuePolicy.DELAY,
+        allows_timeout_override=queue.allow_timeout_override,
+    )
+
+
+def _triton_type(tensor: TensorSpec) -> int:
+    return int(DataType.Value("TYPE_STRING" if tensor.dtype == "BYTES" else f"TYPE_{tensor.dtype}"))
+
+
+def _graph_dims(entry: Any) -> tuple[int, ...]:
+    """The dims that the graph sees. Triton writes a value per row as `dims: [1]` with an empty `reshape`."""
+    return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
+
+
+def _check_entry(
+    name: str, dtype: str, shape: tuple[int, ...], graph: dict[str, TensorSpec], file_name: str = CONFIG
+) -> None:
+    found = graph.get(name)
+    if found is None:
+        raise NotServing(f"{file_name}: tensor {name!r} is not in the graph, which has {', '.join(sorted(graph))}")
+    if dtype != DataType.Name(_triton_type(found)):
+        raise NotServing(f"{file_name}: tensor {name!r} is {dtype}, TYPE_{found.dtype} in the graph")
+    fits = len(shape) == len(found.shape) and all(
+        a == b or -1 in (a, b) for a, b in zip(shape, found.shape, strict=True)
+    )
+    if not fits:
+        raise NotServing(f"{file_name}: tensor {name!r} has dims {list(shape)}, {list(found.shape)} in the graph")

@@ -1,0 +1,210 @@
+"""The load generator against a real gRPC server in this process."""
+
+import asyncio
+import io
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from artifact.spec import TensorSpec
+from bench.caller.loops import OpenLoop, ask_once, closed_loop
+from bench.caller.payloads import Facts
+from bench.caller.server import (
+    INFER,
+    PNG_SIGNATURE,
+    Target,
+    TargetError,
+    announced,
+    check_reply,
+    infer_requests,
+    model_inputs,
+)
+from bench.caller.wire import CANCELLED, DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Connection, WireError
+from bench.cpu.load import Question, ask, measure
+from ganserve.v1 import images_pb2, images_pb2_grpc
+
+LATENT = [TensorSpec("latent", "FP32", (100,))]
+IMAGE_BYTES = 64 * 64 * 3
+
+
+@dataclass
+class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers every call with one grey picture, or as it is told to."""
+
+    seen: list[Any] = field(default_factory=list)
+    refuse: bool = False
+    gate: asyncio.Event = field(default_factory=asyncio.Event)
+    in_flight: int = 0
+    most_in_flight: int = 0
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        return service_pb2.ModelReadyResponse(ready=True)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        reply = service_pb2.ModelMetadataResponse(name=request.name)
+        reply.inputs.add(name="latent", datatype="FP32", shape=[-1, 100])
+        return reply
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        self.seen.append(request)
+        if self.refuse:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue holds 0 images, its limit: GANSERVE_X")
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        try:
+            await self.gate.wait()
+        finally:
+            self.in_flight -= 1
+        reply = service_pb2.ModelInferResponse(model_name=request.model_name)
+        reply.outputs.add(name="image", datatype="UINT8", shape=[1, 64, 64, 3])
+        reply.raw_output_contents.append(b"\x80" * IMAGE_BYTES)
+        return reply
+
+
+class Artist(images_pb2_grpc.ImageServiceServicer):
+    """Draws one picture for each seed and remembers the seeds."""
+
+    def __init__(self) -> None:
+        self.seeds: list[int] = []
+
+    async def Generate(self, request: Any, context: Any) -> Any:
+        self.seeds += request.seeds.values
+        png = PNG_SIGNATURE + bytes(100 + request.seeds.values[0])
+        return images_pb2.GenerateReply(images=[images_pb2.Image(data=png)])
+
+
+@pytest.fixture
+async def artist() -> Artist:
+    return Artist()  # type: ignore[abstract]  # only Generate is asked for
+
+
+@pytest.fixture
+async def servicer() -> Servicer:
+    made = Servicer()
+    made.gate.set()
+    return made
+
+
+@pytest.fixture
+async def target(servicer: Servicer, artist: Artist) -> AsyncIterator[Target]:
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    images_pb2_grpc.add_ImageServiceServicer_to_server(artist, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield Target("127.0.0.1", port, "127.0.0.1:1")
+    await server.stop(None)
+
+
+async def test_a_closed_loop_keeps_its_callers_busy_and_counts_whole_replies(
+    target: Target, servicer: Servicer
+) -> None:
+    specs = await asyncio.to_thread(model_inputs, target, "faces")
+    question = await asyncio.to_thread(ask, target, "faces", "infer", specs, Facts(), connections=2)
+    rows = await asyncio.to_thread(measure, question, [1, 5], 0.3, 1, None, 0.0)
+    assert [row.errors for row in rows] == [0, 0]
+    assert all(row.images_per_s.median > 0 for row in rows)
+    assert all(answer.reply_bytes > IMAGE_BYTES for answer in rows[0].phases[0].answers)
+    assert 0 < rows[0].latency_s(50) <= rows[0].latency_s(99) < 1
+    assert len({request.raw_input_contents[0] for request in servicer.seen}) > 1
+
+
+async def test_one_reply_is_read_in_full(target: Target) -> None:
+    answer = await asyncio.to_thread(ask_once, target.address, INFER, infer_requests("faces", LATENT, Facts())[0])
+    assert answer.status == OK
+    assert answer.body is not None
+    check_reply(INFER, answer.body)
+
+
+async def test_pictures_of_different_sizes_come_through_the_image_api(target: Target, artist: Artist) -> None:
+    question = await asyncio.to_thread(ask, target, "faces", "generate", LATENT, Facts())
+    phase = await asyncio.to_thread(question.closed_loop, 4, 0.2)
+    assert phase.served == phase.answers
+    assert len({answer.reply_bytes for answer in phase.answers}) > 1
+    assert artist.seeds[:3] == [0, 0, 1]
+
+
+def test_a_reply_of_the_wrong_size_is_refused() -> None:
+    reply = service_pb2.ModelInferResponse(raw_output_contents=[b"short"])
+    reply.outputs.add(name="image", datatype="UINT8", shape=[1, 64, 64, 3])
+    with pytest.raises(TargetError, match="5 bytes, not 12288"):
+        check_reply(INFER, reply.SerializeToString())
+
+
+async def test_refusals_are_counted_with_their_status(target: Target, servicer: Servicer) -> None:
+    servicer.refuse = True
+    phase = await asyncio.to_thread(closed_loop, target.address, INFER, [b""], callers=2, seconds=0.1)
+    assert phase.answers
+    assert {answer.status for answer in phase.answers} == {RESOURCE_EXHAUSTED}
+    assert phase.served == []
+
+
+async def test_a_first_call_that_fails_ends_the_benchmark(target: Target, servicer: Servicer) -> None:
+    servicer.refuse = True
+    with pytest.raises(TargetError, match="gRPC status 8: the queue holds 0 images"):
+        await asyncio.to_thread(ask, target, "faces", "infer", LATENT, Facts())
+
+
+async def test_an_unknown_method_is_an_answer_with_a_status(target: Target) -> None:
+    answer = await asyncio.to_thread(ask_once, target.address, "/no.Such/Method", b"")
+    assert answer.status == 12
+
+
+async def test_calls_that_nobody_answers_expire_at_their_deadline(target: Target, servicer: Servicer) -> None:
+    servicer.gate.clear()
+    loop = OpenLoop(target.address, INFER, 0.05, connections=2)
+    flood = await asyncio.to_thread(loop.run, [b""], [0.0, 0.01, 0.02], 0.03)
+    loop.close()
+    ended = [answer for answer in flood.answers if answer.status in (CANCELLED, DEADLINE_EXCEEDED)]
+    assert flood.in_time == []
+    assert flood.expired + len(ended) == 3
+
+
+async def test_an_open_loop_sends_what_was_planned_whether_or_not_answers_come(
+    target: Target, servicer: Servicer
+) -> None:
+    loop = OpenLoop(target.address, INFER, 5.0, connections=2)
+    arrivals_s = [n / 200 for n in range(20)]
+    flood = await asyncio.to_thread(loop.run, infer_requests("faces", LATENT, Facts()), arrivals_s, 0.1)
+    loop.close()
+    assert len(servicer.seen) == len(flood.in_time) == flood.planned == 20
+    assert len(flood.lags_s) == 20
+    assert flood.late == 0
+
+
+async def test_a_request_larger_than_the_servers_windows_goes_out_in_pieces(target: Target, servicer: Servicer) -> None:
+    request = service_pb2.ModelInferRequest(model_name="faces", raw_input_contents=[bytes(3_000_000)])
+    answer = await asyncio.to_thread(ask_once, target.address, INFER, request.SerializeToString())
+    assert answer.status == OK
+    assert servicer.seen[0] == request
+
+
+async def test_a_server_that_goes_away_is_said_so(target: Target, servicer: Servicer) -> None:
+    server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = await asyncio.to_thread(Connection, ("127.0.0.1", port), INFER)
+    with pytest.raises(WireError, match="closed"):
+        await asyncio.to_thread(connection.receive)
+    connection.close()
+    server.close()
+    await server.wait_closed()
+
+
+def test_a_started_server_says_where_it_listens_in_its_first_line() -> None:
+    output = io.StringIO('{"grpc_port": 5, "http_port": 6, "frontend": "native"}\nmore\n')
+    assert announced(output, io.StringIO()) == Target("127.0.0.1", 5, "127.0.0.1:6", "native")
+
+
+@pytest.mark.parametrize("line", ["", "null\n", "{}\n", "Listening on 8001\n"])
+def test_a_server_that_does_not_start_is_shown_with_the_end_of_its_log(line: str) -> None:
+    with pytest.raises(TargetError, match=r"model\.onnx: no such file"):
+        announced(io.StringIO(line), io.StringIO("faces/1/model.onnx: no such file\n"))
+
+
+def test_a_question_asks_a_seed_each() -> None:
+    question = Question(Target("h", 1, "h:2"), "faces", INFER, infer_requests("faces", LATENT, Facts()))
+    assert len(set(question.messages)) == len(question.messages)

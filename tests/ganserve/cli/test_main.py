@@ -1,0 +1,316 @@
+"""The command: in this process against the fake server, in a process of its own for exit codes and imports."""
+
+import inspect
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from ganserve.cli.app import app
+from ganserve.cli.export import parse_settings
+from ganserve.cli.grid import compose_grid
+from ganserve.cli.main import main
+from ganserve.cli.output import CommandError, needing
+from ganserve.cli.serve import serve
+from server.settings import Settings
+from tests.ganserve.conftest import Fake, picture_of
+
+COMMANDS = [
+    "zoo list",
+    "zoo pull",
+    "architectures",
+    "inspect",
+    "export",
+    "serve",
+    "generate",
+    "upscale",
+    "translate",
+    "models",
+]
+Capture = pytest.CaptureFixture[str]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "ganserve", *arguments], capture_output=True, text=True, check=False)
+
+
+def pixels_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_subcommand_has_help_with_an_example(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200", "TERM": "dumb"})
+    assert result.exit_code == 0
+    assert f"Example: ganserve {command}" in result.output
+
+
+def test_several_pictures_get_a_file_each(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "faces.png"
+    assert main(["generate", "faces", "--seeds", "3,7-8", "-o", str(out), "--server", fake.server]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces-3.png", "faces-7.png", "faces-8.png"]
+    np.testing.assert_array_equal(pixels_of(tmp_path / "faces-7.png"), picture_of(7))
+    assert "3 from faces version 3" in capsys.readouterr().out
+
+
+def test_one_picture_is_the_file_itself(fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "face.webp"
+    assert main(["generate", "faces", "--seeds", "3", "-o", str(out), "--server", fake.server]) == 0
+    with Image.open(out) as image:
+        assert image.format == "WEBP"
+
+
+def test_a_grid_is_one_sheet(fake: Fake, tmp_path: Path) -> None:
+    out = tmp_path / "faces.png"
+    grid = ["--grid", "--columns", "3", "-o", str(out), "--server", fake.server]
+    assert main(["generate", "faces", "--seeds", "0-5", *grid]) == 0
+    np.testing.assert_array_equal(pixels_of(out), compose_grid([picture_of(seed) for seed in range(6)], 3))
+
+
+def test_one_seed_is_drawn_once_for_each_label(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    out = ["-o", str(tmp_path / "d.png"), "--server", fake.server, "--json"]
+    assert main(["generate", "digits", "--seeds", "5", "--labels", "0-2", *out]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d-5-0.png", "d-5-1.png", "d-5-2.png"]
+    found = json.loads(capsys.readouterr().out)
+    assert [(image["seed"], image["label"]) for image in found["images"]] == [(5, 0), (5, 1), (5, 2)]
+    assert (found["model"], found["version"], found["largest_batch"]) == ("digits", "3", 3)
+
+
+def test_without_seeds_the_server_draws_one(fake: Fake, tmp_path: Path) -> None:
+    assert main(["generate", "faces", "-o", str(tmp_path / "f.png"), "--server", fake.server]) == 0
+    assert fake.drawings.asked[-1].count == 1
+
+
+def test_a_picture_is_enlarged_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    small, large = tmp_path / "small.png", tmp_path / "large.png"
+    Image.fromarray(picture_of(1)).save(small)
+    assert main(["upscale", "sr", str(small), "-o", str(large), "--server", fake.server, "--json"]) == 0
+    np.testing.assert_array_equal(pixels_of(large), picture_of(1).repeat(2, 0).repeat(2, 1))
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["width"], found["height"], found["tiles"]) == (str(large), 12, 8, 4)
+
+
+def test_a_picture_is_translated_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    sketch, photo = tmp_path / "sketch.png", tmp_path / "photo.png"
+    Image.fromarray(picture_of(1)).save(sketch)
+    assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server]) == 0
+    np.testing.assert_array_equal(pixels_of(photo), 255 - picture_of(1))
+    assert capsys.readouterr().out.startswith(f"{photo}  6x4  batch 3")
+    assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["file"], found["width"], found["height"], found["largest_batch"]) == (str(photo), 6, 4, 3)
+
+
+def test_one_seed_is_drawn_once_for_each_truncation_and_noise_seed(fake: Fake, tmp_path: Path) -> None:
+    out = ["--grid", "-o", str(tmp_path / "sheet.png"), "--server", fake.server]
+    assert main(["generate", "faces", "--seeds", "3", "--truncation", "0,0.5,1", "--noise-seeds", "4-6", *out]) == 0
+    request = fake.drawings.asked[-1]
+    assert list(request.seeds.values) == [3, 3, 3]
+    assert (list(request.truncations), list(request.noise_seeds)) == ([0, 0.5, 1], [4, 5, 6])
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+def test_latents_and_w_come_from_files(fake: Fake, tmp_path: Path, suffix: str, capsys: Capture) -> None:
+    rows = np.arange(12, dtype=np.float64).reshape(3, 2, 2)
+    path = tmp_path / f"w{suffix}"
+    np.save(path, rows) if suffix == ".npy" else np.savez(path, w=rows, other=rows[0])
+    out = ["-o", str(tmp_path / "face.png"), "--server", fake.server, "--json"]
+    assert main(["generate", "faces", "--w", str(path), *out]) == 0
+    request = fake.drawings.asked[-1]
+    assert (request.ws.data, request.ws.per_layer) == (rows.astype("<f4").tobytes(), True)
+    names = [Path(image["file"]).name for image in json.loads(capsys.readouterr().out)["images"]]
+    assert names == ["face-0.png", "face-1.png", "face-2.png"]
+    np.save(tmp_path / "z.npy", rows[0])
+    assert main(["generate", "faces", "--latents", str(tmp_path / "z.npy"), *out]) == 0
+    assert fake.drawings.asked[-1].latents.data == rows[0].astype("<f4").tobytes()
+
+
+def test_a_file_that_holds_no_rows_is_refused(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    out = ["-o", str(tmp_path / "face.png"), "--server", fake.server]
+    np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.zeros(2))
+    np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "axes.npy", np.zeros((1, 2, 3)))
+    (tmp_path / "text.npy").write_text("not an array")
+    for name, text in (
+        ("two.npz", "has a, b; expected one array, or z"),
+        ("object.npy", "not a .npy or .npz file"),
+        ("axes.npy", "expected numbers with 1 or 2 axes"),
+        ("text.npy", "not a .npy or .npz file"),
+        ("none.npy", "No such file"),
+    ):
+        assert main(["generate", "faces", "--latents", str(tmp_path / name), *out]) == 2
+        assert text in capsys.readouterr().err
+    assert fake.drawings.asked == []
+
+
+def test_what_may_be_set_is_listed_with_limits_and_labels_by_name(fake: Fake, capsys: Capture) -> None:
+    assert main(["models", "--server", fake.server]) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"truncation +-2\.\.2, else 0\.7 +psi", out)
+    assert re.search(r"w +16 x 512 numbers +in place of a seed", out)
+    assert re.search(r"seed +0\.\.4294967295 +the same picture", out)
+    assert re.search(r"sketch .*any, to 4, 1 to 3 channels", out)
+    assert "23 name 23, ... 6 more: `ganserve models digits`" in " ".join(out.split())
+    assert main(["models", "digits", "--server", fake.server]) == 0
+    out = capsys.readouterr().out
+    assert "29 name 29" in " ".join(out.split())
+    assert "faces" not in out
+    assert main(["models", "nobody", "--server", fake.server]) == 2
+    assert "has no model 'nobody'" in capsys.readouterr().err
+
+
+def test_models_are_listed_for_people_and_for_scripts(fake: Fake, capsys: Capture) -> None:
+    assert main(["models", "--server", fake.server]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert re.split(r"\s{2,}", lines[1])[:5] == ["faces", "3", "READY", "unconditional", "dcgan"]
+    assert "no such file" in lines[2]
+    assert main(["models", "--server", fake.server, "--json"]) == 0
+    assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["faces", "broken", "digits", "sketch"]
+
+
+def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None:
+    assert main(["zoo", "list", "--json"]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert {"faces", "digits", "realesr-animevideov3", "realesrgan-x4plus"} <= entries.keys()
+    assert entries["faces"]["licence"].startswith("MIT")
+    assert re.fullmatch("[0-9a-f]{64}", entries["faces"]["sha256"])
+    assert main(["zoo", "list"]) == 0
+    assert entries["faces"]["sha256"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["nonsense"], "No such command 'nonsense'"),
+        (["generate", "faces"], "Missing option"),
+        (["generate", "faces", "-o", "x.gif"], "the suffix must be one of .png"),
+        (["generate", "faces", "-o", "no/such/x.png"], "no/such: no such folder"),
+        (["generate", "faces", "-o", "x.png", "--seeds", "3-1"], "--seeds: '3-1' runs backwards"),
+        (["generate", "faces", "-o", "x.png", "--seeds", "1", "--count", "2"], "pass --seeds or --count"),
+        (["generate", "faces", "-o", "x.png", "--seeds", "1", "--w", "w.npy"], "pass --seeds or --w, not both"),
+        (["generate", "faces", "-o", "x.png", "--truncation", "a"], "--truncation: 'a' is not a number"),
+        (["generate", "faces", "-o", "x.png", "--noise-seeds", "2-1"], "--noise-seeds: '2-1' runs backwards"),
+        (["generate", "faces", "-o", "x.png", "--columns", "2"], "--columns goes with --grid"),
+        (["generate", "faces", "-o", "x.png", "--labels", ","], "--labels:"),
+        (["generate", "faces", "-o", "x.png", "--server", "127.0.0.1:1"], "127.0.0.1:1: "),
+        (["upscale", "sr", "no-such.png", "-o", "x.png"], "no-such.png: No such file"),
+        (["zoo", "pull", "nope"], "no zoo entry 'nope'"),
+        (["inspect", "no-such.pth"], "no-such.pth: no such file"),
+        (["export", "faces", "--repository", "r", "--name", "f", "--set", "x"], "--set 'x': expected KEY=VALUE"),
+        (["serve", "--grpc-port", "70000", "--repository", "."], "grpc_port: Input should be less than"),
+    ],
+)
+def test_what_goes_wrong_is_one_line_and_exit_code_2(arguments: list[str], text: str, capsys: Capture) -> None:
+    assert main(arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("ganserve: ")
+    assert captured.err.count("\n") == 1
+    assert text in captured.err
+
+
+def test_what_the_server_refuses_is_one_line_and_nothing_is_written(
+    fake: Fake, tmp_path: Path, capsys: Capture
+) -> None:
+    out = ["-o", str(tmp_path / "x.png"), "--server", fake.server]
+    assert main(["generate", "fails-NOT_FOUND", *out]) == 2
+    assert capsys.readouterr().err == "ganserve: because NOT_FOUND\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_traceback_is_shown_only_on_request() -> None:
+    done = run("inspect", "/dev/null/x")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = run("--traceback", "inspect", "/dev/null/x")
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+def test_exit_codes_reach_the_shell() -> None:
+    assert run("--help").returncode == 0
+    done = run("zoo", "pull", "nope")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+def test_ctrl_c_is_exit_code_130_without_a_word(fake: Fake, tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "ganserve",
+        "upscale",
+        "slow",
+        str(tmp_path / "in.png"),
+        "-o",
+        str(tmp_path / "x.png"),
+    ]
+    Image.fromarray(picture_of(1)).save(tmp_path / "in.png")
+    with subprocess.Popen([*command, "--server", fake.server], stderr=subprocess.PIPE, text=True) as process:
+        assert fake.drawings.came.wait(30)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert (process.returncode, errors) == (130, "")
+
+
+def test_a_reader_that_leaves_is_no_traceback() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with subprocess.Popen(
+        [sys.executable, "-m", "ganserve", "zoo", "list"], stdout=writing, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(writing)
+        _, errors = process.communicate(timeout=60)
+    assert errors == ""
+    assert process.returncode != 0
+
+
+def test_a_missing_extra_is_named() -> None:
+    with pytest.raises(CommandError, match=r"pip install 'ganserve\[export\]'"), needing("export"):
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+    with pytest.raises(ModuleNotFoundError), needing("export"):
+        raise ModuleNotFoundError("No module named 'ours'", name="ours")
+
+
+def test_serve_has_an_option_for_every_setting_and_its_help_tells_the_default() -> None:
+    options = inspect.signature(serve).parameters
+    assert set(options) == {*Settings.model_fields, "as_json"}
+    for name, field in Settings.model_fields.items():
+        assert options[name].default is None
+        told = options[name].annotation.__metadata__[0].help
+        if field.default is not None and not field.is_required():
+            assert f"(default {field.default})" in told, name
+
+
+def test_settings_are_read_as_pairs() -> None:
+    assert parse_settings(["nz=100", " act = relu=6 "]) == {"nz": "100", "act": "relu=6"}
+    for wrong in (["x"], ["=1"], ["a=1", "a=2"]):
+        with pytest.raises(CommandError):
+            parse_settings(wrong)
+
+
+def test_the_command_starts_without_torch_the_server_or_the_models() -> None:
+    code = (
+        "import sys, ganserve.cli.app; print(*{'torch', 'onnxruntime', 'server', 'export', 'models'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_sigterm_ends_an_export_with_nothing_written(tmp_path: Path) -> None:
+    """As a Job's pod is stopped: process 1 gets no signal that it does not handle."""
+    command = [sys.executable, "-m", "ganserve", "export", "digits", "--repository", str(tmp_path / "r"), "--name", "d"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("cgan: ")
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert not (tmp_path / "r").exists()

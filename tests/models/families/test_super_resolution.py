@@ -1,0 +1,189 @@
+"""Upscalers: what only their users can say, how far they see, and files that are nearly theirs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from models.architecture import ArchitectureError
+from models.catalogue import build, detect
+from models.checkpoints.read import read
+from tests.models.references import esrgan, srresnet, srvgg
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
+    "basicsr-x4": (lambda: esrgan.BasicSr(1, 4, 2, 2, 4), {}, 34),
+    "basicsr-x2": (lambda: esrgan.BasicSr(1, 4, 2, 2, 2), {}, 68),
+    "basicsr-x1": (lambda: esrgan.BasicSr(1, 4, 2, 1, 1), {}, 76),
+    "kair-x2": (lambda: esrgan.Kair(1, 4, 2, 1, 2), {}, 19),
+    "esrgan-x1": (lambda: esrgan.OldEsrgan(1, 4, 2, 1, ()), {}, 19),
+    "esrgan-x3": (lambda: esrgan.OldEsrgan(1, 4, 2, 1, (3,)), {"factor": "3"}, 18),
+    "esrgan-x8": (lambda: esrgan.OldEsrgan(1, 4, 2, 1, (2, 2, 2)), {}, 19),
+    "esrgan-pytorch-gan": (lambda: esrgan.PytorchGan(4, 1, 2), {}, 19),
+    "leftthomas-x2": (lambda: srresnet.Leftthomas(4, 1), {}, 18),
+    "leftthomas-x4": (lambda: srresnet.Leftthomas(4, 2), {}, 18),
+    "lornatang-x8": (lambda: srresnet.Lornatang(4, 1, 3, 1), {}, 10),
+    "srvgg-x3": (lambda: srvgg.SrvggCompact(1, 4, 3, 3, "prelu"), {}, 5),
+    "msrresnet-x2": (lambda: srresnet.MsrResNet(4, 2, 2), {}, 7),
+    "msrresnet-x3": (lambda: srresnet.MsrResNet(4, 2, 3), {}, 7),
+    "msrresnet-x4": (lambda: srresnet.MsrResNet(4, 2, 4), {}, 7),
+}
+
+
+def seen_from(network: nn.Module, image: Tensor, row: int) -> Tensor:
+    """Rows of the picture in that one row of the picture out depends on."""
+    (gradient,) = torch.autograd.grad(network(image)[..., row, :].sum(), image)
+    return gradient[0].abs().sum(dim=(0, 2)).nonzero()[:, 0]
+
+
+@pytest.mark.parametrize("name", SEEING)
+def test_the_receptive_field_is_how_far_a_pixel_sees(name: str) -> None:
+    reference, overrides, radius_px = SEEING[name]
+    network = reference()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.001, 0.01)  # all paths add up, so that none vanishes by chance
+    generator = build(network.state_dict(), overrides=overrides)[1]
+    tile = generator.tile
+    assert tile is not None
+    step, scale = tile.multiple_px, generator.scale
+    middle = -(-(radius_px + 4) // step) * step
+    image = torch.full((1, generator.channels, 2 * middle + step, step), 0.1, dtype=torch.float64, requires_grad=True)
+    furthest = 0
+    for row in range(middle * scale, (middle + step) * scale):
+        distances = seen_from(generator.network.double(), image, row) - row // scale
+        furthest = max(furthest, int(distances.abs().max()))
+    assert furthest == radius_px == tile.receptive_field_px
+
+
+class Patches(nn.Module):
+    """PyTorch-GAN's discriminator of srgan and esrgan."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, 1, 1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2)]
+        self.model = nn.Sequential(*layers, nn.Conv2d(8, 1, 3, 1, 1))
+
+
+class Vgg(nn.Module):
+    """Lornatang's and aladdinpersson's: convs, then linear layers."""
+
+    def __init__(self, first: str) -> None:
+        super().__init__()
+        self.add_module(first, nn.Sequential(nn.Conv2d(3, 8, 3, 1, 1), nn.LeakyReLU(0.2), nn.Conv2d(8, 8, 3, 2, 1)))
+        self.classifier = nn.Sequential(nn.Linear(8 * 36, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+
+
+class Numbered(nn.Module):
+    """aitorzip's: conv1 to conv9 and bn2 to bn8."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 8, 3, 1, 1)
+        for index in range(2, 9):
+            self.add_module(f"conv{index}", nn.Conv2d(8, 8, 3, 1, 1))
+            self.add_module(f"bn{index}", nn.BatchNorm2d(8))
+        self.conv9 = nn.Conv2d(8, 1, 1)
+
+
+class UNet(nn.Module):
+    """Real-ESRGAN's: conv0 to conv9, spectrally normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv0 = nn.Conv2d(3, 8, 3, 1, 1)
+        for index in range(1, 9):
+            conv = nn.Conv2d(8, 8, 3, 1, 1, bias=False)
+            self.add_module(f"conv{index}", nn.utils.spectral_norm(conv))
+        self.conv9 = nn.Conv2d(8, 1, 3, 1, 1)
+
+
+class Net(nn.Module):
+    """leftthomas's: convs down to one number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(3, 8, 3, padding=1), nn.LeakyReLU(0.2)]
+        layers += [nn.Conv2d(8, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.LeakyReLU(0.2), nn.AdaptiveAvgPool2d(1)]
+        self.net = nn.Sequential(*layers, nn.Conv2d(8, 16, 1), nn.LeakyReLU(0.2), nn.Conv2d(16, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [Patches, lambda: Vgg("features"), lambda: Vgg("blocks"), Numbered, UNet, Net],
+    ids=lambda make: make.__name__,
+)
+def test_their_discriminators_are_no_generators(make: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ArchitectureError, match=r"no known generator|not the generator"):
+        detect(make().state_dict())
+
+
+def test_one_upsampling_conv_may_mean_x3_and_two_may_not() -> None:
+    once, twice = (esrgan.OldEsrgan(3, 4, 2, 1, factors).state_dict() for factors in ((3,), (2, 2)))
+    assert build(once)[1].scale == 2
+    assert build(once, overrides={"factor": "3"})[1].scale == 3
+    with pytest.raises(ArchitectureError, match="factor=3: only files with one upsampling step"):
+        build(twice, overrides={"factor": "3"})
+
+
+def test_old_names_with_an_unshuffled_input_are_read_too() -> None:
+    state = esrgan.BasicSr(3, 4, 2, 1, 2).state_dict()
+    old = dict(esrgan.OldEsrgan(3, 4, 2, 1, (2, 2)).state_dict())
+    old["model.0.weight"] = state["conv_first.weight"]
+    generator = build(old)[1]
+    assert (generator.scale, generator.tile and generator.tile.multiple_px) == (2, 2)
+
+
+def test_imagenet_units_are_bounds_of_each_channel() -> None:
+    generator = build(esrgan.PytorchGan(4, 1, 2).state_dict())[1]
+    low = tuple((0 - mean) / std for mean, std in zip(MEAN, STD, strict=True))
+    high = tuple((1 - mean) / std for mean, std in zip(MEAN, STD, strict=True))
+    assert generator.input_range == generator.output_range == (low, high)
+
+
+def test_what_tanh_means_is_the_users_choice() -> None:
+    state = srresnet.PytorchGan(4, 1).state_dict()
+    shown, meant = build(state)[1], build(state, overrides={"output": "imagenet"})[1]
+    assert shown.output_range == (-1.0, 1.0)
+    assert meant.output_range == meant.input_range == shown.input_range
+
+
+def test_epsilon_is_the_repositorys_unless_it_is_said() -> None:
+    state = srresnet.PytorchGan(4, 1).state_dict()
+    image = torch.rand(1, 3, 6, 5)
+    usual, said = build(state)[1], build(state, overrides={"eps": "1e-5"})[1]
+    assert (usual.hyperparameters["eps"], said.hyperparameters["eps"]) == (0.8, 1e-5)
+    assert not torch.allclose(usual.network(image), said.network(image))
+
+
+def test_a_compiled_average_is_taken_from_a_training_file(tmp_path: Path) -> None:
+    plain, average = (srresnet.Lornatang(4, 1, 1).state_dict() for _ in range(2))
+    averaged = {f"_orig_mod.module.{key}": tensor for key, tensor in average.items()}
+    saved = {
+        "epoch": 3,
+        "psnr": 28.5,
+        "state_dict": {f"_orig_mod.{key}": tensor for key, tensor in plain.items()},
+        "ema_state_dict": {"_orig_mod.n_averaged": torch.tensor(7), **averaged},
+        "optimizer": {"state": {}, "param_groups": []},
+    }
+    torch.save(saved, tmp_path / "g_best.pth.tar")
+    state = read(tmp_path / "g_best.pth.tar").state
+    assert build(state)[1].hyperparameters["layout"] == "lornatang"
+    assert torch.equal(state["conv3.weight"], average["conv3.weight"])
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_half_precision_files_are_read_as_float32(tmp_path: Path, suffix: str) -> None:
+    network = esrgan.OldEsrgan(3, 4, 2, 1, (2, 2)).half()
+    path = tmp_path / f"4x_small{suffix}"
+    if suffix == ".pth":
+        torch.save({"params_ema": network.state_dict()}, path)
+    else:
+        save_file(dict(network.state_dict()), path)
+    found = read(path)
+    image = torch.rand(1, 3, 6, 5)
+    torch.testing.assert_close(build(found.state)[1].network(image), network.float()(image))
+    assert found.dtype == "float16"

@@ -1,0 +1,198 @@
+import asyncio
+import io
+import re
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from PIL import Image, ImageCms
+
+from ganserve.v1 import images_pb2 as pb
+
+RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
+
+
+def noise(height: int, width: int, channels: int = 3) -> Any:
+    return np.random.RandomState(height + width).randint(0, 256, (height, width, channels)).astype(np.uint8)
+
+
+def sent(pixels: Any, model: str = "styled", **fields: Any) -> pb.TranslateRequest:
+    """The picture as raw pixels, to come back as such."""
+    height, width, _ = pixels.shape
+    return pb.TranslateRequest(
+        model=model, image=pixels.tobytes(), raw_width=width, raw_height=height, **{"encoding": RAW, **fields}
+    )
+
+
+async def test_a_picture_of_every_size_comes_back_whole_through_a_network_with_a_multiple(world: Any) -> None:
+    sizes = [(height, width) for height in range(1, 10) for width in range(1, 10)]
+    pictures = [noise(height, width) for height, width in sizes]
+    replies = await asyncio.gather(*(world.stub.Translate(sent(picture)) for picture in pictures))
+    for (height, width), picture, reply in zip(sizes, pictures, replies, strict=True):
+        assert reply.image.data == picture.tobytes()
+        assert (reply.image.height, reply.image.width, reply.image.channels) == (height, width, 3)
+    assert {(reply.model, reply.version) for reply in replies} == {("styled", "3")}
+    assert all(reply.timings.total_s > reply.timings.compute_s > 0 for reply in replies)
+
+
+async def test_pictures_of_one_padded_size_share_batches(world: Any) -> None:
+    engine = world.engine("styled")
+    engine.gate.clear()
+    calls = [asyncio.ensure_future(world.stub.Translate(sent(noise(4, 4))))]
+    await world.until(lambda: engine.running)
+    for height, width in ((5, 8), (8, 5), (7, 7), (9, 9)):
+        calls.append(asyncio.ensure_future(world.stub.Translate(sent(noise(height, width)))))
+    await world.until(lambda: world.queued("styled") == 4)
+    engine.gate.set()
+    replies = await asyncio.gather(*calls)
+    assert sorted(shape["image"] for shape in engine.shapes) == [(1, 4, 4, 3), (1, 12, 12, 3), (3, 8, 8, 3)]
+    assert [reply.batch_size for reply in replies] == [1, 3, 3, 3, 1]
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+async def test_alpha_is_put_back_and_grey_goes_in_as_three_channels(world: Any, channels: int) -> None:
+    picture = noise(5, 7, channels)
+    reply = await world.stub.Translate(pb.TranslateRequest(model="styled", image=world.png(picture)))
+    colours = picture[..., :1].repeat(3, axis=2) if channels < 3 else picture[..., :3]
+    alpha = [picture[..., -1:]] if channels in (2, 4) else []
+    assert np.array_equal(world.pixels(reply.image), np.concatenate([colours, *alpha], axis=2))
+
+
+async def test_alpha_is_dropped_where_asked(world: Any) -> None:
+    picture = noise(5, 7, 4)
+    reply = await world.stub.Translate(sent(picture, alpha=pb.ALPHA_POLICY_DROP))
+    assert reply.image.data == picture[..., :3].tobytes()
+
+
+async def test_a_network_may_give_other_channels_than_it_takes(world: Any) -> None:
+    photo, sketch = noise(6, 6, 3), noise(9, 3, 1)
+    drawn = await world.stub.Translate(sent(photo, "sketched"))
+    assert drawn.image.data == photo.mean(axis=2).astype(np.uint8).tobytes()
+    assert drawn.image.channels == 1
+    coloured = await world.stub.Translate(sent(sketch, "coloured"))
+    assert coloured.image.data == sketch.repeat(3, axis=2).tobytes()
+
+
+async def test_a_network_of_four_channels_sees_the_alpha_and_draws_its_own(world: Any) -> None:
+    picture = noise(3, 5, 4)
+    assert (await world.stub.Translate(sent(picture, "cut-out"))).image.data == picture.tobytes()
+    opaque = (await world.stub.Translate(sent(picture[..., :3], "cut-out"))).image
+    assert np.array_equal(world.pixels(opaque)[..., 3], np.full((3, 5), 255))
+    dropped = (await world.stub.Translate(sent(picture, "cut-out", alpha=pb.ALPHA_POLICY_DROP))).image
+    assert dropped.data == picture[..., :3].tobytes()
+
+
+async def test_alpha_that_the_network_takes_is_not_put_back(world: Any) -> None:
+    picture = noise(3, 5, 4)
+    made = world.pixels((await world.stub.Translate(sent(picture, "masked"))).image)
+    assert np.array_equal(made, picture.mean(axis=2).astype(np.uint8)[..., None].repeat(3, axis=2))
+
+
+async def test_grey_saved_as_colours_is_grey_and_colours_are_refused_by_a_grey_network(world: Any) -> None:
+    grey = noise(8, 8, 1)
+    made = await world.stub.Translate(sent(grey.repeat(3, axis=2), "coloured"))
+    assert made.image.data == grey.repeat(3, axis=2).tobytes()
+    text = await world.refusal(world.stub.Translate(sent(noise(8, 8, 3), "coloured")))
+    assert text == "image: it has colours, but the model takes grey pictures of one channel"
+    assert world.waiting("coloured") == 0
+
+
+async def test_a_turned_photograph_comes_back_upright_with_its_profile(world: Any) -> None:
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    output = io.BytesIO()
+    picture = noise(5, 9)
+    Image.fromarray(picture).save(output, "PNG", exif=exif, icc_profile=icc)
+    reply = await world.stub.Translate(pb.TranslateRequest(model="styled", image=output.getvalue()))
+    assert np.array_equal(world.pixels(reply.image), np.rot90(picture))
+    with Image.open(io.BytesIO(reply.image.data)) as image:
+        assert image.info["icc_profile"] == icc
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+async def test_the_answer_comes_in_the_format_asked(world: Any, kind: str) -> None:
+    wanted = pb.ImageFormat.Value(f"IMAGE_FORMAT_{kind}")
+    reply = await world.stub.Translate(sent(noise(5, 5), encoding=pb.Encoding(format=wanted)))
+    assert reply.image.format == wanted
+    assert world.pixels(reply.image).shape == (5, 5, 3)
+
+
+@pytest.mark.parametrize(
+    ("request_", "text"),
+    [
+        (pb.TranslateRequest(model="faces", image=b"x"), "is unconditional: it takes seeds or latents; use Generate"),
+        (pb.TranslateRequest(model="big", image=b"x"), "is super-resolution: it takes a picture; use Upscale"),
+        (pb.TranslateRequest(model="plain", image=b"x"), "has no manifest.* use ModelInfer"),
+        (sent(noise(2, 2), "deep"), "takes 5 channels, not a picture; use ModelInfer"),
+        (pb.TranslateRequest(model="styled"), "image: 0 bytes that is empty"),
+        (pb.TranslateRequest(model="styled", image=b"GIF89a"), "must be PNG, JPEG or WebP"),
+        (pb.TranslateRequest(model="styled", image=bytes(12), raw_width=4), "raw_width, raw_height: 4 x 0"),
+        (sent(noise(2, 2), encoding=pb.Encoding(quality=10)), r"PNG takes 0\.\.9"),
+        (sent(noise(2, 2, 4), encoding=pb.Encoding(format=pb.IMAGE_FORMAT_JPEG)), "set alpha to DROP"),
+    ],
+)
+async def test_what_a_translator_cannot_take_is_refused(world: Any, request_: pb.TranslateRequest, text: str) -> None:
+    assert re.search(text, await world.refusal(world.stub.Translate(request_)))
+
+
+async def test_a_picture_for_a_translator_is_sent_to_translate(world: Any) -> None:
+    upscale = world.stub.Upscale(pb.UpscaleRequest(model="styled", image=b"x"))
+    assert "is image-to-image: it takes a picture; use Translate" in await world.refusal(upscale)
+    generate = world.stub.Generate(pb.GenerateRequest(model="styled", count=1))
+    assert "use Translate" in await world.refusal(generate)
+
+
+async def test_an_unknown_model_is_not_found(world: Any) -> None:
+    await world.refusal(world.stub.Translate(sent(noise(2, 2), "none")), grpc.StatusCode.NOT_FOUND)
+
+
+async def test_pictures_beyond_the_limits_are_refused_as_sent_and_as_padded(serve: Any) -> None:
+    async with serve(max_whole_px=64, max_image_px=100) as world:
+        text = await world.refusal(world.stub.Translate(sent(noise(9, 7))))
+        assert text == "image, whole: 8 x 12 = 96 px, at most 64 (max_whole_px)"
+        text = await world.refusal(world.stub.Translate(sent(noise(11, 11))))
+        assert text == "image: 11 x 11 = 121 px, at most 100 (max_image_px)"
+        await world.stub.Translate(sent(noise(7, 7)))
+
+
+async def test_raw_answers_above_the_message_limit_are_refused_before_the_work(serve: Any) -> None:
+    async with serve(max_message_bytes=1 << 16) as world:
+        text = await world.refusal(world.stub.Translate(pb.TranslateRequest(
+            model="coloured", image=world.png(np.zeros((160, 160, 1), np.uint8)), encoding=RAW
+        )))  # fmt: skip
+        assert "76800 bytes or more, at most 65536 (max_message_bytes)" in text
+        assert world.engine("coloured").batches == []
+
+
+async def test_pictures_that_others_memory_leaves_no_room_for_are_refused_at_once(serve: Any) -> None:
+    async with serve(max_queue_bytes=20_000) as world:
+        world.engine("styled").gate.clear()
+        first = world.stub.Translate(sent(noise(30, 30)))
+        await world.until(lambda: world.engine("styled").running)
+        text = await world.refusal(world.stub.Translate(sent(noise(30, 30))), grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert "limit 20000 (max_queue_bytes)" in text
+        world.engine("styled").gate.set()
+        await first
+
+
+async def test_a_deadline_ends_the_wait_and_what_was_not_run_is_dropped(world: Any) -> None:
+    engine = world.engine("styled")
+    engine.gate.clear()
+    busy = asyncio.ensure_future(world.stub.Translate(sent(noise(4, 4))))
+    await world.until(lambda: engine.running)
+    late = world.stub.Translate(sent(noise(5, 5)), timeout=0.3)
+    await world.refusal(late, grpc.StatusCode.DEADLINE_EXCEEDED)
+    await world.until(lambda: world.waiting("styled") == 0)
+    engine.gate.set()
+    await busy
+    assert engine.batches == [1]
+
+
+async def test_phases_and_pixels_are_counted(world: Any) -> None:
+    await world.stub.Translate(sent(noise(10, 10)))
+    page = world.metrics.render().decode()
+    for line in ("decode_seconds_count", "images_total"):
+        assert f'ganserve_{line}{{model="styled"}} 1\n' in page
+    assert 'ganserve_pixels_total{model="styled"} 100\n' in page

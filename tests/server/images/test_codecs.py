@@ -1,0 +1,327 @@
+import io
+import struct
+import zlib
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+from server.errors import InvalidRequest
+from server.images import codecs
+from server.images.codecs import Encoding, Picture
+from server.images.header import Format, read_header
+
+Pixels = NDArray[np.uint8]
+MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
+ENCODINGS = {"PNG": Format.PNG, "JPEG": Format.JPEG, "WEBP": Format.WEBP}
+
+
+def noise(height: int, width: int, channels: int) -> Pixels:
+    return np.random.RandomState(height + width).randint(0, 256, (height, width, channels)).astype(np.uint8)
+
+
+def smooth(height: int, width: int, channels: int) -> Pixels:
+    axes = np.add.outer(np.arange(height) * 2, np.arange(width) * 3)
+    return np.stack([(axes + 40 * channel) % 200 for channel in range(channels)], -1).astype(np.uint8)
+
+
+def image_of(pixels: Pixels) -> Image.Image:
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    output = io.BytesIO()
+    image.save(output, kind, **options)
+    return output.getvalue()
+
+
+def decoded(data: bytes) -> Picture:
+    header = read_header(data)
+    picture = codecs.decode(data, header)
+    assert picture.pixels.shape == (header.height, header.width, header.channels)
+    assert picture.pixels.dtype == np.uint8
+    assert picture.pixels.flags.c_contiguous
+    return picture
+
+
+def png(width: int, height: int, bits: int, colour: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
+    """A PNG written by hand, for what Pillow does not write."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    parts = [(b"IHDR", head), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(name, data) for name, data in parts)
+
+
+def srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from([1, 2, 3, 4]).flatmap(
+        lambda channels: arrays(np.uint8, st.tuples(st.integers(1, 20), st.integers(1, 20), st.just(channels)))
+    ),
+    st.integers(0, 9),
+)
+def test_a_png_keeps_every_pixel_and_is_what_pillow_reads(pixels: Pixels, level: int) -> None:
+    data = codecs.encode(Picture(pixels), Encoding(Format.PNG, level))
+    assert np.array_equal(decoded(data).pixels, pixels)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.mode == MODES[pixels.shape[2]]
+        assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+def test_a_png_of_several_strips_keeps_every_pixel() -> None:
+    pixels = noise(700, 900, 3)  # 1.9 MB: two strips
+    data = codecs.encode(Picture(pixels), Encoding(Format.PNG, 1))
+    assert data.count(b"IDAT") >= 2
+    assert np.array_equal(decoded(data).pixels, pixels)
+
+
+@pytest.mark.parametrize("kind", [Format.PNG, Format.JPEG, Format.WEBP, Format.RAW])
+def test_equal_pixels_give_equal_bytes(kind: Format) -> None:
+    encoding = Encoding.ask(kind, None)
+    pixels = smooth(40, 30, 3)
+    strided = np.repeat(pixels, 2, axis=1)[:, ::2]
+    assert codecs.encode(Picture(pixels), encoding) == codecs.encode(Picture(strided), encoding)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_lossy_formats_stay_near(kind: str, channels: int) -> None:
+    if (kind, channels) == ("JPEG", 4):
+        return
+    pixels = np.clip(smooth(48, 32, channels), 0, 60) + 100
+    encoding = Encoding.ask(ENCODINGS[kind], None)
+    found = decoded(codecs.encode(Picture(pixels), encoding)).pixels
+    assert found.shape[2] == encoding.channels(channels)
+    expected = np.broadcast_to(pixels, found.shape) if channels == 1 else pixels
+    assert np.abs(found.astype(int) - expected).mean() < 6
+
+
+def test_raw_is_the_pixels_row_by_row() -> None:
+    pixels = noise(5, 7, 3)
+    data = codecs.encode(Picture(pixels), Encoding.ask(Format.RAW, None))
+    assert data == pixels.tobytes()
+    header = codecs.raw_header(len(data), 7, 5)
+    assert (header.width, header.height, header.channels) == (7, 5, 3)
+    assert np.array_equal(codecs.decode_raw(data, 7, 5).pixels, pixels)
+
+
+@pytest.mark.parametrize(("nbytes", "width", "height"), [(0, 4, 4), (31, 4, 4), (32, 4, 4), (80, 4, 4), (48, 0, 4)])
+def test_raw_bytes_that_do_not_fit_the_sizes_are_refused(nbytes: int, width: int, height: int) -> None:
+    with pytest.raises(InvalidRequest, match=r"raw_width, raw_height|1, 3 or 4 channels"):
+        codecs.raw_header(nbytes, width, height)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_and_known_from_the_header(kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
+    data = saved(image_of(smooth(16, 32, 3)), kind, exif=exif, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        upright = np.asarray(ImageOps.exif_transpose(image))
+    assert np.array_equal(decoded(data).pixels, upright)
+
+
+@pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"nonsense"])
+def test_damaged_exif_costs_the_orientation_only(exif: bytes) -> None:
+    data = png(1, 1, 8, 0, b"\0\x09", (b"eXIf", exif))
+    assert read_header(data).orientation == 1
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA"])
+def test_every_mode_that_pillow_writes_comes_back_as_grey_or_rgb(mode: str) -> None:
+    image = image_of(smooth(9, 13, 3 if mode == "P" else 4)).convert(mode)
+    wanted = {"1": "L", "P": "RGB"}.get(mode, mode)
+    expected = np.asarray(image.convert(wanted)).reshape(9, 13, -1)
+    assert np.array_equal(decoded(saved(image)).pixels, expected)
+
+
+def test_a_palette_with_transparency_has_alpha() -> None:
+    image = image_of(smooth(9, 13, 3)).quantize(8)
+    data = saved(image, transparency=bytes([0, 128, 255]))
+    with Image.open(io.BytesIO(data)) as read:
+        expected = np.asarray(read.convert("RGBA"))
+    assert np.array_equal(decoded(data).pixels, expected)
+
+
+def test_a_cmyk_jpeg_becomes_rgb() -> None:
+    image = image_of(smooth(16, 16, 3)).convert("CMYK")
+    data = saved(image, "JPEG", quality=95)
+    assert read_header(data).channels == 3
+    assert np.abs(decoded(data).pixels.astype(int) - smooth(16, 16, 3)).mean() < 12
+
+
+def test_a_cmyk_picture_with_an_unusable_profile_still_becomes_rgb() -> None:
+    data = saved(image_of(smooth(16, 16, 3)).convert("CMYK"), "JPEG", icc_profile=b"\0" * 200)
+    picture = decoded(data)
+    assert picture.icc is None
+
+
+@settings(deadline=None)
+@given(arrays(np.uint8, (3, 5)))
+def test_a_16_bit_grey_png_keeps_its_high_byte(grey: Pixels) -> None:
+    wide = grey.astype(np.uint16) * 257
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in wide)
+    assert np.array_equal(decoded(png(5, 3, 16, 0, rows)).pixels[..., 0], grey)
+
+
+@pytest.mark.parametrize(("colour", "channels"), [(2, 3), (4, 2), (6, 4)])
+def test_a_16_bit_colour_png_keeps_its_high_byte(colour: int, channels: int) -> None:
+    samples = np.random.RandomState(0).randint(0, 1 << 16, (3, 5, channels))
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in samples)
+    assert np.array_equal(decoded(png(5, 3, 16, colour, rows)).pixels, samples >> 8)
+
+
+@pytest.mark.parametrize(("bits", "key"), [(1, 1), (2, 2), (4, 7), (8, 200), (16, 40_000)])
+def test_a_key_colour_becomes_alpha_at_every_depth_of_grey(bits: int, key: int) -> None:
+    row = np.array([key, 0, key, 0, 0, 0, 0, 0])
+    packed = row.astype(">u2").tobytes() if bits == 16 else bytes(np.packbits(_bits(row, bits)))
+    data = png(8, 1, bits, 0, b"\0" + packed, (b"tRNS", struct.pack(">H", key)))
+    assert decoded(data).pixels[0, :, 1].tolist() == [0, 255, 0, 255, 255, 255, 255, 255]
+
+
+def _bits(values: NDArray[Any], bits: int) -> NDArray[Any]:
+    return np.stack([values >> shift & 1 for shift in reversed(range(bits))], -1).reshape(-1)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_key_colour_becomes_alpha_in_rgb(bits: int) -> None:
+    wide = 1 if bits == 8 else 257
+    samples = np.array([[10, 20, 30], [10, 20, 31]]) * wide
+    rows = b"\0" + samples.astype(">u1" if bits == 8 else ">u2").tobytes()
+    data = png(2, 1, bits, 2, rows, (b"tRNS", struct.pack(">HHH", *samples[0])))
+    assert decoded(data).pixels[0].tolist() == [[10, 20, 30, 0], [10, 20, 31, 255]]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_the_colour_profile_travels_from_input_to_output(kind: str) -> None:
+    picture = decoded(saved(image_of(smooth(16, 16, 3)), kind, icc_profile=srgb()))
+    assert picture.icc == srgb()
+    again = codecs.encode(picture, Encoding.ask(ENCODINGS[kind], None))
+    assert decoded(again).icc == srgb()
+    with Image.open(io.BytesIO(again)) as image:
+        assert image.info["icc_profile"] == srgb()
+
+
+def test_a_profile_that_does_not_describe_the_pixels_is_left_behind() -> None:
+    assert decoded(saved(image_of(smooth(4, 4, 1)), icc_profile=srgb())).icc is None
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_animated_pictures_are_refused(kind: str) -> None:
+    frames = [image_of(noise(8, 8, 3)), image_of(smooth(8, 8, 3))]
+    data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
+    with pytest.raises(InvalidRequest, match=r"animated .* send one frame"):
+        read_header(data)
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a..........", b"%PDF-1.4", b"\0" * 100])
+def test_other_formats_are_refused_by_name_of_those_taken(data: bytes) -> None:
+    with pytest.raises(InvalidRequest, match="must be PNG, JPEG or WebP"):
+        read_header(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_every_cut_of_a_file_is_refused_or_decoded_in_full(kind: str) -> None:
+    data = saved(image_of(noise(24, 24, 3)), kind)
+    refused = 0
+    for end in range(0, len(data) - 12, 7):
+        try:
+            decoded(data[:end])
+        except InvalidRequest:
+            refused += 1
+    assert refused > (len(data) - 12) // 7 * 0.95
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's own, about metadata
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+@settings(deadline=None)
+@given(drawn=st.data())
+def test_damaged_bytes_never_raise_anything_but_a_refusal(kind: str, drawn: st.DataObject) -> None:
+    data = bytearray(saved(image_of(smooth(12, 12, 3)), kind, icc_profile=srgb()))
+    for _ in range(drawn.draw(st.integers(1, 4))):
+        data[drawn.draw(st.integers(0, len(data) - 1))] = drawn.draw(st.integers(0, 255))
+    try:
+        header = read_header(bytes(data))
+        if header.width * header.height < 1 << 20:
+            codecs.decode(bytes(data), header)
+    except InvalidRequest:
+        pass
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBB", 13, b"IHDR", 1, 1, 8, 2) + bytes(7) + bytes(12) * 100_000,
+        b"\xff\xd8" + b"\xff\xe0\x00\x02" * 100_000,
+        b"\xff\xd8" + b"\xff" * 1_000_000,
+        b"RIFF\0\0\0\0WEBPVP8X" + struct.pack("<IB9x", 10, 8) + bytes(8) * 100_000,
+    ],
+)
+def test_a_header_without_end_is_given_up(data: bytes) -> None:
+    try:
+        assert read_header(data).orientation == 1  # a WebP without its EXIF is still a WebP
+    except InvalidRequest as error:
+        assert "damaged" in str(error)  # noqa: PT017
+
+
+def test_a_size_is_known_without_the_pixels() -> None:
+    head = png(60_000, 50_000, 8, 2, b"")
+    header = read_header(head)
+    assert (header.width, header.height) == (60_000, 50_000)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_picture_whose_pixels_disagree_with_its_header_is_refused(kind: str) -> None:
+    data, other = (saved(image_of(smooth(8, size, 3)), kind) for size in (8, 16))
+    with pytest.raises(InvalidRequest, match="the header says"):
+        codecs.decode(data, read_header(other))
+
+
+@pytest.mark.parametrize(
+    ("kind", "quality", "text"),
+    [
+        (Format.PNG, 10, "quality: 10; PNG takes 0..9"),
+        (Format.JPEG, 0, "quality: 0; JPEG takes 1..100"),
+        (Format.WEBP, 101, "quality: 101; WebP takes 1..100"),
+        (Format.RAW, 1, "raw pictures have none"),
+    ],
+)
+def test_a_quality_out_of_range_is_refused_with_the_range(kind: Format, quality: int, text: str) -> None:
+    with pytest.raises(InvalidRequest, match=text):
+        Encoding.ask(kind, quality)
+
+
+def test_alpha_is_refused_in_a_jpeg_rather_than_lost() -> None:
+    with pytest.raises(InvalidRequest, match="JPEG has no alpha"):
+        Encoding.ask(Format.JPEG, None).check(8, 8, 4)
+
+
+@pytest.mark.parametrize(("kind", "side"), [(Format.JPEG, 65_501), (Format.WEBP, 16_384)])
+def test_a_side_that_a_format_cannot_say_is_refused(kind: Format, side: int) -> None:
+    Encoding.ask(kind, None).check(side - 1, 1, 3)
+    with pytest.raises(InvalidRequest, match="ask for PNG"):
+        Encoding.ask(kind, None).check(1, side, 3)
+
+
+@settings(deadline=None)
+@given(arrays(np.uint8, (4, 6, 1)))
+def test_grey_as_three_channels_comes_back_as_the_same_grey(grey: Pixels) -> None:
+    assert np.array_equal(codecs.to_grey(np.repeat(grey, 3, axis=2)), grey)
+
+
+def test_resizing_to_the_same_size_changes_nothing() -> None:
+    plane = noise(6, 8, 1)
+    assert np.array_equal(codecs.resize(plane, 8, 6), plane)

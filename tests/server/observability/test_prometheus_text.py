@@ -1,0 +1,47 @@
+"""The text format's parts, and the machine's figures."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.observability.host import Machine
+from server.observability.prometheus_text import Histogram, label_text, number
+
+
+@given(st.lists(st.floats(0, 100)))
+def test_a_histogram_counts_each_value_once(values: list[float]) -> None:
+    bounds = (0.5, 1.0, 10.0)
+    histogram = Histogram(bounds)
+    for seen in values:
+        histogram.observe(seen)
+    counts = [int(line.rpartition(" ")[2]) for line in list(histogram.lines("h", ""))[:4]]
+    assert counts == [*(sum(v <= bound for v in values) for bound in bounds), len(values)]
+
+
+@given(st.one_of(st.integers(0, 10**30), st.floats(0, 1e30)))
+def test_numbers_keep_their_value_to_the_nanosecond_without_an_exponent(given_number: float) -> None:
+    text = number(given_number)
+    assert re.fullmatch(r"\d+(\.\d+)?", text)
+    assert float(text) == pytest.approx(given_number, abs=1e-9)
+
+
+def test_label_values_are_escaped() -> None:
+    assert label_text({"model": 'a"b\\c\nd'}) == r'model="a\"b\\c\nd"'
+
+
+def test_the_machine_is_read_from_proc(tmp_path: Path) -> None:
+    (tmp_path / "stat").write_text("cpu  100 0 100 700 100 0 0 0 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
+    (tmp_path / "meminfo").write_text("MemTotal:  1000 kB\nMemFree:  10 kB\nMemAvailable:  400 kB\n")
+    machine = Machine(tmp_path)
+    (tmp_path / "stat").write_text("cpu  150 0 125 725 100 0 0 0 60 0\n")
+    assert machine.cpu_utilization() == 0.75
+    assert machine.cpu_utilization() == 0.0
+    assert machine.memory_bytes() == (1_024_000, 614_400)
+
+
+def test_a_machine_without_proc_reads_as_zero(tmp_path: Path) -> None:
+    machine = Machine(tmp_path / "none")
+    assert (machine.cpu_utilization(), machine.memory_bytes()) == (0.0, (0, 0))

@@ -1,0 +1,229 @@
+"""Versions opened where their configs say: warmed there, freed there, with a word where something is off."""
+
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from numpy.typing import NDArray
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from artifact.spec import Spec, TensorSpec
+from server.engines.base import Arrays, Engine
+from server.errors import NotServing, StartError
+from server.observability.metrics import Metrics
+from server.repository.devices import Devices
+from server.repository.engine_choice import Opened
+from server.repository.loader import Loader
+from server.repository.model_config import read_config
+from server.repository.repository import Repository, State
+from server.settings import read_settings
+from tests.server.batching.test_batcher import ask, row
+from tests.server.conftest import HeldEngine
+
+TWO_GPUS_AND_CPU = """
+    max_batch_size: 3
+    instance_group { kind: KIND_GPU gpus: 1 }
+    instance_group { kind: KIND_GPU gpus: 0 }
+    instance_group { kind: KIND_CPU }
+"""
+
+
+class FreeAxes(HeldEngine):
+    """Without a batch axis of its own: every axis is part of the tensor. `breaks_at`: rows that it cannot run."""
+
+    def __init__(self, batched: bool, fell_back: Callable[[int], None], breaks_at: int = 0) -> None:
+        super().__init__()
+        self.inputs = (TensorSpec("x", "FP32", (4,) if batched else (-1, 4)),)
+        self.outputs = (TensorSpec("y", "FP32", (4,) if batched else (-1, 4)),)
+        self.fell_back = fell_back
+        self._breaks_at = breaks_at
+
+    def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        if len(arrays["x"]) == self._breaks_at:
+            raise RuntimeError("out of memory\nwith a long story below")
+        return super().run(arrays, whole_device)
+
+
+@dataclass
+class Engines:
+    """Opens held engines and remembers them. `broken`: what is raised on a device; `notes`: what is said of one."""
+
+    broken: dict[str, Exception] = field(default_factory=dict)
+    breaks_at: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    platform: str = "onnxruntime_onnx"
+    opened: list[tuple[str, bool, FreeAxes]] = field(default_factory=list)
+
+    def open(
+        self,
+        folder: Path,
+        config: ModelConfig | None,
+        spec: Spec | None,
+        device: str,
+        batched: bool,
+        fell_back: Callable[[int], None],
+    ) -> Opened:
+        assert threading.current_thread() is not threading.main_thread()
+        if device in self.broken:
+            raise self.broken[device]
+        engine = FreeAxes(batched, fell_back, self.breaks_at.get(device, 0))
+        self.opened.append((device, batched, engine))
+        opened: Engine = engine
+        return Opened(opened, self.notes.get(device, ""), self.platform)
+
+    def closed(self) -> list[str]:
+        """The device of the thread that closed each engine, in the order in which they were opened."""
+        return [lane_of(thread) for _, _, engine in self.opened for thread in engine.closed_on]
+
+
+def lane_of(thread: threading.Thread) -> str:
+    """The device whose lane that is."""
+    return thread.name.removeprefix("lane-").rpartition("_")[0]
+
+
+@dataclass
+class Bench:
+    """A loader over held engines, on a server with two GPUs."""
+
+    engines: Engines
+    devices: Devices
+    metrics: Metrics
+    loader: Loader
+    root: Path
+
+    async def load(self, text: str | None) -> Any:
+        """The model of that config.pbtxt, None for none."""
+        config = None if text is None else text_format.Parse(text, ModelConfig())
+        return await self.loader.load("m", 1, self.root, config)
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    engines, devices, metrics = Engines(), Devices("cuda:0", (0, 1), 2), Metrics()
+    yield Bench(
+        engines, devices, metrics, Loader(read_settings(repository=tmp_path), devices, engines, metrics), tmp_path
+    )
+    devices.close()
+
+
+async def test_a_model_is_opened_and_warmed_in_every_place(bench: Bench) -> None:
+    model = await bench.load(TWO_GPUS_AND_CPU)
+    assert [(device, batched) for device, batched, _ in bench.engines.opened] == [
+        ("cuda:1", True),
+        ("cuda:0", True),
+        ("cpu", True),
+    ]
+    assert model.engine is bench.engines.opened[0][2]
+    for device, _, engine in bench.engines.opened:
+        assert engine.runs == [(1, False), (2, False), (3, False), (1, True)]
+        assert {lane_of(thread) for thread in engine.threads} == {device}
+    assert bench.devices.names == "cuda:0,cuda:1,cpu"
+    done = await ask(model.batcher, row(1, 2, 3, 4))
+    np.testing.assert_array_equal(done.outputs["y"], [[2, 4, 6, 8]])
+
+
+async def test_an_unload_closes_each_engine_on_its_own_lane(bench: Bench) -> None:
+    model = await bench.load(TWO_GPUS_AND_CPU)
+    assert bench.engines.closed() == []
+    await bench.loader.close(model, replaced=False)
+    assert bench.engines.closed() == ["cuda:1", "cuda:0", "cpu"]
+
+
+async def test_one_engine_that_cannot_be_closed_does_not_keep_the_others(bench: Bench) -> None:
+    def broken() -> None:
+        raise RuntimeError("the driver is gone")
+
+    model = await bench.load(TWO_GPUS_AND_CPU)
+    bench.engines.opened[0][2].close = broken  # type: ignore[method-assign]
+    await bench.loader.close(model, replaced=False)
+    assert bench.engines.closed() == ["cuda:0", "cpu"]
+
+
+@pytest.mark.parametrize("error", [NotServing("no room on this GPU"), StartError("no room on this GPU")])
+async def test_what_was_opened_before_a_failure_is_freed(bench: Bench, error: Exception) -> None:
+    bench.engines.broken["cuda:0"] = error
+    with pytest.raises(NotServing, match="no room on this GPU"):
+        await bench.load(TWO_GPUS_AND_CPU)
+    assert bench.engines.closed() == ["cuda:1"]
+
+
+async def test_a_warm_up_that_fails_in_one_place_frees_all(bench: Bench) -> None:
+    bench.engines.breaks_at["cuda:0"] = 2
+    with pytest.raises(NotServing, match=r"^warm-up at batch 2: out of memory$"):
+        await bench.load(TWO_GPUS_AND_CPU)
+    assert bench.engines.closed() == ["cuda:1", "cuda:0", "cpu"]
+    assert b'model="m"' not in bench.metrics.render(), "a model that never served has no series"
+
+
+@pytest.mark.parametrize("platform", ["onnxruntime_onnx", "tensorrt_plan"])
+async def test_without_a_config_a_first_axis_that_is_free_everywhere_is_the_batch(bench: Bench, platform: str) -> None:
+    bench.engines.platform = platform
+    model = await bench.load(None)
+    assert [(device, batched) for device, batched, _ in bench.engines.opened] == [("cuda:0", False), ("cuda:0", True)]
+    assert bench.engines.closed() == ["cuda:0"], "the one that was only looked at"
+    assert (model.max_batch_size, model.config.platform) == (4, platform)
+
+
+async def test_what_runs_is_what_the_config_says_of_it(bench: Bench) -> None:
+    bench.engines.platform = "tensorrt_plan"
+    model = await bench.load('backend: "onnxruntime" max_batch_size: 1')
+    assert (model.config.platform, model.config.backend) == ("tensorrt_plan", "tensorrt")
+
+
+async def test_a_group_that_asks_for_what_is_not_there_opens_nothing(bench: Bench) -> None:
+    with pytest.raises(NotServing, match=r"gpus 7 asked; this server has cuda:0, cuda:1"):
+        await bench.load("max_batch_size: 1 instance_group { gpus: 0 } instance_group { gpus: 7 }")
+    assert bench.engines.opened == []
+
+
+async def test_what_of_a_group_has_no_effect_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    await bench.load("max_batch_size: 1 instance_group { kind: KIND_CPU count: 3 }")
+    (record,) = [record for record in caplog.records if record.message == "instance_group: no effect"]
+    assert record.fields["model"] == "m"  # type: ignore[attr-defined]
+    assert "count 3 on the CPU" in record.fields["what"]  # type: ignore[attr-defined]
+
+
+async def test_rows_that_fall_back_are_counted_from_any_lane(bench: Bench) -> None:
+    model = await bench.load(TWO_GPUS_AND_CPU)
+    for placed, (_, _, engine) in zip(model.batcher.instances.all, bench.engines.opened, strict=True):
+        await placed.device.call(lambda engine=engine: engine.fell_back(3))
+    assert b'ganserve_precision_fallback_total{model="m"} 9' in bench.metrics.render()
+
+
+async def test_a_model_that_is_ready_with_a_note_says_so_everywhere(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = bench.root / "m"
+    (folder / "1").mkdir(parents=True)
+    (folder / "config.pbtxt").write_text(TWO_GPUS_AND_CPU)
+    note = "serves model.onnx: model.plan was built for 8.9, this GPU is 9.0"
+    bench.engines.notes = {"cuda:0": note, "cuda:1": note}
+    repository = Repository(bench.root, bench.loader, lambda: None)
+    await repository.load("m")
+    (entry,) = repository.index()
+    assert (entry.state, entry.reason, entry.failed) == (State.READY, note, False), "once, though two GPUs said it"
+    (record,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert record.fields == {"model": "m", "version": 1, "reason": note}  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['platform: "tensorrt_plan"', 'backend: "tensorrt"', 'platform: "onnxruntime_onnx"', 'backend: "onnxruntime"'],
+)
+def test_both_of_tritons_words_are_taken(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.pbtxt").write_text(text)
+    assert read_config(tmp_path) is not None
+
+
+@pytest.mark.parametrize("text", ['platform: "pytorch_libtorch"', 'backend: "python"'])
+def test_a_backend_that_is_not_served_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.pbtxt").write_text(text)
+    with pytest.raises(NotServing, match=r"backend '(python|pytorch_libtorch)' is not served here"):
+        read_config(tmp_path)
