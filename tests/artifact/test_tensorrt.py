@@ -26,7 +26,7 @@ def loaded_with(stand_ins: Path, variant: str) -> str:
     code = f"""
         import sys
         sys.path.insert(0, {str(stand_ins)!r})
-        from server.engines.tensorrt_library import load, version
+        from artifact.tensorrt import load, version
         from server.errors import StartError
         try:
             print(load({variant!r}).__name__, version({variant!r}))

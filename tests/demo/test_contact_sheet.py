@@ -8,7 +8,7 @@ from demo.contact_sheet import CELL_PX, COLUMNS, GAP_PX, PAPER, Panel, compose_c
 from demo.gallery import show
 from ganserve import Client
 from ganserve.client.results import ServedModel
-from tests.ganserve.conftest import Fake, picture_of
+from tests.ganserve.fake_server import Fake, picture_of
 
 
 def plain(level: int, height: int = 20, width: int = 20, channels: int = 3) -> NDArray[np.uint8]:

@@ -129,9 +129,9 @@ def tensorrt_options(
         "trt_timing_cache_enable": "1",
         "trt_timing_cache_path": str(folder),
         "trt_fp16_enable": "1" if precision == "fp16" else "0",
-        "trt_profile_min_shapes": _in_words(profile, "least"),
-        "trt_profile_opt_shapes": _in_words(profile, "best"),
-        "trt_profile_max_shapes": _in_words(profile, "most"),
+        "trt_profile_min_shapes": _in_words(profile, "min"),
+        "trt_profile_opt_shapes": _in_words(profile, "opt"),
+        "trt_profile_max_shapes": _in_words(profile, "max"),
         **workspace,
     }
 

@@ -17,7 +17,7 @@ from server.engines.tensorrt.compatibility import Gpu, refusal
 from server.engines.tensorrt.contexts import Contexts
 from server.engines.tensorrt.cuda import Cuda, CudaError, Staging, find_gpu
 from server.engines.tensorrt.launch import Launch, Port
-from server.engines.tensorrt.plan import deserialize, variant_of, read_tensors
+from server.engines.tensorrt.plan import deserialize, read_tensors, variant_of
 from server.engines.tensorrt.profiles import Profile, narrowest, read_profiles
 from server.errors import StartError
 

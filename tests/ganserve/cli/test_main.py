@@ -21,7 +21,7 @@ from ganserve.cli.main import main
 from ganserve.cli.output import CommandError, needing
 from ganserve.cli.serve import serve
 from server.settings import Settings
-from tests.ganserve.conftest import Fake, picture_of
+from tests.ganserve.fake_server import Fake, picture_of
 
 COMMANDS = [
     "zoo list",

@@ -17,7 +17,7 @@ from ganserve import AsyncClient, Client, InvalidRequest, Knob, ServerError
 from ganserve.client import errors, messages
 from ganserve.client.errors import CLASS_OF
 from ganserve.v1 import images_pb2 as pb
-from tests.ganserve.conftest import Ask, Fake, picture_of
+from tests.ganserve.fake_server import Ask, Fake, picture_of
 
 
 def test_pictures_come_in_the_order_asked_with_what_is_known_about_them(ask: Ask) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import AsyncClient, Client, DeadlinePassed, Overloaded, ServerError
-from tests.ganserve.conftest import Fake, picture_of
+from tests.ganserve.fake_server import Fake, picture_of
 
 Code = grpc.StatusCode
 Retry = Callable[..., Any]

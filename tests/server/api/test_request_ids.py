@@ -57,7 +57,7 @@ async def test_who_sends_an_id_gets_it_back_and_finds_it_in_the_log(start: Any, 
     assert 0 < line.pop("seconds") < 30
     assert line == {
         "level": "DEBUG",
-        "logger": "server.calls",
+        "logger": "server.api.calls",
         "message": "call",
         "request_id": "mine 1",
         "trace_id": TRACE,

@@ -37,7 +37,7 @@ def inferring(channel: grpc.aio.Channel) -> Any:
 
 def said(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Every warning of the tracing, ours or the SDK's."""
-    names = ("server.tracing", "opentelemetry")
+    names = ("server.observability.otlp", "opentelemetry")
     return [f"{record.levelname} {record.message}" for record in caplog.records if record.name.startswith(names)]
 
 
@@ -109,7 +109,7 @@ print("served", [name for name in sys.modules if name.startswith("opentelemetry"
 
 
 def test_without_the_extra_a_collector_is_an_error_of_one_line(repository: Path) -> None:
-    code = "import sys; sys.modules['opentelemetry'] = None; from ganserve.cli import main; sys.exit(main())"
+    code = "import sys; sys.modules['opentelemetry'] = None; from ganserve.cli.main import main; sys.exit(main())"
     asked = ["--otlp-endpoint", "http://127.0.0.1:4317", "--grpc-port", "0", "--http-port", "0", "--device", "cpu"]
     ended = run_python(code, "serve", "--repository", str(repository), *asked)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr

@@ -82,7 +82,7 @@ def test_a_line_outside_of_a_request_names_none() -> None:
 
 
 def test_a_line_that_names_another_request_itself_keeps_that_name() -> None:
-    made = logging.LogRecord("server.batcher", logging.ERROR, __file__, 1, "inference failed", (), None)
+    made = logging.LogRecord("server.batching.batcher", logging.ERROR, __file__, 1, "inference failed", (), None)
     made.fields = {"request_id": "theirs"}
 
     def formatted() -> dict[str, str]:

@@ -164,7 +164,7 @@ def test_without_a_driver_or_a_gpu_there_are_no_lines_at_all() -> None:
 
 def test_the_real_library_says_why_there_is_no_gpu_in_one_debug_line(caplog: pytest.LogCaptureFixture) -> None:
     pynvml = pytest.importorskip("pynvml")
-    with caplog.at_level(logging.DEBUG, "server.gpus"):
+    with caplog.at_level(logging.DEBUG, "server.observability.nvml"):
         found = Gpus.open()
     if found is not None:
         pytest.skip("this machine has a GPU")
