@@ -31,25 +31,49 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write_version(
-    repository: Path, name: str, version: int, spec: Spec, files: Mapping[str, Path], config: str
-) -> Path:
-    """The version's folder, written in one rename with `spec.files` filled in; `files` are moved, not copied.
-
-    Nothing is left behind when it fails. `config` is written as the model's config.pbtxt, also in one rename, in the
-    place of one that is there.
+def check_target(repository: Path, name: str, version: int) -> None:
+    """Checks that `write_version` can write this version; leaves no trace on disk.
 
     Raises:
-        ArtifactError: the version exists, or the name or version is not one a repository takes.
+        ArtifactError: the name or version is not allowed, the version exists, or a folder cannot be written to.
     """
-    if not name or name in (".", "..") or "/" in name or name.startswith("."):
+    if not name or "/" in name or name.startswith("."):
         raise ArtifactError(f"model name {name!r}: must be a plain folder name that does not begin with a dot")
     if version < 1:
         raise ArtifactError(f"version {version}: must be a positive integer")
+    target, model = repository / name / str(version), repository / name
+    try:
+        if target.exists():
+            raise ArtifactError(f"{target} exists; pass another --version or delete it")
+        existing = next(folder for folder in (repository, *repository.absolute().parents) if folder.exists())
+        for folder in (existing, model) if model.exists() else (existing,):
+            # Tried, since permission bits do not tell of a read-only mount or of root on NFS.
+            with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder):
+                pass
+    except OSError as error:
+        raise ArtifactError(f"cannot write {target}: {error}") from None
+
+
+def next_version(repository: Path, name: str) -> int:
+    """One more than the model's highest version on disk; 1 for a new model."""
+    versions = [int(path.name) for path in (repository / name).glob("*") if path.name.isdecimal()]
+    return max(versions, default=0) + 1
+
+
+def write_version(
+    repository: Path, name: str, version: int, spec: Spec, files: Mapping[str, Path], config: str
+) -> Path:
+    """Writes the version's folder in one rename, with `spec.files` filled in; `files` are moved, not copied.
+
+    Nothing is left behind when it fails. `config` is written as the model's config.pbtxt, also in one rename; it
+    replaces an existing one.
+
+    Raises:
+        ArtifactError: see `check_target`.
+    """
+    check_target(repository, name, version)
     model = repository / name
     target = model / str(version)
-    if target.exists():
-        raise ArtifactError(f"{target} exists; pass another --version or delete it")
     repository.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".writing-", dir=repository))
     try:

@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact.repository import CONFIG, PLAN, ArtifactError, read_manifest, write_version
+from artifact.repository import CONFIG, PLAN, ArtifactError, check_target, next_version, read_manifest, write_version
 from artifact.spec import Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.config_pbtxt import config_pbtxt
@@ -70,9 +70,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         ExportError: anything that is not as it should be; nothing was written.
     """
     _require_choices(request)
-    version = request.version or _next_version(request.repository / request.name)
-    if (request.repository / request.name / str(version)).exists():
-        raise ExportError(f"{request.name} has a version {version}; pass another --version or delete it")
+    version = _checked_version(request)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress)
     labels = _labels(request.labels, source)
     generator = source.generator
@@ -233,6 +231,11 @@ def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise ExportError(f"{option} {value}: must be one of {', '.join(choices)}")
 
 
-def _next_version(model: Path) -> int:
-    taken = [int(folder.name) for folder in model.glob("*") if folder.is_dir() and folder.name.isdigit()]
-    return max(taken, default=0) + 1
+def _checked_version(request: Request) -> int:
+    """The version to write, which the repository is known to accept."""
+    try:
+        version = next_version(request.repository, request.name) if request.version is None else request.version
+        check_target(request.repository, request.name, version)
+    except ArtifactError as error:
+        raise ExportError(str(error)) from None
+    return version

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifact.repository import ArtifactError, read_manifest, verify, write_version
+from artifact.repository import ArtifactError, check_target, next_version, read_manifest, verify, write_version
 from artifact.spec import Parity, Provenance, ShapeRange, Spec, SpecError, Task, TensorRTPlan, TensorSpec, Tile
 
 TEXT = st.text(max_size=12)
@@ -141,3 +141,31 @@ def test_a_version_is_never_overwritten_and_a_failed_one_leaves_nothing(tmp_path
     assert sorted(path.name for path in (tmp_path / "repository").rglob("*")) == [
         "1", "config.pbtxt", "m", "manifest.json", "model.onnx",
     ]  # fmt: skip
+
+
+def test_a_target_is_checked_without_a_trace_on_disk(tmp_path: Path) -> None:
+    check_target(tmp_path / "new" / "repository", "m", 1)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "m" / "1").mkdir(parents=True)
+    check_target(tmp_path, "m", 2)
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["1", "m"]
+
+
+@pytest.mark.parametrize("repository", ["a file", "a file/below", "/proc/none"])
+def test_a_repository_that_cannot_be_written_is_refused_by_name(tmp_path: Path, repository: str) -> None:
+    (tmp_path / "a file").write_text("no folder")
+    with pytest.raises(ArtifactError, match=f"cannot write .*{repository}/m/1: "):
+        check_target(tmp_path / repository, "m", 1)
+
+
+def test_a_model_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("no folder")
+    with pytest.raises(ArtifactError, match=r"cannot write .*/m/1: "):
+        check_target(tmp_path, "m", 1)
+
+
+def test_the_next_version_follows_the_highest_on_disk(tmp_path: Path) -> None:
+    assert next_version(tmp_path, "m") == 1
+    for name in ("2", "10", "old", "²", ".11"):
+        (tmp_path / "m" / name).mkdir(parents=True)
+    assert next_version(tmp_path, "m") == 11

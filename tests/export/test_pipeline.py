@@ -72,7 +72,7 @@ def test_each_export_takes_the_next_version(small_dcgan: Path, tmp_path: Path) -
     first = export(Request(small_dcgan, tmp_path, "m", version=4))
     second = export(Request(small_dcgan, tmp_path, "m"))
     assert [first.folder.name, second.folder.name] == ["4", "5"]
-    with pytest.raises(ExportError, match="m has a version 5; pass another --version"):
+    with pytest.raises(ExportError, match="m/5 exists; pass another --version"):
         export(Request(small_dcgan, tmp_path, "m", version=5))
 
 

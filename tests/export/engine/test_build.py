@@ -166,7 +166,7 @@ import sys
 from pathlib import Path
 sys.modules.update(dict.fromkeys({missing!r}))
 from export.errors import ExportError
-from export.to_tensorrt import build
+from export.engine.build import build
 try:
     build(Path({str(halver)!r}), Path("model.plan"), variant={variant!r}, precision="fp32", profiles=())
 except ExportError as error:
