@@ -63,7 +63,7 @@ LABEL org.opencontainers.image.title="ganserve" \
   org.opencontainers.image.version="${VERSION}" \
   org.opencontainers.image.revision="${REVISION}" \
   org.opencontainers.image.source="https://github.com/ganserve/ganserve" \
-  org.opencontainers.image.documentation="https://github.com/ganserve/ganserve/blob/main/docs/operations.md" \
+  org.opencontainers.image.documentation="https://github.com/ganserve/ganserve/blob/main/docs/deploy.md" \
   org.opencontainers.image.licenses="Apache-2.0" \
   org.opencontainers.image.base.name="docker.io/library/python:3.12-slim-bookworm"
 RUN groupadd --gid 10001 ganserve \
