@@ -75,7 +75,10 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
 
 
 class Server:
-    """Every part of a running server. Must be made inside the event loop that runs it."""
+    """Every part of a running server. Must be made inside the event loop that runs it.
+
+    `repository`: the models that it serves.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -90,9 +93,9 @@ class Server:
         lanes = min(threads, MOST_LANES)
         self._devices = _choose_devices(settings.device, lanes)
         loader = Loader(settings, self._devices, Opening(settings, lanes, threads), self._metrics)
-        self._repository = Repository(settings.repository, loader, self._update_health)
+        self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
-        self._metrics.watch_readiness(lambda: self._readiness()[0], self._repository.readiness)
+        self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
         self._web = WebServer(
             settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
         )
@@ -113,12 +116,12 @@ class Server:
                 loading = parts.create_task(self._load())
                 await self._first(loading, stop)
                 if not stop.is_set():
-                    index = self._repository.index()
+                    index = self.repository.index()
                     unavailable = sum(entry.failed for entry in index)
                     ready(
                         Serving(
                             grpc_port, http_port, self._frontend, self._devices.names,
-                            len(self._repository.ready()), unavailable,
+                            len(self.repository.ready()), unavailable,
                         )
                     )  # fmt: skip
                     await stop.wait()
@@ -142,7 +145,7 @@ class Server:
             raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None
 
     async def _load(self) -> None:
-        await self._repository.load_all()
+        await self.repository.load_all()
         self._serving = True
         self._update_health()
 
@@ -176,14 +179,14 @@ class Server:
         await self._grpc.stop(max(0.0, over_at - loop.time()))
         try:
             async with asyncio.timeout(CLOSE_S):
-                await self._repository.close()
+                await self.repository.close()
         except TimeoutError:
             log.error("engines not closed", extra={"fields": {"after_s": CLOSE_S, "reason": "a run has not ended"}})
         log.info("stopped")
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether every model that should be ready is, and one line for each that is not."""
-        entries = self._repository.index()
+        entries = self.repository.index()
         lines = [
             f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.reason}" if entry.reason else "")
             for entry in entries
@@ -196,17 +199,17 @@ class Server:
         self._health.set("", ready)
         for service in (kserve.SERVICE, IMAGE_SERVICE.full_name):
             self._health.set(service, ready)
-        served = {model.name for model in self._repository.ready()}  # while a model is read again, the old one
-        for name in {entry.name for entry in self._repository.index()}:
+        served = {model.name for model in self.repository.ready()}  # while a model is read again, the old one
+        for name in {entry.name for entry in self.repository.index()}:
             self._health.set(name, self._serving and name in served)
 
     def _add_services(self) -> None:
         settings = self._settings
         calls = self._calls
         tensors = kserve.InferenceService(
-            self._repository, settings, self._version, lambda: self._readiness()[0], self._stopping
+            self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping
         )
-        images = ImageService(self._repository, settings, self._codecs, self._metrics)
+        images = ImageService(self.repository, settings, self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             calls.wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc

@@ -1,10 +1,6 @@
 """The whole path on real weights: zoo -> export -> server -> client, on both front ends."""
 
 import asyncio
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +13,7 @@ from PIL import Image
 from artifact.repository import read_manifest
 from export.pipeline import Request, export
 from ganserve import AsyncClient, Client, InvalidRequest
+from tests.serving import running
 
 PICTURE = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
 
@@ -33,18 +30,10 @@ def zoo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=["native", "grpcio"])
 def server(zoo_repository: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The address of a real server process."""
-    command = [sys.executable, "-m", "ganserve", "serve", "--repository", str(zoo_repository), "--host", "127.0.0.1"]
-    command += ["--grpc-port", "0", "--http-port", "0", "--frontend", request.param, "--json"]
-    with subprocess.Popen([*command, "--shutdown-delay-s", "0"], stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        serving = json.loads(process.stdout.readline())
-        assert (serving["frontend"], serving["models"], serving["unavailable"]) == (request.param, 3, 0)
-        yield f"127.0.0.1:{serving['grpc_port']}"
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(60) == 0
-        finally:
-            process.kill()  # a server that hangs must fail the test, not hang it
+    with running(zoo_repository, "--frontend", request.param) as process:
+        ready = process.ready
+        assert (ready["frontend"], ready["models"], ready["unavailable"]) == (request.param, 3, 0)
+        yield process.address
 
 
 def test_the_same_seed_is_the_same_png_alone_and_in_a_mixed_batch(server: str) -> None:

@@ -4,10 +4,6 @@ The export compares each graph of pixels with torch; here the image API must giv
 gives for the same latents, labels and knobs, whatever else is in the batch.
 """
 
-import json
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +21,7 @@ from ganserve import Client, InvalidRequest
 from models.catalogue import ARCHITECTURES
 from tests.models.cases.base import ready
 from tests.models.test_architectures import CASES, REPRESENTATIVES
+from tests.serving import running
 
 SEEDS = [4, 9, 2, 4_294_967_295, 0]
 KSERVE = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
@@ -56,18 +53,9 @@ def specs(repository: Path) -> dict[str, Spec]:
 @pytest.fixture(scope="module")
 def server(repository: Path) -> Iterator[str]:
     """The address of a real server process over that repository."""
-    command = [sys.executable, "-m", "ganserve", "serve", "--repository", str(repository), "--host", "127.0.0.1"]
-    command += ["--grpc-port", "0", "--http-port", "0", "--shutdown-delay-s", "0", "--json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        serving = json.loads(process.stdout.readline())
-        assert (serving["models"], serving["unavailable"]) == (len(REPRESENTATIVES), 0)
-        yield f"127.0.0.1:{serving['grpc_port']}"
-        process.send_signal(signal.SIGTERM)
-        try:
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+    with running(repository) as process:
+        assert (process.ready["models"], process.ready["unavailable"]) == (len(REPRESENTATIVES), 0)
+        yield process.address
 
 
 def infer(server: str, model: str, arrays: Arrays) -> NDArray[Any]:

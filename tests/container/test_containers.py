@@ -8,20 +8,18 @@ with 2, the export image ran k8s/models/export.sh. SIGTERM at 0.4 s and 0.7 s af
 143; before 0.2 s, while Python itself starts, process 1 ignores it.
 """
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.container.dockerfile import Dockerfile, shipped
 from tests.server.conftest import write_tiny
+from tests.serving import ServerProcess
 
 NAMESPACES = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
 
@@ -40,20 +38,13 @@ def environment(**settings: object) -> dict[str, str]:
     return {**shown, **{f"GANSERVE_{name.upper()}": str(value) for name, value in settings.items()}}
 
 
-@contextmanager
-def served(repository: Path, *before: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """ENTRYPOINT and CMD as they stand, once they are ready; and the HTTP port."""
+def served(repository: Path, *before: str) -> ServerProcess:
+    """ENTRYPOINT and CMD as they stand."""
     argv = [*before, *command("ENTRYPOINT"), *command("CMD"), "--json"]
     settings = environment(
         repository=repository, host="127.0.0.1", grpc_port=0, http_port=0, shutdown_delay_s=0, device="cpu", threads=1
     )
-    pipe = subprocess.PIPE
-    with subprocess.Popen(argv, stdout=pipe, stderr=subprocess.DEVNULL, text=True, env=settings) as process:
-        assert process.stdout is not None
-        try:
-            yield process, json.loads(process.stdout.readline())["http_port"]
-        finally:
-            process.kill()
+    return ServerProcess(argv, settings)
 
 
 def health(http_port: int) -> int:
@@ -66,15 +57,15 @@ def health(http_port: int) -> int:
 
 def test_a_server_that_is_ready_is_healthy(tmp_path: Path) -> None:
     write_tiny(tmp_path, "tiny")
-    with served(tmp_path) as (_, http_port):
-        assert health(http_port) == 0
+    with served(tmp_path) as server:
+        assert health(server.http_port) == 0
 
 
 def test_a_server_with_a_model_that_cannot_be_served_is_not_healthy(tmp_path: Path) -> None:
     write_tiny(tmp_path, "tiny")
     (tmp_path / "tiny" / "1" / "model.onnx").write_bytes(b"not a graph")
-    with served(tmp_path) as (_, http_port):
-        assert health(http_port) == 1
+    with served(tmp_path) as server:
+        assert health(server.http_port) == 1
 
 
 def test_no_server_is_not_healthy() -> None:
@@ -91,9 +82,11 @@ def namespaces_can_be_had() -> bool:
 def test_process_1_of_a_container_ends_with_0_on_sigterm(tmp_path: Path) -> None:
     """The kernel gives process 1 only those signals that it handles."""
     write_tiny(tmp_path, "tiny")
-    with served(tmp_path, *NAMESPACES) as (unshare, _):
-        (child,) = Path(f"/proc/{unshare.pid}/task/{unshare.pid}/children").read_text().split()
+    with served(tmp_path, *NAMESPACES) as server:
+        assert server.ready
+        unshare = server.process.pid
+        (child,) = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
         identities = Path(f"/proc/{child}/status").read_text()
         assert f"NSpid:\t{child}\t1\n" in identities
         os.kill(int(child), signal.SIGTERM)
-        assert unshare.wait(60) == 0
+        assert server.wait() == 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from server.settings import Settings
 from tests.k8s.pods import environment, servers
 from tests.k8s.rendering import overlay
+from tests.serving import ServerProcess
 
 
 def told(tmp_path: Path) -> tuple[list[str], dict[str, str]]:
@@ -28,13 +29,8 @@ def told(tmp_path: Path) -> tuple[list[str], dict[str, str]]:
 
 def test_a_server_starts_with_the_variables_of_the_manifests(tmp_path: Path) -> None:
     command, variables = told(tmp_path)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, env=variables, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
-        try:
-            assert process.stdout is not None
-            assert "device cpu, 0 models from" in process.stdout.readline()
-        finally:
-            process.kill()
+    with ServerProcess([*command, "--json", "--shutdown-delay-s", "0"], variables) as server:
+        assert (server.ready["device"], server.ready["models"]) == ("cpu", 0)
 
 
 def test_with_service_links_it_would_refuse_to_start(tmp_path: Path) -> None:

@@ -1,14 +1,9 @@
 """A real server under load, and a real Prometheus that scrapes it."""
 
-import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -19,10 +14,9 @@ from bench.prometheus import Prometheus
 from ganserve import Client, ServerError
 from tests.observability.test_rules import RULES
 from tests.server.graphs import Z, write_styled, write_translator
+from tests.serving import running
 
-SETTINGS = {
-    "device": "cpu", "threads": "1", "codec_threads": "1", "max_queue_rows": "64", "shutdown_delay_s": "0",
-}  # fmt: skip
+OPTIONS = ("--device", "cpu", "--threads", "1", "--codec-threads", "1", "--max-queue-rows", "64")
 PAUSE_S = 0.02  # between a caller's calls
 SCRAPES = 14  # as many seconds of load, so that the rates of 10 s are full
 LONGEST_S = 60.0
@@ -58,14 +52,6 @@ class Watched:
     load: Load
 
 
-def _serve(repository: Path, log: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json", "--repository", str(repository)]
-    command += ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
-    environment = {**os.environ, **{f"GANSERVE_{name.upper()}": value for name, value in SETTINGS.items()}}
-    with log.open("w") as lines:
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines, text=True, env=environment)
-
-
 def _infer(client: InferenceServerClient, seed: int) -> None:
     """One request as a user of Triton sends it."""
     inputs = []
@@ -88,15 +74,9 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     picture = np.zeros((16, 16, 3), np.uint8)
     load = Load()
     with ExitStack() as stack:
-        process = stack.enter_context(_serve(repository, folder / "server.log"))
-        stack.callback(process.kill)
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first, (folder / "server.log").read_text()
-        ports = json.loads(first)
-        server = f"127.0.0.1:{ports['grpc_port']}"
-        client = stack.enter_context(Client(server, retries=0))
-        triton = stack.enter_context(InferenceServerClient(server))
+        server = stack.enter_context(running(repository, *OPTIONS))
+        client = stack.enter_context(Client(server.address, retries=0))
+        triton = stack.enter_context(InferenceServerClient(server.address))
         asked: list[Callable[[int], object]] = [
             lambda seed: client.generate("styled", seeds=seed, labels=0),
             lambda seed: list(client.generate_stream("styled", seeds=range(seed, seed + 4), labels=0)),
@@ -109,7 +89,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
             caller.start()
             stack.callback(caller.join, LONGEST_S)
         stack.callback(load.stop.set)
-        targets = {"ganserve-0": f"127.0.0.1:{ports['http_port']}"}
+        targets = {"ganserve-0": f"127.0.0.1:{server.http_port}"}
         prometheus = stack.enter_context(Prometheus(folder, targets, RULES))
         prometheus.wait_until(
             lambda: any(series.points[0][1] >= SCRAPES for series in prometheus.query("count_over_time(up[1m])")),

@@ -1,12 +1,7 @@
 """Real server processes, each at an address of its own, and what their cluster's DNS says of them."""
 
 import http.client
-import json
-import os
-import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from demo.metrics_page import Page, read_metrics
 from tests.scale.name_server import NameServer
+from tests.serving import ServerProcess, serve_command
 
 NAME = "ganserve-headless"
 LONGEST_S = 60.0
@@ -33,17 +29,14 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 @dataclass
 class Replica:
-    """One `ganserve serve`; `log` is the file that it writes its lines to."""
+    """One `ganserve serve` at a loopback address of its own."""
 
-    process: subprocess.Popen[str]
+    process: ServerProcess
     host: str
-    grpc_port: int
-    http_port: int
-    log: Path
 
     def page(self) -> Page:
         """Its /metrics."""
-        return read_metrics(self.http_port, self.host)
+        return read_metrics(self.process.http_port, self.host)
 
     def answered(self) -> int:
         """Calls that were answered well, as its /metrics counts them."""
@@ -51,7 +44,7 @@ class Replica:
 
     def is_ready(self) -> bool:
         """What a readiness probe of /readyz finds."""
-        connection = http.client.HTTPConnection(self.host, self.http_port, timeout=10)
+        connection = http.client.HTTPConnection(self.host, self.process.http_port, timeout=10)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.HTTPStatus.OK
@@ -61,26 +54,13 @@ class Replica:
     @property
     def server(self) -> str:
         """Where it alone is reached."""
-        return f"{self.host}:{self.grpc_port}"
+        return f"{self.host}:{self.process.grpc_port}"
 
     def health(self) -> int:
         """What a gRPC probe finds."""
         with grpc.insecure_channel(self.server, [("grpc.enable_http_proxy", 0)]) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
             return int(stub.Check(health_pb2.HealthCheckRequest(), timeout=10).status)
-
-    def kill(self) -> None:
-        """Ends it at once, as the kernel does for want of memory."""
-        self.process.kill()
-        self.process.wait(LONGEST_S)
-
-    def told_to_stop(self) -> None:
-        """SIGTERM, as from the kubelet."""
-        self.process.send_signal(signal.SIGTERM)
-
-    def ended(self) -> int:
-        """Its exit status, once it has ended."""
-        return self.process.wait(LONGEST_S)
 
 
 class Replicas:
@@ -90,7 +70,7 @@ class Replicas:
         self._repository = repository
         self._names = names
         self._settings = settings
-        self._processes: list[subprocess.Popen[str]] = []
+        self._started: list[Replica] = []
         self._listed: list[Replica] = []
         with socket.socket() as free:
             free.bind(("", 0))
@@ -100,11 +80,8 @@ class Replicas:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for process in self._processes:
-            process.kill()
-        for process in self._processes:
-            with process:  # closes its pipe and waits for it
-                pass
+        for replica in self._started:
+            replica.process.close()
 
     @property
     def target(self) -> str:
@@ -113,7 +90,7 @@ class Replicas:
 
     def start(self, count: int) -> list[Replica]:
         """As many more, ready and in the DNS."""
-        replicas = [self._serving(*spawned) for spawned in [self._spawn() for _ in range(count)]]
+        replicas = [self._spawn() for _ in range(count)]  # all at once; each is ready when its line is read
         for replica in replicas:
             wait_until(replica.is_ready, "ready")
         self._list(*self._listed, *replicas)
@@ -127,21 +104,10 @@ class Replicas:
         self._listed = [*replicas]
         self._names.addresses = [replica.host for replica in replicas]
 
-    def _spawn(self) -> tuple[subprocess.Popen[str], str, Path]:
-        host = f"127.0.7.{len(self._processes) + 1}"
-        command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json"]
-        command += ["--repository", str(self._repository), "--host", host]
-        command += ["--grpc-port", str(self.port), "--http-port", "0"]
-        environment = {**os.environ, **{f"GANSERVE_{name.upper()}": value for name, value in self._settings.items()}}
-        log = self._repository.parent / f"{host}.log"
-        with log.open("w") as lines:
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=lines, text=True, env=environment)
-        self._processes.append(process)
-        return process, host, log
-
-    def _serving(self, process: subprocess.Popen[str], host: str, log: Path) -> Replica:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        assert first, log.read_text()
-        serving = json.loads(first)
-        return Replica(process, host, serving["grpc_port"], serving["http_port"], log)
+    def _spawn(self) -> Replica:
+        host = f"127.0.7.{len(self._started) + 1}"
+        given = {**self._settings, "host": host, "grpc_port": str(self.port)}
+        options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+        replica = Replica(ServerProcess(serve_command(self._repository, *options)), host)
+        self._started.append(replica)
+        return replica

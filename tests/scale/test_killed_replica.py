@@ -14,7 +14,7 @@ def test_a_killed_replica_costs_no_call(deploy: Deploy, balance: Balance) -> Non
         load.more(100)
         answered = victim.answered()
         before = [other.answered() for other in others]
-        victim.kill()
+        victim.process.kill()
         load.more(200)
     assert answered > 0, "it had its share until then"
     assert all(other.answered() > count for other, count in zip(others, before, strict=True))

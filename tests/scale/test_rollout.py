@@ -35,13 +35,13 @@ def test_a_rolling_replacement_loses_no_call(
         load.more(50)
         for replica in old:
             replicas.start(1)
-            replica.told_to_stop()
+            replica.process.terminate()
             wait_until(partial(has_left, replica), "not ready any more")
             with Client(replica.server, retries=0) as late:
                 assert late.generate("styled", seeds=1, labels=0), "its socket closes later"
             assert replica.health() == NOT_SERVING
             replicas.unlist(replica)
-            assert replica.ended() == 0, replica.log.read_text()
+            assert replica.process.wait() == 0, replica.process.log
         load.more(50)
     assert load.lost == []
 

@@ -1,11 +1,7 @@
 import asyncio
-import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +17,7 @@ from server import errors
 from server.api.calls import STATUS
 from server.api.transport import choose_frontend
 from server.settings import read_settings
+from tests import serving
 
 Status = health_pb2.HealthCheckResponse
 ONES = np.ones(4, np.float32).tobytes()
@@ -135,7 +132,7 @@ async def test_reflection_lists_the_services(start: Any) -> None:
 
 async def test_an_engine_that_fails_is_internal_and_opaque(start: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     running = await start()
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
 
     def broken(arrays: Any, whole_device: bool) -> Any:
         raise RuntimeError("secret of the engine")
@@ -154,7 +151,7 @@ async def test_a_deadline_that_passes_is_deadline_exceeded_and_the_server_lives_
     start: Any, monkeypatch: pytest.MonkeyPatch, engine: Any
 ) -> None:
     running = await start()
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
     real = model.engine.run
 
     def held(arrays: Any, whole_device: bool) -> Any:
@@ -230,7 +227,7 @@ async def test_an_idle_stream_is_ended_when_the_server_stops_and_one_at_work_get
     start: Any, monkeypatch: pytest.MonkeyPatch, engine: Any
 ) -> None:
     running = await start(drain_s=60.0)
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
     real = model.engine.run
 
     def held(arrays: Any, whole_device: bool) -> Any:
@@ -256,42 +253,41 @@ async def test_an_idle_stream_is_ended_when_the_server_stops_and_one_at_work_get
             await running.done
 
 
-def serve_command(repository: Path, *arguments: str) -> list[str]:
-    command = [sys.executable, "-W", "error", "-m", "ganserve", "serve", "--json"]
-    ports = ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
-    return [*command, "--repository", str(repository), *ports, *arguments]
-
-
-def run_to_exit(*arguments: str) -> tuple[int, str]:
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=60, check=False)
-    return ended.returncode, ended.stderr
+@pytest.mark.parametrize("frontend", ["native"])
+async def test_a_repository_or_a_device_that_is_not_there_is_a_start_error(start: Any) -> None:
+    with pytest.raises(errors.StartError, match="repository /none: no such folder"):
+        await start(repository=Path("/none"))
+    with pytest.raises(errors.StartError, match="device cuda: "):
+        await start(device="cuda")
 
 
 def test_a_start_that_cannot_work_is_one_line_and_exit_2(repository: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        port = str(taken.getsockname()[1])
-        for arguments in (
-            ["--grpc-port", port],
-            ["--http-port", port],
-            ["--device", "cuda"],
-            ["--repository", "/none"],
-        ):
-            code, text = run_to_exit(*serve_command(repository, *arguments))
-            assert (code, text.count("\n"), "Traceback" in text) == (2, 1, False), text
+        command = serving.serve_command(repository, "--grpc-port", str(taken.getsockname()[1]))
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert "gRPC cannot listen on" in ended.stderr
 
 
 async def test_sigterm_under_load_loses_no_accepted_request(repository: Path, frontend: str) -> None:
-    command = serve_command(repository, "--frontend", frontend, "--shutdown-delay-s", "0.5")
-    process = await asyncio.create_subprocess_exec(
-        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env={**os.environ}
-    )
-    assert process.stdout is not None
-    serving = json.loads(await process.stdout.readline())
+    with serving.running(repository, "--frontend", frontend, "--shutdown-delay-s", "0.5") as process:
+        ends, answered_after = await _call_until_it_ends(process)
+        assert process.wait() == 0, process.log
+        assert "Traceback" not in process.log
+    # Not accepted, so the caller may try another replica. grpcio may end what it has not handed out yet as CANCELLED.
+    allowed = {grpc.StatusCode.UNAVAILABLE} | ({grpc.StatusCode.CANCELLED} if frontend == "grpcio" else set())
+    assert len(ends) == 32
+    assert set(ends) <= allowed
+    assert answered_after > 0, "it went on serving while endpoints took notice"
+
+
+async def _call_until_it_ends(process: serving.ServerProcess) -> tuple[list[grpc.StatusCode], int]:
+    """32 callers, and SIGTERM after 200 answers: how each caller's last call ended, and the answers after readiness."""
     counts = {"answered": 0}
     ends: list[grpc.StatusCode] = []
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{serving['grpc_port']}") as channel:
+    async with grpc.aio.insecure_channel(process.address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         health = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service="tiny"))
@@ -307,17 +303,10 @@ async def test_sigterm_under_load_loses_no_accepted_request(repository: Path, fr
                 assert len(answer.raw_output_contents) == 1
                 counts["answered"] += 1
                 if counts["answered"] == 200:
-                    process.send_signal(signal.SIGTERM)
+                    process.terminate()
 
         callers = [asyncio.create_task(caller()) for _ in range(32)]
         assert (await watch.read()).status == Status.NOT_SERVING, "told before the port closes"
         answered_before_the_stop = counts["answered"]
         await asyncio.gather(*callers)
-    _, stderr = await process.communicate()
-    assert process.returncode == 0, stderr.decode()
-    assert b"Traceback" not in stderr
-    # Not accepted, so the caller may try another replica. grpcio may end what it has not handed out yet as CANCELLED.
-    allowed = {grpc.StatusCode.UNAVAILABLE} | ({grpc.StatusCode.CANCELLED} if frontend == "grpcio" else set())
-    assert len(ends) == 32
-    assert set(ends) <= allowed
-    assert counts["answered"] > answered_before_the_stop, "it went on serving while endpoints took notice"
+    return ends, counts["answered"] - answered_before_the_stop

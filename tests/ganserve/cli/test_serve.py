@@ -1,7 +1,5 @@
 """`ganserve serve` as a process, with the real server behind it."""
 
-import json
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,28 +8,22 @@ import pytest
 
 from demo.metrics_page import read_metrics
 from ganserve import Client, NotFound
+from tests.serving import running
 
 
 @pytest.mark.parametrize("frontend", ["native", "grpcio"])
 def test_a_server_says_where_it_is_answers_and_ends_with_0_after_sigterm(frontend: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ganserve", "serve", "--repository", str(tmp_path), "--host", "127.0.0.1"]
-    command += ["--grpc-port", "0", "--http-port", "0", "--shutdown-delay-s", "0", "--frontend", frontend, "--json"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
-        assert process.stdout is not None
-        try:
-            ready = json.loads(process.stdout.readline())
-            assert (ready["frontend"], ready["device"], ready["models"]) == (frontend, "cpu", 0)
-            with Client(f"127.0.0.1:{ready['grpc_port']}", deadline_s=30) as client:
-                assert client.models() == []
-                with pytest.raises(NotFound, match="nothing"):
-                    client.generate("nothing", seeds=1)
-            page = read_metrics(ready["http_port"])
-            assert page.distribution("ganserve_request_duration_seconds", rpc="ListModels").total == 1
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+    with running(tmp_path, "--frontend", frontend) as process:
+        ready = process.ready
+        assert (ready["frontend"], ready["device"], ready["models"]) == (frontend, "cpu", 0)
+        with Client(process.address, deadline_s=30) as client:
+            assert client.models() == []
+            with pytest.raises(NotFound, match="nothing"):
+                client.generate("nothing", seeds=1)
+        page = read_metrics(process.http_port)
+        assert page.distribution("ganserve_request_duration_seconds", rpc="ListModels").total == 1
+        process.terminate()
+        assert process.wait() == 0
 
 
 def test_a_setting_that_is_wrong_in_the_environment_is_one_line(tmp_path: Path) -> None:

@@ -178,5 +178,5 @@ async def test_a_manifest_that_contradicts_itself_or_the_graph_is_not_served(
     running = await start()
     assert running.serving.unavailable == 1
     with pytest.raises(Exception, match="UNAVAILABLE") as caught:
-        running.server._repository.get("wrong")
+        running.server.repository.get("wrong")
     assert f"manifest.json: {reason}" in str(caught.value)

@@ -102,7 +102,7 @@ async def test_a_config_that_the_graph_contradicts_makes_the_model_unavailable(s
     }.items():
         config.write_text(text)
         running = await start()
-        entry = next(entry for entry in running.server._repository.index() if entry.name == "tiny")
+        entry = next(entry for entry in running.server.repository.index() if entry.name == "tiny")
         assert reason in entry.reason
         await running.end()
 
@@ -111,7 +111,7 @@ async def test_a_config_may_reshape_as_triton_does(start: Any, repository: Any) 
     tensor = 'name: "latent" data_type: TYPE_FP32 dims: [2, 2] reshape { shape: [4] }'
     (repository / "tiny" / "config.pbtxt").write_text(f"max_batch_size: 8 input {{ {tensor} }}")
     running = await start()
-    assert running.server._repository.get("tiny").max_batch_size == 8
+    assert running.server.repository.get("tiny").max_batch_size == 8
 
 
 async def test_metadata_and_config_say_what_is_served(client: Any) -> None:

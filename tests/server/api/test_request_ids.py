@@ -125,7 +125,7 @@ async def test_every_line_of_a_refused_or_failed_request_has_its_id(
         assert echoed(invalid.trailing_metadata()) == ["wrong"]
     await running.end()
     running = await start()
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
     monkeypatch.setattr(model.engine, "run", broken)  # the Engine is the one border where fakes are allowed
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -152,7 +152,7 @@ async def test_an_error_that_nobody_foresaw_is_logged_with_the_id(
     start: Any, monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
     running = await start()
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
     monkeypatch.setattr(model.engine, "outputs", None)  # as a broken engine could have it
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

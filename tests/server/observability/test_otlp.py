@@ -46,7 +46,7 @@ def inferring(channel: grpc.aio.Channel) -> Any:
 
 def hold(running: Any, monkeypatch: pytest.MonkeyPatch, gate: threading.Event) -> Any:
     """The model `tiny`, whose engine waits for `gate`: the Engine is the one border where fakes are allowed."""
-    model = running.server._repository.get("tiny")
+    model = running.server.repository.get("tiny")
     real = model.engine.run
 
     def held(arrays: Any, whole_device: bool) -> Any:
