@@ -1,11 +1,11 @@
-"""The client of a ganserve server: pictures by seed and label, pictures in and pictures out.
+"""The client of a ganserve server: generates images by seed and label, upscales and translates images.
 
 >>> from ganserve import Client
 >>> with Client("localhost:8001") as client:
 ...     faces = client.generate("faces", seeds=range(16))
 ...     faces[0].array  # (H, W, C) uint8
 
-Needs neither torch nor onnxruntime. The command is `ganserve.cli`.
+Needs grpc, numpy and Pillow. The command line is `ganserve.cli`.
 """
 
 from ganserve.client.aio import AsyncClient
@@ -19,7 +19,8 @@ from ganserve.client.errors import (
     ServerFault,
     Unavailable,
 )
-from ganserve.client.messages import AlphaName, FormatName, Picture
+from ganserve.client.formats import FormatName
+from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions, Picture
 from ganserve.client.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
 
 __all__ = [
@@ -28,7 +29,9 @@ __all__ = [
     "Client",
     "DeadlinePassed",
     "FormatName",
+    "GenerateOptions",
     "GeneratedImage",
+    "ImageOptions",
     "InvalidRequest",
     "Knob",
     "NotFound",

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from ganserve.cli.output import CommandError
-from ganserve.client.messages import FormatName
-from ganserve.client.results import Timings, format_of
+from ganserve.client.formats import FormatName, format_of
+from ganserve.client.results import Timings
 
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; .png, .jpg or .webp says the format.")

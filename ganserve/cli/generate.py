@@ -29,7 +29,7 @@ from ganserve.cli.generate_options import (
 )
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.output import CommandError, counted, print_json
-from ganserve.client.messages import FormatName
+from ganserve.client.formats import FormatName
 from ganserve.client.results import GeneratedImage, Timings
 
 

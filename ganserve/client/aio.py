@@ -1,29 +1,17 @@
-"""The client for asyncio: the same calls as `ganserve.client`, awaited."""
+"""The client for asyncio: the calls of `Client`, awaited."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
-from ganserve.client.channel import MOST_RETRIES, channel_options
+from ganserve.client.channel import MAX_RETRIES, channel_options
+from ganserve.client.client import Client
 from ganserve.client.errors import translated
-from ganserve.client.messages import (
-    UNARY_IMAGES,
-    AlphaName,
-    FormatName,
-    Labels,
-    Picture,
-    Seeds,
-    Truncations,
-    generate_request,
-    images_asked,
-    translate_request,
-    upscale_request,
-)
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
+from ganserve.client.options import GenerateOptions, ImageOptions, Picture
 from ganserve.client.results import (
     GeneratedImage,
     ServedModel,
@@ -34,26 +22,20 @@ from ganserve.client.results import (
     read_translated,
     read_upscaled,
 )
-from ganserve.client.resume import Rest
+from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
 
 class AsyncClient:
-    """A connection to one server, or to every pod behind one name. Belongs to the event loop it was made in.
-
-    `server`, `deadline_s` and `retries` as for `Client`.
-    `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
-
-    Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
-    """
+    """`Client` for asyncio: the same arguments, calls and errors. Belongs to the event loop that it was made in."""
 
     def __init__(
         self,
         server: str = "localhost:8001",
         *,
         deadline_s: float | None = 60.0,
-        retries: int = MOST_RETRIES,
+        retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         options = channel_options(server, retries)
@@ -74,128 +56,62 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the connection and every call on it."""
+        """Closes the connection and ends every call on it."""
         await self._channel.close()
 
     async def generate(
-        self,
-        model: str,
-        *,
-        seeds: Seeds | None = None,
-        count: int | None = None,
-        first_seed: int | None = None,
-        latents: NDArray[np.float32] | None = None,
-        ws: NDArray[np.float32] | None = None,
-        labels: Labels | None = None,
-        truncation: Truncations | None = None,
-        noise_seeds: Seeds | None = None,
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
     ) -> list[GeneratedImage]:
-        """Pictures in the order asked; many come over a stream, so that no message grows with their number.
-
-        Arguments as for `Client.generate`.
-        """
-        request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
-            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
-        )  # fmt: skip
-        n = images_asked(request, latents if ws is None else ws)
-        if n > UNARY_IMAGES:
-            images = [image async for image in self._streamed(request, n, deadline_s)]
+        """`Client.generate`, awaited."""
+        request, n = generate_request(model, **options)
+        if n > MAX_UNARY_IMAGES:
+            images = [image async for image in self._stream(request, n, deadline_s)]
             return sorted(images, key=lambda image: image.index)
         with translated():
             return read_generated(await self._stub.Generate(request, timeout=self._timeout(deadline_s)))
 
     def generate_stream(
-        self,
-        model: str,
-        *,
-        seeds: Seeds | None = None,
-        count: int | None = None,
-        first_seed: int | None = None,
-        latents: NDArray[np.float32] | None = None,
-        ws: NDArray[np.float32] | None = None,
-        labels: Labels | None = None,
-        truncation: Truncations | None = None,
-        noise_seeds: Seeds | None = None,
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
     ) -> AsyncIterator[GeneratedImage]:
-        """Pictures as they are ready, `index` saying which; arguments as for `generate`.
-
-        Closing the iterator cancels what is not drawn yet.
-        """
-        request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
-            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
-        )  # fmt: skip
-        n = images_asked(request, latents if ws is None else ws)
-        return self._streamed(request, n, deadline_s)
+        """`Client.generate_stream` as an asynchronous iterator."""
+        request, n = generate_request(model, **options)
+        return self._stream(request, n, deadline_s)
 
     async def upscale(
-        self,
-        model: str,
-        image: Picture,
-        *,
-        alpha: AlphaName = "keep",
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
     ) -> Upscaled:
-        """The picture, enlarged by the model. Arguments as for `Client.upscale`."""
-        request = await asyncio.to_thread(
-            upscale_request, model, image, alpha=alpha, format=format, quality=quality, version=version
-        )
+        """`Client.upscale`, awaited."""
+        request = await asyncio.to_thread(lambda: image_request(pb.UpscaleRequest, model, image, **options))
         with translated():
             return read_upscaled(await self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
 
     async def translate(
-        self,
-        model: str,
-        image: Picture,
-        *,
-        alpha: AlphaName = "keep",
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
     ) -> Translated:
-        """The picture, turned into another by the model. Arguments as for `Client.translate`."""
-        request = await asyncio.to_thread(
-            translate_request, model, image, alpha=alpha, format=format, quality=quality, version=version
-        )
+        """`Client.translate`, awaited."""
+        request = await asyncio.to_thread(lambda: image_request(pb.TranslateRequest, model, image, **options))
         with translated():
             return read_translated(await self._stub.Translate(request, timeout=self._timeout(deadline_s)))
 
     async def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
-        """What the server's repository holds, loaded or not."""
+        """Every model in the server's repository, loaded or not."""
         with translated():
             return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
 
-    async def _streamed(
+    async def _stream(
         self, request: pb.GenerateRequest, n: int, deadline_s: float | None
     ) -> AsyncIterator[GeneratedImage]:
-        rest = Rest(request, n, self._timeout(deadline_s))
+        remaining = RemainingImages(request, n, self._timeout(deadline_s))
         with translated():
-            while True:
-                call = self._stub.GenerateStream(rest.request, timeout=rest.timeout_s)
-                try:
+            for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
+                with attempt as call:
                     async for reply in call:
-                        yield rest.take(reply)
-                    return
-                except grpc.RpcError as error:
-                    if not self._retries or not rest.narrow(error):
-                        raise
-                    if not rest:
-                        return
-                finally:
-                    call.cancel()
+                        yield remaining.receive(reply)
 
     def _timeout(self, deadline_s: float | None) -> float | None:
         return self._deadline_s if deadline_s is None else deadline_s
+
+
+for _name in ("generate", "generate_stream", "upscale", "translate"):  # help() shows every argument here too
+    _method = getattr(AsyncClient, _name)
+    _method.__doc__ = f"{_method.__doc__}\n\n        {getattr(Client, _name).__doc__}"

@@ -1,28 +1,15 @@
-"""The client for ordinary code: calls block until the answer is there."""
+"""The blocking client."""
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, Unpack
 
 import grpc
-import numpy as np
-from numpy.typing import NDArray
 
-from ganserve.client.channel import MOST_RETRIES, channel_options
+from ganserve.client.channel import MAX_RETRIES, channel_options
 from ganserve.client.errors import translated
-from ganserve.client.messages import (
-    UNARY_IMAGES,
-    AlphaName,
-    FormatName,
-    Labels,
-    Picture,
-    Seeds,
-    Truncations,
-    generate_request,
-    images_asked,
-    translate_request,
-    upscale_request,
-)
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
+from ganserve.client.options import GenerateOptions, ImageOptions, Picture
 from ganserve.client.results import (
     GeneratedImage,
     ServedModel,
@@ -33,7 +20,7 @@ from ganserve.client.results import (
     read_translated,
     read_upscaled,
 )
-from ganserve.client.resume import Rest
+from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
@@ -41,17 +28,16 @@ from ganserve.v1.images_pb2_grpc import ImageServiceStub
 class Client:
     """A connection to one server, or to every pod behind one name. May be shared between threads.
 
-    `server` is host:port, or a gRPC target that names servers one by one, such as `dns:///ganserve-headless:8001`:
-    calls go to each in turn, and to none that is about to stop.
+    Every call raises a subclass of `ServerError`; `InvalidRequest` also before anything is sent.
 
-    `deadline_s` is the longest that one call may take, unless the call says otherwise; None is no limit. Within it a
-    call that a server had no room for or could not take, or that was lost with its server, is tried again, up to
-    `retries` (0..4) times, after 0.1, 0.3, 0.9 and 2.7 s, each give or take a fifth. Calls change nothing on a server,
-    so that this is harmless; only pictures whose seeds the server draws may then have others.
-
-    `credentials`, as `grpc.ssl_channel_credentials` makes them, turn on TLS.
-
-    Every call raises a class of `ServerError`; `InvalidRequest` also before anything is sent.
+    Args:
+        server: host:port, or a gRPC target that names servers one by one, such as `dns:///ganserve-headless:8001`:
+            calls then go round-robin to every server that is not stopping.
+        deadline_s: maximum time for one call in seconds, retries included; None is no limit. Each call may set another.
+        retries: 0..4; how often a call is repeated if the server's queue was full, the server was not available, or it
+            stopped during the call. The pauses are 0.1, 0.3, 0.9 and 2.7 s, each +-20 %. Calls change nothing on the
+            server, so that repeating them is safe; only seeds that the server chooses may differ.
+        credentials: turns on TLS, as made by `grpc.ssl_channel_credentials`.
     """
 
     def __init__(
@@ -59,7 +45,7 @@ class Client:
         server: str = "localhost:8001",
         *,
         deadline_s: float | None = 60.0,
-        retries: int = MOST_RETRIES,
+        retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         options = channel_options(server, retries)
@@ -80,142 +66,110 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Ends the connection and every call on it."""
+        """Closes the connection and ends every call on it."""
         self._channel.close()
 
     def generate(
-        self,
-        model: str,
-        *,
-        seeds: Seeds | None = None,
-        count: int | None = None,
-        first_seed: int | None = None,
-        latents: NDArray[np.float32] | None = None,
-        ws: NDArray[np.float32] | None = None,
-        labels: Labels | None = None,
-        truncation: Truncations | None = None,
-        noise_seeds: Seeds | None = None,
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
     ) -> list[GeneratedImage]:
-        """Pictures in the order asked; many come over a stream, so that no message grows with their number.
+        """Images in the order of the request. Exactly one of seeds, count, latents and ws says which.
+
+        labels, truncation and noise_seeds are one value for all images or one for each. `models` says which of them a
+        model supports; others are refused. More than 64 images are received as a stream, so that no message grows with
+        their number.
 
         Args:
-            model: the model's name; `version` empty is the newest that is ready.
-            seeds: 0..2^32-1 each; the same seed is the same picture. Or instead of seeds:
-            count: that many, from `first_seed` on, or from seeds that the server draws. Or:
-            latents: (n, latent size) float32, or (latent size,) for one. Or:
-            ws: (n, w size) float32, (n, layers, w size), or (w size,) for one; StyleGAN's latent behind its mapping.
-            labels: class index or name; class-conditional models need it.
-            truncation: psi, 1 is none, 0 the mean picture.
-            noise_seeds: draws the noise from other seeds than the picture's own.
-                Of labels, truncation and noise_seeds one is for all pictures, or there is one for each; what the model
-                does not have (`models` says what it has) is refused.
-            format: png and raw are lossless. `quality` is 1..100 for jpeg and webp, level 0..9 for png.
+            model: name of the model.
+            deadline_s: maximum time in seconds; None: the client's.
+            seeds: int or ints, 0..2**32-1; the same seed always gives the same image.
+            count: int, 1..2**32-1; number of images, with seeds first_seed, first_seed + 1, ...
+            first_seed: int, 0..2**32-1; goes with count. None: the server chooses the seeds and reports them.
+            latents: (n, latent size) float32, or (latent size,) for one image.
+            ws: (n, w size) or (n, layers, w size) float32, or (w size,) for one image: StyleGAN's latent after the
+                mapping network.
+            labels: class indices (int) or names (str); class-conditional models require them.
+            truncation: float, psi: 1 = none, 0 = mean image. None: the model's default.
+            noise_seeds: int or ints, 0..2**32-1; seeds for the noise inputs. None: the image's seed.
+            format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
+            quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
+            version: version of the model; "" (default): the newest that is ready.
+
+        Raises:
+            ServerError: one of its subclasses.
         """
-        request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
-            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
-        )  # fmt: skip
-        n = images_asked(request, latents if ws is None else ws)
-        if n > UNARY_IMAGES:
-            return sorted(self._streamed(request, n, deadline_s), key=lambda image: image.index)
+        request, n = generate_request(model, **options)
+        if n > MAX_UNARY_IMAGES:
+            return sorted(self._stream(request, n, deadline_s), key=lambda image: image.index)
         with translated():
             return read_generated(self._stub.Generate(request, timeout=self._timeout(deadline_s)))
 
     def generate_stream(
-        self,
-        model: str,
-        *,
-        seeds: Seeds | None = None,
-        count: int | None = None,
-        first_seed: int | None = None,
-        latents: NDArray[np.float32] | None = None,
-        ws: NDArray[np.float32] | None = None,
-        labels: Labels | None = None,
-        truncation: Truncations | None = None,
-        noise_seeds: Seeds | None = None,
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
     ) -> Iterator[GeneratedImage]:
-        """Pictures as they are ready, `index` saying which; arguments as for `generate`.
+        """Images as soon as each is ready, in any order: `index` is the position in the request.
 
-        Closing the iterator cancels what is not drawn yet.
+        Arguments as for `generate`. Closing the iterator cancels the images that are not generated yet.
         """
-        request = generate_request(
-            model, seeds=seeds, count=count, first_seed=first_seed, latents=latents, ws=ws, labels=labels,
-            truncation=truncation, noise_seeds=noise_seeds, format=format, quality=quality, version=version,
-        )  # fmt: skip
-        n = images_asked(request, latents if ws is None else ws)
-        return self._streamed(request, n, deadline_s)
+        request, n = generate_request(model, **options)
+        return self._stream(request, n, deadline_s)
 
     def upscale(
-        self,
-        model: str,
-        image: Picture,
-        *,
-        alpha: AlphaName = "keep",
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
     ) -> Upscaled:
-        """The picture, enlarged by the model.
+        """The image, enlarged by a super-resolution model.
 
         Args:
-            image: a path, an encoded file's bytes, a PIL image, or an array (H, W, 1, 3 or 4) or (H, W) uint8.
-            alpha: keep enlarges the alpha channel too, drop leaves it out.
+            model: name of the model.
+            image: a path, an encoded file's bytes, a PIL image, or a uint8 array (H, W, 1, 3 or 4) or (H, W).
+            deadline_s: maximum time in seconds; None: the client's.
+            alpha: "keep" (default) enlarges the alpha channel too, "drop" removes it.
+            format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
+            quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
+            version: version of the model; "" (default): the newest that is ready.
+
+        Raises:
+            ServerError: one of its subclasses.
+            OSError: the file cannot be read.
         """
-        request = upscale_request(model, image, alpha=alpha, format=format, quality=quality, version=version)
+        request = image_request(pb.UpscaleRequest, model, image, **options)
         with translated():
             return read_upscaled(self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
 
     def translate(
-        self,
-        model: str,
-        image: Picture,
-        *,
-        alpha: AlphaName = "keep",
-        format: FormatName = "png",
-        quality: int | None = None,
-        version: str = "",
-        deadline_s: float | None = None,
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
     ) -> Translated:
-        """The picture, turned into another of its size by the model.
+        """The image, turned into another of the same size by an image-to-image model.
 
         Args:
-            image: as for `upscale`; of any size, whatever multiple the network asks for.
-            alpha: keep puts the alpha channel back as it was, drop leaves it out.
+            model: name of the model.
+            image: a path, an encoded file's bytes, a PIL image, or a uint8 array (H, W, 1, 3 or 4) or (H, W). The
+                server pads it if the network requires multiples of some size.
+            deadline_s: maximum time in seconds; None: the client's.
+            alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
+            format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
+            quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
+            version: version of the model; "" (default): the newest that is ready.
+
+        Raises:
+            ServerError: one of its subclasses.
+            OSError: the file cannot be read.
         """
-        request = translate_request(model, image, alpha=alpha, format=format, quality=quality, version=version)
+        request = image_request(pb.TranslateRequest, model, image, **options)
         with translated():
             return read_translated(self._stub.Translate(request, timeout=self._timeout(deadline_s)))
 
     def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
-        """What the server's repository holds, loaded or not."""
+        """Every model in the server's repository, loaded or not."""
         with translated():
             return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
 
-    def _streamed(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
-        rest = Rest(request, n, self._timeout(deadline_s))
+    def _stream(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
+        remaining = RemainingImages(request, n, self._timeout(deadline_s))
         with translated():
-            while True:
-                call = self._stub.GenerateStream(rest.request, timeout=rest.timeout_s)
-                try:
+            for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
+                with attempt as call:
                     for reply in call:
-                        yield rest.take(reply)
-                    return
-                except grpc.RpcError as error:
-                    if not self._retries or not rest.narrow(error):
-                        raise
-                    if not rest:
-                        return
-                finally:
-                    call.cancel()
+                        yield remaining.receive(reply)
 
     def _timeout(self, deadline_s: float | None) -> float | None:
         return self._deadline_s if deadline_s is None else deadline_s

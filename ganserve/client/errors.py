@@ -1,4 +1,4 @@
-"""What a call can raise, sorted by what the caller should do, and the gRPC codes behind it.
+"""What a call can raise, by what the caller should do, with the gRPC status codes.
 
 ServerError              any status not below
 ├─ InvalidRequest        change the request           INVALID_ARGUMENT, OUT_OF_RANGE, FAILED_PRECONDITION, UNIMPLEMENTED
@@ -18,7 +18,7 @@ Code = grpc.StatusCode
 
 
 class ServerError(Exception):
-    """A call that did not succeed. `code` is the gRPC status, `text` the server's sentence."""
+    """A call failed. `code` is the gRPC status code, `text` the server's message."""
 
     def __init__(self, text: str, code: grpc.StatusCode = Code.UNKNOWN) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class ServerError(Exception):
 
 
 class InvalidRequest(ServerError, ValueError):
-    """Something in the request that the model or the server does not take; also raised before anything is sent."""
+    """The model or the server does not support something in the request; also raised before anything is sent."""
 
     def __init__(self, text: str, code: grpc.StatusCode = Code.INVALID_ARGUMENT) -> None:
         super().__init__(text, code)
@@ -42,15 +42,15 @@ class Overloaded(ServerError):
 
 
 class Unavailable(ServerError):
-    """Nobody answers there, or the server or the model is starting or stopping."""
+    """Cannot connect, or the server or the model is starting or stopping."""
 
 
 class DeadlinePassed(ServerError):
-    """No answer within `deadline_s`."""
+    """No reply within `deadline_s`."""
 
 
 class ServerFault(ServerError):
-    """The server failed; its log has the rest."""
+    """The server failed; its log has the details."""
 
 
 CLASS_OF: dict[grpc.StatusCode, type[ServerError]] = {
@@ -70,19 +70,19 @@ CLASS_OF: dict[grpc.StatusCode, type[ServerError]] = {
 
 
 def error_of(error: grpc.RpcError) -> ServerError:
-    """Our exception for gRPC's, sync or aio."""
+    """The exception of this module for one of gRPC's, sync or aio."""
     code = error.code() if hasattr(error, "code") else Code.UNKNOWN
     details = error.details() if hasattr(error, "details") else ""
-    text = details or f"the server answered {code.name}"
+    text = details or f"the server replied {code.name}"
     if code is Code.RESOURCE_EXHAUSTED and "message larger than max" in text:
-        # The transport's refusal, not the queue's: trying again later would not help.
+        # The transport refused the message, not the queue: the same request would be refused again.
         return InvalidRequest(f"{text}; the server's setting is GANSERVE_MAX_MESSAGE_BYTES", code)
     return CLASS_OF.get(code, ServerError)(text, code)
 
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns gRPC's errors inside the block into ours, without the chain of the transport's own."""
+    """Turns gRPC's errors inside the block into those of this module, without chaining them."""
     try:
         yield
     except grpc.RpcError as error:

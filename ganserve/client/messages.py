@@ -1,76 +1,48 @@
-"""Python arguments -> request messages, for both clients; what is wrong is said before anything is sent."""
+"""Python arguments -> request messages, for both clients. Invalid arguments are refused before anything is sent."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from ganserve.client.errors import InvalidRequest
+from ganserve.client.formats import WIRE_FORMATS, FormatName
+from ganserve.client.options import AlphaName, Labels, Picture, Seeds, Truncations
 from ganserve.v1 import images_pb2 as pb
 
-FormatName = Literal["png", "jpeg", "webp", "raw"]
-AlphaName = Literal["keep", "drop"]
-Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
-Labels = str | int | Sequence[str | int]
-Truncations = float | Sequence[float]
-Seeds = int | Iterable[int]
-PictureRequest = TypeVar("PictureRequest", pb.UpscaleRequest, pb.TranslateRequest)
+ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
 
-FORMATS: dict[str, pb.ImageFormat.ValueType] = {
-    "png": pb.IMAGE_FORMAT_PNG,
-    "jpeg": pb.IMAGE_FORMAT_JPEG,
-    "webp": pb.IMAGE_FORMAT_WEBP,
-    "raw": pb.IMAGE_FORMAT_RAW,
-}
-ALPHAS: dict[str, pb.AlphaPolicy.ValueType] = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
+WIRE_ALPHAS: dict[AlphaName, pb.AlphaPolicy.ValueType] = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
 SEED_LIMIT = 1 << 32
-UNARY_IMAGES = 64  # more than this come as a stream, so that no message grows with the number asked
+MAX_UNARY_IMAGES = 64  # more than this come as a stream, so that no message grows with the number of images
 
 
 def generate_request(
     model: str,
     *,
-    seeds: Seeds | None,
-    count: int | None,
-    first_seed: int | None,
-    latents: NDArray[np.float32] | None,
-    ws: NDArray[np.float32] | None,
-    labels: Labels | None,
-    truncation: Truncations | None,
-    noise_seeds: Seeds | None,
-    format: FormatName,
-    quality: int | None,
-    version: str,
-) -> pb.GenerateRequest:
-    """The message for Generate and GenerateStream.
+    seeds: Seeds | None = None,
+    count: int | None = None,
+    first_seed: int | None = None,
+    latents: NDArray[np.float32] | None = None,
+    ws: NDArray[np.float32] | None = None,
+    labels: Labels | None = None,
+    truncation: Truncations | None = None,
+    noise_seeds: Seeds | None = None,
+    format: FormatName = "png",
+    quality: int | None = None,
+    version: str = "",
+) -> tuple[pb.GenerateRequest, int]:
+    """The message for Generate and GenerateStream, and the number of images that it requests.
 
     Raises:
-        InvalidRequest: not exactly one of seeds, count, latents and ws, or a value that no server could take.
+        InvalidRequest: not exactly one of seeds, count, latents and ws, or a value that no server accepts.
     """
-    whats = {"seeds": seeds, "count": count, "latents": latents, "ws": ws}
-    given = [name for name, value in whats.items() if value is not None]
-    if len(given) != 1:
-        raise InvalidRequest(f"pass exactly one of seeds, count, latents and ws; got {', '.join(given) or 'none'}")
-    if first_seed is not None and count is None:
-        raise InvalidRequest("first_seed goes with count")
     request = pb.GenerateRequest(model=model, version=version, encoding=_encoding(format, quality))
-    if seeds is not None:
-        request.seeds.values.extend(_checked_seeds(seeds))
-    if count is not None:
-        if not 1 <= count < SEED_LIMIT:
-            raise InvalidRequest(f"count must be 1..{SEED_LIMIT - 1}, got {count}")
-        request.count = count
-    if first_seed is not None:
-        request.first_seed = _checked_seed(first_seed)
-    if latents is not None:
-        request.latents.data = _float_bytes("latents must be (n, latent size)", latents, (1, 2))
-    if ws is not None:
-        request.ws.data = _float_bytes("ws must be (n, w size) or (n, layers, w size)", ws, (1, 2, 3))
-        request.ws.per_layer = np.ndim(ws) == 3
+    n = _set_source(request, seeds, count, first_seed, latents, ws)
     if labels is not None:
         every = [labels] if isinstance(labels, (str, int)) else labels
         request.labels.extend(str(label) for label in every)
@@ -78,40 +50,61 @@ def generate_request(
         request.truncations.extend(np.atleast_1d(truncation).tolist())
     if noise_seeds is not None:
         request.noise_seeds.extend(_checked_seeds(noise_seeds))
-    return request
+    return request, n
 
 
-def images_asked(request: pb.GenerateRequest, rows: NDArray[np.float32] | None) -> int:
-    """How many images the request asks for; `rows` are the latents or ws that it was built from."""
-    if rows is not None:
-        return 1 if np.ndim(rows) == 1 else len(rows)
-    return request.count or len(request.seeds.values)
+def _set_source(
+    request: pb.GenerateRequest,
+    seeds: Seeds | None,
+    count: int | None,
+    first_seed: int | None,
+    latents: NDArray[np.float32] | None,
+    ws: NDArray[np.float32] | None,
+) -> int:
+    """Sets what to generate and returns the number of images."""
+    sources = {"seeds": seeds, "count": count, "latents": latents, "ws": ws}
+    given = [name for name, value in sources.items() if value is not None]
+    if len(given) != 1:
+        raise InvalidRequest(f"pass exactly one of seeds, count, latents and ws; got {', '.join(given) or 'none'}")
+    if first_seed is not None:
+        if count is None:
+            raise InvalidRequest("first_seed goes with count")
+        request.first_seed = _checked_seed(first_seed)
+    n = 0
+    if seeds is not None:
+        request.seeds.values.extend(_checked_seeds(seeds))
+        n = len(request.seeds.values)
+    elif count is not None:
+        if not 1 <= count < SEED_LIMIT:
+            raise InvalidRequest(f"count must be 1..{SEED_LIMIT - 1}, got {count}")
+        request.count = n = count
+    elif latents is not None:
+        request.latents.data, n = _float_items("latents must be (n, latent size)", latents, (1, 2))
+    elif ws is not None:
+        request.ws.data, n = _float_items("ws must be (n, w size) or (n, layers, w size)", ws, (1, 2, 3))
+        request.ws.per_layer = np.ndim(ws) == 3
+    return n
 
 
-def upscale_request(
-    model: str, image: Picture, *, alpha: AlphaName, format: FormatName, quality: int | None, version: str
-) -> pb.UpscaleRequest:
-    """The message for Upscale. Files and bytes go as they are, arrays raw, PIL images as lossless PNG.
+def image_request(
+    kind: type[ImageRequest],
+    model: str,
+    image: Picture,
+    *,
+    alpha: AlphaName = "keep",
+    format: FormatName = "png",
+    quality: int | None = None,
+    version: str = "",
+) -> ImageRequest:
+    """The message for Upscale or Translate. Files and bytes are sent unchanged, arrays raw, PIL images as PNG.
 
     Raises:
-        InvalidRequest: an array or an image mode that no server could take.
+        InvalidRequest: an option, an array or an image mode that no server accepts.
         OSError: the file cannot be read.
     """
-    return _with_picture(pb.UpscaleRequest(model=model, version=version), image, alpha, _encoding(format, quality))
-
-
-def translate_request(
-    model: str, image: Picture, *, alpha: AlphaName, format: FormatName, quality: int | None, version: str
-) -> pb.TranslateRequest:
-    """The message for Translate; as for Upscale."""
-    return _with_picture(pb.TranslateRequest(model=model, version=version), image, alpha, _encoding(format, quality))
-
-
-def _with_picture(request: PictureRequest, image: Picture, alpha: AlphaName, encoding: pb.Encoding) -> PictureRequest:
-    if alpha not in ALPHAS:
+    if alpha not in WIRE_ALPHAS:
         raise InvalidRequest(f"alpha must be keep or drop, got {alpha!r}")
-    request.alpha = ALPHAS[alpha]
-    request.encoding.CopyFrom(encoding)
+    request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality))
     if isinstance(image, bytes):
         request.image = image
     elif isinstance(image, (str, Path)):
@@ -126,11 +119,11 @@ def _with_picture(request: PictureRequest, image: Picture, alpha: AlphaName, enc
 
 
 def _encoding(format: FormatName, quality: int | None) -> pb.Encoding:
-    if format not in FORMATS:
-        raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
+    if format not in WIRE_FORMATS:
+        raise InvalidRequest(f"format must be one of {', '.join(WIRE_FORMATS)}, got {format!r}")
     if quality is not None and not 0 <= quality <= 100:
         raise InvalidRequest(f"quality must be 0..9 for png and 1..100 for jpeg and webp, got {quality}")
-    return pb.Encoding(format=FORMATS[format], quality=quality)
+    return pb.Encoding(format=WIRE_FORMATS[format], quality=quality)
 
 
 def _checked_seeds(seeds: Seeds) -> list[int]:
@@ -144,12 +137,12 @@ def _checked_seed(seed: int) -> int:
     return seed
 
 
-def _float_bytes(what: str, values: NDArray[np.float32], axes: Sequence[int]) -> bytes:
-    """Little-endian float32, row-major; one axis alone is one row."""
-    rows = np.asarray(values)
-    if rows.ndim not in axes or rows.size == 0 or rows.dtype.kind not in "fiu":
-        raise InvalidRequest(f"{what} float32, got {rows.shape} {rows.dtype}")
-    return rows.astype("<f4").tobytes()
+def _float_items(what: str, values: NDArray[np.float32], axes: Sequence[int]) -> tuple[bytes, int]:
+    """Little-endian float32, row-major, and the number of items; an array with one axis is one item."""
+    items = np.asarray(values)
+    if items.ndim not in axes or items.size == 0 or items.dtype.kind not in "fiu":
+        raise InvalidRequest(f"{what} float32, got {items.shape} {items.dtype}")
+    return items.astype("<f4").tobytes(), 1 if items.ndim == 1 else len(items)
 
 
 def _check_pixels(image: NDArray[np.uint8]) -> None:

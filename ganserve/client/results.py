@@ -1,4 +1,4 @@
-"""What a call gives back: pictures with what is known about them, and the served models."""
+"""What a call returns: images with what is known about them, and the served models."""
 
 import io
 from dataclasses import dataclass, field
@@ -10,28 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ganserve.client.formats import FORMAT_NAMES, FormatName, format_of
 from ganserve.v1 import images_pb2 as pb
-
-SUFFIXES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
-FORMAT_NAMES = {
-    pb.IMAGE_FORMAT_UNSPECIFIED: "png",
-    pb.IMAGE_FORMAT_PNG: "png",
-    pb.IMAGE_FORMAT_JPEG: "jpeg",
-    pb.IMAGE_FORMAT_WEBP: "webp",
-    pb.IMAGE_FORMAT_RAW: "raw",
-}
-
-
-def format_of(path: Path) -> str:
-    """The format that a file name's suffix asks for: png, jpeg or webp.
-
-    Raises:
-        ValueError: another suffix, or none.
-    """
-    try:
-        return SUFFIXES[path.suffix.lower()]
-    except KeyError:
-        raise ValueError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}") from None
 
 
 @dataclass(frozen=True)
@@ -46,11 +26,11 @@ class Timings:
 
 
 @dataclass(frozen=True)
-class _Delivered:
-    """One picture as it came. `data` is encoded as `format` says (png, jpeg, webp or raw)."""
+class _ReceivedImage:
+    """One image as received. `data` is encoded in `format` (png, jpeg, webp or raw)."""
 
     data: bytes = field(repr=False)
-    format: str
+    format: FormatName
     width: int
     height: int
     channels: int
@@ -68,13 +48,13 @@ class _Delivered:
 
     @property
     def pil(self) -> Image.Image:
-        """A PIL image of its own: L, RGB or RGBA."""
+        """A new PIL image: L, RGB or RGBA."""
         if self.format == "raw":
             return Image.fromarray(self.array.squeeze(2) if self.channels == 1 else self.array)
         return Image.open(io.BytesIO(self.data))
 
     def save(self, path: str | Path) -> None:
-        """Writes a .png, .jpg or .webp: the bytes as they came where the format agrees, else encoded again.
+        """Writes a .png, .jpg or .webp: the received bytes if the format is the same, else encoded again.
 
         Raises:
             ValueError: another suffix.
@@ -88,12 +68,16 @@ class _Delivered:
 
 
 @dataclass(frozen=True)
-class GeneratedImage(_Delivered):
-    """A picture that a generator drew.
+class GeneratedImage(_ReceivedImage):
+    """An image from a generator.
 
-    `index`: its place in the request. `seed`: None where the latent or w was given. `label`: class index, None where
-    the model has no classes. `noise_seed`: None where the model takes no noise. `batch_size`: rows of the batch it ran
-    in, other callers' included; for images that came in one answer, of the largest one.
+    Attributes:
+        index: position in the request.
+        seed: None if the latent or w was given.
+        label: class index; None if the model has no classes.
+        noise_seed: None if the model has no noise inputs.
+        batch_size: items in the batch that it ran in, other callers' included; for images of one reply, those of the
+            largest batch.
     """
 
     index: int
@@ -104,26 +88,29 @@ class GeneratedImage(_Delivered):
 
 
 @dataclass(frozen=True)
-class Upscaled(_Delivered):
-    """An enlarged picture, the tiles it was cut into and the rows of the largest batch they ran in."""
+class Upscaled(_ReceivedImage):
+    """An enlarged image, the number of tiles it was cut into and the items in the largest batch that they ran in."""
 
     tiles: int
     batch_size: int
 
 
 @dataclass(frozen=True)
-class Translated(_Delivered):
-    """A picture that came of another, and the rows of the batch it ran in."""
+class Translated(_ReceivedImage):
+    """An image made from another, and the items in the batch that it ran in."""
 
     batch_size: int
 
 
 @dataclass(frozen=True)
 class Knob:
-    """Something that `generate` may set: seed, latent, w, label, truncation or noise_seed.
+    """A parameter of a model that `generate` may set: seed, latent, w, label, truncation or noise_seed.
 
-    `minimum` and `maximum` are the limits (None: any finite number), `shape` that of one picture's value, () for a
-    number. `default` is None where there is no one number for it.
+    Attributes:
+        minimum: lower limit; None: any finite number.
+        maximum: upper limit; None: any finite number.
+        default: None if it is not a single number.
+        shape: of one image's value; () for a number.
     """
 
     name: str
@@ -138,9 +125,20 @@ class Knob:
 class ServedModel:
     """One version of one model in the server's repository.
 
-    `state` is READY, LOADING, UNLOADING or UNAVAILABLE, with the `reason` where it is not ready; `task` is empty for
-    models that are served as plain tensors only. `architecture` is the family. `knobs`: what `generate` may set.
-    `input_channels` are of the picture that goes in, 0 for generators; `multiple_px` is what `translate` pads it to.
+    Attributes:
+        state: READY, LOADING, UNLOADING or UNAVAILABLE.
+        reason: why it is not ready.
+        task: unconditional, class-conditional, super-resolution or image-to-image; empty if the model is served as
+            plain tensors only.
+        architecture: family of generators.
+        labels: class names by index.
+        scale: output side / input side of upscalers and translators.
+        height: of the generated image in px; 0 if it depends on the input.
+        width: as `height`.
+        knobs: parameters that `generate` may set.
+        input_channels: of the input image; 0 for generators.
+        channels: of the output image.
+        multiple_px: multiple that `translate` pads the input's sides to.
     """
 
     name: str
@@ -167,7 +165,7 @@ class ServedModel:
 Reply = pb.GenerateReply | pb.GenerateStreamReply | pb.UpscaleReply | pb.TranslateReply
 
 
-def _delivered(image: pb.Image, reply: Reply) -> dict[str, Any]:
+def _image_fields(image: pb.Image, reply: Reply) -> dict[str, Any]:
     timings = reply.timings
     return {
         "data": image.data,
@@ -181,11 +179,11 @@ def _delivered(image: pb.Image, reply: Reply) -> dict[str, Any]:
     }
 
 
-def _drawn(
+def _generated(
     image: pb.Image, reply: pb.GenerateReply | pb.GenerateStreamReply, index: int, batch_size: int
 ) -> GeneratedImage:
     return GeneratedImage(
-        **_delivered(image, reply),
+        **_image_fields(image, reply),
         index=index,
         seed=image.seed if image.HasField("seed") else None,
         label=image.label if image.HasField("label") else None,
@@ -195,27 +193,27 @@ def _drawn(
 
 
 def read_generated(reply: pb.GenerateReply) -> list[GeneratedImage]:
-    """The images of one answer, in the order asked."""
-    return [_drawn(image, reply, index, reply.largest_batch) for index, image in enumerate(reply.images)]
+    """The images of a reply, in the order of the request."""
+    return [_generated(image, reply, index, reply.largest_batch) for index, image in enumerate(reply.images)]
 
 
 def read_streamed(reply: pb.GenerateStreamReply) -> GeneratedImage:
-    """The image of one answer of a stream."""
-    return _drawn(reply.image, reply, reply.index, reply.batch_size)
+    """The image of one reply of a stream."""
+    return _generated(reply.image, reply, reply.index, reply.batch_size)
 
 
 def read_upscaled(reply: pb.UpscaleReply) -> Upscaled:
-    """The picture of an answer."""
-    return Upscaled(**_delivered(reply.image, reply), tiles=reply.tiles, batch_size=reply.largest_batch)
+    """The image of a reply."""
+    return Upscaled(**_image_fields(reply.image, reply), tiles=reply.tiles, batch_size=reply.largest_batch)
 
 
 def read_translated(reply: pb.TranslateReply) -> Translated:
-    """The picture of an answer."""
-    return Translated(**_delivered(reply.image, reply), batch_size=reply.batch_size)
+    """The image of a reply."""
+    return Translated(**_image_fields(reply.image, reply), batch_size=reply.batch_size)
 
 
 def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
-    """The models of an answer, in the server's order."""
+    """The models of a reply, in the server's order."""
     return [
         ServedModel(
             name=model.name,

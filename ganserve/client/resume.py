@@ -1,12 +1,14 @@
-"""Going on with a stream of pictures where a server left off.
+"""Resuming a broken stream of images.
 
-gRPC itself tries a call again until its first answer. What comes after that is up to us: a picture depends on nothing
-but its own seed, latent or w and its own knobs, so that any server can draw those that have not come.
+gRPC itself retries a call until its first reply. After that the client resumes: an image depends only on its own seed,
+latent or w and its own parameters, so that any server can generate those that are missing.
 """
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol, TypeVar
 
 import grpc
 
@@ -15,67 +17,87 @@ from ganserve.client.results import GeneratedImage, read_streamed
 from ganserve.v1 import images_pb2 as pb
 
 
-class Rest:
-    """What has not come yet of n pictures; `request` asks for it."""
+class Call(Protocol):
+    """A running RPC, sync or aio."""
+
+    def cancel(self) -> object:
+        """Ends it."""
+
+
+C = TypeVar("C", bound=Call)
+
+
+class RemainingImages:
+    """The images of a request that have not been received yet."""
 
     def __init__(self, request: pb.GenerateRequest, n: int, timeout_s: float | None) -> None:
-        self.request = request
-        self._places: Sequence[int] = range(n)  # in the caller's request, of the pictures of `request`
-        self._came: set[int] = set()
+        self._request = request  # for the remaining images only
+        self._places: Sequence[int] = range(n)  # of the images of `_request`, in the caller's request
+        self._received: set[int] = set()
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
 
-    @property
-    def timeout_s(self) -> float | None:
-        """What is left of the time that the whole may take."""
-        return None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+    def attempts(self, start: Callable[..., C], resumes: bool) -> Iterator[AbstractContextManager[C]]:
+        """Calls of GenerateStream, each in a `with` block of its own, until every image was received.
 
-    def take(self, reply: pb.GenerateStreamReply) -> GeneratedImage:
-        """The picture of an answer, with its place in the caller's request."""
-        self._came.add(reply.index)
+        An attempt that fails is followed by another only if it received an image, so that their number needs no limit.
+
+        Args:
+            start: the stub's method.
+            resumes: whether a broken stream is resumed at all.
+        """
+        while self._places:
+            yield self._attempt(start, resumes)
+
+    def receive(self, reply: pb.GenerateStreamReply) -> GeneratedImage:
+        """The image of a reply, with its index in the caller's request."""
+        self._received.add(reply.index)
         return dataclasses.replace(read_streamed(reply), index=self._places[reply.index])
 
-    def narrow(self, error: grpc.RpcError) -> bool:
-        """Whether to go on after this end of the stream: some pictures came, and another server may draw the others.
+    @contextmanager
+    def _attempt(self, start: Callable[..., C], resumes: bool) -> Iterator[C]:
+        timeout_s = None if self._ends_at is None else max(0.0, self._ends_at - time.monotonic())
+        call = start(self._request, timeout=timeout_s)
+        try:
+            yield call
+            self._places = ()
+        except grpc.RpcError as error:
+            if not resumes or not self._received or error.code().name not in RETRYABLE:
+                raise
+            self._drop_received()
+        finally:
+            call.cancel()
 
-        Each time makes progress, so that the number of times needs no limit; `request` then asks for the others.
-        """
-        if not self._came or error.code().name not in RETRYABLE:
-            return False
+    def _drop_received(self) -> None:
         n = len(self._places)
-        left = [index for index in range(n) if index not in self._came]
-        self.request = _only(self.request, left, n)
+        left = [index for index in range(n) if index not in self._received]
+        self._request = _select(self._request, left, n)
         self._places = [self._places[index] for index in left]
-        self._came = set()
-        return True
-
-    def __bool__(self) -> bool:
-        """Whether there is anything left to ask for."""
-        return bool(self._places)
+        self._received = set()
 
 
-def _only(request: pb.GenerateRequest, indexes: list[int], n: int) -> pb.GenerateRequest:
-    """A request for some of the n pictures of another. Seeds that the server was to choose are chosen anew."""
-    chosen = pb.GenerateRequest()
-    chosen.CopyFrom(request)
+def _select(request: pb.GenerateRequest, indexes: list[int], n: int) -> pb.GenerateRequest:
+    """A request for some of the n images of another. Seeds that the server was to choose are chosen anew."""
+    selected = pb.GenerateRequest()
+    selected.CopyFrom(request)
     what = request.WhichOneof("what")
     if what == "count" and request.HasField("first_seed"):
-        chosen.ClearField("first_seed")
-        chosen.seeds.values.extend(request.first_seed + index for index in indexes)
+        selected.ClearField("first_seed")
+        selected.seeds.values.extend(request.first_seed + index for index in indexes)
     elif what == "count":
-        chosen.count = len(indexes)
+        selected.count = len(indexes)
     elif what == "seeds":
-        chosen.seeds.values[:] = [request.seeds.values[index] for index in indexes]
+        selected.seeds.values[:] = [request.seeds.values[index] for index in indexes]
     elif what == "latents":
-        chosen.latents.data = _rows(request.latents.data, indexes, n)
+        selected.latents.data = _select_items(request.latents.data, indexes, n)
     else:
-        chosen.ws.data = _rows(request.ws.data, indexes, n)
+        selected.ws.data = _select_items(request.ws.data, indexes, n)
     for name in ("labels", "truncations", "noise_seeds"):
         values = getattr(request, name)
-        if len(values) > 1:  # one is for all
-            getattr(chosen, name)[:] = [values[index] for index in indexes]
-    return chosen
+        if len(values) > 1:  # a single value is for all images
+            getattr(selected, name)[:] = [values[index] for index in indexes]
+    return selected
 
 
-def _rows(data: bytes, indexes: list[int], n: int) -> bytes:
+def _select_items(data: bytes, indexes: list[int], n: int) -> bytes:
     size = len(data) // n
     return b"".join(data[index * size : (index + 1) * size] for index in indexes)

@@ -3,9 +3,12 @@
 import asyncio
 import inspect
 import io
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -13,11 +16,13 @@ import pytest
 from PIL import Image
 
 import ganserve
-from ganserve import AsyncClient, Client, InvalidRequest, Knob, ServerError
+from ganserve import AsyncClient, Client, GenerateOptions, ImageOptions, InvalidRequest, Knob, ServerError
 from ganserve.client import errors, messages
 from ganserve.client.errors import CLASS_OF
 from ganserve.v1 import images_pb2 as pb
 from tests.ganserve.fake_server import Ask, Fake, picture_of
+
+Code = grpc.StatusCode
 
 
 def test_pictures_come_in_the_order_asked_with_what_is_known_about_them(ask: Ask) -> None:
@@ -170,9 +175,7 @@ def test_a_photograph_is_turned_as_the_camera_held_it_and_keeps_its_colour_profi
     ("mode", "sent"), [("P", "RGB"), ("1", "L"), ("CMYK", "RGB"), ("LA", "LA"), ("RGBA", "RGBA"), ("L", "L")]
 )
 def test_image_modes_that_no_server_takes_are_converted(mode: str, sent: str) -> None:
-    request = messages.upscale_request(
-        "sr", Image.new(mode, (3, 2)), alpha="keep", format="png", quality=None, version=""
-    )
+    request = messages.image_request(pb.UpscaleRequest, "sr", Image.new(mode, (3, 2)))
     assert Image.open(io.BytesIO(request.image)).mode == sent
 
 
@@ -186,15 +189,32 @@ def test_models_are_listed_with_state_and_reason(ask: Ask) -> None:
     assert (sketch.input_channels, sketch.channels, sketch.multiple_px) == (1, 3, 4)
 
 
-@pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK])
+@pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.ABORTED])
 @pytest.mark.parametrize("method", ["generate", "generate_stream", "translate"])
-def test_each_status_code_has_its_exception(ask: Ask, method: str, code: grpc.StatusCode) -> None:
+def test_a_status_of_the_server_is_an_exception_with_its_code_and_text(
+    ask: Ask, method: str, code: grpc.StatusCode
+) -> None:
     what: dict[str, object] = {"image": picture_of(1)} if method == "translate" else {"seeds": 1}
     with pytest.raises(ServerError) as caught:
         ask(method, f"fails-{code.name}", **what)
     assert type(caught.value) is CLASS_OF.get(code, ServerError)
     assert (caught.value.code, str(caught.value)) == (code, f"because {code.name}")
     assert caught.value.__suppress_context__
+
+
+def test_the_exceptions_are_those_that_the_docstring_of_their_module_lists() -> None:
+    listed: dict[grpc.StatusCode, object] = {}
+    for line in (errors.__doc__ or "").splitlines():
+        for name in re.findall(r"\b(?:[A-Z]+(?:_[A-Z]+)+|[A-Z]{7,})\b", line):
+            listed[getattr(Code, name)] = getattr(errors, line.split()[1])
+    assert listed == CLASS_OF
+    assert set(Code) - set(CLASS_OF) == {
+        Code.OK,
+        Code.ABORTED,
+        Code.ALREADY_EXISTS,
+        Code.PERMISSION_DENIED,
+        Code.UNAUTHENTICATED,
+    }
 
 
 def test_every_exception_of_the_tree_is_exported() -> None:
@@ -282,6 +302,35 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
             assert list(inspect.signature(method).parameters.values()) == list(
                 inspect.signature(other).parameters.values()
             ), name
+
+
+def test_an_unknown_option_is_a_type_error(ask: Ask, fake: Fake) -> None:
+    with pytest.raises(TypeError, match="seed"):
+        ask("generate", "faces", seed=1)
+    with pytest.raises(TypeError, match="seed"):
+        ask("generate_stream", "faces", seed=1)
+    with pytest.raises(TypeError, match="scale"):
+        ask("upscale", "sr", picture_of(1), scale=2)
+    assert fake.drawings.asked == []
+
+
+@pytest.mark.parametrize("client", [Client, AsyncClient])
+@pytest.mark.parametrize(
+    ("method", "options", "builder"),
+    [
+        ("generate", GenerateOptions, messages.generate_request),
+        ("upscale", ImageOptions, messages.image_request),
+        ("translate", ImageOptions, messages.image_request),
+    ],
+)
+def test_help_describes_every_option_of_a_method_and_no_other(
+    client: type, method: str, options: Any, builder: Callable[..., object]
+) -> None:
+    keywords = {each.name for each in inspect.signature(builder).parameters.values() if each.kind is each.KEYWORD_ONLY}
+    assert keywords == set(options.__annotations__)
+    text = inspect.getdoc(getattr(client, method)) or ""
+    described = set(re.findall(r"^    (\w+): ", text.partition("Args:\n")[2].partition("\nRaises:")[0], re.MULTILINE))
+    assert described - {"model", "image", "deadline_s"} == keywords
 
 
 def test_importing_ganserve_loads_neither_torch_nor_onnxruntime_nor_the_command() -> None:

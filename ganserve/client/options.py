@@ -1,0 +1,42 @@
+"""The keyword arguments of both clients' calls. `Client.generate`, `upscale` and `translate` document each of them."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ganserve.client.formats import FormatName
+
+AlphaName = Literal["keep", "drop"]
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
+Labels = str | int | Sequence[str | int]
+Truncations = float | Sequence[float]
+Seeds = int | Iterable[int]
+
+
+class GenerateOptions(TypedDict, total=False):
+    """What `generate` and `generate_stream` accept besides the model and `deadline_s`. None: not given."""
+
+    seeds: Seeds | None
+    count: int | None
+    first_seed: int | None
+    latents: NDArray[np.float32] | None
+    ws: NDArray[np.float32] | None
+    labels: Labels | None
+    truncation: Truncations | None
+    noise_seeds: Seeds | None
+    format: FormatName
+    quality: int | None
+    version: str
+
+
+class ImageOptions(TypedDict, total=False):
+    """What `upscale` and `translate` accept besides the model, the image and `deadline_s`."""
+
+    alpha: AlphaName
+    format: FormatName
+    quality: int | None
+    version: str
