@@ -1,28 +1,27 @@
-"""Many callers, one model: admission at the door, fair queues by shape, a batch when a lane is free.
+"""Many requests, one model: admission on arrival, a fair queue, a batch when a lane is free.
 
-A request is admitted once, all rows or none: by count, by bytes, and by whether it could be answered before its
-deadline. Its jobs (an image, a tile, or a tensor request of n rows) then queue by shape. Each batch takes one job from
-each waiting request in turn, so a request for 2,000 images does not close the door to the others.
+A request is admitted once, all its items or none: by count, by bytes, and by whether it could be answered before its
+deadline. Its jobs (an image, a tile, or a tensor request of n items) then wait in the `FairQueue`. When a device has a
+free lane it asks the model's `_Slot` there for work: that is the moment at which a batch is formed.
 """
 
 import asyncio
 import logging
-import math
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Protocol
+from types import TracebackType
+from typing import Self
 
-from server.batching.admission import Admission, failure_reason
-from server.batching.batch import Batch, Job
+from server.batching.batch import EngineRun, run_batch
+from server.batching.cost import CostModel, min_second_per_byte, wait_s
 from server.batching.device import Device
-from server.batching.instances import Instance, Instances
-from server.batching.queue import Bucket, Turn
-from server.engines.base import Engine
-from server.errors import CapacityError, DeadlinePassed, InferenceFailed, NotServing, Overloaded
-from server.observability.context import Request
+from server.batching.queue import Done, Dropped, FairQueue, Job, Policy, Ticket
+from server.engines.base import Arrays, Engine
+from server.errors import CapacityError, DeadlinePassed, EngineError, InferenceFailed, NotServing, Overloaded
+from server.observability.context import Request, Run, Share, current
+from server.observability.model_statistics import ModelStatistics
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
@@ -31,89 +30,65 @@ DEADLINE_SHARE = 0.6
 log = logging.getLogger(__name__)
 
 
-class Statistics(Protocol):
-    """What a batcher reports of one model version; durations in seconds."""
-
-    def pending(self, change: int) -> None: ...
-
-    def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None: ...
-
-    def succeeded(
-        self, rows: int, queue_s: float, input_s: float, infer_s: float, output_s: float, total_s: float
-    ) -> None: ...
-
-    def failed(self, reason: str, total_s: float) -> None: ...
-
-    def dropped(self, reason: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How one model queues: Triton's `dynamic_batching` and the server's limits. Zero: no such limit."""
-
-    max_batch_size: int  # 0: the graph has no batch axis
-    max_queue_rows: int
-    max_queue_bytes: int
-    preferred_batch_sizes: tuple[int, ...] = ()
-    max_queue_delay_s: float = 0.0
-    max_queue_requests: int = 0
-    queue_timeout_s: float = 0.0
-    delays_on_timeout: bool = False  # past the queue timeout: behind the others, instead of refused
-    allows_timeout_override: bool = False
-
-
 class Batcher:
-    """The queue of one model version, for its engines on one device or several. Loop thread only."""
+    """One model version on one device or several: what its requests enter and what forms its batches.
 
-    def __init__(self, engines: Mapping[Device, Engine], policy: Policy, statistics: Statistics) -> None:
+    Loop thread only. `engines`: on each device. `costs`: what the model's work costs there.
+    """
+
+    def __init__(self, engines: Mapping[Device, Engine], policy: Policy, statistics: ModelStatistics) -> None:
+        self.engines = engines
         self.policy = policy
         self.batched = policy.max_batch_size > 0
         self.max_batch_size = max(1, policy.max_batch_size)
         self.statistics = statistics
-        self.instances = Instances(engines, self._form, self._is_waiting)
-        self._buckets: dict[object, Bucket] = {}
-        self._admissions: set[Admission] = set()
-        self._waiting_rows = 0
-        self._waiting_bytes = 0
-        self._waiting_requests = 0
+        self._queue = FairQueue(policy)
+        self._slots = tuple(_Slot(self, device, engine) for device, engine in engines.items())
+        self.costs = {slot.device: slot.cost for slot in self._slots}
+        self._admitted = 0
         self._closed = False
         self._drained = asyncio.Event()
         self._drained.set()
         self._timer: asyncio.TimerHandle | None = None
 
     @property
-    def waiting_rows(self) -> int:
-        """Rows admitted and not yet in a batch."""
-        return self._waiting_rows
+    def waiting_items(self) -> int:
+        """Items admitted and not yet in a batch."""
+        return self._queue.items
 
-    def admit(self, rows: int, nbytes: int, deadline: float | None, timeout_s: float = 0.0) -> Admission:
-        """Leave to run `rows` rows of `nbytes` bytes of input, before `deadline` on the monotonic clock.
+    @property
+    def admitted(self) -> int:
+        """Requests admitted and not yet answered."""
+        return self._admitted
 
-        `timeout_s`: the caller's own longest wait in the queue, where the model's queue policy lets it choose.
+    def admit(self, items: int, nbytes: int, deadline: float | None, timeout_s: float = 0.0) -> "Admission":
+        """Leave to run `items` items of `nbytes` bytes of input in all, before `deadline` on the monotonic clock.
+
+        `timeout_s`: the caller's own longest wait in the queue, if the model's queue policy lets it choose.
 
         Raises:
             NotServing: the model is being unloaded.
             Overloaded: the queue is full, or too long for the deadline.
             DeadlinePassed: the deadline is already over.
         """
-        now = time.monotonic()
-        with self._refusals_counted():
-            self._check_room(rows, nbytes)
+        with self._rejections_counted():
+            if self._closed:
+                raise NotServing("the model is being unloaded or the server is stopping; try another server")
         self.check_time(nbytes, deadline)
         queue_timeout_s = self.policy.queue_timeout_s
         if timeout_s and self.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
-        admission = Admission(self, rows, nbytes, deadline, now + queue_timeout_s if queue_timeout_s else None)
-        self._admissions.add(admission)
+        timeout_at = time.monotonic() + queue_timeout_s if queue_timeout_s else None
+        ticket = Ticket(items, nbytes, deadline, timeout_at, current.get())
+        with self._rejections_counted():
+            self._queue.reserve(ticket)
+        self._admitted += 1
         self._drained.clear()
-        self._waiting_rows += rows
-        self._waiting_bytes += nbytes
-        self._waiting_requests += 1
-        self.statistics.pending(+1)
-        return admission
+        self.statistics.pending_count = self._queue.requests
+        return Admission(self, ticket)
 
     def check_time(self, nbytes: int, deadline: float | None) -> None:
-        """Refuses what could not be answered before its deadline; `admit` does so too.
+        """Rejects what could not be answered before its deadline; `admit` does so too.
 
         Raises:
             Overloaded: the queue is too long for the deadline.
@@ -122,82 +97,86 @@ class Batcher:
         if deadline is None:
             return
         left_s = deadline - time.monotonic()
-        wait_s = self.instances.wait_s(self._waiting_bytes + nbytes)
-        with self._refusals_counted():
+        with self._rejections_counted():
             if left_s <= 0:
                 raise DeadlinePassed(f"the deadline passed {-left_s:.3f} s before the request was read")
-            if self._waiting_rows and wait_s > left_s * DEADLINE_SHARE:
-                waiting = self._waiting_rows
-                raise Overloaded(f"{waiting} rows wait, about {wait_s:.3f} s; the deadline is in {left_s:.3f} s")
-
-    def enqueue(self, job: Job) -> None:
-        """Queues an admitted job."""
-        bucket = self._buckets.get(job.shape)
-        if bucket is None:
-            bucket = self._buckets[job.shape] = Bucket()
-        turn = job.admission.turns.get(job.shape)
-        if turn is None:
-            turn = job.admission.turns[job.shape] = Turn()
-        bucket.push(turn, job)
-        self.instances.offer()
-
-    def release(self, rows: int, nbytes: int) -> None:
-        """Takes back room in the queue."""
-        self._waiting_rows -= rows
-        self._waiting_bytes -= nbytes
-
-    def begun(self) -> None:
-        """Notes that a request's first job has left the queue, or that it never will."""
-        self._waiting_requests -= 1
-        self.statistics.pending(-1)
-
-    def left(self, admission: Admission) -> None:
-        """Forgets a request that has its answer or its error."""
-        self._admissions.discard(admission)
-        if not self._admissions:
-            self._drained.set()
+            waiting = self._queue.items
+            if not waiting:
+                return
+            costs = [(slot.cost, slot.device.sources) for slot in self._slots]
+            seconds = wait_s(costs, self._queue.nbytes + nbytes)
+            if seconds > left_s * DEADLINE_SHARE:
+                raise Overloaded(f"{waiting} items wait, about {seconds:.3f} s; the deadline is in {left_s:.3f} s")
 
     async def drain(self) -> None:
-        """Admits no more; returns when every admitted request has left."""
+        """Admits no more; returns when every admitted request has been answered."""
         self._closed = True
         await self._drained.wait()
 
-    def failed(self, error: Exception, request: Request | None) -> InferenceFailed:
-        """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
-        error_id = uuid.uuid4().hex[:12]
-        fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
-        log.error("inference failed", exc_info=error, extra={"fields": fields})
-        return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
+    # What follows is for this module alone.
 
-    def _form(self, instance: Instance, slots: int, quiet: bool) -> Batch | None:
-        """The next batch, from the bucket whose head has waited longest; None where nothing may leave now.
+    def submit(self, ticket: Ticket, arrays: Arrays) -> Job:
+        """Queues a job of an admitted request.
 
-        `slots`: batches that the devices take now; the rows that wait are shared out over them. `quiet`: a job may
-        have the instance's device for itself.
+        Raises:
+            InvalidRequest: an engine does not accept these shapes: it may be the one that gets the job.
         """
-        now = time.monotonic()
-        heads: list[tuple[float, Bucket]] = []
-        for shape, bucket in list(self._buckets.items()):
-            head = self._live_head(bucket, now)
-            if head is None:
-                del self._buckets[shape]
-            else:
-                heads.append((head.queued_at, bucket))
-        if not heads:
-            return None
-        queued_at, bucket = min(heads, key=lambda entry: entry[0])
-        limit = self._limit(instance, bucket.rows, now - queued_at, slots)
-        if limit == 0:
-            return None
-        jobs = self._collect(bucket, limit, now)
-        alone = quiet and len(jobs) == 1 and not self._is_waiting()
-        return Batch(self, instance, jobs, alone)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        for slot in self._slots:
+            slot.engine.check(shapes)
+        job = Job(ticket, arrays, self.batched)
+        self._queue.push(job)
+        self.offer()
+        return job
 
-    def _is_waiting(self) -> bool:
-        return any(bucket.head() is not None for bucket in self._buckets.values())
+    def offer(self) -> None:
+        """Tells every device that there is work; the first that has a free lane takes it."""
+        for slot in self._slots:
+            slot.device.offer(slot)
+
+    def take(self, slot: "_Slot", lanes: int, may_use_whole_device: bool) -> "_Work | None":
+        """Forms the next batch for a slot; None if nothing may leave now. See `Source.take`."""
+        cost = slot.cost
+        taken = self._queue.take(
+            time.monotonic(),
+            lanes + sum(other.device.free for other in self._slots if other is not slot),
+            cost.max_items(self.max_batch_size),
+            min_second_per_byte(self.costs.values()),
+        )
+        for dropped in taken.dropped:
+            self._answer_dropped(dropped)
+        self.statistics.pending_count = self._queue.requests
+        if not taken.jobs:
+            if taken.wait_s:
+                self._wake_after(taken.wait_s)
+            return None
+        whole_device = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
+        return _Work(self, slot, taken.jobs, whole_device)
+
+    def has_work(self) -> bool:
+        """Whether a job waits."""
+        return bool(self._queue)
+
+    def close(self, ticket: Ticket) -> None:
+        """Ends a request: what it still has waiting is cancelled."""
+        for job in self._queue.cancel(ticket):
+            job.future.cancel()
+            self.statistics.dropped("cancelled")
+        self.statistics.pending_count = self._queue.requests
+        self._admitted -= 1
+        if not self._admitted:
+            self._drained.set()
+
+    def _answer_dropped(self, dropped: Dropped) -> None:
+        job, reason = dropped
+        self.statistics.dropped(reason)
+        if reason != "cancelled":
+            what = "deadline" if reason == "deadline" else "queue timeout"
+            waited_s = time.monotonic() - job.queued_at
+            job.future.set_exception(DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue"))
 
     @contextmanager
-    def _refusals_counted(self) -> Iterator[None]:
+    def _rejections_counted(self) -> Iterator[None]:
         try:
             yield
         except CapacityError as error:
@@ -205,74 +184,176 @@ class Batcher:
             self.statistics.dropped("deadline" if isinstance(error, DeadlinePassed) else "overloaded")
             raise
 
-    def _check_room(self, rows: int, nbytes: int) -> None:
-        policy = self.policy
-        if self._closed:
-            raise NotServing("the model is being unloaded or the server is stopping; try another server")
-        if self._waiting_rows + rows > policy.max_queue_rows:
-            raise Overloaded(
-                f"{rows} rows asked, {self._waiting_rows} waiting, limit {policy.max_queue_rows} (max_queue_rows)"
-            )
-        if self._waiting_bytes + nbytes > policy.max_queue_bytes:
-            raise Overloaded(
-                f"{nbytes} bytes asked, {self._waiting_bytes} waiting, limit {policy.max_queue_bytes} (max_queue_bytes)"
-            )
-        waiting = self._waiting_requests
-        if policy.max_queue_requests and waiting >= policy.max_queue_requests:
-            raise Overloaded(f"{waiting} requests waiting, limit {policy.max_queue_requests} (max_queue_size)")
-
-    def _limit(self, instance: Instance, rows: int, waited_s: float, slots: int) -> int:
-        """Rows that may leave now; 0 while a partial batch may still wait for company."""
-        policy = self.policy
-        fitting = [size for size in policy.preferred_batch_sizes if size <= rows]
-        if policy.max_queue_delay_s and not fitting and rows < self.max_batch_size:
-            if waited_s < policy.max_queue_delay_s:
-                self._wake_after(policy.max_queue_delay_s - waited_s)
-                return 0
-        elif fitting:
-            return max(fitting)
-        elif policy.max_queue_delay_s:
-            slots = 1  # a full batch leaves whole: the rest of one shared out would wait for company again
-        return min(math.ceil(rows / slots), instance.pace.enough_rows(self.max_batch_size))
-
     def _wake_after(self, seconds: float) -> None:
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(seconds, self._wake)
 
     def _wake(self) -> None:
         self._timer = None
-        self.instances.offer()
+        self.offer()
 
-    def _collect(self, bucket: Bucket, limit: int, now: float) -> list[Job]:
-        jobs: list[Job] = []
-        rows = 0
-        while (head := self._live_head(bucket, now)) is not None and (not jobs or rows + head.rows <= limit):
-            jobs.append(bucket.pop())
-            rows += head.rows
-            head.admission.starts(head)
-        return jobs
 
-    def _live_head(self, bucket: Bucket, now: float) -> Job | None:
-        """The job whose turn it is, once those are dropped whose caller left or whose time is over."""
-        while (job := bucket.head()) is not None:
-            admission = job.admission
-            waited_s = now - job.queued_at
-            if job.future.done():
-                self._drop(bucket, "cancelled", None)
-            elif admission.deadline is not None and now + self.instances.least_s(job.nbytes) > admission.deadline:
-                self._drop(bucket, "deadline", f"the deadline is over; it waited {waited_s:.3f} s in the queue")
-            elif admission.timeout_at is not None and now > admission.timeout_at and bucket.in_time():
-                if self.policy.delays_on_timeout:
-                    bucket.delay()
-                else:
-                    self._drop(bucket, "timeout", f"the queue timeout is over; it waited {waited_s:.3f} s")
-            else:
-                return job
-        return None
+class Admission:
+    """An admitted request: holds room in the queue until its context is left, which drops what still waits.
 
-    def _drop(self, bucket: Bucket, reason: str, text: str | None) -> None:
-        job = bucket.pop()
-        job.admission.starts(job)
-        self.statistics.dropped(reason)
-        if text is not None:
-            job.future.set_exception(DeadlinePassed(text))
+    Loop thread only.
+    """
+
+    def __init__(self, batcher: Batcher, ticket: Ticket) -> None:
+        self._batcher = batcher
+        self._ticket = ticket
+        self._trace = None if ticket.request is None else ticket.request.trace
+        if self._trace is not None:
+            self._trace.admitted(ticket.items)
+        self._admitted_at = time.monotonic()
+        self._items = 0  # computed so far
+        self._queue_s = self._input_s = self._compute_s = self._output_s = 0.0  # of the slowest job each
+
+    async def run(self, arrays: Arrays) -> Done:
+        """The outputs of one job: arrays of n items each, n at most the model's `max_batch_size`.
+
+        Raises:
+            InvalidRequest: the engine does not accept these shapes.
+            DeadlinePassed: the deadline came before the job's turn.
+            InferenceFailed: the engine could not run these items.
+        """
+        job = self._batcher.submit(self._ticket, arrays)
+        try:
+            done = await job.future
+        except DeadlinePassed:
+            if self._trace is not None:
+                self._trace.phase("queue", job.queued_at, time.monotonic())
+            raise
+        self._items += job.items
+        self._queue_s = max(self._queue_s, done.queue_s)
+        self._input_s = max(self._input_s, done.input_s)
+        self._compute_s = max(self._compute_s, done.compute_s)
+        self._output_s = max(self._output_s, done.output_s)
+        return done
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._batcher.close(self._ticket)
+        statistics = self._batcher.statistics
+        total_s = time.monotonic() - self._admitted_at
+        if error is None:
+            statistics.succeeded(
+                self._items, self._queue_s, self._input_s, self._compute_s, self._output_s, total_s
+            )  # fmt: skip
+        else:
+            statistics.failed(failure_reason(error), total_s)
+
+
+class _Slot:
+    """The model on one device: the `Source` that the device asks for work, with what the work costs there."""
+
+    def __init__(self, batcher: Batcher, device: Device, engine: Engine) -> None:
+        self.device = device
+        self.engine = engine
+        self.cost = CostModel(device.lanes)
+        self.has_work = batcher.has_work
+        self._batcher = batcher
+
+    @property
+    def is_short(self) -> bool:
+        """Whether an item takes so little time that handing it between threads counts."""
+        return self.cost.is_short
+
+    def take(self, lanes: int, may_use_whole_device: bool) -> "_Work | None":
+        """The next batch; see `Source`. Items are left for the lanes that are free on other devices."""
+        return self._batcher.take(self, lanes, may_use_whole_device)
+
+
+class _Work:
+    """A batch on its way: run on a lane's thread, then answered on the loop."""
+
+    def __init__(self, batcher: Batcher, slot: _Slot, jobs: list[Job], whole_device: bool) -> None:
+        self.whole_device = whole_device
+        self._batcher = batcher
+        self._slot = slot
+        self._jobs = jobs
+        self._nbytes = sum(job.nbytes for job in jobs)
+        self.is_short = whole_device and slot.cost.takes_short(self._nbytes)
+        self._started_at = 0.0
+        self._runs: list[EngineRun] = []
+        slot.cost.begin(self._nbytes)
+
+    def execute(self) -> None:
+        """Runs the jobs; never raises: what went wrong is in the runs."""
+        self._started_at = time.monotonic()
+        self._runs = run_batch(self._slot.engine, self._jobs, self.whole_device)
+
+    def finish(self) -> None:
+        """Counts the runs, then answers the callers that are still there."""
+        statistics = self._batcher.statistics
+        for run in self._runs:
+            if run.error is None:
+                statistics.executed(
+                    run.items, run.joined_at - run.started_at, run.ran_at - run.joined_at, run.ended_at - run.ran_at
+                )
+        lanes = 1 if self.whole_device else self._slot.device.lanes
+        device_s = (time.monotonic() - self._started_at) / lanes
+        self._slot.cost.end(sum(job.items for job in self._jobs), self._nbytes, device_s)
+        for run in self._runs:
+            if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
+                _answer(run)
+        _trace(self._runs, self._slot.device.name)
+
+
+def _answer(run: EngineRun) -> None:
+    """Gives each job that is still awaited its outputs, or the error of its run."""
+    for index, job in enumerate(run.jobs):
+        if job.future.done():
+            continue
+        if run.error is not None:
+            job.future.set_exception(_opaque(run.error, job.ticket.request))
+        else:
+            job.future.set_result(
+                Done(
+                    run.outputs[index], run.items, run.started_at - job.queued_at, run.joined_at - run.started_at,
+                    run.ran_at - run.joined_at, run.ended_at - run.ran_at,
+                )
+            )  # fmt: skip
+
+
+def _opaque(error: Exception, request: Request | None) -> InferenceFailed:
+    """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
+    error_id = uuid.uuid4().hex[:12]
+    fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
+    log.error("inference failed", exc_info=error, extra={"fields": fields})
+    return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
+
+
+def _trace(runs: list[EngineRun], device: str) -> None:
+    """Shows each run to the traces of the sampled requests in it; their wait ended with the first one."""
+    for number, run in enumerate(runs):
+        shares = [
+            Share(request.trace, None if number else job.queued_at, job.items)
+            for job in run.jobs
+            if (request := job.ticket.request) is not None and request.trace is not None
+        ]
+        if shares:
+            shown = Run(
+                device=device,
+                rows=run.items,
+                requests=len({job.ticket for job in run.jobs}),
+                started_at=run.started_at,
+                input_at=run.joined_at,
+                output_at=run.ran_at,
+                ended_at=run.ended_at,
+                error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
+            )
+            shares[0].trace.tracer.batch(shown, shares)
+
+
+def failure_reason(error: BaseException) -> str:
+    """Triton's word for why a request failed."""
+    if isinstance(error, CapacityError):
+        return "REJECTED"
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELED"
+    return "BACKEND" if isinstance(error, EngineError) else "OTHER"

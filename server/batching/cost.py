@@ -1,54 +1,71 @@
-"""What a model's work costs on its device, learned from the batches that ran."""
+"""What a model's work costs on one device, learned from the batches that ran, and what the queue will cost."""
+
+from collections.abc import Iterable, Sequence
 
 # Weight of the newest batch in the running means.
-NEWEST = 0.1
-# A CPU runs four rows as efficiently as forty; a longer batch only keeps its first row from its caller.
-ENOUGH_S = 0.04
-# Below this, handing a row from thread to thread is a good part of its time.
-BRIEF_S = 0.005
+NEWEST_WEIGHT = 0.1
+# On a CPU throughput is flat above batch 4: a longer batch only adds latency for its first item.
+MAX_LANE_S = 0.04
+# Below this, handing an item from thread to thread is a good part of its time.
+SHORT_S = 0.005
 
 
-class Pace:
+class CostModel:
     """Running means of one model's cost, in seconds of one whole device, and what of it runs there. Loop thread only.
 
-    Cost is reckoned by bytes of input, since a larger picture takes longer, and by rows, to size batches.
+    Cost is estimated by bytes of input, since a larger image takes longer, and by items, to size batches.
     """
 
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         self.running_bytes = 0
         self.second_per_byte = 0.0  # 0 until a batch ran
-        self._second_per_row = 0.0
+        self._second_per_item = 0.0
 
     @property
-    def brief(self) -> bool:
-        """Whether a row is known to take less than BRIEF_S."""
-        return 0.0 < self._second_per_row < BRIEF_S
+    def is_short(self) -> bool:
+        """Whether an item is known to take less than SHORT_S."""
+        return 0.0 < self._second_per_item < SHORT_S
 
-    def is_brief(self, nbytes: int) -> bool:
-        """Whether so many bytes of input are known to take less than BRIEF_S."""
-        return 0.0 < self.seconds(nbytes) < BRIEF_S
-
-    def begins(self, nbytes: int) -> None:
+    def begin(self, nbytes: int) -> None:
         """Notes that a batch of so many bytes was formed."""
         self.running_bytes += nbytes
 
-    def ended(self, rows: int, nbytes: int, device_s: float) -> None:
+    def end(self, items: int, nbytes: int, device_s: float) -> None:
         """Takes the batch's cost, from its start until its callers are answered, into the means."""
         self.running_bytes -= nbytes
         self.second_per_byte = _mean(self.second_per_byte, device_s / max(1, nbytes))
-        self._second_per_row = _mean(self._second_per_row, device_s / rows)
+        self._second_per_item = _mean(self._second_per_item, device_s / items)
 
-    def seconds(self, nbytes: int) -> float:
-        """About how long so many bytes take on the whole device."""
-        return nbytes * self.second_per_byte
+    def takes_short(self, nbytes: int) -> bool:
+        """Whether so many bytes of input are known to take less than SHORT_S on the whole device."""
+        return 0.0 < nbytes * self.second_per_byte < SHORT_S
 
-    def enough_rows(self, most: int) -> int:
-        """Rows beyond which a longer batch gains nothing: on a CPU, what a lane computes in ENOUGH_S; else `most`."""
-        if self._lanes == 1 or not self._second_per_row:
-            return most
-        return min(most, max(1, int(ENOUGH_S / (self._second_per_row * self._lanes))))
+    def max_items(self, max_batch_size: int) -> int:
+        """Items beyond which a longer batch gains nothing: on a CPU, what a lane computes in MAX_LANE_S."""
+        if self._lanes == 1 or not self._second_per_item:
+            return max_batch_size
+        return min(max_batch_size, max(1, int(MAX_LANE_S / (self._second_per_item * self._lanes))))
+
+
+def min_second_per_byte(costs: Iterable[CostModel]) -> float:
+    """Of the fastest device; 0 if one of them was not measured yet."""
+    return min(cost.second_per_byte for cost in costs)
+
+
+def wait_s(costs: Sequence[tuple[CostModel, int]], waiting_bytes: int) -> float:
+    """About how long what runs and what waits will take, 0 before anything was measured.
+
+    `costs`: of each device, with the number of models that have work there: they take turns, so each other one
+    stretches this queue.
+    """
+    rates = [1.0 / (cost.second_per_byte * max(1, models)) for cost, models in costs if cost.second_per_byte]
+    if not rates:
+        return 0.0
+    # A device that has not run the model yet is taken to be like those that have.
+    bytes_per_s = sum(rates) / len(rates) * len(costs)
+    return (waiting_bytes + sum(cost.running_bytes for cost, _ in costs)) / bytes_per_s
 
 
 def _mean(before: float, newest: float) -> float:
-    return before + NEWEST * (newest - before) if before else newest
+    return before + NEWEST_WEIGHT * (newest - before) if before else newest

@@ -1,6 +1,6 @@
-"""One device and its lanes: the threads that run engines, and whose turn it is.
+"""One device and its lanes: the worker threads that run engines, and which model's turn it is.
 
-A lane is one run at a time. A GPU has one lane; a CPU has one for each core, because several single-threaded runs
+A lane runs one batch at a time. A GPU has one lane; a CPU has one for each core, because several single-threaded runs
 give more images per second than one run over every core (docs/adr/0002-lanes.md). A batch is formed at the moment a
 lane is free, from what queued while the lanes were busy; nothing polls and nothing waits for a timer by default.
 """
@@ -18,18 +18,18 @@ from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
-# How long after requests met on a device the next one that finds it idle is still taken for one of many.
+# So long after several requests met on a device, the next one that finds it idle is still treated as one of many.
 CROWDED_S = 0.05
 # A caller that waits for its answer before it asks again cannot be back sooner than this.
 ROUND_TRIP_S = 0.00025
 LANE_NICENESS = 10
 
 
-class Batch(Protocol):
-    """Work for one lane. `whole_device`: it may use the whole device. `brief`: it is alone and takes less than 5 ms."""
+class Work(Protocol):
+    """A batch for one lane. `is_short`: it has the whole device and takes less than 5 ms."""
 
-    alone: bool
-    brief: bool
+    whole_device: bool
+    is_short: bool
 
     def execute(self) -> None:
         """Runs the work; on the lane's thread; never raises."""
@@ -39,22 +39,22 @@ class Batch(Protocol):
 
 
 class Source(Protocol):
-    """What forms batches: one of a model's instances."""
+    """What forms batches: a model on this device."""
 
     @property
-    def brief(self) -> bool:
-        """Whether a row takes so little time that handing it between threads counts."""
+    def is_short(self) -> bool:
+        """Whether an item takes so little time that handing it between threads counts."""
 
-    def take(self, slots: int, quiet: bool) -> Batch | None:
-        """The next batch, None where nothing may leave now. `slots`: how many more the device takes. `quiet`: one
-        job may have it for itself."""
+    def take(self, lanes: int, may_use_whole_device: bool) -> Work | None:
+        """The next batch, None if nothing may leave now. `lanes`: how many more batches the device takes.
+        `may_use_whole_device`: a single job may have it for itself."""
 
     def has_work(self) -> bool:
         """Whether there is more for a lane."""
 
 
 def yield_to_loop() -> None:
-    """Lets the threads that answer callers go before the one that calls this, where they share its core.
+    """Lets the threads that answer callers go before the one that calls this, if they share its core.
 
     Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
     """
@@ -63,11 +63,11 @@ def yield_to_loop() -> None:
 
 
 class Device:
-    """Lanes shared by the instances of every model on one device, served in turn. Loop thread only.
+    """Lanes shared by every model on one device, served in turn. Loop thread only.
 
     Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
-    formed ahead, so that it need not wait for the loop between two; and a request that is alone runs on the loop's own
-    thread, which could do nothing for anybody else meanwhile: the device is busy, and for less than 5 ms.
+    formed ahead, so that it need not wait for the loop between two; and a single request on an idle device runs on the
+    loop's own thread, which could do nothing for other requests meanwhile: the device is busy, and for less than 5 ms.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
@@ -76,7 +76,8 @@ class Device:
         self.name = name
         self.lanes = lanes
         self._loop = asyncio.get_running_loop()
-        self._context = Context()  # a turn is nobody's: not of the request that happened to ask for it
+        # Batches are formed in an empty context, so that log lines and spans are not attributed to one request.
+        self._context = Context()
         self.failed: asyncio.Future[None] = self._loop.create_future()
         self._threads = ThreadPoolExecutor(lanes, f"lane-{name}", yield_to_loop if lanes > 1 else None)
         self._held = 0  # lanes' worth of batches given out, the one formed ahead included
@@ -109,7 +110,7 @@ class Device:
             self._crowded_at = now
         if source not in self._turns:
             self._turns.append(source)
-        if not self._scheduled and self._slots(source) > 0:
+        if not self._scheduled and self._lanes_for(source) > 0:
             self._scheduled = True
             self._loop.call_soon(self._take_turns, context=self._context)
 
@@ -121,53 +122,55 @@ class Device:
         """Ends the threads after the work they hold."""
         self._threads.shutdown()
 
-    def _slots(self, source: Source) -> int:
-        ahead = 1 if self.lanes > 1 and source.brief else 0
+    def _lanes_for(self, source: Source) -> int:
+        """Batches that the device takes now, the one formed ahead included."""
+        ahead = 1 if self.lanes > 1 and source.is_short else 0
         return self.lanes + ahead - self._held
 
     def _take_turns(self) -> None:
         self._scheduled = False
         try:
-            while self._turns and (slots := self._slots(self._turns[0])) > 0:
+            while self._turns and (lanes := self._lanes_for(self._turns[0])) > 0:
                 source = self._turns.popleft()
                 crowded = time.monotonic() - self._crowded_at < CROWDED_S
-                batch = source.take(slots, quiet=not (self._held or self._turns or crowded) and self.lanes > 1)
-                if batch is None:
+                is_idle = not (self._held or self._turns or crowded)
+                work = source.take(lanes, may_use_whole_device=is_idle and self.lanes > 1)
+                if work is None:
                     continue
                 if source.has_work():
                     self._turns.append(source)
-                self._give(batch)
+                self._give(work)
         except Exception as error:
             self._fail(error)
 
-    def _give(self, batch: Batch) -> None:
-        held = self.lanes if batch.alone else 1
+    def _give(self, work: Work) -> None:
+        held = self.lanes if work.whole_device else 1
         self._hold(held)
-        if batch.brief:
-            batch.execute()
+        if work.is_short:
+            work.execute()
             self._hold(-held)
-            batch.finish()
+            work.finish()
             self._ran_alone_at = time.monotonic()
             return
-        self._threads.submit(self._run, batch, held)
+        self._threads.submit(self._run, work, held)
 
     def _hold(self, lanes: int) -> None:
-        """Takes so many lanes, or gives them back where the number is negative."""
+        """Takes so many lanes, or gives them back if the number is negative."""
         now = time.monotonic()
         self._busy_s += min(self._held, self.lanes) * (now - self._changed_at)
         self._changed_at = now
         self._held += lanes
 
-    def _run(self, batch: Batch, held: int) -> None:
-        batch.execute()
-        self._loop.call_soon_threadsafe(self._ran, batch, held)
+    def _run(self, work: Work, held: int) -> None:
+        work.execute()
+        self._loop.call_soon_threadsafe(self._ran, work, held)
 
-    def _ran(self, batch: Batch, held: int) -> None:
+    def _ran(self, work: Work, held: int) -> None:
         self._hold(-held)
         if self._turns:
             self._take_turns()  # the lane first, the callers after: it computes while they are answered
         try:
-            batch.finish()
+            work.finish()
         except Exception as error:
             self._fail(error)
 

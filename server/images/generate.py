@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from server.batching.admission import Admission
+from server.batching.batcher import Admission
 from server.images import codecs, latents
 from server.images.codecs import Encoding, Picture
 from server.images.concurrency import as_ready

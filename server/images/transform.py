@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.admission import Admission
+from server.batching.batcher import Admission
 from server.images import codecs, tiling
 from server.images.channels import Alpha, Layout
 from server.images.codecs import Encoding, Picture

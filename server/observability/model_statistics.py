@@ -43,7 +43,7 @@ class ModelStatistics:
     name: str
     version: int
     observers: Observers
-    pending_count: int = 0
+    pending_count: int = 0  # requests of which nothing was given to an engine yet; the batcher keeps it
     inference_count: int = 0
     execution_count: int = 0
     success_count: int = 0
@@ -56,10 +56,6 @@ class ModelStatistics:
     output_s: float = 0.0
     last_inference_ms: int = 0
     batches: dict[int, BatchTimes] = field(default_factory=dict)
-
-    def pending(self, change: int) -> None:
-        """So many requests more (or fewer) wait: up when one enters, down just before the engine starts on it."""
-        self.pending_count += change
 
     def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None:
         """The engine ran once, on `batch_size` rows."""

@@ -126,7 +126,7 @@ class Loader:
         `replaced`: the same version was loaded anew and goes on counting in the same series.
         """
         await model.batcher.drain()
-        await _free({instance.device: instance.engine for instance in model.batcher.instances.all})
+        await _free(model.batcher.engines)
         if not replaced:
             self._metrics.forget(model.name, model.version)
 
@@ -154,7 +154,7 @@ class Loader:
         statistics = self._metrics.model(name, version)
         engines = {device: one.engine for device, one in opened.items()}
         batcher = Batcher(engines, policy_of(full, self._settings), statistics)
-        self._metrics.watch_queue(name, lambda: batcher.waiting_rows, version)
+        self._metrics.watch_queue(name, lambda: batcher.waiting_items, version)
         note = "; ".join(dict.fromkeys(one.note for one in opened.values() if one.note))
         return Model(name, version, spec, full, best.engine, batcher, statistics, defaults, note)
 

@@ -9,7 +9,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueue
 
 from artifact.repository import CONFIG
 from artifact.spec import Spec, TensorSpec
-from server.batching.batcher import Policy
+from server.batching.queue import Policy
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.settings import Settings

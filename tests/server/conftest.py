@@ -17,8 +17,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifact.spec import TensorSpec
 from server.app import Server, Serving
-from server.batching.batcher import Batcher, Policy
+from server.batching.batcher import Batcher
 from server.batching.device import Device
+from server.batching.queue import Policy
 from server.engines.base import Arrays
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics

@@ -15,21 +15,21 @@ from server.batching.device import Device
 from server.observability.saturation import LaneTime
 from server.repository.devices import Devices
 from server.repository.placement import Placement
-from tests.server.batching.test_batcher import ask, measured, passes, row
+from tests.server.batching.test_batcher import ask, measured, reached, row
 from tests.server.conftest import HeldEngine, MakeBatcher, Running, Start, write_tiny
 
 LONG_S = 0.05  # of work, so that what lies between two readings of a clock does not count
 
 
 def device_of(batcher: Any) -> Device:
-    found: Device = batcher.instances.all[0].device
+    found: Device = next(iter(batcher.engines))
     return found
 
 
 async def rate(device: Device) -> tuple[float, float]:
     """The least and the most that `busy_s` may have grown a second, over LONG_S from now on."""
     outer, before, inner = time.monotonic(), device.busy_s, time.monotonic()
-    await passes(LONG_S)
+    await reached(time.monotonic() + LONG_S)
     inner_end, after, outer_end = time.monotonic(), device.busy_s, time.monotonic()
     return (after - before) / (outer_end - outer), (after - before) / (inner_end - inner)
 
@@ -71,13 +71,13 @@ async def test_one_of_two_lanes_busy_is_half_of_the_device(make_batcher: MakeBat
 
 async def test_a_batch_formed_ahead_is_not_at_work_yet(make_batcher: MakeBatcher, engine: HeldEngine) -> None:
     batcher = make_batcher(lanes=2, max_batch_size=1)
-    measured(batcher, row_s=0.0001)
+    measured(batcher, item_s=0.0001)
     engine.gate.clear()
     began = time.monotonic()
     tasks = [asyncio.create_task(ask(batcher, row(value))) for value in range(4)]
     for _ in range(2):
         await engine.busy()
-    assert batcher.waiting_rows == 1, "two run and one is formed"
+    assert batcher.waiting_items == 1, "two run and one is formed"
     least, most = await rate(device_of(batcher))
     assert least <= 2 + 1e-6
     assert most >= 2 - 1e-6
@@ -88,7 +88,7 @@ async def test_a_batch_formed_ahead_is_not_at_work_yet(make_batcher: MakeBatcher
 
 async def test_a_run_on_the_loops_own_thread_counts_too(make_batcher: MakeBatcher, engine: HeldEngine) -> None:
     batcher = make_batcher(lanes=2)
-    measured(batcher, row_s=0.001)
+    measured(batcher, item_s=0.001)
     threading.Timer(LONG_S, engine.gate.set).start()
     engine.gate.clear()
     began = time.monotonic()

@@ -15,8 +15,9 @@ from export.graph.finite_flag import flagged
 from export.graph.half_precision import reduced
 from export.graph.rounding import rounded
 from export.graph.samples import picture
-from server.batching.batcher import Batcher, Policy
+from server.batching.batcher import Batcher
 from server.batching.device import Device
+from server.batching.queue import Policy
 from server.engines.base import Arrays
 from server.engines.float32_fallback import CheckedEngine
 from server.engines.onnx.cpu import OrtEngine

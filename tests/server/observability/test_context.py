@@ -101,9 +101,9 @@ async def test_a_turn_of_a_device_belongs_to_no_request() -> None:
     taken: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
 
     class Source:
-        brief = False
+        is_short = False
 
-        def take(self, slots: int, quiet: bool) -> None:
+        def take(self, lanes: int, may_use_whole_device: bool) -> None:
             taken.set_result(current.get())
 
         def has_work(self) -> bool:

@@ -147,8 +147,9 @@ def test_failures_are_told_apart_by_reason_and_start_at_zero(metrics: Metrics, f
 
 
 def test_pending_goes_up_and_down(metrics: Metrics, faces: ModelStatistics) -> None:
-    faces.pending(+3)
-    faces.pending(-2)
+    faces.pending_count = 3
+    assert value(metrics, "nv_inference_pending_request_count", model="faces", version="1") == 3
+    faces.pending_count = 1
     assert value(metrics, "nv_inference_pending_request_count", model="faces", version="1") == 1
 
 

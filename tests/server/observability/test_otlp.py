@@ -85,14 +85,14 @@ async def test_requests_of_one_batch_have_their_own_spans_and_the_batch_links_th
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = inferring(channel)
         first = stub.ModelInfer(infer_request(), metadata=(UNSAMPLED,))  # takes the lane; the others queue behind it
-        await until(lambda: model.batcher.instances.all[0].device.free == 0)
+        await until(lambda: next(iter(model.batcher.engines)).free == 0)
         sampled = (SAMPLED, ("tracestate", "vendor=x"), ("x-request-id", "mine"))
         followers = [
             stub.ModelInfer(infer_request(rows=2), metadata=sampled),
             stub.ModelInfer(infer_request(), metadata=(UNSAMPLED,)),
             stub.ModelInfer(infer_request()),
         ]
-        await until(lambda: model.batcher.waiting_rows == 4)
+        await until(lambda: model.batcher.waiting_items == 4)
         gate.set()
         await asyncio.gather(first, *followers)
     await running.end()
@@ -198,9 +198,9 @@ async def test_errors_that_are_the_servers_are_errors_of_the_span(
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = inferring(channel)
         first = stub.ModelInfer(infer_request(), metadata=(UNSAMPLED,))
-        await until(lambda: model.batcher.instances.all[0].device.free == 0)
+        await until(lambda: next(iter(model.batcher.engines)).free == 0)
         calls = [stub.ModelInfer(poison), stub.ModelInfer(infer_request()), stub.ModelInfer(infer_request("none"))]
-        await until(lambda: model.batcher.waiting_rows == 2)
+        await until(lambda: model.batcher.waiting_items == 2)
         gate.set()
         await first
         ends = await asyncio.gather(*calls, return_exceptions=True)
@@ -237,11 +237,11 @@ async def test_a_request_that_only_waited_shows_how_long(
     model = hold(running, monkeypatch, gate)
     async with grpc.aio.insecure_channel(running.target) as channel:
         first = inferring(channel).ModelInfer(infer_request(), metadata=(UNSAMPLED,))
-        await until(lambda: model.batcher.instances.all[0].device.free == 0)
+        await until(lambda: next(iter(model.batcher.engines)).free == 0)
         impatient = infer_request()
         impatient.parameters["timeout"].int64_param = 1
         late = inferring(channel).ModelInfer(impatient)
-        await until(lambda: model.batcher.waiting_rows == 1)
+        await until(lambda: model.batcher.waiting_items == 1)
         gate.set()
         await first
         assert await late.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -262,9 +262,9 @@ async def test_a_caller_that_leaves_ends_its_span_and_the_run_is_shown_all_the_s
     model = hold(running, monkeypatch, gate)
     async with grpc.aio.insecure_channel(running.target) as channel:
         call = inferring(channel).ModelInfer(infer_request())
-        await until(lambda: model.batcher.instances.all[0].device.free == 0)
+        await until(lambda: next(iter(model.batcher.engines)).free == 0)
         call.cancel()
-        await until(lambda: not model.batcher._admissions)
+        await until(lambda: not model.batcher.admitted)
         gate.set()
     await running.end()
     (server,) = collector.named("/ModelInfer")

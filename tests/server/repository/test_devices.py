@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from server.batching.batch import Batch
-from server.batching.batcher import Batcher, Policy
-from server.batching.device import Device
+from server.batching.batcher import Batcher
+from server.batching.cost import min_second_per_byte, wait_s
+from server.batching.device import Device, Work
+from server.batching.queue import Policy
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics
 from server.repository.devices import Devices
@@ -90,9 +91,9 @@ async def test_a_place_is_one_device_for_every_model(devices: Devices) -> None:
 
 async def test_a_failure_on_any_device_is_seen(devices: Devices) -> None:
     class Broken:
-        brief = False
+        is_short = False
 
-        def take(self, slots: int, quiet: bool) -> Batch | None:
+        def take(self, lanes: int, may_use_whole_device: bool) -> Work | None:
             raise RuntimeError("bug")
 
         def has_work(self) -> bool:
@@ -234,18 +235,19 @@ async def test_drain_waits_for_every_device(make_fleet: MakeFleet) -> None:
 
 async def test_the_wait_is_reckoned_with_every_device(make_fleet: MakeFleet) -> None:
     fleet = make_fleet(ZERO, ONE)
-    instances = fleet.batcher.instances
-    assert instances.wait_s(100) == 0.0, "nothing measured yet"
-    instances.all[0].pace.begins(4)
-    instances.all[0].pace.ended(rows=1, nbytes=4, device_s=1.0)
-    assert instances.wait_s(40) == pytest.approx(5.0), "the other is taken to be like the first"
-    assert instances.least_s(4) == 0.0, "the other may be faster: nothing is dropped on its account"
-    instances.all[1].pace.begins(4)
-    instances.all[1].pace.ended(rows=1, nbytes=4, device_s=0.25)
-    assert instances.wait_s(40) == pytest.approx(2.0), "one row per second here and four there"
-    assert instances.least_s(4) == pytest.approx(0.25)
-    instances.all[0].pace.begins(10)
-    assert instances.wait_s(40) == pytest.approx(2.5), "what runs counts too"
+    slow, fast = fleet.batcher.costs.values()
+    costs = [(slow, 1), (fast, 1)]
+    assert wait_s(costs, 100) == 0.0, "nothing measured yet"
+    slow.begin(4)
+    slow.end(items=1, nbytes=4, device_s=1.0)
+    assert wait_s(costs, 40) == pytest.approx(5.0), "the other is taken to be like the first"
+    assert min_second_per_byte([slow, fast]) == 0.0, "the other may be faster: nothing is dropped on its account"
+    fast.begin(4)
+    fast.end(items=1, nbytes=4, device_s=0.25)
+    assert wait_s(costs, 40) == pytest.approx(2.0), "one item per second here and four there"
+    assert min_second_per_byte([slow, fast]) * 4 == pytest.approx(0.25)
+    slow.begin(10)
+    assert wait_s(costs, 40) == pytest.approx(2.5), "what runs counts too"
 
 
 @settings(deadline=None)

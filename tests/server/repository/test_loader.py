@@ -192,8 +192,8 @@ async def test_what_of_a_group_has_no_effect_is_logged(bench: Bench, caplog: pyt
 
 async def test_rows_that_fall_back_are_counted_from_any_lane(bench: Bench) -> None:
     model = await bench.load(TWO_GPUS_AND_CPU)
-    for placed, (_, _, engine) in zip(model.batcher.instances.all, bench.engines.opened, strict=True):
-        await placed.device.call(lambda engine=engine: engine.fell_back(3))
+    for device, (_, _, engine) in zip(model.batcher.engines, bench.engines.opened, strict=True):
+        await device.call(lambda engine=engine: engine.fell_back(3))
     assert b'ganserve_precision_fallback_total{model="m"} 9' in bench.metrics.render()
 
 

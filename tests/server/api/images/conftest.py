@@ -21,8 +21,9 @@ from ganserve.v1.images_pb2_grpc import ImageServiceStub, add_ImageServiceServic
 from server.api.calls import Calls
 from server.api.images import ImageService
 from server.api.transport import GRPCIO, NATIVE, make_server
-from server.batching.batcher import Batcher, Policy
+from server.batching.batcher import Batcher
 from server.batching.device import Device
+from server.batching.queue import Policy
 from server.engines.base import Arrays
 from server.errors import ModelNotFound
 from server.images import codecs, latents
@@ -212,11 +213,11 @@ class World:
 
     def waiting(self, model: str) -> int:
         """Rows in the model's queue, admitted."""
-        return self.repository.get(model).batcher.waiting_rows
+        return self.repository.get(model).batcher.waiting_items
 
     def queued(self, model: str) -> int:
         """Rows of the model's queue that are ready to run: decoded, not only admitted."""
-        return sum(bucket.rows for bucket in self.repository.get(model).batcher._buckets.values())
+        return sum(bucket.items for bucket in self.repository.get(model).batcher._queue._buckets.values())
 
     def face(self, seed: int, label: int = 0, psi: float = 1.0, noise: NDArray[np.float32] | None = None) -> Pixels:
         """The picture of a seed."""
