@@ -136,22 +136,3 @@ class Architecture:
     relative: Callable[[StateDict], str | None] = lambda state: None
     accepts: Callable[[StateDict], bool] | None = None
     configure: Callable[[Mapping[str, object]], Mapping[str, Scalar]] = lambda config: {}
-
-
-def load(network: nn.Module, state: StateDict) -> nn.Module:
-    """The network with the weights in, eval mode; `num_batches_tracked` may be absent (torch before 0.4.1).
-
-    Raises:
-        ArchitectureError: keys or shapes differ.
-    """
-    own = network.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in own]
-    if missing or unknown:
-        kind, keys = ("missing", missing) if missing else ("unknown", unknown)
-        raise ArchitectureError(f"{len(keys)} {kind} tensors, first {keys[0]!r}")
-    for key, tensor in state.items():
-        if tensor.shape != own[key].shape:
-            raise ArchitectureError(f"{key} is {tuple(tensor.shape)}, expected {tuple(own[key].shape)}")
-    network.load_state_dict(dict(state), strict=False)
-    return network.eval().requires_grad_(False)

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 import torch
 
 from artifact.spec import Scalar
-from models.architecture import Architecture, Generator, Setting, StateDict, load
+from models.architecture import Architecture, Generator, Setting, StateDict
 from models.families.basic.dcgan import EPS, drawn_by
 from models.families.basic.dcgan_layouts import Config, read
 from models.families.basic.entrances import join
 from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
 from models.families.basic.transposed import TransposedGenerator
+from models.state_dict import load
 
 LATENT, LABEL = "deconv1_1", "deconv1_2"
 SLOPES = {4: 0.0, 5: 0.2}

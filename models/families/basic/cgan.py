@@ -13,8 +13,9 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, load
+from models.architecture import Architecture, Generator, StateDict
 from models.families.basic.dcgan import EPS, stack_channels, transposed_stack
+from models.state_dict import load
 
 
 class ConditionalGenerator(nn.Module):

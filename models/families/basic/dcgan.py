@@ -16,10 +16,11 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.dcgan_layouts import Config, read
 from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
 from models.families.basic.transposed import RANGES, TransposedGenerator, doubling_steps, stack
+from models.state_dict import load
 
 EPS = Setting(1e-5, "BatchNorm's epsilon, which no checkpoint stores")
 SETTINGS = {

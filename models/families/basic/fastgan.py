@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, StateDict
 from models.families.noise_maps import NOISE, NoiseMaps, noise_source
 from models.families.residual.spectral import fold_stored
-from models.state_dict import rename, shape
+from models.state_dict import load, rename, weight_shape
 
 SQUEEZED = 16  # a map is scaled by channel according to the one that is this many times smaller
 # Where a block's parts stand in the repository's nn.Sequential; None: the noise's strength, which is taken apart.
@@ -156,26 +156,21 @@ def _noisy(state: StateDict) -> frozenset[int]:
     return frozenset(side for side in _sides(state) if f"feat_{side}.6.weight" in state)
 
 
-def _weight(state: StateDict, name: str) -> tuple[int, ...]:
-    found = shape(state, f"{name}.weight_orig", 4)
-    return found if any(found) else shape(state, f"{name}.weight", 4)
-
-
 def _matches(state: StateDict) -> bool:
-    first, last, sides = _weight(state, "init.init.0"), _weight(state, "to_big"), _sides(state)
+    first, last, sides = weight_shape(state, "init.init.0", 4), weight_shape(state, "to_big", 4), _sides(state)
     return (
         first[2:] == (4, 4)
         and last[2:] == (3, 3)
         and len(sides) >= 2
         and sides == [8 * 2**step for step in range(len(sides))]
-        and 2 * last[1] == _weight(state, f"feat_{sides[-1]}.1")[0]
+        and 2 * last[1] == weight_shape(state, f"feat_{sides[-1]}.1", 4)[0]
     )
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    nz, first = _weight(state, "init.init.0")[:2]
-    widths = {4: first // 2} | {side: _weight(state, f"feat_{side}.1")[0] // 2 for side in _sides(state)}
-    side_px, channels = max(widths), _weight(state, "to_big")[0]
+    nz, first = weight_shape(state, "init.init.0", 4)[:2]
+    widths = {4: first // 2} | {side: weight_shape(state, f"feat_{side}.1", 4)[0] // 2 for side in _sides(state)}
+    side_px, channels = max(widths), weight_shape(state, "to_big", 4)[0]
     excited = frozenset(int(found[1]) for key in state if (found := re.match(r"se_(\d+)\.main\.1\.weight", key)))
     if any(side not in widths or side // SQUEEZED not in widths for side in excited):
         raise ArchitectureError(f"se_<side> for {sorted(excited)}, but maps of {sorted(widths)} px")

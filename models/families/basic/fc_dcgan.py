@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.dcgan import EPS
 from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.state_dict import load
 
 # Inputs of the first layer -> (latent, continuous code, labels).
 KNOWN = {62: (62, 0, 0), 72: (62, 0, 10), 74: (62, 2, 10)}

@@ -14,12 +14,13 @@ from collections.abc import Mapping
 import torch
 
 from artifact.spec import Scalar
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic import dcgan, upsampling
 from models.families.basic.dcgan_layouts import Config
 from models.families.basic.dcgan_layouts import read as read_plan
 from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
 from models.families.basic.transposed import TransposedGenerator
+from models.state_dict import load
 
 DEFAULT_INPUTS = 62 + 10 + 2
 CATEGORY = 10

@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.pyramid import ANIRUDHMAIYA, WITNESSAI, LevelPlan, Pyramid, Variant
+from models.state_dict import load
 
 SETTINGS = {
     "variant": Setting(

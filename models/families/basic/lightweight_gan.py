@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, load
+from models.architecture import Architecture, Generator, StateDict
 from models.families.noise_maps import NOISE, NoiseMaps, noise_source
-from models.state_dict import rename, shape
+from models.state_dict import Rules, load, rename, shape
 
 HEAD = 64
 PREFIXES = ("GE.", "G.", "")
@@ -177,7 +177,7 @@ class LightweightGenerator(nn.Module):
         return picture
 
 
-RULES: Mapping[str, str | None] = {
+RULES: Rules = {
     r"initial_conv\.0\.(.+)": r"first.\1",
     r"initial_conv\.1\.(.+)": r"first_norm.\1",
     r"layers\.(\d+)\.0\.0\.net\.0\.(.+)": r"blocks.\1.widen.\2",

@@ -14,11 +14,12 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.entrances import join
 from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
 from models.families.basic.mlp_layouts import UNKNOWN, ZNXLWM_CGAN, KeyLayout, Stack, numbered, read_stack, recognise
 from models.families.basic.perceptron import RANGES, MlpGenerator
+from models.state_dict import load
 
 LABELS = "label_emb.weight"
 SETTINGS = {

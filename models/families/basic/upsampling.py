@@ -15,7 +15,8 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, Setting, StateDict, load
+from models.architecture import Architecture, Generator, Setting, StateDict
+from models.state_dict import load
 
 LABELS = "label_emb.weight"
 EPS = Setting(0.8, "epsilon of the BatchNorm layers but the first (which has 1e-5): the scripts pass 0.8")

@@ -22,12 +22,12 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import entries, joined_norms, side_px
 from models.families.residual.spectral import fold_power_step
 from models.families.residual.trunk_plan import Config
-from models.state_dict import rename, shape
+from models.state_dict import Rules, load, rename, shape
 
 LAST_EPS = 1e-5
 COUNTER = ".accumulation_counter"
@@ -36,7 +36,7 @@ SETTINGS = {
     "cross_replica_gain": Setting("add", "what cross-replica batch norm does with its gain", ("add", "multiply")),
     "standing_stats": Setting("auto", "whether custom batch norm holds sums to be divided", ("auto", "yes", "no")),
 }
-NAMES: dict[str, str | None] = {
+NAMES: Rules = {
     r"linear\.(.*)": r"stem.\1",
     r"shared\.(.*)": r"source.shared.\1",
     r"output_layer\.0\.gain": "norm.weight",
@@ -98,7 +98,7 @@ def _plain_statistics(state: StateDict, standing: str) -> dict[str, torch.Tensor
             for name in ("stored_mean", "stored_var"):
                 full = f"{key.removesuffix(COUNTER)}.{name}"
                 plain[full] = plain[full] / count
-    rules: dict[str, str | None] = {
+    rules: Rules = {
         r"(.*?)(?:\.bn)?\.stored_(mean|var)": r"\1.running_\2",
         r"(.*)\.bn\.(running_mean|running_var|num_batches_tracked)": r"\1.\2",
     }

@@ -26,13 +26,13 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.residual.attention import SelfAttention, fold_gain
 from models.families.residual.conditional_norm import linear_weights
 from models.families.residual.spectral import fold_stored
 from models.families.residual.stored_truncation import Constant, StatisticsWeights, StoredNorm, cut_off
 from models.families.residual.trunk import BottleneckBlock
-from models.state_dict import rename, shape, weight_shape
+from models.state_dict import Rules, load, rename, shape, weight_shape
 
 SIDE_PX = 4
 SETTINGS = {
@@ -148,7 +148,7 @@ def _layers(
     return layers, (first, width)
 
 
-NAMES: dict[str, str | None] = {
+NAMES: Rules = {
     r"generator\.gen_z\.(.*)": r"stem.\1",
     r"generator\.conv_to_rgb\.(.*)": r"head.\1",
     r"generator\.(layers\.\d+)\.snconv1x1_(theta|phi|g|o)(?:_conv)?\.(.*)": r"\1.\2.\3",

@@ -18,12 +18,12 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import Entry, side_px
 from models.families.residual.spectral import fold_stored
 from models.families.residual.trunk_plan import Config
-from models.state_dict import rename, shape, weight_shape
+from models.state_dict import Rules, load, rename, shape, weight_shape
 
 EPS = 1e-5
 OUTPUT = Setting("tanh", "the last function; dcgan for CIFAR-10 has sigmoid", ("tanh", "sigmoid"))
@@ -97,7 +97,7 @@ def _weights(state: StateDict, plan: Config) -> dict[str, torch.Tensor]:
     named = fold_stored(state)
     for index, entry in enumerate(plan.entries):
         named = rename(named, {re.escape(entry.prefix) + r"(.*)": rf"layers.{index}.\1"})
-    names: dict[str, str | None] = {
+    names: Rules = {
         r"l1\.(.*)": r"stem.\1",
         rf"b{last}\.(.*)": r"norm.\1",
         rf"c{last}\.(.*)": r"head.\1",

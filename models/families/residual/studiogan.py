@@ -15,12 +15,12 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import entries, joined_norms, side_px
 from models.families.residual.spectral import fold_stored
 from models.families.residual.trunk_plan import Config
-from models.state_dict import rename, shape, weight_shape
+from models.state_dict import Rules, load, rename, shape, weight_shape
 
 EPS = 1e-4
 ACTIVATIONS = {
@@ -35,7 +35,7 @@ SETTINGS = {
     "z_prior": Setting("gaussian", "MODEL.z_prior of the YAML file", ("gaussian", "uniform")),
     "backbone": Setting("auto", "MODEL.backbone, where the weights leave open which", ("auto", *BACKBONES)),
 }
-NAMES: dict[str, str | None] = {
+NAMES: Rules = {
     r"linear0\.(.*)": r"stem.\1",
     r"shared\.(.*)": r"source.shared.\1",
     r"bn4\.(.*)": r"norm.\1",

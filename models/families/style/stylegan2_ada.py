@@ -24,8 +24,8 @@ from models.families.style.stylegan_mapping import (
     fully_connected,
     mapping_plan,
     mapping_settings,
-    require_shapes,
 )
+from models.state_dict import require_shapes
 
 NOISE = Setting("const", "the stored noise maps, no noise, or noise as an input", ("const", "none", "input"))
 CLAMP = Setting(256.0, "conv_clamp, the largest absolute value that a layer gives; 0 means any")

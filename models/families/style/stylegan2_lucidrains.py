@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, Setting, StateDict, load
+from models.architecture import Architecture, Generator, Setting, StateDict
 from models.families.style.stylegan2_lucidrains_plan import HEAD, LucidrainsPlan, averages, find_plan
 from models.families.style.stylegan2_ops import Fir, LatentsPerLayer, ModulatedConv, activate, mean_latent
+from models.state_dict import load
 
 MEAN_OF = 2000
 SETTINGS = {"lr_mlp": Setting(0.1, "the mapping network's learning rate multiplier, a factor of its weights")}

@@ -22,8 +22,8 @@ from models.families.style.stylegan_mapping import (
     StyleGenerator,
     mapping_plan,
     mapping_settings,
-    require_shapes,
 )
+from models.state_dict import require_shapes
 
 SCALE = Setting(0.25, "output_scale, the factor of the picture")
 CLAMP = Setting(256.0, "conv_clamp, the largest absolute value that a layer gives; 0 means any")

@@ -72,22 +72,6 @@ def mapping_plan(state: StateDict) -> MappingPlan | None:
     return MappingPlan(z_dim, classes, embedding, tuple(len(layer) for layer in layers)) if z_dim > 0 else None
 
 
-def require_shapes(state: StateDict, shapes: Mapping[str, Sequence[int]]) -> None:
-    """Nothing, where the state has exactly these tensors.
-
-    Raises:
-        ArchitectureError: one is missing, unknown, or of another shape.
-    """
-    missing = [key for key in shapes if key not in state]
-    unknown = [key for key in state if key not in shapes]
-    if missing or unknown:
-        kind, keys = ("missing", missing) if missing else ("unknown", unknown)
-        raise ArchitectureError(f"{len(keys)} {kind} tensors, first {keys[0]!r}")
-    for key, shape in shapes.items():
-        if tuple(state[key].shape) != tuple(shape):
-            raise ArchitectureError(f"{key} is {tuple(state[key].shape)}, expected {tuple(shape)}")
-
-
 def mapping_settings(config: Mapping[str, object]) -> dict[str, Scalar]:
     """What a pickle's attributes say of the mapping network.
 

@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, TilePlan, load
-from models.renaming import Names, count, rename, to
+from models.architecture import Architecture, Generator, StateDict, TilePlan
+from models.state_dict import Rules, count, load, rename
 
 SLOPE = 0.1
-LAYOUTS: Mapping[str, Names] = {
-    "basicsr": {r"conv_first|body\.\d+\.conv[12]|upconv[12]|conv_hr|conv_last": to("{0}")},
+LAYOUTS: Mapping[str, Rules] = {
+    "basicsr": {r"(?:conv_first|body\.\d+\.conv[12]|upconv[12]|conv_hr|conv_last)\.\w+": r"\g<0>"},
     "kair": {
-        r"conv_first|upconv[12]|conv_last": to("{0}"),
-        r"recon_trunk\.(\d+)\.conv([12])": to("body.{1}.conv{2}"),
-        r"HRconv": to("conv_hr"),
+        r"(?:conv_first|upconv[12]|conv_last)\.\w+": r"\g<0>",
+        r"recon_trunk\.(\d+)\.conv([12])\.(\w+)": r"body.\1.conv\2.\3",
+        r"HRconv\.(\w+)": r"conv_hr.\1",
     },
 }
 
@@ -92,8 +92,8 @@ def receptive_field_px(plan: Config) -> int:
 
 def _find(state: StateDict) -> tuple[str, StateDict, Config] | None:
     """(layout, weights under BasicSR's names, plan); None where they are no MSRResNet."""
-    for layout, names in LAYOUTS.items():
-        renamed = rename(state, names)
+    for layout, rules in LAYOUTS.items():
+        renamed = rename(state, rules, strict=True)
         if renamed and (plan := _plan(renamed)):
             return layout, renamed, plan
     return None

@@ -23,10 +23,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan
 from models.families.superres.picture_units import UNITS
-from models.families.superres.rrdb_layouts import KeyLayout, find
-from models.renaming import count
+from models.families.superres.rrdb_layouts import RrdbKeyLayout, find
+from models.state_dict import count, load
 
 UNSHUFFLES = (1, 2, 4)
 FACTOR = Setting(2, "what one upsampling step multiplies by; 3 in x3 files, which look like x2 ones", ("2", "3"))
@@ -143,7 +143,7 @@ def receptive_field_px(plan: Config) -> int:
     return radius
 
 
-def _plan(state: StateDict, layout: KeyLayout, factor: int) -> Config | None:
+def _plan(state: StateDict, layout: RrdbKeyLayout, factor: int) -> Config | None:
     """What the shapes say; None where the ends are missing or do not fit each other."""
     ends = ("conv_first", "body.0.rdb1.conv1", "conv_body", "conv_hr", "conv_last")
     weights = [state.get(f"{name}.weight") for name in ends]

@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, Setting, StateDict, TilePlan, load
+from models.architecture import Architecture, Generator, Setting, StateDict, TilePlan
 from models.families.superres.picture_units import UNITS
-from models.families.superres.srresnet_layouts import LAYOUTS, KeyLayout
-from models.renaming import count, rename
+from models.families.superres.srresnet_layouts import LAYOUTS, SrResNetKeyLayout
+from models.state_dict import count, load, rename
 
 EPS = Setting(0.0, "BatchNorm's epsilon, which no checkpoint stores; 0 means what the weights' repository uses")
 OUTPUT = Setting(
@@ -131,10 +131,10 @@ def receptive_field_px(blocks: int, steps: int) -> int:
     return radius + 1 + 2 * blocks + 4  # conv2, two convs a block, the first 9x9 conv
 
 
-def _find(state: StateDict) -> tuple[KeyLayout, StateDict] | None:
+def _find(state: StateDict) -> tuple[SrResNetKeyLayout, StateDict] | None:
     """The layout and the weights under this module's names; None where they are no SRResNet."""
     for layout in LAYOUTS:
-        renamed = rename(state, layout.names, layout.unused)
+        renamed = rename(state, layout.rules, strict=True)
         if renamed and _is_whole(renamed, rgb=layout.unit_in == "imagenet"):
             return layout, renamed
     return None
@@ -153,7 +153,7 @@ def _is_whole(state: StateDict, rgb: bool) -> bool:
     return not (rgb and channels != 3) and shapes == [ends[0], inner, inner, (4 * features, features, 3, 3), ends[1]]
 
 
-def _plan(state: StateDict, layout: KeyLayout, eps: float) -> Config:
+def _plan(state: StateDict, layout: SrResNetKeyLayout, eps: float) -> Config:
     features, channels = state["conv1.0.weight"].shape[:2]
     return Config(
         channels=channels,

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan
+from models.state_dict import load
 
 ACTIVATION = Setting(
     "unknown", "the activation between convs, which leaves no key in the file unless it is PReLU", ("relu", "leakyrelu")

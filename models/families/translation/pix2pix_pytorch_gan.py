@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, load
+from models.architecture import Architecture, Generator, StateDict
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import holds
+from models.state_dict import load
 
 
 @dataclass(frozen=True)

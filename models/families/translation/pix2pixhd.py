@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.translation.label_maps import LabelMap, PictureWithInstances
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
@@ -33,6 +33,7 @@ from models.families.translation.translator_layers import (
     without_statistics,
     without_unused_statistics,
 )
+from models.state_dict import load
 
 DEFAULT_CHANNELS = 36  # 35 labels and the edges
 MOST_HALVINGS = 8

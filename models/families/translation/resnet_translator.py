@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, load
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
     NORM_STATISTICS,
@@ -29,6 +29,7 @@ from models.families.translation.translator_layers import (
     without_statistics,
     without_unused_statistics,
 )
+from models.state_dict import load
 
 PYTORCH_GAN_PADDING = 3
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, load
+from models.architecture import Architecture, Generator, StateDict
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
     NORM_STATISTICS,
@@ -25,6 +25,7 @@ from models.families.translation.translator_layers import (
     without_statistics,
     without_unused_statistics,
 )
+from models.state_dict import load
 
 
 @dataclass(frozen=True)
