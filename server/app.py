@@ -16,7 +16,7 @@ from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.api import kserve
 from server.api.calls import Calls
 from server.api.health import Health
-from server.api.http import WebServer
+from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
 from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway
 from server.engines.gpu_count import count_gpus
@@ -96,9 +96,7 @@ class Server:
         self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
-        self._web = WebServer(
-            settings.host, settings.http_port, self._metrics, is_live=lambda: True, readiness=self._readiness
-        )
+        self._http = HttpServer(make_app(self._metrics, self._readiness), settings.host, settings.http_port)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
         self._calls = Calls(self._metrics, self._tracer)
@@ -108,7 +106,7 @@ class Server:
     async def run(self, ready: Callable[[Serving], None], stop: asyncio.Event) -> None:
         """Starts, serves until `stop`, drains and ends. A part that dies takes the whole down."""
         grpc_port = open_port(self._grpc, self._settings)
-        http_port = await self._start_web()
+        http_port = await self._start_http()
         await self._grpc.start()
         try:
             async with asyncio.TaskGroup() as parts:
@@ -131,15 +129,15 @@ class Server:
                     watch.cancel()
         finally:
             await self._grpc.stop(0)
-            await self._web.stop()
+            await self._http.stop()
             self._devices.close()
             self._codecs.shutdown()
             if self._tracer is not None:
                 await self._tracer.close()
 
-    async def _start_web(self) -> int:
+    async def _start_http(self) -> int:
         try:
-            return await self._web.start()
+            return await self._http.start()
         except OSError as error:
             where = f"{self._settings.host}:{self._settings.http_port}"
             raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None

@@ -1,214 +1,197 @@
-"""The HTTP port: /livez and /readyz for Kubernetes, /metrics for Prometheus.
+"""The HTTP port: /livez and /readyz for Kubernetes, /metrics for Prometheus. Starlette routes, uvicorn speaks HTTP/1.1.
 
-Three GET paths without bodies do not need a web framework; what they need is to stay up beside a busy gRPC server
-whoever connects. So: a bounded head, a bounded wait for it, a bounded number of connections (a new one takes the place
-of the one that was silent longest, so that nobody can lock the probes out), and a close after anything odd.
+The port must stay available next to a busy gRPC server, whoever connects. uvicorn bounds neither the number of
+connections (it answers 503, to the probes too) nor the time that a client may take over a request, so `_Connection`
+does (docs/adr/0012-http-library.md). Its own event loop, signal handlers and log configuration are not used.
 """
 
 import asyncio
-from asyncio import StreamReader, StreamWriter
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
-from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from uvicorn.config import Config
+from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.server import ServerState
 
 from server.observability.metrics import CONTENT_TYPE, Metrics
 
 MAX_HEAD_BYTES = 16 << 10
 MAX_CONNECTIONS = 64
-WRITE_TIMEOUT_S = 10.0
-PLAIN = "text/plain; charset=utf-8"
-INDEX = b"/livez    is the process alive?\n/readyz   may it get requests?\n/metrics  Prometheus metrics\n"
+# Above Prometheus' default interval of 60 s.
+IDLE_S = 75.0
+# A client that reads nothing for so long is disconnected.
+READ_STALL_S = 10.0
+# What the answers being made may still take when the server stops.
+STOP_S = 2.0
+INDEX = "/livez    is the process alive?\n/readyz   may it get requests?\n/metrics  Prometheus metrics\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
-    """The part of a request that matters here."""
+def make_app(metrics: Metrics, readiness: Callable[[], tuple[bool, str]]) -> Starlette:
+    """The routes. `readiness`: whether the server is ready, and the text that says why not."""
 
-    method: str
-    path: str
-    keep_alive: bool
+    async def index(request: Request) -> Response:
+        return _text(INDEX)
+
+    async def livez(request: Request) -> Response:
+        return _text("OK\n")
+
+    async def readyz(request: Request) -> Response:
+        ready, text = readiness()
+        return _text(f"{text}\n", 200 if ready else 503)
+
+    async def page(request: Request) -> Response:
+        return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
+
+    async def not_found(request: Request, error: Exception) -> Response:
+        return _text(f"not found; there are:\n{INDEX}", 404)
+
+    routes = [Route("/", index), Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", page)]
+    app = Starlette(routes=routes, exception_handlers={404: not_found})
+    app.router.redirect_slashes = False
+    return app
 
 
-class BadHead(Exception):
-    """A request that gets this status, and then the end of its connection."""
+class HttpServer:
+    """Serves an application until stopped, in the event loop that runs. Loop thread only."""
 
-    def __init__(self, status: HTTPStatus, text: str) -> None:
-        super().__init__(text)
-        self.status = status
-
-
-class WebServer:
-    """Serves the three paths until stopped. Loop thread only."""
-
-    def __init__(
-        self,
-        host: str,
-        port: int,
-        metrics: Metrics,
-        is_live: Callable[[], bool],
-        readiness: Callable[[], tuple[bool, str]],
-        idle_s: float = 75.0,  # above Prometheus' default interval of 60 s
-    ) -> None:
-        self._host, self._port = host, port
-        self._metrics, self._is_live, self._readiness = metrics, is_live, readiness
-        self._idle_s = idle_s
-        self._connections: dict[asyncio.Task[None], None] = {}  # the one that was silent longest first
+    def __init__(self, app: Starlette, host: str, port: int, idle_s: float = IDLE_S) -> None:
+        self._host, self._port, self._idle_s = host, port, idle_s
+        self._config = Config(
+            app,
+            lifespan="off",
+            ws="none",
+            timeout_keep_alive=math.ceil(
+                idle_s
+            ),  # between requests; `_Connection` also bounds the wait for a whole head
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            proxy_headers=False,
+            server_header=False,
+            date_header=False,
+            # Its errors go to our log; it warns of every odd client, which anybody could fill the log with.
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            workers=1,  # given, so that WEB_CONCURRENCY is not read
+        )
+        self._config.load()
+        self._state = ServerState()
+        self._connections: dict[_Connection, None] = {}  # the one that has been silent longest first
         self._server: asyncio.Server | None = None
 
     async def start(self) -> int:
         """Listens; returns the port.
 
         Raises:
-            OSError: the address cannot be had.
+            OSError: the address is not available.
         """
-        self._server = await asyncio.start_server(self._connected, self._host, self._port, limit=MAX_HEAD_BYTES)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._connect, self._host, self._port)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Stops listening and ends all connections; a second call does nothing."""
+        """Stops listening, finishes the answers being made, ends all connections; a second call does nothing."""
         server, self._server = self._server, None
         if server is None:
             return
         server.close()
-        connections = list(self._connections)
-        for connection in connections:
-            connection.cancel()
-        await asyncio.gather(*connections, return_exceptions=True)
+        for connection in list(self._connections):
+            connection.shutdown()
+        if self._state.tasks:
+            await asyncio.wait(self._state.tasks, timeout=STOP_S)
+        for connection in list(self._connections):
+            connection.transport.abort()
         await server.wait_closed()
 
-    def _connected(self, reader: StreamReader, writer: StreamWriter) -> None:
-        if self._server is None:  # accepted in the very moment of stop
-            writer.close()
+    def _connect(self) -> "_Connection":
+        return _Connection(self._config, self._state, self._connections, self._idle_s)
+
+
+class _Connection(H11Protocol):
+    """uvicorn's connection with the bounds that it lacks.
+
+    A connection without a request in progress is closed after `idle_s`, whatever part of a head has come by then. When
+    there are MAX_CONNECTIONS, a new one replaces the one that has been silent longest, so that nobody can lock out the
+    probes.
+    """
+
+    def __init__(
+        self, config: Config, state: ServerState, connections: "dict[_Connection, None]", idle_s: float
+    ) -> None:
+        super().__init__(config, state, app_state={})
+        self._all = connections  # `connections` is uvicorn's set, without order
+        self._idle_s = idle_s
+        self._idle: asyncio.TimerHandle | None = None
+        self._stalled: asyncio.TimerHandle | None = None
+
+    @property
+    def _is_busy(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
+        super().connection_made(transport)
+        if len(self._all) >= MAX_CONNECTIONS:
+            silent = next(iter(self._all))
+            del self._all[silent]
+            silent.transport.abort()
+        self._all[self] = None
+        self._wait_for_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._all.pop(self, None)
+        _cancel(self._idle)
+        _cancel(self._stalled)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._is_busy and self in self._all:
+            _cancel(self._idle)
+            self._all[self] = self._all.pop(self)
+
+    def on_response_complete(self) -> None:
+        self._wait_for_request()
+        super().on_response_complete()  # begins the next request if it is there already
+        if self._is_busy:
+            _cancel(self._idle)
+
+    def send_400_response(self, msg: str) -> None:
+        """Answers what is not HTTP. If it is the body of a request being answered, only the end of the connection can
+        say so; the application then talks to nobody."""
+        if not self._is_busy:
+            super().send_400_response(f"{msg}\n")
             return
-        if len(self._connections) >= MAX_CONNECTIONS:
-            longest_silent = next(iter(self._connections))
-            del self._connections[longest_silent]
-            longest_silent.cancel()
-        task = asyncio.get_running_loop().create_task(self._converse(reader, writer))
-        self._connections[task] = None
-        task.add_done_callback(lambda done: self._connections.pop(done, None))
+        self.cycle.disconnected = True
+        self.cycle.message_event.set()
+        self.transport.abort()
 
-    async def _converse(self, reader: StreamReader, writer: StreamWriter) -> None:
-        """Answers one request after the other until either side has enough; then no socket is left."""
-        try:
-            while await self._exchange(reader, writer):
-                pass
-            writer.close()
-            async with asyncio.timeout(WRITE_TIMEOUT_S):
-                await writer.wait_closed()
-        except (OSError, TimeoutError):
-            pass  # the client left, or does not read
-        finally:
-            writer.transport.abort()
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._stalled = self.loop.call_later(READ_STALL_S, self._end_if_stalled, self.transport.get_write_buffer_size())
 
-    async def _exchange(self, reader: StreamReader, writer: StreamWriter) -> bool:
-        """One request, one answer; whether another may follow."""
-        try:
-            head = await _read_head(reader, self._idle_s)
-        except BadHead as error:
-            await _write(writer, error.status, f"{error}\n".encode(), PLAIN, keep_alive=False)
-            return False
-        if head is None:
-            return False
-        self._heard_from(asyncio.current_task())
-        status, body, content_type = self._answer(head)
-        keep_alive = head.keep_alive and status != HTTPStatus.METHOD_NOT_ALLOWED
-        await _write(writer, status, body, content_type, keep_alive=keep_alive, with_body=head.method != "HEAD")
-        return keep_alive
+    def resume_writing(self) -> None:
+        _cancel(self._stalled)
+        super().resume_writing()
 
-    def _heard_from(self, connection: asyncio.Task[None] | None) -> None:
-        """Moves the connection to the end of the line of those that make room."""
-        if connection in self._connections:
-            self._connections[connection] = self._connections.pop(connection)
+    def _end_if_stalled(self, unsent_bytes: int) -> None:
+        now_bytes = self.transport.get_write_buffer_size()
+        if now_bytes >= unsent_bytes:
+            self.transport.abort()
+        else:
+            self._stalled = self.loop.call_later(READ_STALL_S, self._end_if_stalled, now_bytes)
 
-    def _answer(self, head: Head) -> tuple[HTTPStatus, bytes, str]:
-        """(status, body, content type)."""
-        if head.path not in ("/", "/livez", "/readyz", "/metrics"):
-            return HTTPStatus.NOT_FOUND, b"not found; there are:\n" + INDEX, PLAIN
-        if head.method not in ("GET", "HEAD"):
-            return HTTPStatus.METHOD_NOT_ALLOWED, b"only GET and HEAD\n", PLAIN
-        if head.path == "/metrics":
-            return HTTPStatus.OK, self._metrics.render(), CONTENT_TYPE
-        if head.path == "/":
-            return HTTPStatus.OK, INDEX, PLAIN
-        good, text = self._readiness() if head.path == "/readyz" else (self._is_live(), "")
-        status = HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE
-        return status, f"{text or status.phrase}\n".encode(), PLAIN
+    def _wait_for_request(self) -> None:
+        _cancel(self._idle)
+        self._idle = self.loop.call_later(self._idle_s, self.transport.abort)
 
 
-async def _read_head(reader: StreamReader, idle_s: float) -> Head | None:
-    """The next request's head; None where the client closed or was silent instead.
-
-    Raises:
-        BadHead: too large, or not HTTP/1.
-    """
-    try:
-        async with asyncio.timeout(idle_s):
-            first = await reader.read(1)
-            if first and not first.isalpha():  # TLS, say: its client would wait for our side of the handshake
-                raise BadHead(HTTPStatus.BAD_REQUEST, "not an HTTP request; this port has no TLS")
-            data = first + await reader.readuntil(b"\r\n\r\n") if first else b""
-    except asyncio.LimitOverrunError:
-        text = f"the request's head is larger than {MAX_HEAD_BYTES} bytes"
-        raise BadHead(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, text) from None
-    except TimeoutError:
-        return None
-    except asyncio.IncompleteReadError:
-        raise BadHead(HTTPStatus.BAD_REQUEST, "the request ends before its head does") from None
-    return _parse_head(data) if data else None
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
 
 
-def _parse_head(data: bytes) -> Head:
-    """What a request's first line and headers say.
-
-    Raises:
-        BadHead: not HTTP/1.
-    """
-    lines = data[:-4].decode("latin-1").split("\r\n")
-    words = lines[0].split(" ")
-    if len(words) != 3 or not words[0].isalpha() or not words[2].startswith("HTTP/"):
-        raise BadHead(HTTPStatus.BAD_REQUEST, "not an HTTP request")
-    method, target, protocol = words
-    if protocol not in ("HTTP/1.0", "HTTP/1.1"):
-        raise BadHead(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "this port speaks HTTP/1.1; gRPC is on another")
-    headers: dict[str, str] = {}
-    for line in lines[1:]:
-        name, colon, value = line.partition(":")
-        if not colon or not name or name != name.strip():
-            raise BadHead(HTTPStatus.BAD_REQUEST, "a header line is not `name: value`")
-        headers[name.lower()] = value.strip().lower()
-    if protocol == "HTTP/1.1" and "host" not in headers:
-        raise BadHead(HTTPStatus.BAD_REQUEST, "no Host header")
-    try:
-        path = urlsplit(target).path
-    except ValueError:
-        raise BadHead(HTTPStatus.BAD_REQUEST, "the target is not a URL") from None
-    # A body is never read: what followed it could not be told from the next request.
-    has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
-    asked = headers.get("connection", "")
-    stays = "close" not in asked if protocol == "HTTP/1.1" else "keep-alive" in asked
-    return Head(method, path or "/", keep_alive=stays and not has_body)
-
-
-async def _write(
-    writer: StreamWriter,
-    status: HTTPStatus,
-    body: bytes,
-    content_type: str,
-    *,
-    keep_alive: bool,
-    with_body: bool = True,
-) -> None:
-    head = [
-        f"HTTP/1.1 {status.value} {status.phrase}",
-        f"Content-Type: {content_type}",
-        f"Content-Length: {len(body)}",
-        "Cache-Control: no-store",
-        f"Connection: {'keep-alive' if keep_alive else 'close'}",
-    ]
-    if status == HTTPStatus.METHOD_NOT_ALLOWED:
-        head.append("Allow: GET, HEAD")
-    writer.write("\r\n".join(head).encode() + b"\r\n\r\n" + (body if with_body else b""))
-    async with asyncio.timeout(WRITE_TIMEOUT_S):
-        await writer.drain()
+def _text(text: str, status: int = 200) -> Response:
+    return PlainTextResponse(text, status, headers={"Cache-Control": "no-store"})
