@@ -1,14 +1,23 @@
-"""One batch through an engine: joined, run, split, and retried by halves if a run fails. Pure; for a lane's thread."""
+"""One batch: its jobs joined, run and split on a lane's thread, then counted, traced and answered on the loop."""
 
+import logging
 import time
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.queue import Job
+from server.batching.cost import CostModel
+from server.batching.device import Device
+from server.batching.queue import Done, Job
 from server.engines.base import Arrays, Engine
+from server.errors import InferenceFailed
+from server.observability.context import Request, Run, Share
+from server.observability.model_statistics import ModelStatistics
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,7 +43,9 @@ class EngineRun:
 
 
 def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[EngineRun]:
-    """Runs jobs of one shape together; never raises. A failing item fails alone: a batch that fails is run by halves.
+    """Runs jobs of one shape together; a pure function that never raises.
+
+    A batch that fails is run again by halves, so that a failing item fails alone.
 
     Returns:
         Every run in order; the last one that a job is in has its outputs or its error.
@@ -70,3 +81,94 @@ def _run_together(engine: Engine, jobs: list[Job], whole_device: bool) -> Engine
             parts.append({name: array[start : start + job.items] for name, array in outputs.items()})
             start += job.items
     return EngineRun(jobs, started_at, joined_at, ran_at, time.monotonic(), parts)
+
+
+class FormedBatch:
+    """Jobs that leave the queue together, as `Work` for a device: run on a lane's thread, then answered on the loop."""
+
+    def __init__(
+        self,
+        jobs: list[Job],
+        whole_device: bool,
+        engine: Engine,
+        device: Device,
+        cost: CostModel,
+        statistics: ModelStatistics,
+    ) -> None:
+        self.whole_device = whole_device
+        self._jobs = jobs
+        self._engine = engine
+        self._device = device
+        self._cost = cost
+        self._statistics = statistics
+        self._nbytes = sum(job.nbytes for job in jobs)
+        self.is_short = whole_device and cost.takes_short(self._nbytes)
+        self._started_at = 0.0
+        self._runs: list[EngineRun] = []
+        cost.begin(self._nbytes)
+
+    def execute(self) -> None:
+        """Runs the jobs; never raises: what went wrong is in the runs."""
+        self._started_at = time.monotonic()
+        self._runs = run_batch(self._engine, self._jobs, self.whole_device)
+
+    def finish(self) -> None:
+        """Counts the runs, then answers the callers that are still there."""
+        for run in self._runs:
+            if run.error is None:
+                self._statistics.executed(
+                    run.items, run.joined_at - run.started_at, run.ran_at - run.joined_at, run.ended_at - run.ran_at
+                )
+        lanes = 1 if self.whole_device else self._device.lanes
+        device_s = (time.monotonic() - self._started_at) / lanes
+        self._cost.end(sum(job.items for job in self._jobs), self._nbytes, device_s)
+        for run in self._runs:
+            if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
+                _answer(run)
+        _trace(self._runs, self._device.name)
+
+
+def _answer(run: EngineRun) -> None:
+    """Gives each job that is still awaited its outputs, or the error of its run."""
+    for index, job in enumerate(run.jobs):
+        if job.future.done():
+            continue
+        if run.error is not None:
+            job.future.set_exception(_opaque(run.error, job.ticket.request))
+        else:
+            job.future.set_result(
+                Done(
+                    run.outputs[index], run.items, run.started_at - job.queued_at, run.joined_at - run.started_at,
+                    run.ran_at - run.joined_at, run.ended_at - run.ran_at,
+                )
+            )  # fmt: skip
+
+
+def _opaque(error: Exception, request: Request | None) -> InferenceFailed:
+    """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
+    error_id = uuid.uuid4().hex[:12]
+    fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
+    log.error("inference failed", exc_info=error, extra={"fields": fields})
+    return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
+
+
+def _trace(runs: list[EngineRun], device: str) -> None:
+    """Shows each run to the traces of the sampled requests in it; their wait ended with the first one."""
+    for number, run in enumerate(runs):
+        shares = [
+            Share(request.trace, None if number else job.queued_at, job.items)
+            for job in run.jobs
+            if (request := job.ticket.request) is not None and request.trace is not None
+        ]
+        if shares:
+            shown = Run(
+                device=device,
+                rows=run.items,
+                requests=len({job.ticket for job in run.jobs}),
+                started_at=run.started_at,
+                input_at=run.joined_at,
+                output_at=run.ran_at,
+                ended_at=run.ended_at,
+                error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
+            )
+            shares[0].trace.tracer.batch(shown, shares)

@@ -6,28 +6,24 @@ free lane it asks the model's `_Slot` there for work: that is the moment at whic
 """
 
 import asyncio
-import logging
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 
-from server.batching.batch import EngineRun, run_batch
+from server.batching.batch import FormedBatch
 from server.batching.cost import CostModel, min_second_per_byte, wait_s
 from server.batching.device import Device
 from server.batching.queue import Done, Dropped, FairQueue, Job, Policy, Ticket
 from server.engines.base import Arrays, Engine
-from server.errors import CapacityError, DeadlinePassed, EngineError, InferenceFailed, NotServing, Overloaded
-from server.observability.context import Request, Run, Share, current
+from server.errors import CapacityError, DeadlinePassed, EngineError, NotServing, Overloaded
+from server.observability.context import current
 from server.observability.model_statistics import ModelStatistics
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
 DEADLINE_SHARE = 0.6
-
-log = logging.getLogger(__name__)
 
 
 class Batcher:
@@ -134,7 +130,7 @@ class Batcher:
         for slot in self._slots:
             slot.device.offer(slot)
 
-    def take(self, slot: "_Slot", lanes: int, may_use_whole_device: bool) -> "_Work | None":
+    def take(self, slot: "_Slot", lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """Forms the next batch for a slot; None if nothing may leave now. See `Source.take`."""
         cost = slot.cost
         taken = self._queue.take(
@@ -151,7 +147,7 @@ class Batcher:
                 self._wake_after(taken.wait_s)
             return None
         whole_device = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
-        return _Work(self, slot, taken.jobs, whole_device)
+        return FormedBatch(taken.jobs, whole_device, slot.engine, slot.device, cost, self.statistics)
 
     def has_work(self) -> bool:
         """Whether a job waits."""
@@ -263,91 +259,9 @@ class _Slot:
         """Whether an item takes so little time that handing it between threads counts."""
         return self.cost.is_short
 
-    def take(self, lanes: int, may_use_whole_device: bool) -> "_Work | None":
+    def take(self, lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """The next batch; see `Source`. Items are left for the lanes that are free on other devices."""
         return self._batcher.take(self, lanes, may_use_whole_device)
-
-
-class _Work:
-    """A batch on its way: run on a lane's thread, then answered on the loop."""
-
-    def __init__(self, batcher: Batcher, slot: _Slot, jobs: list[Job], whole_device: bool) -> None:
-        self.whole_device = whole_device
-        self._batcher = batcher
-        self._slot = slot
-        self._jobs = jobs
-        self._nbytes = sum(job.nbytes for job in jobs)
-        self.is_short = whole_device and slot.cost.takes_short(self._nbytes)
-        self._started_at = 0.0
-        self._runs: list[EngineRun] = []
-        slot.cost.begin(self._nbytes)
-
-    def execute(self) -> None:
-        """Runs the jobs; never raises: what went wrong is in the runs."""
-        self._started_at = time.monotonic()
-        self._runs = run_batch(self._slot.engine, self._jobs, self.whole_device)
-
-    def finish(self) -> None:
-        """Counts the runs, then answers the callers that are still there."""
-        statistics = self._batcher.statistics
-        for run in self._runs:
-            if run.error is None:
-                statistics.executed(
-                    run.items, run.joined_at - run.started_at, run.ran_at - run.joined_at, run.ended_at - run.ran_at
-                )
-        lanes = 1 if self.whole_device else self._slot.device.lanes
-        device_s = (time.monotonic() - self._started_at) / lanes
-        self._slot.cost.end(sum(job.items for job in self._jobs), self._nbytes, device_s)
-        for run in self._runs:
-            if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
-                _answer(run)
-        _trace(self._runs, self._slot.device.name)
-
-
-def _answer(run: EngineRun) -> None:
-    """Gives each job that is still awaited its outputs, or the error of its run."""
-    for index, job in enumerate(run.jobs):
-        if job.future.done():
-            continue
-        if run.error is not None:
-            job.future.set_exception(_opaque(run.error, job.ticket.request))
-        else:
-            job.future.set_result(
-                Done(
-                    run.outputs[index], run.items, run.started_at - job.queued_at, run.joined_at - run.started_at,
-                    run.ran_at - run.joined_at, run.ended_at - run.ran_at,
-                )
-            )  # fmt: skip
-
-
-def _opaque(error: Exception, request: Request | None) -> InferenceFailed:
-    """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
-    error_id = uuid.uuid4().hex[:12]
-    fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
-    log.error("inference failed", exc_info=error, extra={"fields": fields})
-    return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
-
-
-def _trace(runs: list[EngineRun], device: str) -> None:
-    """Shows each run to the traces of the sampled requests in it; their wait ended with the first one."""
-    for number, run in enumerate(runs):
-        shares = [
-            Share(request.trace, None if number else job.queued_at, job.items)
-            for job in run.jobs
-            if (request := job.ticket.request) is not None and request.trace is not None
-        ]
-        if shares:
-            shown = Run(
-                device=device,
-                rows=run.items,
-                requests=len({job.ticket for job in run.jobs}),
-                started_at=run.started_at,
-                input_at=run.joined_at,
-                output_at=run.ran_at,
-                ended_at=run.ended_at,
-                error="" if run.error is None else f"{type(run.error).__name__}: {run.error}",
-            )
-            shares[0].trace.tracer.batch(shown, shares)
 
 
 def failure_reason(error: BaseException) -> str:
