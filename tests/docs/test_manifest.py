@@ -1,0 +1,120 @@
+"""docs/manifest.md and its JSON schema describe the manifests that `artifact.spec` writes and reads."""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import fields, replace
+from typing import Any
+
+import jsonschema
+import pytest
+
+from artifact.spec import Parity, Provenance, ShapeRange, Spec, SpecError, Task, TensorRTPlan, TensorSpec, Tile
+from tests.docs.pages import ROOT, read
+
+SCHEMA = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+SHA256 = "0123456789abcdef" * 4
+PROFILE = {"image": ShapeRange((1, 4, 4, 3), (4, 128, 128, 3), (8, 128, 128, 3))}
+PLAN = TensorRTPlan("rtx", "1.7.1", ("8.9",), "fp16", SHA256, (PROFILE,))
+GENERATOR = Spec(
+    task=Task.CLASS_CONDITIONAL, architecture="stylegan2", hyperparameters={"depth": 3, "gain": 1.5, "skip": True},
+    tensors="uint8", precision="fp16", opset=18,
+    inputs=(
+        TensorSpec("latent", "FP32", (4,)), TensorSpec("label", "INT64", ()), TensorSpec("noise", "FP32", (7,)),
+        TensorSpec("truncation_psi", "FP32", ()), TensorSpec("w", "FP32", (2, 4)), TensorSpec("w_given", "FP32", ()),
+    ),
+    outputs=(TensorSpec("image", "UINT8", (8, 8, 3)),), image_shape=(8, 8, 3),
+    provenance=Provenance("netG.pth", "MIT", SHA256, {"torch": "2.9.0"}), parity=Parity(1.0, 0.5, (1, 5), (0, 1)),
+    latent_size=4, labels=("cat", "dog"), noise_size=7, truncation_default=0.7, w_shape=(2, 4),
+    files={"model.onnx": SHA256},
+)  # fmt: skip
+UPSCALER = Spec(
+    task=Task.SUPER_RESOLUTION, architecture="rrdb", hyperparameters={}, tensors="uint8", precision="fp32", opset=18,
+    inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),), outputs=(TensorSpec("upscaled", "UINT8", (-1, -1, 3)),),
+    image_shape=(0, 0, 3), provenance=Provenance("x4.pth", "BSD-3-Clause", SHA256), parity=Parity(1.0, 0.0, (1,), (0,)),
+    scale=4, tile=Tile(128, 12, 2, 18, 1.0), multiple_px=2, least_px=4,
+    plan=PLAN, files={"model.onnx": SHA256, "model.plan": SHA256},
+)  # fmt: skip
+SPECS = (GENERATOR, UPSCALER, replace(GENERATOR, plan=replace(PLAN, compute_capabilities=(), profiles=())))
+
+
+def is_read(manifest: object) -> bool:
+    """Whether the server would read it."""
+    try:
+        Spec.from_json(json.dumps(manifest))
+    except SpecError:
+        return False
+    return True
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["generator", "upscaler", "portable plan"])
+def test_what_is_written_fits_the_schema(spec: Spec) -> None:
+    VALIDATOR.validate(json.loads(spec.to_json()))
+
+
+@pytest.mark.parametrize(
+    ("described", "by"),
+    [
+        (Spec, SCHEMA),
+        *((kind, SCHEMA["$defs"][name]) for kind, name in (
+            (TensorSpec, "tensor"), (Tile, "tile"), (Parity, "parity"), (Provenance, "provenance"),
+            (TensorRTPlan, "plan"), (ShapeRange, "shape_range"),
+        )),
+    ],
+    ids=lambda each: each.__name__ if isinstance(each, type) else "",
+)  # fmt: skip
+def test_the_schema_has_the_fields_of_the_code_and_no_other(described: type, by: dict[str, Any]) -> None:
+    assert set(by["properties"]) - {"schema_version"} == {field.name for field in fields(described)}
+    assert by["additionalProperties"] is False
+
+
+@pytest.mark.parametrize("field", SCHEMA["properties"])
+def test_the_schema_requires_the_fields_that_the_reader_requires(field: str) -> None:
+    manifest = json.loads(UPSCALER.to_json())
+    del manifest[field]
+    assert VALIDATOR.is_valid(manifest) == is_read(manifest) == (field not in SCHEMA["required"])
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda manifest: manifest.update(schema_version=3),
+        lambda manifest: manifest.update(unknown=1),
+        lambda manifest: manifest.update(task="segmentation"),
+        lambda manifest: manifest.update(image_shape=[8, 8]),
+        lambda manifest: manifest.update(truncation_range=[0]),
+        lambda manifest: manifest.update(w_shape=[1, 2, 3]),
+        lambda manifest: manifest["inputs"][0].pop("dtype"),
+        lambda manifest: manifest["inputs"][0].update(shape=["free"]),
+        lambda manifest: manifest["parity"].pop("seeds"),
+        lambda manifest: manifest["provenance"].update(author="somebody"),
+        lambda manifest: manifest["tile"].pop("seam_levels"),
+        lambda manifest: manifest["plan"].update(flavour="rtx"),
+        lambda manifest: manifest["plan"]["profiles"][0]["image"].pop("max"),
+    ],
+)
+def test_a_wrong_manifest_fits_neither_the_schema_nor_the_reader(spoil: Callable[[dict[str, Any]], object]) -> None:
+    manifest = json.loads(UPSCALER.to_json())
+    assert VALIDATOR.is_valid(manifest)
+    assert is_read(manifest)
+    spoil(manifest)
+    assert not VALIDATOR.is_valid(manifest)
+    assert not is_read(manifest)
+
+
+def test_the_pages_example_fits_the_schema_and_is_read() -> None:
+    (example,) = re.findall(r"```json\n(.*?)```", read("manifest.md"), re.DOTALL)
+    VALIDATOR.validate(json.loads(example))
+    assert Spec.from_json(example).labels == ("cat", "dog")
+
+
+def test_the_page_explains_every_field() -> None:
+    table = read("manifest.md").partition("## Fields")[2]
+    missing = {name for name in SCHEMA["properties"] if f"`{name}`" not in table}
+    missing |= {name for part in ("tile", "plan") for name in SCHEMA["$defs"][part]["properties"] if name not in table}
+    assert missing == set()
