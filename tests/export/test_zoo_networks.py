@@ -15,7 +15,7 @@ from export.source import open_source
 from models.catalogue import build
 from models.checkpoints.read import read
 from models.zoo import fetch
-from models.zoo.fetch import ENTRIES
+from models.zoo.entries import ENTRIES
 
 
 def test_every_entry_builds_as_the_catalogue_says() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from artifact.repository import MANIFEST, ONNX, read_manifest
-from models.zoo.fetch import ENTRIES
+from models.zoo.entries import ENTRIES
 from tests.k8s.pods import EXPORT, parse, pods
 from tests.k8s.rendering import OVERLAYS, named, overlay
 

@@ -9,7 +9,7 @@ from artifact.repository import ONNX, PLAN, read_manifest, sha256_of, verify
 from artifact.spec import Spec, TensorRTPlan
 from ganserve.cli.main import main
 from models.zoo import fetch
-from models.zoo.fetch import ENTRIES
+from models.zoo.entries import ENTRIES
 
 
 def exported(tmp_path: Path, name: str, *options: str) -> tuple[Path, Spec, TensorRTPlan]:

@@ -1,12 +1,14 @@
 """The zoo's entries, and fetching them with pip from whatever index the user has."""
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
 
 from models.zoo import entries, fetch
-from models.zoo.fetch import ENTRIES, Package, ZooError
+from models.zoo.entries import ENTRIES, Package
+from models.zoo.fetch import ZooError
 
 
 def test_every_entry_says_what_a_user_must_know() -> None:
@@ -42,7 +44,7 @@ def test_another_wheel_than_the_released_one_is_refused_and_not_kept(
     forged = dataclasses.replace(entries.FACES, wheel_sha256="0" * 64)
     entry = dataclasses.replace(ENTRIES["faces"], package=forged)
     monkeypatch.setitem(ENTRIES, "faces", entry)
-    with pytest.raises(ZooError, match="sha256 24102f4be41d was fetched, 000000000000 is expected; refused"):
+    with pytest.raises(ZooError, match="sha256 24102f4be41d does not match the expected 000000000000"):
         fetch.pull("faces", tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -53,3 +55,33 @@ def test_a_package_that_pip_cannot_fetch_says_pips_last_word(tmp_path: Path, mon
     monkeypatch.setitem(ENTRIES, "faces", entry)
     with pytest.raises(ZooError, match=r"pip cannot fetch gan_face_generate==0\S+: .*No matching distribution"):
         fetch.pull("faces", tmp_path)
+
+
+def test_own_weights_are_read_from_the_checkout_else_from_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fetch.pull("digits") == fetch.WEIGHTS / "digits.safetensors"
+    package = tmp_path / fetch.WEIGHTS_PACKAGE
+    package.mkdir()
+    (package / "__init__.py").touch()
+    shutil.copy(fetch.pull("digits"), package)
+    monkeypatch.setattr(fetch, "WEIGHTS", tmp_path / "none")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert fetch.pull("digits") == package / "digits.safetensors"
+    with pytest.raises(ZooError, match=r"digits-gan: .*digits-gan.safetensors is missing; reinstall ganserve-zoo-weig"):
+        fetch.pull("digits-gan")
+
+
+def test_own_weights_that_are_not_installed_name_the_package_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "WEIGHTS", tmp_path / "none")
+    with pytest.raises(ZooError, match=r"digits: its weights are in the package ganserve-zoo-weights, which is not in"):
+        fetch.pull("digits")
+
+
+def test_own_weights_with_other_bytes_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "digits.safetensors").write_bytes(b"other")
+    monkeypatch.setattr(fetch, "WEIGHTS", tmp_path)
+    with pytest.raises(ZooError, match="sha256 d9298a10d1b0 does not match the expected cf0862e2b4f1"):
+        fetch.pull("digits")

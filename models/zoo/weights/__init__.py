@@ -1,0 +1,1 @@
+"""The zoo's own weights, NAME.safetensors. Not in ganserve's wheel: installed as the package `ganserve_zoo_weights`."""
