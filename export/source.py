@@ -11,6 +11,7 @@ from models.catalogue import build
 from models.checkpoints.folders import read_at
 from models.checkpoints.read import Checkpoint, CheckpointError
 from models.zoo import fetch
+from models.zoo.entries import ENTRIES
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,11 @@ def open_source(
     Raises:
         ExportError: it cannot be fetched, read or built.
     """
-    entry = None if Path(checkpoint).exists() else fetch.ENTRIES.get(str(checkpoint))
+    entry = None if Path(checkpoint).exists() else ENTRIES.get(str(checkpoint))
     try:
         path = fetch.pull(entry.name, cache_dir, progress) if entry else Path(checkpoint)
         if entry is None and not path.exists():
-            raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(fetch.ENTRIES)}")
+            raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(ENTRIES)}")
         found = read_at(path)
         architecture, generator = build(found.state, arch, overrides, found.config)
     except (fetch.ZooError, CheckpointError) as error:

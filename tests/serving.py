@@ -38,13 +38,15 @@ class ServerProcess:
     left behind.
     """
 
-    def __init__(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, folder: Path | None = None
+    ) -> None:
         descriptor, name = tempfile.mkstemp(prefix="ganserve-", suffix=".log")
         self._log = Path(name)
         self._terminated = False
         try:
             self.process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=descriptor, text=True, env=environment
+                command, stdout=subprocess.PIPE, stderr=descriptor, text=True, env=environment, cwd=folder
             )
         finally:
             os.close(descriptor)

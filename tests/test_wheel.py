@@ -2,23 +2,20 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import venv
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import Parser
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
 
 from models.zoo.entries import ENTRIES
+from tests.serving import ServerProcess, serve_command
 
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("artifact", "bench", "demo", "export", "models", "protos", "server", "tests", "training")
@@ -82,20 +79,27 @@ class Installed:
     bin: Path
     folders: Path
 
-    def start(self, way: Way, *arguments: str, **options: Any) -> "subprocess.Popen[str]":
-        """The process, with nothing of this test's environment."""
-        environment = {"PATH": os.defpath, "HOME": str(self.folders), "OMP_NUM_THREADS": "1"}
-        if way.pythonpath:
-            environment["PYTHONPATH"] = way.pythonpath
-        command = [self.bin / way.words[0], *way.words[1:], *arguments]
-        return subprocess.Popen(command, cwd=self.folders / way.folder, env=environment, text=True, **options)
+    def command(self, way: Way, *arguments: str) -> list[str]:
+        return [str(self.bin / way.words[0]), *way.words[1:], *arguments]
+
+    def environment(self, way: Way) -> dict[str, str]:
+        """Nothing of this test's own."""
+        variables = {"PATH": os.defpath, "HOME": str(self.folders), "OMP_NUM_THREADS": "1"}
+        return variables if way.pythonpath is None else {**variables, "PYTHONPATH": way.pythonpath}
 
     def run(self, way: Way, *arguments: str) -> str:
         """What it prints on stdout; it must succeed."""
-        with self.start(way, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-            stdout, stderr = process.communicate(timeout=120)
-        assert process.returncode == 0, f"{way}: {stderr}"
-        return stdout
+        done = subprocess.run(
+            self.command(way, *arguments),
+            cwd=self.folders / way.folder,
+            env=self.environment(way),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, f"{way}: {done.stderr}"
+        return done.stdout
 
 
 def make_environment(folder: Path) -> Path:
@@ -200,22 +204,10 @@ def test_the_command_finds_its_own_packages(installed: Installed, way: Way) -> N
     assert [entry["name"] for entry in json.loads(installed.run(way, "zoo", "list", "--json"))] == list(ENTRIES)
 
 
-@contextmanager
-def serving(installed: Installed, way: Way, repository: Path) -> Iterator[str]:
-    """HOST:PORT of a server of the repository; it must end with 0 on SIGTERM."""
-    options = ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0", "--shutdown-delay-s", "0", "--json"]
-    arguments = ["serve", "--repository", str(repository), *options]
-    with installed.start(way, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        try:
-            line = process.stdout.readline()
-            assert line, process.stderr.read()
-            yield f"127.0.0.1:{json.loads(line)['grpc_port']}"
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+def start_server(installed: Installed, way: Way, repository: Path) -> ServerProcess:
+    options = serve_command(repository)
+    command = installed.command(way, *options[options.index("serve") :])
+    return ServerProcess(command, installed.environment(way), installed.folders / way.folder)
 
 
 @pytest.mark.parametrize("way", WHOLE, ids=str)
@@ -224,11 +216,12 @@ def test_inspect_export_serve_models_and_generate_work(installed: Installed, way
     assert Path(weights).is_relative_to(installed.bin.parent), "the checkout's weights were read"
     assert "cgan" in installed.run(way, "inspect", weights)
     installed.run(way, "export", "digits", "--repository", str(tmp_path / "repository"), "--name", "digits")
-    with serving(installed, way, tmp_path / "repository") as server:
-        (model,) = json.loads(installed.run(way, "models", "--server", server, "--json"))
+    with start_server(installed, way, tmp_path / "repository") as server:
+        (model,) = json.loads(installed.run(way, "models", "--server", server.address, "--json"))
         assert model["name"] == "digits"
         image = tmp_path / "three.png"
-        installed.run(way, "generate", "digits", "--seeds", "0", "--labels", "3", "-o", str(image), "--server", server)
+        options = ["--seeds", "0", "--labels", "3", "-o", str(image), "--server", server.address]
+        installed.run(way, "generate", "digits", *options)
     with Image.open(image) as opened:
         assert (opened.format, opened.size) == ("PNG", (28, 28))
 

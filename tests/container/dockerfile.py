@@ -96,12 +96,13 @@ class Dockerfile:
 
     def extras(self, target: str) -> set[str]:
         """Of pyproject.toml: those that the environment copied into the image was installed with."""
-        found: set[str] = set()
-        for copy in self.all_of(target, "COPY"):
-            source = re.match(r"--from=(\S+)", copy.rest)
-            for run in self.all_of(source[1], "RUN") if source else ():
-                found.update(*(listed.split(",") for listed in re.findall(r'"\$1\[([^]]+)\]"', run.rest)))
-        return found
+        lists = re.findall(r'"\$1\[([^]]+)\]"', self.installation(target))
+        return {extra for listed in lists for extra in listed.split(",")}
+
+    def installation(self, target: str) -> str:
+        """The commands that filled the environment copied into the image."""
+        sources = (re.match(r"--from=(\S+)", copy.rest) for copy in self.all_of(target, "COPY"))
+        return "\n".join(run.rest for source in sources if source for run in self.all_of(source[1], "RUN"))
 
 
 def shipped() -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from server.settings import PREFIX, Settings
 from tests.container.dockerfile import ROOT, SERVERS, TARGETS, Dockerfile
-from tests.container.requirements import EXTRAS, PROJECT, closure
+from tests.container.requirements import EXTRAS, PACKAGES, PROJECT, closure
 
 Policy = Callable[[Dockerfile], Iterator[str]]
 
@@ -100,6 +100,11 @@ def the_exporter_has_torch(dockerfile: Dockerfile) -> Iterator[str]:
         yield "export has no torch"
 
 
+def the_exporter_has_the_zoos_weights(dockerfile: Dockerfile) -> Iterator[str]:
+    if "/wheels/ganserve_zoo_weights-" not in dockerfile.installation("export"):
+        yield "export has no weights"
+
+
 def labels_say_what_it_is(dockerfile: Dockerfile) -> Iterator[str]:
     for target in TARGETS:
         labels = dockerfile.labels(target)
@@ -114,7 +119,7 @@ def labels_say_what_it_is(dockerfile: Dockerfile) -> Iterator[str]:
 
 
 def sources_reach_the_build(dockerfile: Dockerfile) -> Iterator[str]:
-    """Each copied path is there and not ignored, and all packages of the wheel are copied."""
+    """Each copied path exists and is not ignored, and all packages of the wheel are copied."""
     allowed = [line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     copied: list[str] = []
     for found in (each for each in dockerfile.instructions if each.word == "COPY" and "--from" not in each.rest):
@@ -122,8 +127,7 @@ def sources_reach_the_build(dockerfile: Dockerfile) -> Iterator[str]:
     for path in copied:
         if not (ROOT / path).exists() or not any(fnmatch.fnmatch(path, pattern) for pattern in allowed):
             yield f"{path} does not reach the build"
-    listed = re.search(r"packages = \[(.*?)\]", (ROOT / "pyproject.toml").read_text())
-    for package in re.findall(r'"(\w+)"', listed[1] if listed else ""):
+    for package in PACKAGES:
         if package not in copied:
             yield f"{package} is not copied"
 
@@ -141,6 +145,7 @@ POLICIES: dict[str, Policy] = {
         extras_exist,
         servers_have_no_torch,
         the_exporter_has_torch,
+        the_exporter_has_the_zoos_weights,
         labels_say_what_it_is,
         sources_reach_the_build,
     )

@@ -10,7 +10,9 @@ from packaging.utils import canonicalize_name
 
 from tests.container.dockerfile import ROOT
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = PYPROJECT["project"]
+PACKAGES: list[str] = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["only-include"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 

@@ -16,7 +16,7 @@ from tests.container.requirements import EXTRAS, PROJECT, closure, pins
 BREAKS = [
     ("base_images_are_pinned", "=python:3.12-slim-bookworm", "=python:latest", "python:latest"),
     ("base_images_are_pinned", "=python:3.12-slim-bookworm", "=registry.example.com/python", "not one version"),
-    ("nothing_is_downloaded_unchecked", "COPY bench bench", "ADD https://example.com/bench.tar /source/", "ADD"),
+    ("nothing_is_downloaded_unchecked", "COPY server server", "ADD https://example.com/server.tar /source/", "ADD"),
     ("users_are_numbers", "USER 10001:10001", "USER ganserve", "runs as ganserve"),
     ("users_are_numbers", "USER 10001:10001", "USER 0:0", "runs as 0:0"),
     ("programs_are_started_without_a_shell", 'ENTRYPOINT ["ganserve"]', "ENTRYPOINT ganserve", "ENTRYPOINT"),
@@ -33,6 +33,7 @@ BREAKS = [
     ("extras_exist", "COPY --from=environment-cpu /opt/ganserve /opt/ganserve", "USER 10001:10001", "no extras"),
     ("servers_have_no_torch", "[cpu,native,tracing]", "[cpu,export]", "server-cpu has torch"),
     ("the_exporter_has_torch", "[export,tensorrt-rtx]", "[cpu,tensorrt-rtx]", "no torch"),
+    ("the_exporter_has_the_zoos_weights", " /wheels/ganserve_zoo_weights-*.whl", "", "no weights"),
     ("labels_say_what_it_is", "ARG VERSION=0.1.0", "ARG VERSION=0.0.9", "version"),
     ("labels_say_what_it_is", "org.opencontainers.image.source=", "source=", "no label source"),
     ("sources_reach_the_build", "COPY server server\n", "", "server is not copied"),
