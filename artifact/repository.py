@@ -37,8 +37,10 @@ def check_target(repository: Path, name: str, version: int) -> None:
     Raises:
         ArtifactError: the name or version is not allowed, the version exists, or a folder cannot be written to.
     """
-    if not name or "/" in name or name.startswith("."):
-        raise ArtifactError(f"model name {name!r}: must be a plain folder name that does not begin with a dot")
+    if not name or "/" in name or name.startswith(".") or len(name.encode()) > 255:
+        raise ArtifactError(
+            f"model name {name!r}: must be a plain folder name, of up to 255 bytes, that does not begin with a dot"
+        )
     if version < 1:
         raise ArtifactError(f"version {version}: must be a positive integer")
     target, model = repository / name / str(version), repository / name

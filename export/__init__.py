@@ -1,1 +1,1 @@
-"""TODO"""
+"""Checkpoint -> ONNX (-> TensorRT) -> model repository, with parity checks."""

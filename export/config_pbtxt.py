@@ -1,52 +1,89 @@
 """config.pbtxt: the model as Triton describes it, in the text format of tritonclient's own message."""
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
+from collections.abc import Collection, Sequence
+from pathlib import Path
 
-from artifact.spec import OPTIONAL_INPUTS, Spec, TensorSpec
+from google.protobuf import text_format
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelOutput
+
+from artifact.repository import CONFIG
+from artifact.spec import OPTIONAL_INPUTS, TensorSpec
 from export.errors import ExportError
 
 TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32"}
 
+# Fields that every export writes anew; the others of an existing config.pbtxt are its operator's and are kept.
+EXPORTED = ("name", "platform", "backend", "max_batch_size", "input", "output")
 
-# What a version's spec decides; the rest of a config.pbtxt that is there already is its operator's.
-OURS = ("name", "platform", "backend", "max_batch_size", "input", "output")
 
-
-def config_pbtxt(name: str, spec: Spec, max_batch_size: int, before: str = "") -> str:
-    """The text for a model with that spec, batched dynamically unless `before`, the text that it takes the place of,
-    says how it is queued, placed and versioned.
+def read_config(model: Path) -> ModelConfig:
+    """The config.pbtxt in a model's folder; an empty message if there is none.
 
     Raises:
-        ExportError: `before` cannot be read.
+        ExportError: it cannot be read.
     """
+    path = model / CONFIG
     try:
-        config = text_format.Parse(before, model_config_pb2.ModelConfig())
-    except text_format.ParseError as error:
-        raise ExportError(f"the config.pbtxt of {name} cannot be read: {error}") from None
-    for field in OURS:
+        return text_format.Parse(path.read_text() if path.exists() else "", ModelConfig())
+    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ExportError(f"the {CONFIG} of {model.name} cannot be read: {error}") from None
+
+
+def require_compatible(config: ModelConfig, files: Collection[str], max_batch_size: int) -> None:
+    """Checks what is kept of an existing config.pbtxt against the version to export, which has `files`.
+
+    Raises:
+        ExportError: it asks for what an exported generator cannot be served with.
+    """
+    scheduling = config.WhichOneof("scheduling_choice")
+    preferred = max(config.dynamic_batching.preferred_batch_size, default=0)
+    if scheduling in ("sequence_batching", "ensemble_scheduling"):
+        raise ExportError(f"{CONFIG}: {scheduling} does not apply to a generator; remove it")
+    if preferred > max_batch_size:
+        raise ExportError(
+            f"{CONFIG}: preferred_batch_size {preferred} exceeds this export's batches of {max_batch_size}"
+        )
+    if config.default_model_filename and config.default_model_filename not in files:
+        raise ExportError(
+            f"{CONFIG}: default_model_filename {config.default_model_filename} is not among this export's files, "
+            f"{', '.join(files)}"
+        )
+
+
+def config_pbtxt(
+    name: str,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    max_batch_size: int,
+    existing: ModelConfig | None = None,
+) -> str:
+    """The text for a model with these tensors.
+
+    It keeps how the `existing` config queues, places and versions the model; without one, the model batches
+    dynamically.
+    """
+    config = ModelConfig()
+    if existing is not None:
+        config.CopyFrom(existing)
+    if not config.ListFields():
+        config.dynamic_batching.SetInParent()
+    for field in EXPORTED:
         config.ClearField(field)
     config.MergeFrom(
-        model_config_pb2.ModelConfig(
-            name=name, platform="onnxruntime_onnx", backend="onnxruntime", max_batch_size=max_batch_size
-        )
+        ModelConfig(name=name, platform="onnxruntime_onnx", backend="onnxruntime", max_batch_size=max_batch_size)
     )
-    for tensor in spec.inputs:
+    for tensor in inputs:
         _declare(config.input.add(optional=tensor.name in OPTIONAL_INPUTS), tensor)
-    for tensor in spec.outputs:
+    for tensor in outputs:
         _declare(config.output.add(), tensor)
-    if not before:
-        config.dynamic_batching.SetInParent()
     return str(text_format.MessageToString(config))
 
 
-def _declare(
-    entry: "model_config_pb2.ModelInput | model_config_pb2.ModelOutput",  # type: ignore[name-defined, unused-ignore]
-    tensor: TensorSpec,
-) -> None:
-    """Fills in an entry. Triton takes no empty `dims`: a value per row (a label) is (N, 1) there, (N,) in the graph."""
+def _declare(entry: ModelInput | ModelOutput, tensor: TensorSpec) -> None:
+    """Fills in an entry. Triton accepts no empty `dims`: one value per item (a label) is (N, 1) there, (N,) in the
+    graph."""
     entry.name = tensor.name
-    entry.data_type = model_config_pb2.DataType.Value(TYPES[tensor.dtype])
+    entry.data_type = DataType.Value(TYPES[tensor.dtype])
     entry.dims.extend(tensor.shape or (1,))
     if not tensor.shape:
         entry.reshape.SetInParent()

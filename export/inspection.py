@@ -5,20 +5,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.spec import Scalar, Task, TensorSpec
-from export.errors import ExportError
 from export.graph.tensors import tensor_specs
 from export.source import open_source
 from models.architecture import Generator
 from models.catalogue import ARCHITECTURES
 
-__all__ = ["ExportError", "Inspection", "inspect"]
-
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a checkpoint is. `parameters` is a count, `dtype` what the file stores, `inputs` what the graph will take.
+    """What a checkpoint is.
 
-    `settings`: what `--set` may say of this architecture, by name with its meaning.
+    `parameters` is a count, `dtype` the file's, `inputs` those of the graph as an export of it would have.
+    `settings`: what `--set` can change for this architecture, with the meaning of each.
     """
 
     architecture: str
@@ -53,7 +51,7 @@ def inspect(
         hyperparameters=generator.hyperparameters,
         task=generator.task.value,
         picture=_picture(generator),
-        inputs=tuple(_in_words(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
+        inputs=tuple(_described(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
         settings={name: setting.meaning for name, setting in entry.settings.items()},
         parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
         dtype=source.checkpoint.dtype,
@@ -71,5 +69,5 @@ def _picture(generator: Generator) -> str:
     return f"{generator.picture_channels} -> {generator.channels} channel(s){sizes}"
 
 
-def _in_words(tensor: TensorSpec) -> str:
+def _described(tensor: TensorSpec) -> str:
     return f"{tensor.name} {tensor.dtype} ({', '.join(['N', *('free' if d < 0 else str(d) for d in tensor.shape)])})"

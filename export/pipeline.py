@@ -1,38 +1,47 @@
-"""checkpoint -> ONNX -> model repository: the one function behind `ganserve export`."""
+"""checkpoint -> ONNX (-> TensorRT) -> model repository: the one function behind `ganserve export`."""
 
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version as installed
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact.repository import CONFIG, PLAN, ArtifactError, check_target, next_version, read_manifest, write_version
-from artifact.spec import Spec, TensorRTPlan, Tile
+from artifact.repository import ONNX, PLAN, ArtifactError, check_target, next_version, read_manifest, write_version
+from artifact.spec import Parity, Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
-from export.config_pbtxt import config_pbtxt
-from export.engine.build import build, gpu_at_hand, installed_library
+from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.engine.build import build, installed_library, local_compute_capability
 from export.engine.profiles import Profile, Taken, largest_batch, profiles_of
-from export.engine.targets import capabilities
+from export.engine.targets import target_capabilities
 from export.errors import ExportError
-from export.graph.parity import Figures, run
+from export.graph.parity import run
 from export.graph.samples import encoded, levelled
 from export.graph.seams import seam_levels
 from export.graph.tensors import tensor_specs
 from export.graph.trace import OPSET
 from export.graph.write import Graphs, write_graphs
-from export.progress import Progress, silent
 from export.source import Source, open_source
 from models.architecture import Generator
-
-__all__ = ["ExportError", "Exported", "Request", "export"]
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TENSORS = ("uint8", "float32")
 TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+
+
+class Progress(Protocol):
+    """Called with a line for each step; while a long one runs, also with the share of it that is done (0..1)."""
+
+    def __call__(self, line: str, share: float | None = None, /) -> None:
+        """Shows it; may be called from another thread than the export's."""
+
+
+def silent(line: str, share: float | None = None, /) -> None:
+    """Shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +58,14 @@ class Request:
     version: int | None = None
     labels: Path | None = None
     cache_dir: Path | None = None
-    tensorrt: str | None = None  # "rtx" or "classic": an engine beside the graph
-    profiles: tuple[str, ...] = ()  # "min,opt,max[:SIZE,...]", see export.profiles
+    tensorrt: str | None = None  # "rtx" or "classic": an engine in addition to the graph
+    profiles: tuple[str, ...] = ()  # "min,opt,max[:SIZE,...]", see export.engine.profiles
     compute_capabilities: tuple[str, ...] = ()  # "8.9"
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The version's folder, what it says, and what the user should know."""
+    """The version's folder, its manifest, and what the user should know."""
 
     folder: Path
     spec: Spec
@@ -64,27 +73,34 @@ class Exported:
 
 
 def export(request: Request, progress: Progress = silent) -> Exported:
-    """Writes one version into the model repository, after every graph in it was found equal to torch.
+    """Writes one version into the model repository, after every graph in it was compared with torch.
+
+    Whatever can be checked without running the network is checked before it is traced, most of it before the
+    checkpoint is read.
 
     Raises:
-        ExportError: anything that is not as it should be; nothing was written.
+        ExportError: something is not as it should be; nothing was written.
     """
-    _require_choices(request)
-    version = _checked_version(request)
+    _require_options(request)
+    version = _target_version(request)
+    existing = read_config(request.repository / request.name)
+    label_names = _read_labels(request)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress)
-    labels = _labels(request.labels, source)
     generator = source.generator
+    labels = _labels(request, label_names, source)
     profiles = _profiles(request, generator)
-    facts = ", ".join(f"{key} {value}" for key, value in generator.hyperparameters.items())
-    progress(f"{source.architecture}: {facts}")
+    max_batch_size = min(generator.max_batch_size, largest_batch(profiles) if profiles else generator.max_batch_size)
+    require_compatible(existing, (ONNX, PLAN) if profiles else (ONNX,), max_batch_size)
+    config = config_pbtxt(request.name, *tensor_specs(generator, request.tensors), max_batch_size, existing)
+    progress(
+        f"{source.architecture}: {', '.join(f'{key} {value}' for key, value in generator.hyperparameters.items())}"
+    )
     with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
         folder = Path(name)
         graphs = write_graphs(generator, request.tensors, request.precision, folder, progress)
         tile = _tile(graphs.session, generator, request.tensors, progress)
-        plan = _plan(request, graphs, folder / PLAN, profiles, progress)
-        spec = _spec(request, source, labels, graphs.figures, tile, plan)
-        largest = largest_batch(profiles) if profiles else generator.max_batch_size
-        config = config_pbtxt(request.name, spec, min(largest, generator.max_batch_size), _config_before(request))
+        plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
+        spec = _spec(request, source, labels, graphs.figures.parity, tile, plan)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
@@ -95,33 +111,77 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     return Exported(target, written, (*source.checkpoint.notes, *graphs.notes, *_seam_notes(tile)))
 
 
-def _config_before(request: Request) -> str:
-    path = request.repository / request.name / CONFIG
+def _require_options(request: Request) -> None:
+    """Checks the options against each other and, for an engine, against the installed library and the local GPU."""
+    _require_choice("--precision", request.precision, PRECISIONS)
+    _require_choice("--tensors", request.tensors, TENSORS)
+    if request.tensorrt is not None:
+        _require_choice("--tensorrt", request.tensorrt, tuple(NAMES))
+        library = installed_library(request.tensorrt)
+        target_capabilities(
+            request.tensorrt, request.compute_capabilities, request.precision, library, local_compute_capability
+        )
+        return
+    if request.precision == "bf16":
+        raise ExportError("--precision bf16: needs --tensorrt, since ONNX Runtime has no bfloat16 convolution")
+    for option, values in (("--profile", request.profiles), ("--compute-capability", request.compute_capabilities)):
+        if values:
+            raise ExportError(f"{option} {' '.join(values)}: needs --tensorrt, since it is for the engine")
+
+
+def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ExportError(f"{option} {value}: must be one of {', '.join(choices)}")
+
+
+def _target_version(request: Request) -> int:
+    """The version to write, which the repository is known to accept."""
     try:
-        return path.read_text() if path.is_file() else ""
+        version = next_version(request.repository, request.name) if request.version is None else request.version
+        check_target(request.repository, request.name, version)
+    except ArtifactError as error:
+        raise ExportError(str(error)) from None
+    return version
+
+
+def _read_labels(request: Request) -> tuple[str, ...] | None:
+    """The class names in the user's file, one a line; None without a file."""
+    if request.labels is None:
+        return None
+    try:
+        return tuple(line.strip() for line in request.labels.read_text().splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"{path}: {error}") from None
+        raise ExportError(f"--labels {request.labels}: {error}") from None
+
+
+def _labels(request: Request, names: tuple[str, ...] | None, source: Source) -> tuple[str, ...]:
+    """The names of the classes: the user's, else the zoo's, else "0", "1", ..."""
+    classes = source.generator.classes
+    if names is None:
+        return source.labels or tuple(str(label) for label in range(classes))
+    if not classes:
+        raise ExportError(f"--labels {request.labels}: {source.architecture} has no label input")
+    if len(names) != classes or len(set(names)) != classes:
+        found = len(set(names))
+        raise ExportError(f"--labels {request.labels}: {found} different names, the generator has {classes} classes")
+    return names
 
 
 def _profiles(request: Request, generator: Generator) -> tuple[Profile, ...]:
-    """The shapes to build an engine for; none where none is asked for. What cannot be built fails here, not after
-    minutes of tracing."""
+    """The shapes to build an engine for; none without --tensorrt."""
     if request.tensorrt is None:
         return ()
-    library = installed_library(request.tensorrt)
-    capabilities(request.tensorrt, request.compute_capabilities, request.precision, library, gpu_at_hand)
-    ins, _ = tensor_specs(generator, request.tensors)
+    inputs, _ = tensor_specs(generator, request.tensors)
     tile_px = generator.tile.size_px if generator.tile else None
-    taken = Taken(ins, generator.max_batch_size, generator.multiple_px, generator.least_px, tile_px)
+    taken = Taken(inputs, generator.max_batch_size, generator.multiple_px, generator.least_px, tile_px)
     return profiles_of(request.profiles, taken)
 
 
 def _plan(
     request: Request, graphs: Graphs, path: Path, profiles: tuple[Profile, ...], progress: Progress
-) -> TensorRTPlan | None:
-    """The TensorRT engine at `path`, where one is asked for."""
-    if request.tensorrt is None:
-        return None
+) -> TensorRTPlan:
+    """Builds the TensorRT engine at `path`."""
+    assert request.tensorrt is not None
     return build(
         graphs.engine_source,
         path,
@@ -135,7 +195,7 @@ def _plan(
 
 
 def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str, progress: Progress) -> Tile | None:
-    """The tile facts of networks that are run in tiles."""
+    """How a network that is run in tiles is tiled, with the seam measured; None for the others."""
     plan = generator.tile
     if plan is None:
         return None
@@ -147,22 +207,31 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
 
     measured = seam_levels(upscale, plan, generator.picture_channels, generator.scale)
     progress(
-        f"tiles of {plan.size_px} px, overlap {plan.overlap_px} px: "
-        f"at most {measured:g} level(s) from the whole picture"
+        f"tiles of {plan.size_px} px, overlap {plan.overlap_px} px: differ by up to {measured:g} level(s) from the "
+        "image upscaled whole"
     )
     return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
+
+
+def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
+    if tile is None or tile.overlap_px >= tile.receptive_field_px:
+        return ()
+    return (
+        f"the receptive field is {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px} px: "
+        f"{tile.seam_levels:g} level(s) measured at the seam",
+    )
 
 
 def _spec(
     request: Request,
     source: Source,
     labels: tuple[str, ...],
-    figures: Figures,
+    parity: Parity,
     tile: Tile | None,
     plan: TensorRTPlan | None,
 ) -> Spec:
     generator = source.generator
-    ins, outs = tensor_specs(generator, request.tensors)
+    inputs, outputs = tensor_specs(generator, request.tensors)
     return Spec(
         task=generator.task,
         architecture=source.architecture,
@@ -170,11 +239,11 @@ def _spec(
         tensors=request.tensors,
         precision="fp32" if request.precision == "bf16" else request.precision,  # of model.onnx
         opset=OPSET,
-        inputs=ins,
-        outputs=outs,
+        inputs=inputs,
+        outputs=outputs,
         image_shape=(*generator.image_size_px, generator.picture_channels),
         provenance=replace(source.provenance, exported_with={tool: installed(tool) for tool in TOOLS}),
-        parity=figures.parity,
+        parity=parity,
         latent_size=generator.latent_size,
         labels=labels,
         noise_size=generator.noise_size,
@@ -187,55 +256,3 @@ def _spec(
         least_px=generator.least_px,
         plan=plan,
     )
-
-
-def _labels(path: Path | None, source: Source) -> tuple[str, ...]:
-    """The names of the classes: the user's file, one a line; else the zoo's; else "0", "1", ..."""
-    classes = source.generator.classes
-    if path is None:
-        return source.labels or tuple(str(label) for label in range(classes))
-    if not classes:
-        raise ExportError(f"--labels {path}: {source.architecture} takes no label")
-    try:
-        names = tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {path}: {error}") from None
-    if len(names) != classes or len(set(names)) != classes:
-        raise ExportError(f"--labels {path}: {len(set(names))} different names, the generator has {classes} classes")
-    return names
-
-
-def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
-    if tile is None or tile.overlap_px >= tile.receptive_field_px:
-        return ()
-    return (
-        f"a pixel can see {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px}: "
-        f"{tile.seam_levels:g} level(s) measured at the seam",
-    )
-
-
-def _require_choices(request: Request) -> None:
-    _require_choice("--precision", request.precision, PRECISIONS)
-    _require_choice("--tensors", request.tensors, TENSORS)
-    if request.tensorrt is not None:
-        _require_choice("--tensorrt", request.tensorrt, tuple(NAMES))
-        return
-    if request.precision == "bf16":
-        raise ExportError("--precision bf16 needs --tensorrt: ONNX Runtime has no bfloat16 convolution")
-    if request.profiles or request.compute_capabilities:
-        raise ExportError("--profile and --compute-capability are for TensorRT engines: pass --tensorrt as well")
-
-
-def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ExportError(f"{option} {value}: must be one of {', '.join(choices)}")
-
-
-def _checked_version(request: Request) -> int:
-    """The version to write, which the repository is known to accept."""
-    try:
-        version = next_version(request.repository, request.name) if request.version is None else request.version
-        check_target(request.repository, request.name, version)
-    except ArtifactError as error:
-        raise ExportError(str(error)) from None
-    return version

@@ -1,1 +1,1 @@
-"""From the ONNX graph to a TensorRT engine."""
+"""From the ONNX graph to a TensorRT engine: targets, optimization profiles, the build, and its cache."""

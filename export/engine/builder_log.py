@@ -1,24 +1,26 @@
-"""What TensorRT's builder says while it works: its complaints, how far it is; and how it is stopped."""
+"""TensorRT's builder while it works: its errors and warnings, its progress, and how it is stopped."""
 
 import re
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from export.progress import Progress
+Progress: TypeAlias = Callable[[str, float | None], None]
+"""Called with a step, and the share of it that is done (0..1) or None."""
 
-# A complaint that follows every other one on a machine without a driver.
+# An error that follows every other one on a machine without a driver.
 NO_DRIVER = "cudaError 35"
-# A warning, but the engine then promises shapes that the network cannot compute.
+# A warning, but the engine then declares shapes that the network cannot compute.
 CONTRADICTED = "not self-consistent"
-# What the parser says of an operator that it does not know, by kind: nothing that helps.
+# What the parser says of an operator that it does not know: nothing that helps.
 UNKNOWN = re.compile(r"^(false)?$|Plugin not found")
 PLACE = re.compile(r"\s*\bIn \S+ at \S+:\d+\b\.?")
 PREFIX = re.compile(r"^(?:\S+: )?Error Code \d+: |^Assertion failed: [^:]*: ")
 
 
-class Complaints:
-    """Errors and warnings in the order they were logged; nothing is printed."""
+class Problems:
+    """What the builder logged as errors and warnings, in order; nothing is printed."""
 
     def __init__(self) -> None:
         self.errors: list[str] = []
@@ -26,14 +28,14 @@ class Complaints:
 
     @property
     def contradiction(self) -> str:
-        """How a profile contradicts the network, "" where none does."""
+        """How a profile contradicts the network; "" if none does."""
         return next((one_line(text) for text in self.warnings if CONTRADICTED in text), "")
 
     @property
     def reason(self) -> str:
-        """TensorRT's own words for what went wrong, in one line."""
-        told = [text for text in self.errors if NO_DRIVER not in text] or self.errors
-        return "; ".join(dict.fromkeys(one_line(text) for text in told)) or "it does not say why"
+        """TensorRT's own text for what went wrong, in one line."""
+        errors = [text for text in self.errors if NO_DRIVER not in text] or self.errors
+        return "; ".join(dict.fromkeys(one_line(text) for text in errors)) or "TensorRT gave no reason"
 
 
 def one_line(text: str) -> str:
@@ -61,7 +63,7 @@ class Phases:
     _stopped: threading.Event = field(default_factory=threading.Event)
 
     def stop(self) -> None:
-        """Has the builder give up at its next step."""
+        """Makes the builder give up at its next step."""
         self._stopped.set()
 
     def start(self, name: str, steps: int) -> None:
@@ -70,7 +72,7 @@ class Phases:
         self._show()
 
     def step(self, name: str, step: int) -> bool:
-        """Step `step` (from 0) of a phase is done. Whether to go on."""
+        """Step `step` (from 0) of a phase is done. Returns whether to go on."""
         for phase in self._open:
             if phase.name == name:
                 phase.done = step + 1
@@ -95,8 +97,8 @@ class Phases:
             self.stop()
 
 
-def logger(trt: Any, complaints: Complaints) -> Any:
-    """An `ILogger` that fills `complaints`."""
+def logger(trt: Any, problems: Problems) -> Any:
+    """An `ILogger` that fills `problems`."""
     errors = (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR)
 
     class Logger(trt.ILogger):  # type: ignore[misc]
@@ -105,18 +107,18 @@ def logger(trt: Any, complaints: Complaints) -> Any:
 
         def log(self, severity: Any, text: str) -> None:
             if severity in errors:
-                complaints.errors.append(text)
+                problems.errors.append(text)
             elif severity == trt.ILogger.WARNING:
-                complaints.warnings.append(text)
+                problems.warnings.append(text)
 
     return Logger()
 
 
 def set_flags(trt: Any, config: Any, precision: str) -> None:
-    """What every engine is built with, beyond TensorRT's defaults, of what this library knows.
+    """Sets the builder flags of every engine, as far as this library has them.
 
-    float32 means float32: without TF32, whose products have 10 bits, a plan draws what the CPU draws. In less precision
-    NaN must reach the flag that tells of it. Memory that the caller allocates is what makes a run fit for a CUDA graph.
+    fp32 excludes TF32, whose products have 10 bits, so that an engine gives what the CPU gives. In half precision, NaN
+    must reach the output `finite`. Only engines whose memory the caller allocates can be captured in a CUDA graph.
     """
     if precision == "fp32":
         config.clear_flag(trt.BuilderFlag.TF32)
@@ -127,7 +129,7 @@ def set_flags(trt: Any, config: Any, precision: str) -> None:
 
 
 def monitor(trt: Any, phases: Phases) -> Any:
-    """An `IProgressMonitor` that tells `phases`."""
+    """An `IProgressMonitor` that reports to `phases`."""
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -145,8 +147,8 @@ def monitor(trt: Any, phases: Phases) -> Any:
     return Monitor()
 
 
-def refusals(parser: Any) -> list[str]:
-    """What the parser cannot take, each with its node: every operator it does not know, or the first it cannot use."""
+def unsupported_nodes(parser: Any) -> list[str]:
+    """What the parser refused, each with its node: every operator it does not know, or the first it cannot use."""
     found = []
     for error in (parser.get_error(index) for index in range(parser.num_errors)):
         why = one_line(str(error.desc()))

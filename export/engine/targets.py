@@ -10,55 +10,57 @@ from export.errors import ExportError
 CURRENT = "current"
 
 
-def capabilities(
-    variant: str, asked: Sequence[str], precision: str, trt: Any, at_hand: Callable[[], str]
+def target_capabilities(
+    variant: str, requested: Sequence[str], precision: str, trt: Any, local: Callable[[], str]
 ) -> tuple[str, ...]:
     """What the engine is built for, in rising order; none: a portable engine.
 
-    `current` and classic TensorRT mean the GPU at hand, by its number.
+    For `current`, and always for classic TensorRT, this is the local GPU's compute capability.
+
+    Args:
+        variant: "rtx" or "classic".
+        requested: as given to `--compute-capability`.
+        trt: TensorRT's module.
+        local: queries the local GPU's compute capability.
 
     Raises:
-        ExportError: a target that the variant does not build for, or without bfloat16 where that is asked.
+        ExportError: the variant does not build for a target, or precision is bf16 and a target does not support it.
     """
+    found: tuple[str, ...]
     if variant == "classic":
-        found = _classic(asked, at_hand)
-    elif CURRENT in asked:
-        found = _current(asked, at_hand)
+        if any(capability != CURRENT for capability in requested):
+            raise ExportError(
+                f"--compute-capability {','.join(requested)}: classic TensorRT builds only for the local GPU, on which "
+                "it times kernels; leave the option out, or use --tensorrt rtx"
+            )
+        found = (local(),)
+    elif CURRENT in requested:
+        if len(requested) > 1:
+            raise ExportError(f"--compute-capability {','.join(requested)}: {CURRENT} cannot be combined with others")
+        found = (local(),)
     else:
-        found = _known(asked, members(trt))
+        found = _require_known(requested, capability_members(trt))
     for capability in found:
         if precision == "bf16" and _number(capability) < BF16_SINCE:
-            raise ExportError(f"--precision bf16: a GPU of compute capability {capability} has none; it begins at 8.0")
+            since = ".".join(map(str, BF16_SINCE))
+            raise ExportError(
+                f"--precision bf16: compute capability {capability} does not support it; {since} and later do"
+            )
     return found
 
 
-def members(trt: Any) -> Mapping[str, Any]:
-    """Compute capability -> the library's member for it."""
+def capability_members(trt: Any) -> Mapping[str, Any]:
+    """Compute capability -> the library's enum member for it."""
     named = {re.fullmatch(r"SM(\d+)(\d)", name): member for name, member in trt.ComputeCapability.__members__.items()}
     return {f"{match[1]}.{match[2]}": member for match, member in named.items() if match}
 
 
-def _classic(asked: Sequence[str], at_hand: Callable[[], str]) -> tuple[str, ...]:
-    if any(capability != CURRENT for capability in asked):
-        raise ExportError(
-            f"--compute-capability {','.join(asked)}: classic TensorRT times kernels on the GPU it builds for and "
-            "takes no other; leave the option out on that GPU, or use --tensorrt rtx"
-        )
-    return (at_hand(),)
-
-
-def _current(asked: Sequence[str], at_hand: Callable[[], str]) -> tuple[str, ...]:
-    if len(asked) > 1:
-        raise ExportError(f"--compute-capability {','.join(asked)}: {CURRENT} stands alone")
-    return (at_hand(),)
-
-
-def _known(asked: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
-    for capability in asked:
+def _require_known(requested: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
+    for capability in requested:
         if capability not in known:
             choices = ", ".join(sorted(known, key=_number))
             raise ExportError(f"--compute-capability {capability}: this library builds for {choices}, or {CURRENT}")
-    return tuple(sorted(set(asked), key=_number))
+    return tuple(sorted(set(requested), key=_number))
 
 
 def _number(capability: str) -> tuple[int, ...]:

@@ -1,1 +1,1 @@
-"""From a network to the ONNX graph that is served: pixels inside, traced, checked."""
+"""From a network to the ONNX graphs of a version: pixels inside, traced, reduced in precision, compared with torch."""

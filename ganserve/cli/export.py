@@ -79,7 +79,7 @@ def inspect(
     """Says what a checkpoint is: architecture, hyper-parameters, task, inputs, parameters. Nothing is written."""
     overrides = parse_settings(settings or [])
     with needing("export"):
-        from export.inspection import ExportError
+        from export.errors import ExportError
         from export.inspection import inspect as look
     try:
         with steps() as progress:
@@ -119,10 +119,9 @@ def export(
     """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
     overrides = parse_settings(settings or [])
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
-    if tensorrt is None:
-        _refuse_without_tensorrt(precision, profile, compute_capability)
     with needing("export"):
-        from export.pipeline import ExportError, Request
+        from export.errors import ExportError
+        from export.pipeline import Request
         from export.pipeline import export as run
     request = Request(
         checkpoint=checkpoint,
@@ -150,14 +149,6 @@ def export(
     for line in (*exported.notes, *_plan_facts(exported.spec)):
         print(line)
     print(exported.folder)
-
-
-def _refuse_without_tensorrt(precision: Precision, profile: list[str] | None, compute_capability: str | None) -> None:
-    if precision is Precision.BF16:
-        raise CommandError("--precision bf16: needs --tensorrt; ONNX Runtime has no bfloat16 convolution")
-    for option, value in (("--profile", " ".join(profile or ())), ("--compute-capability", compute_capability)):
-        if value:
-            raise CommandError(f"{option} {value}: is for the engine that --tensorrt rtx|classic builds")
 
 
 def _plan_facts(spec: "Spec") -> Iterator[str]:

@@ -145,5 +145,5 @@ def _write(
     path = repository / f"{name}.onnx"
     onnx.save(model, path)
     written = Spec(**{**{field: getattr(spec, field) for field in Spec.__dataclass_fields__}, **changes})
-    write_version(repository, name, 1, written, {ONNX: path}, config_pbtxt(name, written, 8))
+    write_version(repository, name, 1, written, {ONNX: path}, config_pbtxt(name, written.inputs, written.outputs, 8))
     return written

@@ -1,6 +1,6 @@
 """Engines built on this machine without a GPU by TensorRT for RTX; classic TensorRT by the same code.
 
-The two libraries share their API, so classic's path (timings kept, the GPU at hand) runs on RTX's builder, with a fake
+The two libraries share their API, so classic's path (timings kept, the local GPU) runs on RTX's builder, with a fake
 of CUDA's binding that knows one GPU.
 """
 
@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 from artifact import tensorrt
 from artifact.repository import sha256_of
 from artifact.spec import ShapeRange, Spec, TensorRTPlan
-from export.engine.build import build, gpu_at_hand
+from export.engine.build import build, local_compute_capability
 from export.engine.builder_log import Phases, set_flags
 from export.engine.profiles import Taken, profiles_of
 from export.errors import ExportError
@@ -59,7 +59,7 @@ def test_exported_networks_become_engines_that_the_manifest_describes(
         precision=spec.precision,
         profiles=profiles,
         cache_dir=tmp_path,
-        progress=lambda line, share=None: seen.append((line, share)),
+        progress=lambda line, share: seen.append((line, share)),
     )
     runtime = tensorrt.load("rtx")
     assert (tmp_path / "model.plan").stat().st_size > 1000
@@ -74,7 +74,7 @@ def test_exported_networks_become_engines_that_the_manifest_describes(
     assert 0.8 < shares[-1] <= 1
 
 
-def test_an_engine_is_built_for_the_gpus_that_were_asked(halver: Path) -> None:
+def test_an_engine_is_built_for_the_gpus_that_were_requested(halver: Path) -> None:
     path, plan = built(halver, sizes(2, 64), "12.0", "8.9", "8.9")
     assert plan.compute_capabilities == ("8.9", "12.0")
     two = path.read_bytes()
@@ -92,7 +92,7 @@ def test_every_operator_that_tensorrt_does_not_know_is_listed_with_its_node(tmp_
         helper.make_node("Bernoulli", ["a"], ["y"]),
     )
     told = refused(path, sizes(2, 64))
-    assert told == "TensorRT cannot take: Det at node 'first', Ours at node 'second', Bernoulli at node '#3'"
+    assert told == "TensorRT does not support: Det at node 'first', Ours at node 'second', Bernoulli at node '#3'"
 
 
 def test_a_node_that_tensorrt_cannot_use_is_named_with_tensorrts_own_words(tmp_path: Path) -> None:
@@ -102,10 +102,10 @@ def test_a_node_that_tensorrt_cannot_use_is_named_with_tensorrts_own_words(tmp_p
         helper.make_node("Cast", ["levels"], ["y"], name="late", to=FLOAT),
     )
     told = refused(path, sizes(2, 64))
-    assert told.startswith("TensorRT cannot take: Cast at node 'early' (TensorRT does not support UINT8 types for")
+    assert told.startswith("TensorRT does not support: Cast at node 'early' (TensorRT does not support UINT8 types for")
     assert ".cpp" not in told
     path.write_bytes(b"no graph" * 9)
-    with pytest.raises(ExportError, match="no ONNX graph"):
+    with pytest.raises(ExportError, match="not an ONNX graph"):
         built(path, sizes(2, 64))
 
 
@@ -134,23 +134,26 @@ def test_gpus_that_cannot_be_built_for_are_refused_with_those_that_can(halver: P
     told = refused(halver, sizes(2, 64), "8.9", "9.0")
     assert told == ("--compute-capability 9.0: this library builds for 7.5, 8.0, 8.6, 8.9, 12.0, 12.1, or current")
     assert refused(halver, sizes(2, 64), "sm_89").startswith("--compute-capability sm_89: this library builds for 7.5")
-    assert refused(halver, sizes(2, 64), "current", "8.9") == "--compute-capability current,8.9: current stands alone"
+    assert (
+        refused(halver, sizes(2, 64), "current", "8.9")
+        == "--compute-capability current,8.9: current cannot be combined with others"
+    )
     told = refused(halver, sizes(2, 64), "8.9", "7.5", precision="bf16")
-    assert told == "--precision bf16: a GPU of compute capability 7.5 has none; it begins at 8.0"
+    assert told == "--precision bf16: compute capability 7.5 does not support it; 8.0 and later do"
 
 
-def test_the_gpu_at_hand_needs_a_gpu(halver: Path) -> None:
+def test_building_for_the_local_gpu_needs_one(halver: Path) -> None:
     told = refused(halver, sizes(2, 64), "current", cuda=cuda(0, 0))
-    assert told == "building for the GPU at hand needs a GPU and its driver: no CUDA-capable device is detected"
-    assert gpu_at_hand(cuda(12, 1)) == "12.1"
+    assert told == "building for the local GPU needs a GPU and its driver: no CUDA-capable device is detected"
+    assert local_compute_capability(cuda(12, 1)) == "12.1"
 
 
-def test_classic_tensorrt_builds_for_the_gpu_at_hand_alone(halver: Path) -> None:
+def test_classic_tensorrt_builds_only_for_the_local_gpu(halver: Path) -> None:
     classic: dict[str, Any] = {"variant": "classic", "library": tensorrt.load("rtx")}
     told = refused(halver, sizes(2, 64), "8.9", cuda=cuda(8, 9), **classic)
-    assert told.startswith("--compute-capability 8.9: classic TensorRT times kernels on the GPU it builds for")
+    assert told.startswith("--compute-capability 8.9: classic TensorRT builds only for the local GPU")
     told = refused(halver, sizes(2, 64), precision="bf16", cuda=cuda(7, 5), **classic)
-    assert told == "--precision bf16: a GPU of compute capability 7.5 has none; it begins at 8.0"
+    assert told == "--precision bf16: compute capability 7.5 does not support it; 8.0 and later do"
     assert "needs a GPU and its driver" in refused(halver, sizes(2, 64), cuda=cuda(0, 0), **classic)
 
 
@@ -209,7 +212,7 @@ def test_a_build_that_cannot_say_how_far_it_is_stops(halver: Path) -> None:
 
 def test_nested_phases_are_one_share_that_never_falls() -> None:
     shares: list[float | None] = []
-    phases = Phases(lambda line, share=None: shares.append(share))
+    phases = Phases(lambda line, share: shares.append(share))
     phases.start("whole", 2)
     phases.start("part", 4)
     assert phases.step("part", 0)
@@ -225,9 +228,12 @@ def test_nested_phases_are_one_share_that_never_falls() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--precision", "bf16"], "--precision bf16: needs --tensorrt; ONNX Runtime has no bfloat16 convolution"),
-        (["--profile", "1,2,4", "--profile", "1,8,8"], "--profile 1,2,4 1,8,8: is for the engine that --tensorrt"),
-        (["--compute-capability", "8.9"], "--compute-capability 8.9: is for the engine that --tensorrt rtx|classic"),
+        (["--precision", "bf16"], "--precision bf16: needs --tensorrt, since ONNX Runtime has no bfloat16 convolution"),
+        (
+            ["--profile", "1,2,4", "--profile", "1,8,8"],
+            "--profile 1,2,4 1,8,8: needs --tensorrt, since it is for the engine",
+        ),
+        (["--compute-capability", "8.9"], "--compute-capability 8.9: needs --tensorrt, since it is for the engine"),
     ],
 )
 def test_what_only_an_engine_has_is_refused_without_one(
@@ -254,20 +260,3 @@ def test_float32_means_float32_and_less_precision_keeps_nan() -> None:
 def test_an_engine_may_be_read_by_a_server_that_runs_as_another_user(halver: Path) -> None:
     path, _ = built(halver, sizes(8, 16))
     assert path.stat().st_mode & 0o777 == 0o644
-
-
-def test_what_cannot_be_built_is_refused_before_anything_is_traced(small_dcgan: Path, tmp_path: Path) -> None:
-    said: list[str] = []
-
-    def note(line: str, share: float | None = None, /) -> None:
-        said.append(line)
-
-    asked = Request(small_dcgan, tmp_path / "repository", "m", tensorrt="rtx", compute_capabilities=("9.9",))
-    with pytest.raises(ExportError, match=r"--compute-capability 9\.9: this library builds for"):
-        export(asked, note)
-    with pytest.raises(ExportError, match=r"--profile 1,2: expected min,opt,max"):
-        export(replace(asked, compute_capabilities=(), profiles=("1,2",)), note)
-    with pytest.raises(ExportError, match="TensorRT is not installed"):
-        export(replace(asked, compute_capabilities=(), tensorrt="classic"), note)
-    assert not [line for line in said if "tracing" in line]
-    assert not (tmp_path / "repository").exists()

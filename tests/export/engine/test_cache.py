@@ -18,13 +18,13 @@ def halver(tmp_path: Path) -> Path:
 
 def test_the_same_engine_is_not_built_twice_and_another_is(halver: Path) -> None:
     lines: list[str] = []
-    heard = {"progress": lambda line, share=None: lines.append(line)}
+    heard = {"progress": lambda line, share: lines.append(line)}
     path, first = built(halver, sizes(2, 64), **heard)
     content = path.read_bytes()
     path.unlink()
     lines.clear()
     _, second = built(halver, sizes(2, 64), **heard)
-    assert lines == ["the engine was built before: taken from the cache"]
+    assert lines == ["this engine was built before: taken from the cache"]
     assert (path.read_bytes(), second) == (content, first)
     lines.clear()
     built(halver, sizes(2, 32), **heard)
@@ -46,9 +46,9 @@ def test_an_engine_that_was_kept_badly_is_built_again(halver: Path) -> None:
 def test_an_engine_is_made_where_the_cache_cannot_be_written(halver: Path) -> None:
     (halver.parent / "cache").write_text("a file, no folder")
     lines: list[str] = []
-    path, _ = built(halver, sizes(2, 64), progress=lambda line, share=None: lines.append(line))
+    path, _ = built(halver, sizes(2, 64), progress=lambda line, share: lines.append(line))
     assert path.stat().st_size > 1000
-    assert lines[-1].startswith("the engine is not kept in the cache: ")
+    assert lines[-1].startswith("the engine cannot be kept in the cache: ")
 
 
 def test_every_ingredient_changes_the_key() -> None:
