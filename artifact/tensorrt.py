@@ -8,11 +8,9 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
-from server.errors import StartError
-
-# Variant of a plan -> what it is called, and what installs it.
+# Variant of an engine -> what it is called, and what installs it.
 NAMES: Mapping[str, str] = {"rtx": "TensorRT for RTX", "classic": "TensorRT"}
 INSTALL: Mapping[str, str] = {
     "rtx": "install 'ganserve[tensorrt-rtx]'",
@@ -21,86 +19,78 @@ INSTALL: Mapping[str, str] = {
 # GPUs before this one have no bfloat16.
 BF16_SINCE = (8, 0)
 
+log = logging.getLogger(__name__)
+
 _loading = threading.Lock()
 _loaded: dict[str, ModuleType] = {}
+_errors = threading.local()  # `lines`: what TensorRT logged as errors on this thread since the last `first_error`
 
-log = logging.getLogger(__name__)
+
+class TensorRTMissing(Exception):
+    """TensorRT is not installed or cannot be loaded; the text names the extra that installs it."""
 
 
 class TensorRTError(RuntimeError):
     """TensorRT refused something."""
 
 
-class Listener(Protocol):
-    """A TensorRT logger that remembers what went wrong on each thread."""
-
-    def first_error(self) -> str:
-        """This thread's first error since it last asked, in one line; "" where there was none."""
-
-
 def load(variant: str) -> ModuleType:
     """TensorRT's Python module for `rtx` or `classic`; loaded once, from any thread.
 
     Raises:
-        StartError: no such variant, or it is not installed or cannot be loaded; names the extra that brings it.
+        TensorRTMissing: no such variant, or it is not installed or cannot be loaded.
     """
     if variant not in NAMES:
-        raise StartError(f"TensorRT has the variants {' and '.join(NAMES)}, not {variant!r}")
+        raise TensorRTMissing(f"TensorRT has the variants {' and '.join(NAMES)}, not {variant!r}")
     with _loading:
         if variant not in _loaded:
             _loaded[variant] = _import(variant)
         return _loaded[variant]
 
 
-def version(variant: str) -> str:
-    """The installed library's version, as "1.7.1.116".
-
-    Raises:
-        StartError: see `load`.
-    """
-    return str(load(variant).__version__)
-
-
 @functools.cache
-def listener(library: Any) -> Listener:
-    """The logger to give to TensorRT's objects: one for each library, kept for good.
+def logger(library: Any) -> Any:
+    """The logger to pass to TensorRT's objects: one for each library, kept for good.
 
     TensorRT uses the first logger it was given for everything in the process and ignores those that come after.
     """
     severity = library.ILogger.Severity
 
-    class Heard(library.ILogger):  # type: ignore[misc]  # a class of a module that is chosen at run time
+    class Logger(library.ILogger):  # type: ignore[misc]  # a class of a module that is chosen at run time
         def __init__(self) -> None:
             library.ILogger.__init__(self)
-            self._heard = threading.local()
 
         def log(self, level: Any, text: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
-                self._heard.errors = [*getattr(self._heard, "errors", []), " ".join(text.split())]
+                _errors.lines = [*getattr(_errors, "lines", []), " ".join(text.split())]
             elif level == severity.WARNING:
                 log.info("TensorRT: %s", text)
 
-        def first_error(self) -> str:
-            errors = getattr(self._heard, "errors", [])
-            self._heard.errors = []
-            return errors[0] if errors else ""
-
-    return Heard()
+    return Logger()
 
 
-def refused(library: Any, what: str) -> TensorRTError:
-    """The error to raise where TensorRT only said no: with its own first error line on this thread."""
-    return TensorRTError(f"{what}: {listener(library).first_error() or 'TensorRT gave no reason'}")
+def first_error() -> str:
+    """The first error that TensorRT logged on this thread since the last call, in one line; "" if there was none."""
+    lines = getattr(_errors, "lines", [])
+    _errors.lines = []
+    return lines[0] if lines else ""
+
+
+def refused(what: str) -> TensorRTError:
+    """The error to raise when TensorRT returned a failure: with the first error that it logged on this thread."""
+    return TensorRTError(f"{what}: {first_error() or 'TensorRT gave no reason'}")
 
 
 def _import(variant: str) -> ModuleType:
     try:
         return _import_rtx() if variant == "rtx" else importlib.import_module("tensorrt")
     except ModuleNotFoundError as error:
-        raise StartError(f"{NAMES[variant]} is not installed (no module {error.name}): {INSTALL[variant]}") from error
+        raise TensorRTMissing(
+            f"{NAMES[variant]} is not installed (no module {error.name}): {INSTALL[variant]}"
+        ) from error
     except (ImportError, OSError, AttributeError) as error:
         first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise StartError(f"{NAMES[variant]} cannot be loaded ({first_line}): {INSTALL[variant]}") from error
+        raise TensorRTMissing(f"{NAMES[variant]} cannot be loaded ({first_line}): {INSTALL[variant]}") from error
 
 
 def _import_rtx() -> ModuleType:

@@ -6,11 +6,10 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelOutput
 
+from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG
 from artifact.spec import OPTIONAL_INPUTS, TensorSpec
 from export.errors import ExportError
-
-TYPES = {"UINT8": "TYPE_UINT8", "INT64": "TYPE_INT64", "FP16": "TYPE_FP16", "FP32": "TYPE_FP32"}
 
 # Fields that every export writes anew; the others of an existing config.pbtxt are its operator's and are kept.
 EXPORTED = ("name", "platform", "backend", "max_batch_size", "input", "output")
@@ -83,7 +82,7 @@ def _declare(entry: ModelInput | ModelOutput, tensor: TensorSpec) -> None:
     """Fills in an entry. Triton accepts no empty `dims`: one value per item (a label) is (N, 1) there, (N,) in the
     graph."""
     entry.name = tensor.name
-    entry.data_type = DataType.Value(TYPES[tensor.dtype])
+    entry.data_type = DataType.Value(TRITON_OF[tensor.dtype])
     entry.dims.extend(tensor.shape or (1,))
     if not tensor.shape:
         entry.reshape.SetInParent()

@@ -19,17 +19,16 @@ from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
 from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway
-from server.engines.gpu_count import count_gpus
-from server.engines.onnx.cpu import choose_device, cores
+from server.engines.onnx.cpu import cores
 from server.errors import StartError
 from server.observability import logs
 from server.observability.context import Tracer
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
 from server.repository.devices import Devices
-from server.repository.engine_choice import Opening
+from server.repository.engine_choice import EngineFactory
 from server.repository.loader import Loader
-from server.repository.placement import CPU, usable_gpus
+from server.repository.placement import usable_gpus
 from server.repository.repository import Repository
 from server.settings import Settings, visible_gpus
 
@@ -91,8 +90,8 @@ class Server:
         self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
-        self._devices = _choose_devices(settings.device, lanes)
-        loader = Loader(settings, self._devices, Opening(settings, lanes, threads), self._metrics)
+        self._devices = Devices(usable_gpus(settings.device), lanes)
+        loader = Loader(settings, self._devices, EngineFactory(settings, lanes, threads), self._metrics)
         self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
@@ -236,15 +235,3 @@ def _choose_tracer(settings: Settings, version: str) -> Tracer | None:
     except ModuleNotFoundError:
         raise StartError("otlp_endpoint needs OpenTelemetry: pip install 'ganserve[tracing]'") from None
     return OtlpTracer(settings.otlp_endpoint, settings.trace_ratio, version)
-
-
-def _choose_devices(asked: str, lanes: int) -> Devices:
-    """Where this server's models may run, and where they do unless their config names a place.
-
-    That is one device, also for `auto` and `cuda` on a machine with several GPUs: an instance_group takes more.
-
-    Raises:
-        StartError: what was asked for is not there.
-    """
-    gpus = usable_gpus(asked, 0 if choose_device(asked) == CPU else count_gpus())
-    return Devices(f"cuda:{gpus[0]}" if gpus else CPU, gpus, lanes)

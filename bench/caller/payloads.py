@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from artifact.dtypes import NUMPY_OF
 from artifact.repository import ONNX, read_manifest
+from artifact.shapes import Sides, sized
 from artifact.spec import TensorSpec
 
-DTYPES = {
-    "BOOL": np.bool_, "UINT8": np.uint8, "INT8": np.int8, "INT16": np.int16, "INT32": np.int32, "INT64": np.int64,
-    "FP16": np.float16, "FP32": np.float32, "FP64": np.float64,
-}  # fmt: skip
+DTYPES = {name: dtype for name, dtype in NUMPY_OF.items() if name != "BYTES"}  # text is never made up here
 UNUSED = ("w", "w_given")
 DEFAULT_SIDE_PX = 64  # for a free axis of a picture whose manifest names no tile
 
@@ -48,9 +47,8 @@ def facts_of(version: Path) -> Facts:
     spec = read_manifest(version)
     if spec is None:
         return Facts()
-    if spec.tile is not None:
-        return Facts(len(spec.labels), spec.tile.size_px)
-    return Facts(len(spec.labels), -(-max(DEFAULT_SIDE_PX, spec.least_px) // spec.multiple_px) * spec.multiple_px)
+    sides = Sides.of(spec)
+    return Facts(len(spec.labels), sides.max_px if sides.tile_px else sides.fit(DEFAULT_SIDE_PX))
 
 
 def random_inputs(
@@ -65,8 +63,8 @@ def random_inputs(
 
 
 def _row(spec: TensorSpec, facts: Facts, seed: int) -> npt.NDArray[np.generic]:
-    shape = tuple(facts.side_px if axis < 0 else axis for axis in spec.shape)
-    dtype = np.dtype(DTYPES[spec.dtype])
+    shape = sized(spec, facts.side_px)
+    dtype = DTYPES[spec.dtype]
     random = np.random.RandomState(seed)
     if spec.name in UNUSED:
         return np.zeros(shape, dtype)

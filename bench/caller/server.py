@@ -203,6 +203,6 @@ def check_reply(path: str, body: bytes) -> None:
     if not reply.outputs or len(reply.outputs) != len(reply.raw_output_contents):
         raise TargetError(f"{len(reply.outputs)} outputs with {len(reply.raw_output_contents)} raw contents")
     for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
-        expected = int(np.prod(output.shape)) * np.dtype(DTYPES[output.datatype]).itemsize
+        expected = int(np.prod(output.shape)) * DTYPES[output.datatype].itemsize
         if output.shape[0] != 1 or len(raw) != expected:
             raise TargetError(f"output {output.name}: shape {list(output.shape)}, {len(raw)} bytes, not {expected}")

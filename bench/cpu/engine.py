@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from artifact.dtypes import KSERVE_OF_ONNX
 from artifact.repository import ONNX
 from artifact.spec import TensorSpec
 from bench.caller.payloads import Facts, facts_of, random_inputs
@@ -18,10 +19,6 @@ from bench.percentiles import Spread, percentile, spread
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 LIMIT_BATCH_SIZES = (8, 16)
-_DTYPES = {
-    "tensor(float)": "FP32", "tensor(float16)": "FP16", "tensor(double)": "FP64", "tensor(uint8)": "UINT8",
-    "tensor(int64)": "INT64", "tensor(int32)": "INT32", "tensor(bool)": "BOOL",
-}  # fmt: skip
 
 Feed = dict[str, npt.NDArray[np.generic]]
 
@@ -49,7 +46,9 @@ def graph_inputs(session: ort.InferenceSession) -> list[TensorSpec]:
     """The graph's own inputs without their batch axis; a free axis is -1."""
     return [
         TensorSpec(
-            entry.name, _DTYPES[entry.type], tuple(axis if isinstance(axis, int) else -1 for axis in entry.shape[1:])
+            entry.name,
+            KSERVE_OF_ONNX[entry.type],
+            tuple(axis if isinstance(axis, int) else -1 for axis in entry.shape[1:]),
         )
         for entry in session.get_inputs()
     ]

@@ -8,13 +8,16 @@ import numpy as np
 import torch
 
 from artifact.spec import TensorRTPlan
+from artifact.tensorrt import load
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
 from bench.gpu.plans import Plans
 from bench.gpu.report import Unavailable
 from bench.gpu.runs import Feed, Hosted, OnDevice, Pixels, Placed, Way
 from bench.gpu.torch_baseline import Torch, TorchRun
-from server.engines.base import Engine
+from server.engines.base import DeviceId, Engine
+
+GPU = DeviceId("cuda")
 
 
 class ServedEngine:
@@ -38,7 +41,7 @@ class OrtOnDevice:
     """ONNX Runtime with the server's options and IO binding."""
 
     def __init__(self, version: Version, device: Device) -> None:
-        from server.engines.onnx.cpu import open_session
+        from server.engines.onnx.session import open_session
 
         self._kind = device.kind
         self._session: Any = open_session(version.graph, _providers(version, device), 1)
@@ -64,7 +67,7 @@ class TensorRtOnDevice:
 
     def __init__(self, data: bytes, plan: TensorRTPlan) -> None:
         self._plan = plan
-        library = importlib.import_module("server.engines.tensorrt_library").load(plan.variant)
+        library = load(plan.variant)
         self._runtime = library.Runtime(library.Logger(library.Logger.ERROR))
         self._engine: Any = self._runtime.deserialize_cuda_engine(data)
         if self._engine is None:
@@ -145,13 +148,13 @@ def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -
 
     def hosted() -> Hosted:
         _require_ort(device)
-        from server.engines.onnx.cpu import OrtEngine
+        from server.engines.onnx.cpu import OnnxCpuEngine
 
         if device.kind == "cpu":
-            return ServedEngine(OrtEngine(version.graph, 1, torch.get_num_threads(), True), version)
+            return ServedEngine(OnnxCpuEngine(version.graph, 1, torch.get_num_threads(), True), version)
         from server.engines.onnx.gpu import BoundEngine
 
-        return ServedEngine(BoundEngine(version.graph, "cuda:0", _providers(version, device), True, most_rows), version)
+        return ServedEngine(BoundEngine(version.graph, GPU, _providers(version, device), most_rows), version)
 
     def on_device() -> OnDevice:
         _require_ort(device)
@@ -171,11 +174,13 @@ def _require_ort(device: Device) -> None:
 
 
 def _providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
-    from server.engines.onnx.cpu import CPU, CUDA
-    from server.engines.onnx.gpu import cuda_options
+    from server.engines.onnx.options import cuda_options
+    from server.engines.onnx.session import CPU_PROVIDER, CUDA_PROVIDER
 
-    cuda = [(CUDA, cuda_options(0, "HEURISTIC", version.spec.precision, None))] if device.kind == "cuda" else []
-    return [*cuda, (CPU, {})]
+    cuda = (
+        [(CUDA_PROVIDER, cuda_options(0, "HEURISTIC", version.spec.precision, None))] if device.kind == "cuda" else []
+    )
+    return [*cuda, (CPU_PROVIDER, {})]
 
 
 def _tensorrt_way(version: Version, precision: str, device: Device, plans: Plans) -> Way:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from artifact.repository import PLAN
+from artifact.shapes import has_free_sizes, sized
 from artifact.spec import ShapeRange, TensorRTPlan
 from bench.gpu.artifacts import Version
 from bench.gpu.report import Unavailable, first_line
@@ -45,14 +46,15 @@ class Plans:
         Raises:
             Unavailable: no candidate can be built and opened here; says why of each.
         """
-        from server.engines.tensorrt.engine import TrtEngine
+        from server.engines.base import DeviceId
+        from server.engines.tensorrt.engine import TensorRTEngine
 
         if self._refused and self.opened is None:
             raise self._unavailable()
         for name, make in [("", self._again)] if self.opened else self._candidates():
             try:
                 built = make()
-                engine = TrtEngine(built.path, built.plan, "cuda:0", True)
+                engine = TensorRTEngine(built.path, built.plan, DeviceId("cuda"), True)
             except Exception as error:  # whatever speaks against one candidate, the next may do
                 self._refused.setdefault(first_line(error), name)
                 print(f"TensorRT, {name}: {first_line(error)}", flush=True)
@@ -95,11 +97,11 @@ class Plans:
     def profiles(self, rows: int) -> list[dict[str, ShapeRange]]:
         """One for each size of pictures, from one row to `rows`."""
         inputs = self.version.spec.inputs
-        free = any(-1 in tensor.shape for tensor in inputs)
+        free = has_free_sizes(inputs)
         tuned = min(rows, TUNED_ROWS)
 
         def profile(side_px: int) -> dict[str, ShapeRange]:
-            shapes = {tensor.name: tuple(side_px if axis < 0 else axis for axis in tensor.shape) for tensor in inputs}
+            shapes = {tensor.name: sized(tensor, side_px) for tensor in inputs}
             return {name: ShapeRange((1, *shape), (tuned, *shape), (rows, *shape)) for name, shape in shapes.items()}
 
         return [profile(side_px) for side_px in (sorted(self._sides()) if free else [0])]

@@ -23,7 +23,6 @@ from export.engine.cache import PlanCache, write
 from export.engine.targets import CURRENT, capability_members, target_capabilities
 from export.errors import ExportError
 from models.zoo.fetch import default_cache
-from server.errors import StartError
 
 
 def build(
@@ -109,7 +108,7 @@ def installed_library(variant: str) -> Any:
     """
     try:
         return tensorrt.load(variant)
-    except StartError as error:
+    except tensorrt.TensorRTMissing as error:
         raise ExportError(str(error)) from None
 
 

@@ -5,14 +5,14 @@
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from artifact.shapes import ANY_SIZE, Profile, Sides, has_free_sizes, served_shapes
 from artifact.spec import ShapeRange, TensorSpec
 from export.errors import ExportError
 
-Profile: TypeAlias = Mapping[str, ShapeRange]
 Size: TypeAlias = tuple[int, int]
 """(H, W) in pixels."""
 Range: TypeAlias = tuple[Size, Size, Size]
@@ -21,28 +21,15 @@ Range: TypeAlias = tuple[Size, Size, Size]
 EXPECTED = "expected min,opt,max[:HxW or HxW-HxW,...], as in 1,8,8:64x64,128x128-512x512"
 BATCHES = re.compile(r"(\d{1,6}),(\d{1,6}),(\d{1,6})", re.ASCII)
 SIZES = re.compile(r"(\d{1,6})x(\d{1,6})(?:-(\d{1,6})x(\d{1,6}))?", re.ASCII)
-# Pictures that are translated whole: up to the one, tuned for the other, where the user says nothing.
-LARGEST_PX = 512
-TUNED_PX = 256
 
 
 @dataclass(frozen=True)
 class Taken:
-    """What a network takes: its inputs with free axes (H, then W) as -1, and the limits on its pictures.
-
-    `tile_px`: side of the tiles that larger pictures are cut into, None where they are run whole.
-    """
+    """What a network takes: its inputs with free axes (H, then W) as -1, and the sizes of its images."""
 
     inputs: tuple[TensorSpec, ...]
     max_batch_size: int
-    multiple_px: int = 1
-    least_px: int = 1
-    tile_px: int | None = None
-
-    @property
-    def free(self) -> bool:
-        """Whether pictures of any size go in."""
-        return any(-1 in tensor.shape for tensor in self.inputs)
+    sides: Sides = ANY_SIZE
 
 
 def profiles_of(asked: Sequence[str], taken: Taken) -> tuple[Profile, ...]:
@@ -61,13 +48,8 @@ def profiles_of(asked: Sequence[str], taken: Taken) -> tuple[Profile, ...]:
 
 
 def default_profiles(taken: Taken) -> tuple[Profile, ...]:
-    """Every batch that the server forms of every picture it sends, tuned for full batches.
-
-    Tiles: every size up to a whole tile, tuned for whole ones, since smaller pictures are one smaller tile. Pictures
-    that are translated whole: up to 512 px, tuned for 256 px.
-    """
-    batches = (1, taken.max_batch_size, taken.max_batch_size)
-    return (_profile(taken, batches, _default_sizes(taken)),)
+    """Every batch that the server forms of every image it sends; see `served_shapes`."""
+    return (served_shapes(taken.inputs, taken.sides, taken.max_batch_size),)
 
 
 def largest_batch(profiles: Sequence[Profile]) -> int:
@@ -140,14 +122,8 @@ def _profile(taken: Taken, batches: Sequence[int], sizes: Sequence[Size]) -> Pro
 
 
 def _default_sizes(taken: Taken) -> Range:
-    least = _raised(max(1, taken.least_px), taken.multiple_px)
-    most = max(least, (taken.tile_px or LARGEST_PX) // taken.multiple_px * taken.multiple_px)
-    best = most if taken.tile_px else min(most, _raised(max(least, TUNED_PX), taken.multiple_px))
-    return (least, least), (best, best), (most, most)
-
-
-def _raised(size: int, multiple: int) -> int:
-    return -(-size // multiple) * multiple
+    sides = taken.sides
+    return (sides.min_px, sides.min_px), (sides.opt_px, sides.opt_px), (sides.max_px, sides.max_px)
 
 
 def _read(text: str, taken: Taken) -> tuple[tuple[int, int, int], list[Range]]:
@@ -158,7 +134,7 @@ def _read(text: str, taken: Taken) -> tuple[tuple[int, int, int], list[Range]]:
     least, best, most = (int(number) for number in batches.groups())
     if not 1 <= least <= best <= most:
         raise ExportError(f"--profile {text}: {least},{best},{most} is not min <= opt <= max with a min of 1 or more")
-    if colon and not taken.free:
+    if colon and not has_free_sizes(taken.inputs):
         raise ExportError(f"--profile {text}: the network's pictures have one size; leave out :{sizes}")
     ranges = list(_ranges(text, sizes, taken)) if colon else [_default_sizes(taken)]
     return (least, best, most), ranges
@@ -179,8 +155,8 @@ def _ranges(text: str, sizes: str, taken: Taken) -> Iterator[Range]:
 
 
 def _require_taken(text: str, size: int, taken: Taken) -> None:
-    least = _raised(max(1, taken.least_px), taken.multiple_px)
-    if size < least:
-        raise ExportError(f"--profile {text}: {size} px, the network takes {least} px or more")
-    if size % taken.multiple_px:
-        raise ExportError(f"--profile {text}: {size} px, the network takes multiples of {taken.multiple_px} px")
+    sides = taken.sides
+    if size < sides.min_px:
+        raise ExportError(f"--profile {text}: {size} px, the network takes {sides.min_px} px or more")
+    if size % sides.multiple_px:
+        raise ExportError(f"--profile {text}: {size} px, the network takes multiples of {sides.multiple_px} px")

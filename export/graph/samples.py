@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from artifact.shapes import Sides
 from models.architecture import Bounds, Generator
 
 PHOTOGRAPH = Path(__file__).parents[1] / "pictures" / "astronaut.png"
@@ -48,8 +49,8 @@ def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tu
     noise as the server does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
     """
     if not generator.task.draws:
-        multiple = generator.multiple_px
-        height, width = (-(-max(size, generator.least_px) // multiple) * multiple for size in size_px)
+        sides = Sides(generator.multiple_px, generator.least_px)
+        height, width = (sides.fit(size) for size in size_px)
         stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
         stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
         return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}

@@ -1,11 +1,10 @@
 """The graph's inputs and outputs as the manifest says them."""
 
+from artifact.dtypes import KSERVE_OF_NUMPY
 from artifact.spec import TensorSpec
 from export.graph.samples import Arrays, inputs
 from export.graph.trace import output_name
 from models.architecture import Generator
-
-KSERVE = {"uint8": "UINT8", "int64": "INT64", "float32": "FP32"}
 
 
 def tensor_specs(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
@@ -22,4 +21,4 @@ def _input(name: str, example: Arrays, tensors: str) -> TensorSpec:
     shape = example[name].shape[1:]
     if name == "image":
         shape = (-1, -1, shape[2]) if tensors == "uint8" else (shape[0], -1, -1)
-    return TensorSpec(name, KSERVE[example[name].dtype.name], tuple(shape))
+    return TensorSpec(name, KSERVE_OF_NUMPY[example[name].dtype], tuple(shape))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact.dtypes import NUMPY_OF
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
-from server.engines.base import NUMPY_OF
 from server.errors import ImageTooLarge, InvalidRequest
 from server.images import latents
 from server.images.codecs import Encoding

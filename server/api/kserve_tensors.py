@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
+from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
-from server.engines.base import NUMPY_OF
 from server.errors import InvalidRequest, Unsupported
 from server.repository.defaults import NONE, Defaults
 

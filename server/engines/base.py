@@ -1,31 +1,42 @@
-"""What runs a graph. Engines know neither asyncio nor grpc."""
+"""What runs a graph, and where."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from artifact.spec import TensorSpec
 
 Arrays = Mapping[str, NDArray[Any]]
 
-# KServe's words for element types, and numpy's.
-NUMPY_OF: Mapping[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),
-}
+
+@dataclass(frozen=True)
+class DeviceId:
+    """What a graph runs on: the CPU, or the GPU of that index. As text `cpu` or `cuda:N`."""
+
+    kind: Literal["cpu", "cuda"]
+    index: int = 0
+
+    @staticmethod
+    def parse(text: str) -> "DeviceId":
+        """`cpu`, `cuda` (the first GPU) or `cuda:N`.
+
+        Raises:
+            ValueError: anything else.
+        """
+        kind, colon, index = text.partition(":")
+        if kind == "cuda" and (index.isdecimal() or not colon):
+            return DeviceId("cuda", int(index or 0))
+        if text == "cpu":
+            return CPU
+        raise ValueError(f"device {text!r}: must be cpu, cuda or cuda:N")
+
+    def __str__(self) -> str:
+        return "cpu" if self.kind == "cpu" else f"cuda:{self.index}"
+
+
+CPU = DeviceId("cpu")
 
 
 class Engine(Protocol):
@@ -33,27 +44,31 @@ class Engine(Protocol):
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """The graph's inputs, without the batch axis where `batched`."""
+        """The graph's inputs, without the batch axis if it has one."""
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
         """The graph's outputs, likewise."""
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Refuses a job whose arrays have shapes that no run takes. On the loop, before the job queues, so: cheap.
+        """Refuses a job whose arrays have shapes that no run supports. Called on the event loop before the job queues,
+        so it must be cheap.
 
-        `shapes`: of all axes by input, the job's own rows first where the graph has a batch axis.
+        Args:
+            shapes: all axes of each input; of a graph with a batch axis the first is the job's own number of items.
 
         Raises:
-            InvalidRequest: the text has the shapes that it takes.
+            InvalidRequest: the text has the shapes that are supported.
         """
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
-        """The outputs by name for one batch (leading axis N). Blocks; safe to call from every lane at once.
+        """The outputs by name for one batch (leading axis N). Blocks; safe to call from every worker thread at once.
 
-        `whole_device`: nothing else runs on this device, so the run may use all of it (on a CPU: every thread).
-        Equal rows give equal bytes either way.
+        Equal items give equal bytes whatever `whole_device` is.
+
+        Args:
+            whole_device: nothing else runs on this device, so the run may use all of it (on a CPU: every thread).
         """
 
     def close(self) -> None:
-        """Frees what the engine holds. Called on a lane's thread, with no run in progress."""
+        """Frees what the engine holds. Called on a worker thread, with no run in progress."""

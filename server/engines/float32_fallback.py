@@ -1,6 +1,5 @@
-"""An engine of less than float32 whose graph says which rows came out finite; the others are computed again."""
+"""An engine of less precision than float32 whose graph says which items are finite; the others run again in float32."""
 
-import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,81 +11,84 @@ from server.engines.base import Arrays, Engine
 from server.errors import StartError
 
 
-class CheckedEngine:
-    """`engine`, and for rows that overflow in it `precise`: the same network in float32. Both say which are finite.
+class FallbackEngine:
+    """`engine`, and `precise`, the same network in float32, for items that overflow in it. Both say which are finite.
 
-    `fell_back` is told, on the lane's thread, how many rows of an answer came from `precise`.
+    `on_fallback` is called on the worker thread with the number of items of a batch that came from `precise`.
     """
 
-    def __init__(self, engine: Engine, precise: Engine, fell_back: Callable[[int], None]) -> None:
-        """Takes both engines over: `close` closes them.
+    on_fallback: Callable[[int], None]
+
+    def __init__(self, engine: Engine, precise: Engine | None) -> None:
+        """Takes ownership of both engines. Without `precise` an item that is not finite makes the run fail.
 
         Raises:
             StartError: they are not of the same network.
         """
-        for kind, ours, theirs in (
-            ("inputs", engine.inputs, precise.inputs),
-            ("outputs", engine.outputs, precise.outputs),
-        ):
-            if _signature(ours) != _signature(theirs):
-                raise StartError(
-                    f"the float32 graph beside an engine of less precision has the {kind} "
-                    f"{', '.join(sorted(_signature(theirs)))}; the engine has {', '.join(sorted(_signature(ours)))}"
-                )
+        if precise is not None:
+            _require_same("inputs", engine.inputs, precise.inputs)
+            _require_same("outputs", engine.outputs, precise.outputs)
         self.inputs = engine.inputs
         self.outputs = tuple(output for output in engine.outputs if output.name != FINITE)
+        self.on_fallback = lambda items: None
         self._engine = engine
         self._precise = precise
-        self._fell_back = fell_back
         self._warm = False
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuses what either engine does; see `Engine`."""
         self._engine.check(shapes)
-        self._precise.check(shapes)
+        if self._precise is not None:
+            self._precise.check(shapes)
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch, without the flags; see `Engine`. The first run, warm-up's, runs both.
 
         Raises:
-            ArithmeticError: a row is not finite in float32 either.
+            ArithmeticError: an item is not finite in float32 either.
         """
-        if not self._warm:
-            with contextlib.suppress(ArithmeticError):  # where nothing is more precise
-                self._precise.run(arrays, whole_device)
-            self._warm = True
+        if not self._warm and self._precise is not None:
+            self._precise.run(arrays, whole_device)
+        self._warm = True
         outputs = self._engine.run(arrays, whole_device)
         finite = outputs.pop(FINITE).reshape(-1)
         if finite.all():
             return outputs
-        rows = np.flatnonzero(~finite)
-        if len(rows) == len(finite):  # also of a model without a batch axis, whose arrays have no rows to select
-            outputs = self._again(arrays, whole_device)
+        items = np.flatnonzero(~finite)
+        if len(items) == len(finite):  # also of a model without a batch axis, whose arrays have no items to select
+            outputs = self._run_precise(arrays, whole_device)
         else:
-            again = self._again(
-                {name: np.ascontiguousarray(array[rows]) for name, array in arrays.items()}, whole_device
-            )
+            selected = {name: np.ascontiguousarray(array[items]) for name, array in arrays.items()}
+            again = self._run_precise(selected, whole_device)
             for name, array in outputs.items():
                 outputs[name] = array if array.flags.writeable else array.copy()
-                outputs[name][rows] = again[name]
-        self._fell_back(len(rows))
+                outputs[name][items] = again[name]
+        self.on_fallback(len(items))
         return outputs
 
     def close(self) -> None:
         """Frees both engines."""
         self._engine.close()
-        self._precise.close()
+        if self._precise is not None:
+            self._precise.close()
 
-    def _again(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+    def _run_precise(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        if self._precise is None:
+            raise ArithmeticError("the output holds NaN or infinity, and the model has no graph of more precision")
         outputs = self._precise.run(arrays, whole_device)
         finite = outputs.pop(FINITE).reshape(-1)
         if not finite.all():
             raise ArithmeticError(
-                f"{np.count_nonzero(~finite)} of {len(finite)} rows computed again in float32 "
+                f"{np.count_nonzero(~finite)} of {len(finite)} items computed again in float32 "
                 "hold NaN or infinity there too"
             )
         return outputs
 
 
-def _signature(tensors: tuple[TensorSpec, ...]) -> set[str]:
-    return {f"{tensor.name} {tensor.dtype}" for tensor in tensors}
+def _require_same(kind: str, ours: tuple[TensorSpec, ...], theirs: tuple[TensorSpec, ...]) -> None:
+    have, expected = ({f"{tensor.name} {tensor.dtype}" for tensor in tensors} for tensors in (theirs, ours))
+    if have != expected:
+        raise StartError(
+            f"the float32 graph next to an engine of less precision has the {kind} {', '.join(sorted(have))}; "
+            f"the engine has {', '.join(sorted(expected))}"
+        )

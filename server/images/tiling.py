@@ -14,6 +14,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact.shapes import round_up
 from artifact.spec import Tile
 
 
@@ -103,7 +104,7 @@ def _scaled(cut: Cut, origin: int, scale: int) -> slice:
 
 def _cut_axis(length: int, size: int, overlap: int, multiple: int, least: int) -> tuple[int, int, tuple[Cut, ...]]:
     """The padded length, the tile's length, and the cuts of one axis. All starts are multiples of `multiple`."""
-    padded = -(-max(length, least) // multiple) * multiple
+    padded = round_up(max(length, least), multiple)
     tile = min(padded, size // multiple * multiple)
     if padded == tile:
         return padded, tile, (Cut(0, 0, length),)

@@ -1,21 +1,20 @@
-"""The devices of one server, each with its lanes, made when the first model is placed there."""
+"""The devices of one server, each with its worker threads, made when the first model is placed there."""
 
 import asyncio
 
 from server.batching.device import Device
 from server.observability.saturation import LaneTime
-from server.repository.placement import CPU, Placement
+from server.repository.placement import Placement, default_device
 
 
 class Devices:
     """One device for the CPU, and one of one lane for each (GPU, slot); every model shares them. Loop thread only.
 
-    `default`: where a model goes that does not say; `gpus`: those that one may ask for. `failed` gets the exception
-    of the first device that failed.
+    `gpus`: those that a model may run on. `failed` gets the exception of the first device that failed.
     """
 
-    def __init__(self, default: str, gpus: tuple[int, ...], lanes: int) -> None:
-        self.default = default
+    def __init__(self, gpus: tuple[int, ...], lanes: int) -> None:
+        """`lanes`: of the CPU."""
         self.gpus = gpus
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes = lanes
@@ -24,20 +23,21 @@ class Devices:
     @property
     def names(self) -> str:
         """Those in use, `cuda:0,cuda:1`; the default one while there are none."""
-        return ",".join(sorted({device.name for device in self._made.values()}, key=_order)) or self.default
+        used = {placement.device for placement in self._made} or {default_device(self.gpus)}
+        return ",".join(str(device) for device in sorted(used, key=lambda device: (device.kind == "cpu", device.index)))
 
     def at(self, placement: Placement) -> Device:
         """The device of a placement."""
         device = self._made.get(placement)
         if device is None:
-            device = Device(placement.device, self._lanes if placement.device == CPU else 1)
+            device = Device(str(placement.device), self._lanes if placement.device.kind == "cpu" else 1)
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device
 
     def lane_times(self) -> list[LaneTime]:
         """What the lanes of each device did until now."""
-        return [LaneTime(at.device, at.slot, device.lanes, device.busy_s) for at, device in self._made.items()]
+        return [LaneTime(str(at.device), at.slot, device.lanes, device.busy_s) for at, device in self._made.items()]
 
     def close(self) -> None:
         """Ends every thread after the work it holds."""
@@ -48,8 +48,3 @@ class Devices:
         error = None if failed.cancelled() else failed.exception()
         if error is not None and not self.failed.done():
             self.failed.set_exception(error)
-
-
-def _order(name: str) -> tuple[bool, int]:
-    kind, _, index = name.partition(":")
-    return kind == CPU, int(index or 0)

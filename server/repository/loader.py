@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
@@ -15,44 +14,20 @@ from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.engines.base import Engine
+from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
+from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.defaults import NONE, Defaults
 from server.repository.devices import Devices
-from server.repository.engine_choice import Opened
-from server.repository.model_config import AUTO_MAX_BATCH_SIZE, PLAN_PLATFORM, check_spec, complete, policy_of
-from server.repository.placement import placements, remarks
-from server.repository.warmup import warm
+from server.repository.engine_choice import EngineFactory, Opened
+from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
+from server.repository.model_version import ModelVersion
+from server.repository.placement import Placement, placements, remarks
+from server.repository.warmup import shapes_to_warm, warm
 from server.settings import Settings
 
 log = logging.getLogger(__name__)
-
-
-class Metrics(Protocol):
-    """What loading reports."""
-
-    def model(self, name: str, version: int) -> ModelStatistics: ...
-
-    def forget(self, name: str, version: int) -> None: ...
-
-    def loaded(self, model: str, version: int, seconds: float) -> None: ...
-
-    def watch_queue(self, model: str, waiting: Callable[[], int], version: int = 0) -> None: ...
-
-
-class Opener(Protocol):
-    """What opens a version's engine for one device."""
-
-    def open(
-        self,
-        folder: Path,
-        config: ModelConfig | None,
-        spec: Spec | None,
-        device: str,
-        batched: bool,
-        fell_back: Callable[[int], None],
-    ) -> Opened:
-        """Blocks. Raises NotServing with the reason where nothing can be served there."""
 
 
 @dataclass(frozen=True)
@@ -63,36 +38,25 @@ class Model:
     version: int
     spec: Spec | None
     config: ModelConfig
-    engine: Engine  # the first of the batcher's, for what all of them have in common: inputs and outputs
+    engine: Engine  # the first of the batcher's: inputs and outputs are those of all
     batcher: Batcher
     statistics: ModelStatistics
-    defaults: Defaults = NONE  # what tensor requests may leave out
-    note: str = ""  # what an operator should know of a model that is ready: that something else serves than the best
+    defaults: Defaults = NONE  # for what tensor requests may leave out
+    note: str = ""  # for operators: why something else serves than what was requested or is best
 
     @property
     def max_batch_size(self) -> int:
-        """Rows that one run takes at most; 0 for a graph without a batch axis."""
+        """Of one run; 0 for a graph without a batch axis."""
         return int(self.config.max_batch_size)
-
-
-@dataclass(frozen=True)
-class Version:
-    """What a version's engines are opened from. `batched`: None where only the graph can say."""
-
-    folder: Path
-    config: ModelConfig | None
-    spec: Spec | None
-    batched: bool | None
-    fell_back: Callable[[int], None]
 
 
 class Loader:
     """Opens versions on the devices that their configs name."""
 
-    def __init__(self, settings: Settings, devices: Devices, opener: Opener, metrics: Metrics) -> None:
+    def __init__(self, settings: Settings, devices: Devices, factory: EngineFactory, metrics: Metrics) -> None:
         self._settings = settings
         self._devices = devices
-        self._opener = opener
+        self._factory = factory
         self._metrics = metrics
 
     async def load(self, name: str, version: int, folder: Path, config: ModelConfig | None) -> Model:
@@ -104,11 +68,12 @@ class Loader:
         started_at = time.monotonic()
         for remark in remarks(config, self._devices.gpus):
             log.info("instance_group: no effect", extra={"fields": {"model": name, "what": remark}})
-        opened: dict[Device, Opened] = {}
+        opened: dict[Placement, Opened] = {}
         try:
-            model = await self._load(name, version, folder, config, opened)
+            spec = await asyncio.to_thread(_read, folder)
+            model = await self._load(ModelVersion(name, version, folder, config, spec), opened)
         except BaseException as error:
-            await _free({device: one.engine for device, one in opened.items()})
+            await _free(self._by_device(opened))
             if isinstance(error, ArtifactError | SpecError | StartError | OSError):
                 raise NotServing(str(error)) from error
             raise
@@ -123,56 +88,64 @@ class Loader:
     async def close(self, model: Model, replaced: bool) -> None:
         """Ends a version: no new requests, those accepted are answered, then its engines are freed.
 
-        `replaced`: the same version was loaded anew and goes on counting in the same series.
+        `replaced`: the same version was loaded again and goes on counting in the same series.
         """
         await model.batcher.drain()
         await _free(model.batcher.engines)
         if not replaced:
             self._metrics.forget(model.name, model.version)
 
-    async def _load(
-        self, name: str, version: int, folder: Path, config: ModelConfig | None, opened: dict[Device, Opened]
-    ) -> Model:
-        """The model; `opened` has what was opened of it by then, also where it fails."""
-        spec = await asyncio.to_thread(_read, folder)
-        loop = asyncio.get_running_loop()
-
-        def fell_back(rows: int) -> None:  # on a lane's thread
-            loop.call_soon_threadsafe(lambda: self._metrics.model(name, version).fell_back(rows))
-
-        files = Version(folder, config, spec, None if config is None else config.max_batch_size > 0, fell_back)
-        batched = await self._open(files, opened)
-        best = next(iter(opened.values()))
-        default = AUTO_MAX_BATCH_SIZE if batched else 0
-        max_batch_size = config.max_batch_size if config is not None else default
+    async def _load(self, version: ModelVersion, opened: dict[Placement, Opened]) -> Model:
+        """The model; `opened` has what was opened of it by then, also if it fails."""
+        spec = version.spec
+        batched = await self._open(version, opened)
+        first = next(iter(opened.values()))
+        max_batch_size = version.max_batch_size if batched else 0
         defaults = await asyncio.to_thread(Defaults, spec)
-        full = complete(config, name, best.engine, best.platform, max_batch_size, defaults.names)
-        for device, one in opened.items():
+        config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
+        for placement, one in opened.items():
             if spec is not None:
                 check_spec(spec, one.engine)
-            await warm(device, one.engine, spec, one.platform == PLAN_PLATFORM, full.max_batch_size)
-        statistics = self._metrics.model(name, version)
-        engines = {device: one.engine for device, one in opened.items()}
-        batcher = Batcher(engines, policy_of(full, self._settings), statistics)
-        self._metrics.watch_queue(name, lambda: batcher.waiting_items, version)
+            is_plan = one.platform == PLAN_PLATFORM
+            shapes = shapes_to_warm(one.engine.inputs, spec, placement.device.kind == "cuda", is_plan)
+            await warm(self._devices.at(placement), one.engine, shapes, max_batch_size, may_refuse=spec is None)
+        statistics = self._metrics.model(version.name, version.version)
+        engines = self._by_device(opened)
+        _count_fallbacks(statistics, engines.values())
+        batcher = Batcher(engines, policy_of(config, self._settings), statistics)
+        self._metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
         note = "; ".join(dict.fromkeys(one.note for one in opened.values() if one.note))
-        return Model(name, version, spec, full, best.engine, batcher, statistics, defaults, note)
+        return Model(version.name, version.version, spec, config, first.engine, batcher, statistics, defaults, note)
 
-    async def _open(self, files: Version, opened: dict[Device, Opened]) -> bool:
-        """Opens an engine in every place; whether the graph has a batch axis."""
-        batched = files.batched
-        for placement in placements(files.config, self._devices.default, self._devices.gpus):
-            device = self._devices.at(placement)
-            opened[device] = await asyncio.to_thread(self._open_one, files, device.name, bool(batched))
-            if batched is None:
-                batched = _has_batch_axis(opened[device].engine)
+    async def _open(self, version: ModelVersion, opened: dict[Placement, Opened]) -> bool:
+        """Opens an engine for every placement; whether the graph has a batch axis."""
+        batched = None if version.config is None else version.config.max_batch_size > 0
+        for placement in placements(version.config, self._devices.gpus):
+            opened[placement] = await self._open_one(version, placement, bool(batched))
+            if batched is None:  # only the graph can say
+                batched = _has_batch_axis(opened[placement].engine)
                 if batched:
-                    await device.call(opened.pop(device).engine.close)
-                    opened[device] = await asyncio.to_thread(self._open_one, files, device.name, True)
+                    await self._devices.at(placement).call(opened.pop(placement).engine.close)
+                    opened[placement] = await self._open_one(version, placement, True)
         return bool(batched)
 
-    def _open_one(self, files: Version, device: str, batched: bool) -> Opened:
-        return self._opener.open(files.folder, files.config, files.spec, device, batched, files.fell_back)
+    async def _open_one(self, version: ModelVersion, placement: Placement, batched: bool) -> Opened:
+        return await asyncio.to_thread(self._factory.open, version, placement.device, batched)
+
+    def _by_device(self, opened: Mapping[Placement, Opened]) -> dict[Device, Engine]:
+        return {self._devices.at(placement): one.engine for placement, one in opened.items()}
+
+
+def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> None:
+    """Counts the items that engines compute again in float32."""
+    loop = asyncio.get_running_loop()
+
+    def on_fallback(items: int) -> None:  # on a worker thread
+        loop.call_soon_threadsafe(statistics.fell_back, items)
+
+    for engine in engines:
+        if isinstance(engine, FallbackEngine):
+            engine.on_fallback = on_fallback
 
 
 def _read(folder: Path) -> Spec | None:
@@ -188,7 +161,7 @@ def _has_batch_axis(engine: Engine) -> bool:
 
 
 async def _free(engines: Mapping[Device, Engine]) -> None:
-    """Closes each engine on its device's lane, whatever happens to the others."""
+    """Closes each engine on a worker thread of its device, whatever happens to the others."""
     calls = (device.call(engine.close) for device, engine in engines.items())
     for problem in await asyncio.gather(*calls, return_exceptions=True):
         if problem is not None:

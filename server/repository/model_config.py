@@ -7,6 +7,7 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
 
+from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG
 from artifact.spec import Spec, TensorSpec
 from server.batching.queue import Policy
@@ -153,7 +154,7 @@ def policy_of(config: ModelConfig, settings: Settings) -> Policy:
 
 
 def _triton_type(tensor: TensorSpec) -> int:
-    return int(DataType.Value("TYPE_STRING" if tensor.dtype == "BYTES" else f"TYPE_{tensor.dtype}"))
+    return int(DataType.Value(TRITON_OF[tensor.dtype]))
 
 
 def _graph_dims(entry: Any) -> tuple[int, ...]:

@@ -1,69 +1,96 @@
 """Where a model's engines run: Triton's `instance_group`, read for the devices that this server has."""
 
+import importlib.util
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig, ModelInstanceGroup
 
 from artifact.repository import CONFIG
+from server.engines.base import CPU, DeviceId
+from server.engines.gpu_count import count_gpus
+from server.engines.onnx.session import CUDA_PROVIDER, has_cuda, no_provider
 from server.errors import NotServing, StartError
-
-CPU = "cpu"
 
 
 @dataclass(frozen=True)
 class Placement:
-    """A place for one engine: `cpu` or `cuda:N`, and which of the model's instances there it is."""
+    """Where one engine runs, and which of the model's instances on that device it is."""
 
-    device: str
+    device: DeviceId
     slot: int = 0
 
 
-def usable_gpus(asked: str, present: int) -> tuple[int, ...]:
-    """The GPUs that a server started with `--device asked` may use, of so many `present`.
+def usable_gpus(
+    setting: str, count: Callable[[], int] = count_gpus, has_tensorrt: bool | None = None
+) -> tuple[int, ...]:
+    """The GPUs that a server started with `--device setting` may use; none: it runs on the CPU.
+
+    `auto` is all GPUs if ONNX Runtime can use them, else the CPU.
+
+    Args:
+        setting: auto, cpu, cuda or cuda:N.
+        count: counts the GPUs that are present.
+        has_tensorrt: whether model.plan can be run, which is enough for `cuda`; None: look.
 
     Raises:
-        StartError: it asks for a GPU that is not there.
+        StartError: CUDA was requested, and nothing that is installed can use it or the GPU is not there.
     """
-    kind, _, index = asked.partition(":")
-    if kind == CPU:
+    if setting == "cpu" or (setting == "auto" and not has_cuda()):
         return ()
-    if kind == "cuda" and int(index or 0) >= present:
-        raise StartError(f"device {asked}: CUDA lists {present} GPUs here; pass --device cpu, or install its driver")
-    return (int(index),) if index else tuple(range(present))
+    if not has_cuda() and not (_finds_tensorrt() if has_tensorrt is None else has_tensorrt):
+        raise StartError(
+            f"device {setting}: {no_provider(CUDA_PROVIDER)}, and TensorRT is not installed; install 'ganserve[cuda]' "
+            "in place of 'ganserve[cpu]', or 'ganserve[tensorrt-rtx]' for model.plan, or pass --device cpu"
+        )
+    present = count()
+    if setting == "auto":
+        return tuple(range(present))
+    device = DeviceId.parse(setting)
+    if device.index >= present:
+        raise StartError(f"device {setting}: CUDA lists {present} GPUs here; pass --device cpu, or install its driver")
+    return tuple(range(present)) if setting == "cuda" else (device.index,)
 
 
-def placements(config: ModelConfig | None, device: str, gpus: Sequence[int]) -> tuple[Placement, ...]:
-    """Where the model's engines go, GPUs first.
+def default_device(gpus: Sequence[int]) -> DeviceId:
+    """Where a model runs whose config does not say.
 
-    Without an `instance_group`: once on `device`, the server's own; of several GPUs that is one, where Triton would
-    take them all, since a model that nobody asked to be there would only hold their memory. With one: `count`
-    instances on each of the group's GPUs, by default on all of `gpus`; several groups add up. KIND_AUTO is KIND_GPU
-    on a server with GPUs and KIND_CPU without. On the CPU a model has one instance whatever its `count`: the lanes of
-    that device already run its batches at once (docs/adr/0002-lanes.md).
+    Of several GPUs that is one, where Triton uses them all: each further copy of a model takes GPU memory, so an
+    instance_group has to request it.
+    """
+    return DeviceId("cuda", gpus[0]) if gpus else CPU
+
+
+def placements(config: ModelConfig | None, gpus: Sequence[int]) -> tuple[Placement, ...]:
+    """Where the model's engines run, GPUs first.
+
+    Without an `instance_group`: once on the default device. With one: `count` instances on each of the group's GPUs, by
+    default on all of `gpus`; several groups add up. KIND_AUTO is KIND_GPU on a server with GPUs and KIND_CPU without.
+    On the CPU a model has one instance whatever its `count`: its worker threads already run batches at once
+    (docs/adr/0002-lanes.md).
 
     Raises:
-        NotServing: a group asks for a GPU that the server does not have, or for what it does not do.
+        NotServing: a group names a GPU that this server does not have, or a kind that is not supported.
     """
     if config is None or not config.instance_group:
-        return (Placement(device),)
-    counts: Counter[str] = Counter()
+        return (Placement(default_device(gpus)),)
+    counts: Counter[DeviceId] = Counter()
     for group in config.instance_group:
         _check(group)
-        for name in _devices(group, gpus):
-            counts[name] = counts[name] + max(1, group.count) if name != CPU else 1
-    ordered = sorted(counts, key=lambda name: name == CPU)
-    return tuple(Placement(name, slot) for name in ordered for slot in range(counts[name]))
+        for device in _devices(group, gpus):
+            counts[device] = 1 if device == CPU else counts[device] + max(1, group.count)
+    ordered = sorted(counts, key=lambda device: device == CPU)
+    return tuple(Placement(device, slot) for device in ordered for slot in range(counts[device]))
 
 
 def remarks(config: ModelConfig | None, gpus: Sequence[int]) -> Iterator[str]:
     """What of the groups has no effect here, and why: one line each."""
     for group in config.instance_group if config is not None else ():
         if group.count > 1 and _devices(group, gpus) == [CPU]:
-            yield f"count {group.count} on the CPU: its lanes already run batches at once (--threads)"
+            yield f"count {group.count} on the CPU: its worker threads already run batches at once (--threads)"
         if group.profile:
-            yield f"profile {', '.join(group.profile)}: an engine uses each of its profiles where the shapes ask for it"
+            yield f"profile {', '.join(group.profile)}: an engine uses the profile that fits the shapes of a batch"
         if group.HasField("rate_limiter"):
             yield "rate_limiter: instances run as soon as their device is free, as in Triton without --rate-limit"
         if group.host_policy:
@@ -73,23 +100,27 @@ def remarks(config: ModelConfig | None, gpus: Sequence[int]) -> Iterator[str]:
 def _check(group: ModelInstanceGroup) -> None:
     kind = ModelInstanceGroup.Kind.Name(group.kind)
     if group.kind == ModelInstanceGroup.KIND_MODEL:
-        raise NotServing(f"{CONFIG}: instance_group: {kind} is not served here; KIND_AUTO, KIND_GPU and KIND_CPU are")
+        raise NotServing(f"{CONFIG}: instance_group: {kind} is not supported; KIND_AUTO, KIND_GPU and KIND_CPU are")
     if group.count < 0:
         raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 or more")
     if group.passive:
-        raise NotServing(f"{CONFIG}: instance_group: passive instances, which take no requests, are not served here")
+        raise NotServing(f"{CONFIG}: instance_group: passive instances are not supported")
     if group.secondary_devices:
-        raise NotServing(f"{CONFIG}: instance_group: secondary_devices are not served here")
+        raise NotServing(f"{CONFIG}: instance_group: secondary_devices are not supported")
     if group.kind == ModelInstanceGroup.KIND_CPU and group.gpus:
-        raise NotServing(f"{CONFIG}: instance_group: {kind} with gpus {list(group.gpus)}; one of the two must go")
+        raise NotServing(f"{CONFIG}: instance_group: {kind} with gpus {list(group.gpus)}; remove one of the two")
 
 
-def _devices(group: ModelInstanceGroup, gpus: Sequence[int]) -> list[str]:
+def _devices(group: ModelInstanceGroup, gpus: Sequence[int]) -> list[DeviceId]:
     automatic = group.kind == ModelInstanceGroup.KIND_AUTO
     if group.kind == ModelInstanceGroup.KIND_CPU or (automatic and not gpus):
         return [CPU]
-    has = ", ".join(f"cuda:{index}" for index in gpus) or "no GPU"
     absent = [f"gpus {index}" for index in group.gpus if index not in gpus] or ([] if gpus else ["KIND_GPU"])
     if absent:
-        raise NotServing(f"{CONFIG}: instance_group: {absent[0]} asked; this server has {has} (--device)")
-    return [f"cuda:{index}" for index in group.gpus or gpus]
+        has = ", ".join(str(DeviceId("cuda", index)) for index in gpus) or "no GPU"
+        raise NotServing(f"{CONFIG}: instance_group: {absent[0]} requested; this server has {has} (--device)")
+    return [DeviceId("cuda", index) for index in group.gpus or gpus]
+
+
+def _finds_tensorrt() -> bool:
+    return any(importlib.util.find_spec(name) for name in ("tensorrt_rtx_bindings", "tensorrt_rtx", "tensorrt"))

@@ -1,7 +1,7 @@
 """ONNX Runtime's IO binding: tensors in memory of the device that is allocated once and used by every run.
 
-Without it ONNX Runtime takes memory for every tensor of every run, and copies each output twice on its way to numpy.
-It works on any device, the CPU included; there it gains nothing, and the CPU's engine does without.
+Without it ONNX Runtime allocates memory for every tensor of every run, and copies each output twice on its way to
+numpy. It works on any device, the CPU included; there it gains nothing, and the CPU's engine does not use it.
 """
 
 import math
@@ -14,10 +14,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
-from server.engines.base import NUMPY_OF, Arrays
+from server.engines.base import Arrays, DeviceId
 
-# Text has no place on a device, and ONNX Runtime copies only numbers into memory that is there.
+# Text cannot be on a device, and ONNX Runtime copies only numbers into memory that is allocated already.
 _NEVER_BOUND = ("BYTES", "BOOL")
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -34,11 +35,11 @@ class Binding:
 
 
 class BoundSession:
-    """A session that runs in memory of its own, one set of shapes like the next.
+    """A session whose inputs and outputs are in memory that is allocated once.
 
-    The first `most_shapes` sets of shapes that it meets are bound. Warming comes before requests, so those are the
-    warmed ones; any other, as of pictures of free size, runs as `InferenceSession.run` does. All bound shapes of a
-    tensor share one block of memory, of `most_rows` rows: what is bound takes as much as the largest batch alone.
+    The first `max_shapes` sets of shapes that it runs are bound. Warm-up comes before requests, so those are the warmed
+    ones; any other, as of images of free size, runs as `InferenceSession.run` does. All bound shapes of a tensor share
+    one block of memory, of `max_items` items: what is bound takes as much memory as the largest batch alone.
     """
 
     def __init__(
@@ -46,20 +47,19 @@ class BoundSession:
         session: ort.InferenceSession,
         inputs: Sequence[TensorSpec],
         outputs: Sequence[TensorSpec],
-        device: str,
-        most_rows: int,
-        most_shapes: int,
+        device: DeviceId,
+        max_items: int,
+        max_shapes: int,
     ) -> None:
-        """`device`: `cpu` or `cuda:N`, where the session runs. `most_rows`: of a batch; 0 without a batch axis."""
+        """`device`: where the session runs. `max_items`: of a batch; 0 without a batch axis."""
         self._session = session
         self._dtypes = {tensor.name: NUMPY_OF[tensor.dtype] for tensor in outputs}
         self._names = [tensor.name for tensor in outputs]
-        self._device, _, index = device.partition(":")
-        self._index = int(index or 0)
-        self._most_rows = most_rows
-        self._most_shapes = most_shapes if not any(tensor.dtype in _NEVER_BOUND for tensor in inputs) else 0
+        self._device = device
+        self._max_items = max_items
+        self._max_shapes = max_shapes if not any(tensor.dtype in _NEVER_BOUND for tensor in inputs) else 0
         if "BYTES" in {tensor.dtype for tensor in outputs}:
-            self._most_shapes = 0
+            self._max_shapes = 0
         self._blocks: dict[str, tuple[ort.OrtValue, int]] = {}
         self._bound: dict[Shapes, Binding] = {}
         self._running = threading.Lock()
@@ -77,7 +77,7 @@ class BoundSession:
             if binding is not None:
                 return self._run_bound(binding, arrays)
             results = dict(zip(self._names, self._session.run(self._names, dict(arrays)), strict=True))
-            if len(self._bound) >= self._most_shapes or not all(math.prod(shape) for shape in shapes):
+            if len(self._bound) >= self._max_shapes or not all(math.prod(shape) for shape in shapes):
                 return results
             binding = self._bound[shapes] = self._bind(arrays, results)
             return self._run_bound(binding, arrays)
@@ -90,7 +90,7 @@ class BoundSession:
         binding.binding.synchronize_outputs()
         read = {name: binding.outputs[name].numpy() for name in self._names}
         # On a CPU numpy() is the memory itself, which the next run writes to.
-        return {name: array.copy() for name, array in read.items()} if self._device == "cpu" else read
+        return {name: array.copy() for name, array in read.items()} if self._device.kind == "cpu" else read
 
     def _bind(self, arrays: Arrays, results: Arrays) -> Binding:
         binding = self._session.io_binding()
@@ -113,16 +113,17 @@ class BoundSession:
         block = self._block(key, array)
         # ONNX Runtime makes a value over memory that is there already only for an output that is bound by its address.
         maker = self._session.io_binding()
-        maker.bind_output(self._names[0], self._device, self._index, dtype.type, list(array.shape), block.data_ptr())
+        kind, index = self._device.kind, self._device.index
+        maker.bind_output(self._names[0], kind, index, dtype.type, list(array.shape), block.data_ptr())
         return maker.get_outputs()[0], (block, maker)
 
     def _block(self, key: str, array: NDArray[Any]) -> ort.OrtValue:
-        """Memory for the tensor at the largest batch; a larger picture than before gets a larger block."""
+        """Memory for the tensor at the largest batch; a larger image than before gets a larger block."""
         found = self._blocks.get(key)
         if found is not None and found[1] >= array.nbytes:
             return found[0]
-        rows = array.shape[0] if self._most_rows and array.ndim else 1
-        nbytes = array.nbytes // rows * max(rows, self._most_rows, 1)
-        block = ort.OrtValue.ortvalue_from_shape_and_type([nbytes], np.uint8, self._device, self._index)
+        items = array.shape[0] if self._max_items and array.ndim else 1
+        nbytes = array.nbytes // items * max(items, self._max_items, 1)
+        block = ort.OrtValue.ortvalue_from_shape_and_type([nbytes], np.uint8, self._device.kind, self._device.index)
         self._blocks[key] = (block, nbytes)
         return block

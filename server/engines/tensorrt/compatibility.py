@@ -1,4 +1,4 @@
-"""Why a TensorRT engine cannot be served here: pure functions, one line each."""
+"""Why a TensorRT engine cannot be served here: pure functions that return one line."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from artifact.repository import PLAN
 from artifact.spec import TensorRTPlan
 from artifact.tensorrt import BF16_SINCE, INSTALL, NAMES
 
-# Bits of TensorRT for RTX's own diagnosis -> our words.
+# Bits of TensorRT for RTX's own diagnosis -> our text.
 _DIAGNOSES: Mapping[str, str] = {
     "VERSION_MISMATCH": "it was built by another version",
     "UNSUPPORTED_CC": "it was not built for this GPU",
@@ -31,10 +31,10 @@ class Gpu:
 
 
 def refusal(plan: TensorRTPlan, gpu: Gpu, version: str | None, wanted_precision: str | None) -> str:
-    """Why `gpu` cannot run the engine that `plan` describes; "" where nothing speaks against it.
+    """Why `gpu` cannot run the engine that `plan` describes; "" if it can.
 
-    `version`: of the installed library of the plan's variant, None where it is missing. `wanted_precision`: what
-    config.pbtxt asks for (fp32, FP16 ...), None where it leaves the choice.
+    `version`: of the installed library of the plan's variant, None if it is missing. `wanted_precision`: what
+    config.pbtxt requires (fp32, FP16 ...), None for any.
     """
     return (
         _other_library(plan, version)
@@ -66,7 +66,7 @@ def _other_gpu(plan: TensorRTPlan, gpu: Gpu) -> str:
 def _other_precision(plan: TensorRTPlan, wanted_precision: str | None) -> str:
     if wanted_precision is None or wanted_precision.lower() == plan.precision:
         return ""
-    return f"{PLAN} is {plan.precision}; config.pbtxt's precision_mode asks for {wanted_precision.upper()}"
+    return f"{PLAN} is {plan.precision}; config.pbtxt's precision_mode requires {wanted_precision.upper()}"
 
 
 def _without_bf16(plan: TensorRTPlan, gpu: Gpu) -> str:
@@ -78,7 +78,7 @@ def _without_bf16(plan: TensorRTPlan, gpu: Gpu) -> str:
 
 
 def diagnosis(library: Any, bits: int) -> str:
-    """TensorRT for RTX's diagnosis of an engine in words; "" where it names no cause."""
+    """TensorRT for RTX's diagnosis of an engine as text; "" if it names no cause."""
     named = library.EngineInvalidityDiagnostics.__members__.items()
     return ", ".join(_DIAGNOSES.get(name, name) for name, bit in named if bits & int(bit))
 

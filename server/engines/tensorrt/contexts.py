@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class Contexts:
-    """Makes contexts. They use one block of device memory, so only one of them may run at a time.
+    """Makes contexts. They share one block of device memory, so only one of them may run at a time.
 
     TensorRT for RTX compiles an engine's kernels for the GPU when a context first meets shapes. What it compiled is
     read from `cache` at the start and written there by `save`.
@@ -34,17 +34,17 @@ class Contexts:
         self._cache = self._read_cache() if self._compiles else None
 
     def make(self, profile: int, fixed: bool, stream: Any) -> Any:
-        """A context for one profile. `fixed`: its few shapes are all met at warm-up.
+        """A context for one profile. `fixed`: warm-up runs all of its few shapes.
 
         Raises:
             TensorRTError: it cannot be made.
         """
         context = self._engine.create_execution_context(self._config(fixed) if self._compiles else self._strategy)
         if context is None:
-            raise refused(self._library, "no execution context")
+            raise refused("no execution context")
         context.set_device_memory(self._memory, self._nbytes)
         if not context.set_optimization_profile_async(profile, int(stream)):
-            raise refused(self._library, f"optimisation profile {profile} cannot be selected")
+            raise refused(f"optimisation profile {profile} cannot be selected")
         return context
 
     def save(self) -> None:
@@ -69,8 +69,8 @@ class Contexts:
             return self._configs[fixed]
         config = self._configs[fixed] = self._engine.create_runtime_config()
         config.set_execution_context_allocation_strategy(self._strategy)
-        # EAGER compiles in the run that first meets shapes, which is right at warm-up, and a CUDA graph then holds
-        # those kernels. Where heights and widths are free a request may bring new ones: LAZY compiles beside the runs.
+        # EAGER compiles in the first run at new shapes, which is right at warm-up, and a CUDA graph then holds those
+        # kernels. If heights and widths are free, a request may bring new shapes: LAZY compiles while others run.
         kinds = self._library.DynamicShapesKernelSpecializationStrategy
         config.dynamic_shapes_kernel_specialization_strategy = kinds.EAGER if fixed else kinds.LAZY
         config.set_runtime_cache(self._cache)

@@ -1,4 +1,4 @@
-"""The CUDA runtime with every return code checked: GPUs, memory on both sides, streams."""
+"""The CUDA runtime with every return code checked: GPUs, memory on GPU and host, streams."""
 
 import ctypes
 import importlib
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engines.base import DeviceId
 from server.engines.tensorrt.compatibility import Gpu
 from server.errors import StartError
 
@@ -24,10 +25,10 @@ class CudaError(RuntimeError):
 
 
 class Cuda:
-    """`cuda.bindings.runtime`; what it hands out is freed by the `ExitStack` that is passed in."""
+    """`cuda.bindings.runtime`; what it allocates is freed by the `ExitStack` that is passed in."""
 
     def __init__(self, binding: Any = None) -> None:
-        """Loads the binding where none is given.
+        """Loads the binding if none is given.
 
         Raises:
             StartError: cuda-bindings is not installed.
@@ -35,7 +36,7 @@ class Cuda:
         self.binding = _load() if binding is None else binding
 
     def call(self, name: str, *arguments: Any) -> Any:
-        """What the function `name` returns beside its code.
+        """What the function `name` returns besides its code.
 
         Raises:
             CudaError: the code is not success.
@@ -46,14 +47,14 @@ class Cuda:
         return results[0] if results else None
 
     def attempt(self, name: str, *arguments: Any) -> None:
-        """Calls where nothing can be done about a failure: while cleaning up."""
+        """Calls and logs a failure, for cleaning up."""
         try:
             self.call(name, *arguments)
         except CudaError as error:
             log.warning("%s", error)
 
     def use(self, gpu: int) -> None:
-        """Makes `gpu` the one that this thread's calls are for."""
+        """Makes `gpu` the one that this thread's calls use."""
         self.call("cudaSetDevice", gpu)
 
     def stream(self, held: ExitStack) -> Any:
@@ -82,7 +83,7 @@ class Cuda:
 
 
 class Staging:
-    """Memory for one tensor on both sides, of one size for good."""
+    """Memory for one tensor on GPU and host, of a fixed size."""
 
     def __init__(self, cuda: Cuda, nbytes: int, held: ExitStack) -> None:
         self._cuda = cuda
@@ -91,7 +92,7 @@ class Staging:
         self._bytes = np.ctypeslib.as_array((ctypes.c_uint8 * nbytes).from_address(self.pinned))
 
     def view(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-        """The pinned side as an array that shares its memory.
+        """The host's memory as an array that shares it.
 
         Raises:
             ValueError: it is too small for the shape.
@@ -112,24 +113,23 @@ class Staging:
         self._cuda.call("cudaMemcpyAsync", self.pinned, self.device, nbytes, kind, stream)
 
 
-def find_gpu(device: str, cuda: Any = None) -> Gpu:
-    """The GPU that `cuda` or `cuda:N` names. `cuda`: in place of `cuda.bindings.runtime`.
+def find_gpu(device: DeviceId, cuda: Any = None) -> Gpu:
+    """The GPU as its driver describes it. `cuda`: in place of `cuda.bindings.runtime`.
 
     Raises:
         StartError: no driver, no such GPU, or cuda-bindings is not installed.
     """
     runtime = Cuda(cuda)
-    index = int(device.partition(":")[2] or 0)
     try:
         found = runtime.call("cudaGetDeviceCount")
-        if index >= found:
-            raise StartError(f"device {device}: CUDA finds {found} GPU{'s' * (found != 1)}, counted from 0")
-        properties = runtime.call("cudaGetDeviceProperties", index)
+        if device.index >= found:
+            raise StartError(f"device {device}: CUDA finds {found} GPU{'s' * (found != 1)}, numbered from 0")
+        properties = runtime.call("cudaGetDeviceProperties", device.index)
     except CudaError as error:
         raise StartError(_without_driver(runtime, error)) from error
     name = properties.name.decode() if isinstance(properties.name, bytes) else str(properties.name)
     capability = f"{properties.major}.{properties.minor}"
-    return Gpu(name.rstrip("\0"), capability, index, int(properties.totalGlobalMem))
+    return Gpu(name.rstrip("\0"), capability, device.index, int(properties.totalGlobalMem))
 
 
 def _without_driver(cuda: Cuda, error: CudaError) -> str:

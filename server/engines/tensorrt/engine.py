@@ -10,58 +10,61 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from artifact.dtypes import NUMPY_OF
+from artifact.shapes import Shapes
 from artifact.spec import TensorRTPlan
-from artifact.tensorrt import NAMES, TensorRTError, load, refused
-from server.engines.base import NUMPY_OF, Arrays
-from server.engines.tensorrt.compatibility import Gpu, refusal
+from artifact.tensorrt import NAMES, TensorRTError, TensorRTMissing, load, refused
+from server.engines.base import Arrays, DeviceId
+from server.engines.tensorrt.compatibility import refusal
 from server.engines.tensorrt.contexts import Contexts
 from server.engines.tensorrt.cuda import Cuda, CudaError, Staging, find_gpu
 from server.engines.tensorrt.launch import Launch, Port
 from server.engines.tensorrt.plan import deserialize, read_tensors, variant_of
-from server.engines.tensorrt.profiles import Profile, narrowest, read_profiles
+from server.engines.tensorrt.profiles import OptimizationProfile, narrowest, read_profiles
 from server.errors import StartError
-
-__all__ = ["CudaError", "Gpu", "TensorRTError", "TrtEngine", "find_gpu", "refusal"]
-
-Shapes = dict[str, tuple[int, ...]]
 
 log = logging.getLogger(__name__)
 
 
-class TrtEngine:
+class TensorRTEngine:
     """A serialized engine with its contexts, memory and stream.
 
     Memory for every input and output is allocated once, on the GPU and pinned on the host, at the largest size of the
-    profiles: an engine that fits when it is opened does not run out of memory in a request. Where a profile fixes all
-    but the number of rows, the first run at each number of rows (warm-up's) also captures a CUDA graph, which later
-    runs launch. Runs take turns.
+    profiles: an engine that fits when it is opened does not run out of memory in a request. If a profile fixes all but
+    the batch size, the first run at each batch size (warm-up's) also captures a CUDA graph, which later runs launch.
+    One run at a time.
     """
 
     def __init__(
         self,
         path: Path,
         plan: TensorRTPlan | None,
-        device: str,
+        device: DeviceId,
         batched: bool,
         runtime_cache: Path | None = None,
+        wanted_precision: str | None = None,
         *,
         library: Any = None,
         cuda: Any = None,
     ) -> None:
-        """Opens the engine on `device` (cuda:N), from any thread.
+        """Opens the engine on a GPU, from any thread.
 
-        `plan`: what the manifest says of it, None without a manifest. `runtime_cache`: where TensorRT for RTX keeps
-        what it compiles for this GPU. `library`, `cuda`: in place of the installed TensorRT and cuda.bindings.runtime.
+        Args:
+            plan: what the manifest says of it, None without a manifest.
+            runtime_cache: file in which TensorRT for RTX keeps what it compiles for this GPU.
+            wanted_precision: what config.pbtxt requires of an engine that has a manifest, None for any.
+            library: in place of the installed TensorRT.
+            cuda: in place of cuda.bindings.runtime.
 
         Raises:
             StartError: no library, driver or GPU, an engine made for others, or too little memory.
         """
         data = path.read_bytes()
         self._variant = plan.variant if plan is not None else variant_of(data)
-        self._library = load(self._variant) if library is None else library
+        self._library = _load(self._variant) if library is None else library
         self._cuda = Cuda(cuda)
         self._gpu = find_gpu(device, self._cuda.binding)
-        reason = "" if plan is None else refusal(plan, self._gpu, self._library.__version__, None)
+        reason = "" if plan is None else refusal(plan, self._gpu, self._library.__version__, wanted_precision)
         if reason:
             raise StartError(reason)
         self._turn = threading.Lock()
@@ -79,11 +82,11 @@ class TrtEngine:
             raise
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Raises InvalidRequest where no profile takes the shapes, batch axis included; from any thread."""
+        """Raises InvalidRequest if no profile has the shapes, batch axis included; from any thread."""
         narrowest(self._profiles, shapes)
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
-        """The outputs by name for one batch; see `Engine`. Alone or not, it runs the same way.
+        """The outputs by name for one batch; see `Engine`. `whole_device` makes no difference.
 
         Raises:
             CudaError, TensorRTError: the run failed. After an error that CUDA cannot recover from, so do all others.
@@ -124,7 +127,7 @@ class TrtEngine:
         self._held.callback(self._launches.clear)
         for profile in self._profiles:
             self._contexts[profile.index] = self._maker.make(profile.index, profile.fixed, self._stream)
-        sizes = [self._most_bytes(profile) for profile in self._profiles]
+        sizes = [self._max_bytes(profile) for profile in self._profiles]
         self._ports = {
             tensor.name: Port(
                 tensor.name,
@@ -135,14 +138,14 @@ class TrtEngine:
         }
         self._cuda.call("cudaStreamSynchronize", self._stream)
 
-    def _most_bytes(self, profile: Profile) -> dict[str, int]:
+    def _max_bytes(self, profile: OptimizationProfile) -> dict[str, int]:
         """Bytes of every input and output at the profile's largest shapes."""
         context = self._contexts[profile.index]
         sizes = {}
         for tensor in self.inputs:
             shape = profile.ranges[tensor.name].max
             if not context.set_input_shape(tensor.name, shape):
-                raise refused(self._library, f"{tensor.name} cannot be {list(shape)}")
+                raise refused(f"{tensor.name} cannot be {list(shape)}")
             sizes[tensor.name] = math.prod(shape) * NUMPY_OF[tensor.dtype].itemsize
         for tensor in self.outputs:
             sizes[tensor.name] = context.get_max_output_size(tensor.name)
@@ -153,10 +156,10 @@ class TrtEngine:
     def _launch(self, context: Any, shapes: Shapes) -> Launch:
         inputs = {self._ports[name]: shape for name, shape in shapes.items()}
         outputs = [self._ports[tensor.name] for tensor in self.outputs]
-        return Launch(self._library, self._cuda, self._stream, context, inputs, outputs)
+        return Launch(self._cuda, self._stream, context, inputs, outputs)
 
-    def _run_first(self, profile: Profile, shapes: Shapes, arrays: Arrays) -> dict[str, NDArray[Any]]:
-        """The first run at shapes that are to have a graph: plain, on a context of their own, then captured."""
+    def _run_first(self, profile: OptimizationProfile, shapes: Shapes, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        """The first run at shapes that get a CUDA graph: plain, on a context of their own, then captured."""
         try:
             context = self._maker.make(profile.index, profile.fixed, self._stream)
         except TensorRTError as error:
@@ -168,13 +171,13 @@ class TrtEngine:
             if launch.capture(self._held):
                 self._launches[tuple(shapes.values())] = launch
             else:
-                self._give_up_graphs(profile, "TensorRT says that the engine cannot be captured")
+                self._give_up_graphs(profile, "TensorRT cannot capture the engine")
         except (CudaError, TensorRTError) as error:
             self._give_up_graphs(profile, str(error))
         return outputs
 
-    def _give_up_graphs(self, profile: Profile, reason: str) -> None:
-        # For good: the same engine would refuse again, in a request perhaps.
+    def _give_up_graphs(self, profile: OptimizationProfile, reason: str) -> None:
+        # Permanently: the same engine would fail again, perhaps in a request.
         self._graphed.discard(profile.index)
         log.info("no CUDA graphs, plain launches instead: %s", reason)
 
@@ -182,7 +185,7 @@ class TrtEngine:
         try:
             return launch.run(arrays)
         except BaseException:
-            # Nothing stays queued that uses the context, which may be gone, or the memory, which the next run takes.
+            # Nothing may stay queued that uses the context, which may be freed, or the memory, which the next run uses.
             self._cuda.attempt("cudaStreamSynchronize", self._stream)
             raise
 
@@ -191,6 +194,13 @@ class TrtEngine:
             self._cuda.attempt("cudaStreamSynchronize", self._stream)
         self._stream = None
         self._held.close()
+
+
+def _load(variant: str) -> Any:
+    try:
+        return load(variant)
+    except TensorRTMissing as error:
+        raise StartError(str(error)) from error
 
 
 def _advice(error: Exception) -> str:

@@ -34,30 +34,27 @@ class Launch:
     its replay undefined once the context has been given other shapes.
     """
 
-    def __init__(
-        self, library: Any, cuda: Cuda, stream: Any, context: Any, inputs: dict[Port, Shape], outputs: list[Port]
-    ) -> None:
+    def __init__(self, cuda: Cuda, stream: Any, context: Any, inputs: dict[Port, Shape], outputs: list[Port]) -> None:
         """Gives the context its shapes and addresses.
 
         Raises:
             TensorRTError: the context does not take them.
         """
-        self._library = library
         self._cuda = cuda
         self._stream = stream
         self._context = context
         for port, shape in inputs.items():
             if not context.set_input_shape(port.name, shape):
-                raise refused(library, f"{port.name} cannot be {list(shape)}")
+                raise refused(f"{port.name} cannot be {list(shape)}")
         for port in (*inputs, *outputs):
             if not context.set_tensor_address(port.name, port.memory.device):
-                raise refused(library, f"{port.name} cannot have an address")
+                raise refused(f"{port.name} cannot have an address")
         self._inputs = [(port, port.view(shape)) for port, shape in inputs.items()]
         self._outputs = [(port, port.view(tuple(context.get_tensor_shape(port.name)))) for port in outputs]
         self._graph: Any = None
 
     def run(self, arrays: Arrays) -> dict[str, NDArray[Any]]:
-        """The outputs by name, in memory of their own. Blocks until the GPU is done.
+        """The outputs by name, copied. Blocks until the GPU is done.
 
         Raises:
             CudaError, TensorRTError: the run failed; work may be left on the stream.
@@ -72,14 +69,14 @@ class Launch:
         return {port.name: pinned.copy() for port, pinned in self._outputs}
 
     def capture(self, held: ExitStack) -> bool:
-        """Records the run as a CUDA graph, which later runs launch; False where TensorRT cannot be captured.
+        """Records the run as a CUDA graph, which later runs launch; False if TensorRT cannot be captured.
 
         Only after a plain run: the first run at new shapes does work of its own, which must not be in the graph.
 
         Raises:
             CudaError, TensorRTError: the capture failed; plain runs go on.
         """
-        # Classic TensorRT has no such question; there the capture itself fails.
+        # Classic TensorRT has no such function; there the capture itself fails.
         capturable = getattr(self._context, "is_stream_capturable", None)
         if capturable is not None and not capturable(int(self._stream)):
             return False
@@ -87,7 +84,7 @@ class Launch:
             graph = self._record(recorded)
             ready = self._cuda.call("cudaGraphInstantiate", graph, 0)
             held.callback(self._cuda.attempt, "cudaGraphExecDestroy", ready)
-            # Without this the first launch, which is a request's, would carry the graph to the GPU.
+            # Without this the first launch, which is a request's, would upload the graph.
             self._cuda.call("cudaGraphUpload", ready, self._stream)
         self._graph = ready
         return True
@@ -115,6 +112,6 @@ class Launch:
         for port, pinned in self._inputs:
             port.memory.send(pinned.nbytes, self._stream)
         if not self._context.execute_async_v3(int(self._stream)):
-            raise refused(self._library, "the run was refused")
+            raise refused("the run was refused")
         for port, pinned in self._outputs:
             port.memory.fetch(pinned.nbytes, self._stream)

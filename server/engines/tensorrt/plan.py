@@ -2,27 +2,17 @@
 
 from typing import Any
 
+from artifact.dtypes import KSERVE_OF_TENSORRT
 from artifact.spec import TensorSpec
-from artifact.tensorrt import TensorRTError, listener
+from artifact.tensorrt import TensorRTError, first_error, logger
 from server.engines.tensorrt.compatibility import Gpu, diagnosis
 
 # First bytes of a serialized engine of TensorRT for RTX; classic TensorRT's are "ftrt".
 _RTX_MAGIC = b"vtrt"
 
-# TensorRT's words for element types -> KServe's. Its others (bfloat16, 8 bits and less) have no numpy type.
-_KSERVE_OF = {
-    "BOOL": "BOOL",
-    "UINT8": "UINT8",
-    "INT8": "INT8",
-    "INT32": "INT32",
-    "INT64": "INT64",
-    "HALF": "FP16",
-    "FLOAT": "FP32",
-}
-
 
 def variant_of(data: bytes) -> str:
-    """Whether a serialized engine is of TensorRT for RTX or of classic TensorRT."""
+    """`rtx` or `classic`, from the first bytes of a serialized engine."""
     return "rtx" if data.startswith(_RTX_MAGIC) else "classic"
 
 
@@ -30,16 +20,15 @@ def deserialize(library: Any, name: str, data: bytes, gpu: Gpu) -> Any:
     """The engine, on the GPU that this thread uses. `name`: the library's.
 
     Raises:
-        TensorRTError: it cannot be read here; the text says why as far as TensorRT does.
+        TensorRTError: it cannot be read here; the text has the reason that TensorRT gives.
     """
-    heard = listener(library)
-    heard.first_error()  # what this thread heard before is not about this engine
-    runtime = library.Runtime(heard)
+    runtime = library.Runtime(logger(library))
+    first_error()  # drops what was logged on this thread before: it is not about this engine
     engine = runtime.deserialize_cuda_engine(data)
     if engine is not None:
         return engine
-    error = heard.first_error() or "TensorRT gave no reason"
-    # Asked only now: an engine that was not built for this GPU may run on it all the same.
+    error = first_error() or "TensorRT gave no reason"
+    # Only after the failure: an engine that was not built for this GPU may run on it all the same.
     bits = int(runtime.get_engine_validity(data)[1]) if hasattr(runtime, "get_engine_validity") else 0
     cause = f"{diagnosis(library, bits)}; " if bits else ""
     where = f"this GPU ({gpu.name}, {gpu.compute_capability})"
@@ -63,11 +52,11 @@ def read_tensors(library: Any, engine: Any, batched: bool) -> tuple[tuple[Tensor
 
 def _spec(library: Any, engine: Any, name: str, batched: bool) -> TensorSpec:
     dtype = engine.get_tensor_dtype(name).name
-    if dtype not in _KSERVE_OF:
+    if dtype not in KSERVE_OF_TENSORRT:
         raise TensorRTError(f"{name} is {dtype}, which requests cannot carry")
     if engine.get_tensor_location(name) != library.TensorLocation.DEVICE:
         raise TensorRTError(f"{name} is a shape, not data on the GPU: not served")
     if engine.get_tensor_format(name) != library.TensorFormat.LINEAR:
-        raise TensorRTError(f"{name} is not row by row in memory ({engine.get_tensor_format_desc(name)}): not served")
+        raise TensorRTError(f"{name} is not row-major in memory ({engine.get_tensor_format_desc(name)}): not served")
     shape = tuple(engine.get_tensor_shape(name))
-    return TensorSpec(name, _KSERVE_OF[dtype], shape[1:] if batched else shape)
+    return TensorSpec(name, KSERVE_OF_TENSORRT[dtype], shape[1:] if batched else shape)

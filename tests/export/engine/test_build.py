@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 
 from artifact import tensorrt
 from artifact.repository import sha256_of
+from artifact.shapes import Sides
 from artifact.spec import ShapeRange, Spec, TensorRTPlan
 from export.engine.build import build, local_compute_capability
 from export.engine.builder_log import Phases, set_flags
@@ -49,8 +50,7 @@ def test_exported_networks_become_engines_that_the_manifest_describes(
 ) -> None:
     exported: Exported = request.getfixturevalue(fixture)
     spec, onnx_path = exported.spec, exported.folder / "model.onnx"
-    tile_px = spec.tile.size_px if spec.tile else None
-    profiles = profiles_of((), Taken(spec.inputs, 8, spec.multiple_px, spec.least_px, tile_px))
+    profiles = profiles_of((), Taken(spec.inputs, 8, Sides.of(spec)))
     seen: list[tuple[str, float | None]] = []
     plan = build(
         onnx_path,

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from artifact.shapes import Sides
 from artifact.spec import ShapeRange, TensorSpec, Tile
 from export.engine.profiles import Taken, default_profiles, in_words, largest_batch, profiles_of
 from export.errors import ExportError
@@ -15,8 +16,8 @@ PIXELS = TensorSpec("image", "UINT8", (-1, -1, 3))
 PLANES = TensorSpec("image", "FP32", (3, -1, -1))
 
 DRAWER = Taken((LATENT, LABEL), 32)
-TILED = Taken((PIXELS,), 8, tile_px=128)
-TRANSLATOR = Taken((PIXELS,), 4, multiple_px=32, least_px=40)
+TILED = Taken((PIXELS,), 8, Sides(tile_px=128))
+TRANSLATOR = Taken((PIXELS,), 4, Sides(multiple_px=32, least_px=40))
 
 
 def refused(text: str, sentence: str, taken: Taken = TRANSLATOR) -> None:
@@ -43,14 +44,14 @@ def test_a_translator_gets_pictures_up_to_512_px_and_is_tuned_for_256() -> None:
 
 
 def test_networks_that_need_more_than_the_usual_sizes_get_what_they_need() -> None:
-    (deep,) = default_profiles(Taken((PIXELS,), 1, multiple_px=512))
+    (deep,) = default_profiles(Taken((PIXELS,), 1, Sides(multiple_px=512)))
     assert deep["image"] == ShapeRange((1, 512, 512, 3), (1, 512, 512, 3), (1, 512, 512, 3))
-    (wide,) = default_profiles(Taken((PIXELS,), 1, least_px=700))
+    (wide,) = default_profiles(Taken((PIXELS,), 1, Sides(least_px=700)))
     assert wide["image"] == ShapeRange((1, 700, 700, 3), (1, 700, 700, 3), (1, 700, 700, 3))
 
 
 def test_a_networks_own_tensors_have_height_and_width_behind_the_channels() -> None:
-    assert profiles_of(("1,2,4:64x96",), Taken((PLANES,), 4, multiple_px=32)) == (
+    assert profiles_of(("1,2,4:64x96",), Taken((PLANES,), 4, Sides(multiple_px=32))) == (
         {"image": ShapeRange((1, 3, 64, 96), (2, 3, 64, 96), (4, 3, 64, 96))},
     )
 
@@ -79,7 +80,7 @@ def test_every_tile_that_the_server_cuts_fits_the_usual_profile(
     height: int, width: int, multiple: int, size: int
 ) -> None:
     cut = tiling.plan(height, width, Tile(size, 16, multiple, 16, 0.0))
-    (profile,) = default_profiles(Taken((PIXELS,), 8, multiple_px=multiple, tile_px=size))
+    (profile,) = default_profiles(Taken((PIXELS,), 8, Sides(multiple, tile_px=size)))
     assert profile["image"].takes((1, cut.tile_height, cut.tile_width, 3))
     assert profile["image"].takes((8, cut.tile_height, cut.tile_width, 3))
 
@@ -93,7 +94,7 @@ def test_every_picture_up_to_512_px_fits_a_translators_usual_profile(
     side: tuple[int, int], multiple: int, least: int
 ) -> None:
     whole = tiling.plan_whole(*side, multiple, least)
-    (profile,) = default_profiles(Taken((PIXELS,), 4, multiple_px=multiple, least_px=least))
+    (profile,) = default_profiles(Taken((PIXELS,), 4, Sides(multiple, least)))
     shape = (4, whole.tile_height, whole.tile_width, 3)
     assert profile["image"].takes(shape)
     assert all(size % multiple == 0 and size >= least for size in profile["image"].min[1:3])
@@ -109,7 +110,7 @@ RANGES = st.tuples(SIDES, SIDES, st.integers(0, 3), st.integers(0, 3)).map(
 
 @given(batch=st.integers(1, 64), sizes=st.lists(RANGES, min_size=1, max_size=4, unique=True))
 def test_a_profile_in_words_is_what_the_option_takes(batch: int, sizes: list[str]) -> None:
-    taken = Taken((PIXELS,), 4, multiple_px=16)
+    taken = Taken((PIXELS,), 4, Sides(multiple_px=16))
     found = profiles_of((f"1,{batch},{batch}:{','.join(sizes)}",), taken)
     words = [in_words(profile, taken.inputs) for profile in found]
     assert words == [f"1,{batch},{batch}:{size}" for size in sizes]

@@ -37,7 +37,7 @@ def test_a_zoo_generator_becomes_an_engine_whose_profile_is_in_the_manifest(name
     verify(folder, spec)
     assert set(spec.files) == {ONNX, PLAN}
     assert (folder / PLAN).stat().st_size > 100_000
-    assert (plan.variant, plan.version) == ("rtx", tensorrt.version("rtx"))
+    assert (plan.variant, plan.version) == ("rtx", tensorrt.load("rtx").__version__)
     assert (plan.precision, plan.compute_capabilities) == ("fp32", ())
     assert plan.onnx_sha256 == sha256_of(folder / ONNX)
     (profile,) = plan.profiles

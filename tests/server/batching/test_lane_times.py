@@ -12,6 +12,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.batching.device import Device
+from server.engines.base import CPU, DeviceId
 from server.observability.saturation import LaneTime
 from server.repository.devices import Devices
 from server.repository.placement import Placement
@@ -108,10 +109,10 @@ async def test_a_run_that_fails_gives_its_lane_back(make_batcher: MakeBatcher) -
 
 
 async def test_each_device_that_a_model_uses_is_listed() -> None:
-    devices = Devices("cpu", (0,), 3)
+    devices = Devices((0,), 3)
     assert devices.lane_times() == []
-    devices.at(Placement("cpu"))
-    devices.at(Placement("cuda:0", 1))
+    devices.at(Placement(CPU))
+    devices.at(Placement(DeviceId("cuda"), 1))
     assert devices.lane_times() == [LaneTime("cpu", 0, 3, 0.0), LaneTime("cuda:0", 1, 1, 0.0)]
     devices.close()
 

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 from artifact.spec import TensorRTPlan
-from server.engines.tensorrt.engine import TrtEngine
+from server.engines.base import DeviceId
+from server.engines.tensorrt.engine import TensorRTEngine
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import Arrays, DataType, FakeTensorRT, Network
 
 WEIGHT = np.arange(48, dtype=np.float32).reshape(4, 12)
 DATA = b"vtrt and what follows"
+GPU = DeviceId("cuda")
 PLAN = TensorRTPlan("rtx", "1.7.1.116", ("8.9",), "fp32", "0" * 64, ())
 
 
@@ -53,7 +55,7 @@ class Open:
     def __init__(self, cuda: FakeCuda, path: Path) -> None:
         self.cuda = cuda
         self.path = path
-        self.engines: list[TrtEngine] = []
+        self.engines: list[TensorRTEngine] = []
         self.library = FakeTensorRT(cuda, {})
 
     def __call__(
@@ -61,13 +63,13 @@ class Open:
         network: Network,
         rtx: bool = True,
         plan: TensorRTPlan | None = None,
-        device: str = "cuda:0",
+        device: DeviceId = GPU,
         runtime_cache: Path | None = None,
         batched: bool = True,
-    ) -> TrtEngine:
+    ) -> TensorRTEngine:
         self.path.write_bytes(DATA)
         self.library = FakeTensorRT(self.cuda, {DATA: network}, rtx)
-        engine = TrtEngine(self.path, plan, device, batched, runtime_cache, library=self.library, cuda=self.cuda)
+        engine = TensorRTEngine(self.path, plan, device, batched, runtime_cache, library=self.library, cuda=self.cuda)
         self.engines.append(engine)
         return engine
 

@@ -19,8 +19,8 @@ from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.queue import Policy
 from server.engines.base import Arrays
-from server.engines.float32_fallback import CheckedEngine
-from server.engines.onnx.cpu import OrtEngine
+from server.engines.float32_fallback import FallbackEngine
+from server.engines.onnx.cpu import OnnxCpuEngine
 from server.errors import InferenceFailed, InvalidRequest, StartError
 from server.observability.metrics import Metrics
 from tests.export.graph.overflowing import overflowing_graph
@@ -31,25 +31,26 @@ Fallbacks = list[int]
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[OrtEngine, OrtEngine]]:
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]]:
     """(float16, float32) of the upscaler that overflows, with pixels or with the network's own tensors."""
     folder = tmp_path_factory.mktemp("graphs")
 
-    def opened(tensors: str) -> tuple[OrtEngine, OrtEngine]:
+    def opened(tensors: str) -> tuple[OnnxCpuEngine, OnnxCpuEngine]:
         before = overflowing_graph(tensors)
         low, precise = folder / f"{tensors}.fp16.onnx", folder / f"{tensors}.fp32.onnx"
         onnx.save(rounded(flagged(reduced(before, "fp16")), "fp16"), low)
         onnx.save(flagged(before), precise)
-        return OrtEngine(low, 1, 1, True), OrtEngine(precise, 1, 1, True)
+        return OnnxCpuEngine(low, 1, 1, True), OnnxCpuEngine(precise, 1, 1, True)
 
     return opened
 
 
 @pytest.fixture
-def pixels(engines: Callable[[str], tuple[OrtEngine, OrtEngine]]) -> Iterator[tuple[CheckedEngine, Fallbacks]]:
+def pixels(engines: Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]]) -> Iterator[tuple[FallbackEngine, Fallbacks]]:
     """The two engines as one, with uint8 pictures, and how many rows each run counted."""
     counted: Fallbacks = []
-    checked = CheckedEngine(*engines("uint8"), counted.append)
+    checked = FallbackEngine(*engines("uint8"))
+    checked.on_fallback = counted.append
     yield checked, counted
     checked.close()
 
@@ -59,7 +60,7 @@ def pictures(*shades: int) -> NDArray[np.uint8]:
 
 
 def test_rows_that_overflow_are_float32s_and_the_others_float16s(
-    pixels: tuple[CheckedEngine, Fallbacks], engines: Callable[[str], tuple[OrtEngine, OrtEngine]]
+    pixels: tuple[FallbackEngine, Fallbacks], engines: Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]]
 ) -> None:
     checked, counted = pixels
     image = pictures(DARK, BRIGHT, DARK, BRIGHT, DARK)
@@ -73,7 +74,7 @@ def test_rows_that_overflow_are_float32s_and_the_others_float16s(
     assert counted == [2]
 
 
-def test_a_batch_that_overflows_altogether_and_one_that_does_not(pixels: tuple[CheckedEngine, Fallbacks]) -> None:
+def test_a_batch_that_overflows_altogether_and_one_that_does_not(pixels: tuple[FallbackEngine, Fallbacks]) -> None:
     checked, counted = pixels
     assert checked.run({"image": pictures(DARK, DARK)}, True)["upscaled"].any()
     assert counted == []
@@ -81,7 +82,7 @@ def test_a_batch_that_overflows_altogether_and_one_that_does_not(pixels: tuple[C
     assert counted == [3]
 
 
-def test_callers_do_not_see_the_flag(pixels: tuple[CheckedEngine, Fallbacks]) -> None:
+def test_callers_do_not_see_the_flag(pixels: tuple[FallbackEngine, Fallbacks]) -> None:
     assert pixels[0].outputs == (TensorSpec("upscaled", "UINT8", (-1, -1, 3)),)
     assert [tensor.name for tensor in pixels[0].inputs] == ["image"]
 
@@ -92,7 +93,7 @@ async def ask(batcher: Batcher, image: NDArray[np.float32]) -> Any:
 
 
 async def test_in_a_batch_only_the_row_fails_that_is_not_finite_in_float32_either(
-    engines: Callable[[str], tuple[OrtEngine, OrtEngine]],
+    engines: Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]],
 ) -> None:
     metrics = Metrics()
     statistics = metrics.model("upscaler", 1)
@@ -100,27 +101,30 @@ async def test_in_a_batch_only_the_row_fails_that_is_not_finite_in_float32_eithe
     low, precise = engines("float32")
     device = Device("cpu", 1)
     together = Policy(8, max_queue_rows=100, max_queue_bytes=1 << 20, preferred_batch_sizes=(5,), max_queue_delay_s=60)
-    batcher = Batcher({device: CheckedEngine(low, precise, counted.append)}, together, statistics)
+    engine = FallbackEngine(low, precise)
+    engine.on_fallback = counted.append
+    batcher = Batcher({device: engine}, together, statistics)
     images = [np.full((1, 3, 8, 8), shade, np.float32) for shade in (0.05, 1.0, np.nan, 0.05, 1.0)]
     try:
         answers = await asyncio.gather(*(ask(batcher, image) for image in images), return_exceptions=True)
     finally:
         device.close()
     assert [isinstance(answer, InferenceFailed) for answer in answers] == [False, False, True, False, False]
-    for row, engine in enumerate((low, precise, None, low, precise)):
+    for row, expected in enumerate((low, precise, None, low, precise)):
         answer: Any = answers[row]
-        if engine:
-            assert answer.tobytes() == engine.run({"image": images[row]}, False)["upscaled"].tobytes()
+        if expected:
+            assert answer.tobytes() == expected.run({"image": images[row]}, False)["upscaled"].tobytes()
     assert sum(counted) == 2, "each row once, however often its batch was halved"
 
 
-def test_what_fails_in_both_says_how_many_rows(engines: Callable[[str], tuple[OrtEngine, OrtEngine]]) -> None:
+def test_what_fails_in_both_says_how_many_rows(engines: Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]]) -> None:
     counted: Fallbacks = []
-    checked = CheckedEngine(*engines("float32"), counted.append)
+    checked = FallbackEngine(*engines("float32"))
+    checked.on_fallback = counted.append
     image = np.full((4, 3, 8, 8), 0.05, np.float32)
     image[[0, 2], 1, 3, 3] = np.nan
     image[3] = 1.0
-    with pytest.raises(ArithmeticError, match="2 of 3 rows computed again in float32 hold NaN or infinity there too"):
+    with pytest.raises(ArithmeticError, match="2 of 3 items computed again in float32 hold NaN or infinity there too"):
         checked.run({"image": image}, False)
     assert counted == []
 
@@ -146,7 +150,7 @@ class Flagging(HeldEngine):
 
 def test_arrays_that_cannot_be_written_are_copied_and_only_when_a_row_changes() -> None:
     low, precise = Flagging(2), Flagging(-3)
-    checked = CheckedEngine(low, precise, lambda rows: None)
+    checked = FallbackEngine(low, precise)
     fine = np.array([[1.0, 2], [3, 4]], np.float32)
     assert checked.run({"x": fine}, False)["y"] is low.given[0]
     mixed = np.asfortranarray(np.array([[1, 2], [-3, 4], [5, 6]], np.float32))
@@ -159,14 +163,16 @@ def test_arrays_that_cannot_be_written_are_copied_and_only_when_a_row_changes() 
 
 def test_a_graph_without_a_batch_axis_is_run_again_whole() -> None:
     low, precise, counted = Flagging(2), Flagging(-3), Fallbacks()
-    found = CheckedEngine(low, precise, counted.append).run({"x": np.array([-1.0, 5, 7], np.float32)}, True)
+    engine = FallbackEngine(low, precise)
+    engine.on_fallback = counted.append
+    found = engine.run({"x": np.array([-1.0, 5, 7], np.float32)}, True)
     assert found["y"].tolist() == [3, -15, -21]
     assert counted == [1]
 
 
 def test_both_engines_are_asked_for_shapes_and_closed() -> None:
     low, precise = Flagging(2), Flagging(2)
-    checked = CheckedEngine(low, precise, lambda rows: None)
+    checked = FallbackEngine(low, precise)
     checked.check({"x": (1, 20)})
     with pytest.raises(InvalidRequest, match="at most 20"):
         checked.check({"x": (1, 21)})
@@ -175,5 +181,5 @@ def test_both_engines_are_asked_for_shapes_and_closed() -> None:
 
 
 def test_engines_of_different_networks_are_refused() -> None:
-    with pytest.raises(StartError, match="beside an engine of less precision has the outputs y FP32; the engine"):
-        CheckedEngine(Flagging(1), HeldEngine(), lambda rows: None)
+    with pytest.raises(StartError, match="next to an engine of less precision has the outputs y FP32; the engine"):
+        FallbackEngine(Flagging(1), HeldEngine())

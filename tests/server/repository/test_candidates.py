@@ -1,54 +1,75 @@
 """Which files of a version are tried, for every row of the table in server/repository/engine_choice.py."""
 
-from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import ONNX, PLAN
+from server.engines.base import DeviceId
 from server.errors import NotServing
-from server.repository.engine_choice import Files, candidates
+from server.repository.engine_choice import candidates
+from server.repository.model_version import ModelVersion
 
-BOTH = Files(ONNX, PLAN, has_onnx=True, has_plan=True, asks_plan=False)
-ASKED = replace(BOTH, asks_plan=True)
-ONNX_ALONE = replace(BOTH, has_plan=False)
-PLAN_ALONE = replace(BOTH, has_onnx=False)
+BOTH, ONNX_ALONE, PLAN_ALONE, NOTHING = (ONNX, PLAN), (ONNX,), (PLAN,), ()
+NO_WISH, WANTS_PLAN = None, ModelConfig(platform="tensorrt_plan")
 
 
-@pytest.mark.parametrize(
-    ("files", "engine", "device", "expected"),
-    [
-        (BOTH, "auto", "cuda:0", (PLAN, ONNX)),
-        (BOTH, "auto", "cpu", (ONNX,)),
-        (ASKED, "auto", "cpu", (PLAN, ONNX)),
-        (BOTH, "onnx", "cuda:0", (ONNX,)),
-        (ASKED, "onnx", "cuda:0", (ONNX,)),
-        (BOTH, "onnx", "cpu", (ONNX,)),
-        (BOTH, "onnx-tensorrt", "cuda:0", (ONNX,)),
-        (BOTH, "tensorrt", "cuda:1", (PLAN,)),
-        (BOTH, "tensorrt", "cpu", (PLAN,)),
-        (ONNX_ALONE, "auto", "cuda:0", (ONNX,)),
-        (ONNX_ALONE, "auto", "cpu", (ONNX,)),
-        (ONNX_ALONE, "onnx-tensorrt", "cuda:0", (ONNX,)),
-        (PLAN_ALONE, "auto", "cuda:0", (PLAN,)),
-        (PLAN_ALONE, "auto", "cpu", (PLAN,)),
-        (PLAN_ALONE, "tensorrt", "cuda:0", (PLAN,)),
-    ],
-)
-def test_the_files_to_try(files: Files, engine: str, device: str, expected: tuple[str, ...]) -> None:
-    assert candidates(files, engine, device, "1") == expected
+def tried(
+    folder: Path, files: tuple[str, ...], config: ModelConfig | None, engine: str, device: str
+) -> tuple[str, ...]:
+    """What is tried of a version 1 that has these files."""
+    for name in files:
+        (folder / name).touch()
+    return candidates(ModelVersion("m", 1, folder, config, None), engine, DeviceId.parse(device))
 
 
 @pytest.mark.parametrize(
-    ("files", "engine", "device", "reason"),
+    ("files", "config", "engine", "device", "expected"),
     [
-        (PLAN_ALONE, "onnx", "cuda:0", "model.onnx is missing in version 1; --engine onnx does not serve model.plan"),
-        (PLAN_ALONE, "onnx-tensorrt", "cuda:0", "model.onnx is missing .*--engine onnx-tensorrt does not serve"),
-        (ONNX_ALONE, "tensorrt", "cuda:0", "model.plan is missing in version 1; --engine tensorrt does not serve mod"),
-        (BOTH, "onnx-tensorrt", "cpu", "--engine onnx-tensorrt: TensorRT needs an NVIDIA GPU"),
-        (replace(ONNX_ALONE, has_onnx=False), "auto", "cpu", "^model.onnx is missing in version 1$"),
-        (replace(ASKED, has_onnx=False, has_plan=False), "auto", "cpu", "^model.plan is missing in version 1$"),
+        (BOTH, NO_WISH, "auto", "cuda:0", (PLAN, ONNX)),
+        (BOTH, NO_WISH, "auto", "cpu", (ONNX,)),
+        (BOTH, WANTS_PLAN, "auto", "cpu", (PLAN, ONNX)),
+        (BOTH, NO_WISH, "onnx", "cuda:0", (ONNX,)),
+        (BOTH, WANTS_PLAN, "onnx", "cuda:0", (ONNX,)),
+        (BOTH, NO_WISH, "onnx", "cpu", (ONNX,)),
+        (BOTH, NO_WISH, "onnx-tensorrt", "cuda:0", (ONNX,)),
+        (BOTH, NO_WISH, "tensorrt", "cuda:1", (PLAN,)),
+        (BOTH, NO_WISH, "tensorrt", "cpu", (PLAN,)),
+        (BOTH, ModelConfig(default_model_filename=ONNX), "auto", "cuda:0", (ONNX,)),
+        (BOTH, ModelConfig(default_model_filename=PLAN), "auto", "cpu", (PLAN, ONNX)),
+        (ONNX_ALONE, NO_WISH, "auto", "cuda:0", (ONNX,)),
+        (ONNX_ALONE, NO_WISH, "auto", "cpu", (ONNX,)),
+        (ONNX_ALONE, NO_WISH, "onnx-tensorrt", "cuda:0", (ONNX,)),
+        (PLAN_ALONE, NO_WISH, "auto", "cuda:0", (PLAN,)),
+        (PLAN_ALONE, NO_WISH, "auto", "cpu", (PLAN,)),
+        (PLAN_ALONE, NO_WISH, "tensorrt", "cuda:0", (PLAN,)),
     ],
 )
-def test_a_version_without_the_file_is_not_served(files: Files, engine: str, device: str, reason: str) -> None:
+def test_the_files_to_try(
+    tmp_path: Path,
+    files: tuple[str, ...],
+    config: ModelConfig | None,
+    engine: str,
+    device: str,
+    expected: tuple[str, ...],
+) -> None:
+    assert tried(tmp_path, files, config, engine, device) == expected
+
+
+@pytest.mark.parametrize(
+    ("files", "config", "engine", "device", "reason"),
+    [
+        (PLAN_ALONE, NO_WISH, "onnx", "cuda:0", "model.onnx is missing in version 1; --engine onnx does not serve mod"),
+        (PLAN_ALONE, NO_WISH, "onnx-tensorrt", "cuda:0", "model.onnx is missing .*--engine onnx-tensorrt does not"),
+        (ONNX_ALONE, NO_WISH, "tensorrt", "cuda:0", "model.plan is missing in version 1; --engine tensorrt does not"),
+        (BOTH, NO_WISH, "onnx-tensorrt", "cpu", "--engine onnx-tensorrt: TensorRT needs an NVIDIA GPU"),
+        (NOTHING, NO_WISH, "auto", "cpu", "^model.onnx is missing in version 1$"),
+        (NOTHING, WANTS_PLAN, "auto", "cpu", "^model.plan is missing in version 1$"),
+    ],
+)
+def test_a_version_without_the_file_is_not_served(
+    tmp_path: Path, files: tuple[str, ...], config: ModelConfig | None, engine: str, device: str, reason: str
+) -> None:
     with pytest.raises(NotServing, match=reason):
-        candidates(files, engine, device, "1")
+        tried(tmp_path, files, config, engine, device)

@@ -13,6 +13,7 @@ from server.batching.batcher import Batcher
 from server.batching.cost import min_second_per_byte, wait_s
 from server.batching.device import Device, Work
 from server.batching.queue import Policy
+from server.engines.base import DeviceId
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics
 from server.repository.devices import Devices
@@ -22,10 +23,10 @@ from tests.server.conftest import HeldEngine
 
 # Which lane a test names: a GPU's, or the CPU's.
 ZERO, SECOND_OF_ZERO, ONE, CPU = (
-    Placement("cuda:0", 0),
-    Placement("cuda:0", 1),
-    Placement("cuda:1", 0),
-    Placement("cpu"),
+    Placement(DeviceId("cuda", 0), 0),
+    Placement(DeviceId("cuda", 0), 1),
+    Placement(DeviceId("cuda", 1), 0),
+    Placement(DeviceId("cpu")),
 )
 
 
@@ -57,7 +58,7 @@ MakeFleet = Callable[..., Fleet]
 
 @pytest.fixture
 async def devices() -> AsyncIterator[Devices]:
-    devices = Devices("cuda:0", (0, 1), 2)
+    devices = Devices((0, 1), 2)
     yield devices
     devices.close()
 
@@ -83,7 +84,7 @@ def values(answers: list[Any]) -> list[float]:
 
 async def test_a_place_is_one_device_for_every_model(devices: Devices) -> None:
     assert devices.names == "cuda:0", "the default one, before any is used"
-    assert devices.at(ZERO) is devices.at(Placement("cuda:0", 0))
+    assert devices.at(ZERO) is devices.at(Placement(DeviceId("cuda"), 0))
     assert devices.at(ZERO) is not devices.at(SECOND_OF_ZERO)
     assert [devices.at(place).lanes for place in (ZERO, SECOND_OF_ZERO, ONE, CPU)] == [1, 1, 1, 2]
     assert devices.names == "cuda:0,cuda:1,cpu"

@@ -14,11 +14,13 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import ONNX, ONNX_FP32, PLAN
 from artifact.spec import FINITE, Parity, Provenance, Spec, Task, TensorRTPlan, TensorSpec
-from server.engines.float32_fallback import CheckedEngine
-from server.engines.onnx.cpu import OrtEngine
+from server.engines.base import DeviceId
+from server.engines.float32_fallback import FallbackEngine
+from server.engines.onnx.cpu import OnnxCpuEngine
 from server.errors import NotServing, StartError
-from server.repository.engine_choice import Opened, Opening
+from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.model_config import ONNX_PLATFORM, PLAN_PLATFORM
+from server.repository.model_version import ModelVersion
 from server.settings import read_settings
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import DataType, FakeTensorRT, Network
@@ -75,20 +77,20 @@ def config_of(text: str) -> ModelConfig:
 
 
 class Open:
-    """Opens the version in `folder`; `fell_back` has the rows that were computed again."""
+    """Opens the version in `folder`."""
 
     def __init__(self, folder: Path, cuda: FakeCuda | None = None) -> None:
         self.folder = folder
         self.cuda = cuda
-        self.fell_back: list[int] = []
 
     def __call__(
         self, engine: str = "auto", device: str = "cpu", config: str = "", spec: Spec | None = SPEC, **settings: Any
     ) -> Opened:
         library = None if self.cuda is None else FakeTensorRT(self.cuda, {DATA: drawing_network()})
         given = read_settings(repository=self.folder.parent, engine=engine, **settings)
-        opening = Opening(given, 1, 1, library=library, cuda=self.cuda)
-        return opening.open(self.folder, config_of(config), spec, device, True, self.fell_back.append)
+        factory = EngineFactory(given, 1, 1, library=library, cuda=self.cuda)
+        version = ModelVersion("m", 1, self.folder, config_of(config), spec)
+        return factory.open(version, DeviceId.parse(device), batched=True)
 
 
 def drawing_network() -> Network:
@@ -129,7 +131,7 @@ def test_the_graph_serves_on_the_cpu_whatever_lies_beside_it(folder: Path, opene
     write_graph(folder / ONNX)
     (folder / PLAN).write_bytes(DATA)
     result = opened()
-    assert isinstance(result.engine, OrtEngine)
+    assert isinstance(result.engine, OnnxCpuEngine)
     assert (result.note, result.platform) == ("", ONNX_PLATFORM)
     np.testing.assert_array_equal(result.engine.run(latents(1.0), False)["image"].ravel(), np.arange(12))
 
@@ -184,7 +186,7 @@ def test_a_plan_that_fits_the_gpu_is_served(folder: Path, on_gpu: Callable[..., 
             BUILT,
             'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" '
             'parameters { key: "precision_mode" value: "FP16" } } } }',
-            r"model.plan is fp32; config.pbtxt's precision_mode asks for FP16",
+            r"model.plan is fp32; config.pbtxt's precision_mode requires FP16",
         ),
     ],
 )
@@ -219,18 +221,21 @@ def test_a_graph_on_a_gpu_that_onnx_runtime_cannot_use_runs_on_the_cpu_and_says_
     write_graph(folder / ONNX)
     result = on_gpu(engine="onnx")
     assert result.note.startswith("model.onnx runs on the CPU: this onnxruntime ")
-    assert isinstance(result.engine, OrtEngine)
+    assert isinstance(result.engine, OnnxCpuEngine)
 
 
 def test_rows_that_are_not_finite_are_computed_again_from_the_file_beside_it(folder: Path, opened: Open) -> None:
     write_graph(folder / ONNX, limit=10.0)
     write_graph(folder / ONNX_FP32, limit=100.0)
     engine = opened(spec=replace(SPEC, precision="fp16")).engine
+    assert isinstance(engine, FallbackEngine)
+    fallbacks: list[int] = []
+    engine.on_fallback = fallbacks.append
     assert [tensor.name for tensor in engine.outputs] == ["image"]
     pictures = engine.run(latents(1.0, 20.0, 2.0, 30.0), False)
     assert set(pictures) == {"image"}
     assert pictures["image"][:, 0, 0, 1].tolist() == [1, 20, 2, 30]
-    assert opened.fell_back == [2]
+    assert fallbacks == [2]
     with pytest.raises(ArithmeticError):
         engine.run(latents(1.0, 200.0), False)
     engine.close()
@@ -239,12 +244,11 @@ def test_rows_that_are_not_finite_are_computed_again_from_the_file_beside_it(fol
 def test_without_a_file_of_more_precision_rows_that_are_not_finite_fail_at_once(folder: Path, opened: Open) -> None:
     write_graph(folder / ONNX, limit=10.0)
     engine = opened().engine
-    assert isinstance(engine, CheckedEngine)
+    assert isinstance(engine, FallbackEngine)
     assert [tensor.name for tensor in engine.outputs] == ["image"]
     assert set(engine.run(latents(1.0), False)) == {"image"}
-    with pytest.raises(ArithmeticError, match="no graph of more precision"):
+    with pytest.raises(ArithmeticError, match="the model has no graph of more precision"):
         engine.run(latents(1.0, 20.0), False)
-    assert opened.fell_back == []
     engine.close()
 
 
@@ -266,4 +270,4 @@ def test_what_this_onnx_runtime_does_not_have_ends_the_start(tmp_path: Path) -> 
         ({"engine": "onnx", "device": "cuda"}, "--engine onnx on device cuda: .* and no CUDAExecutionProvider"),
     ):
         with pytest.raises(StartError, match=reason):
-            Opening(read_settings(repository=tmp_path, **given), 1, 1)
+            EngineFactory(read_settings(repository=tmp_path, **given), 1, 1)

@@ -1,9 +1,10 @@
 """Versions opened where their configs say: warmed there, freed there, with a word where something is off."""
 
+import asyncio
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ from google.protobuf import text_format
 from numpy.typing import NDArray
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.spec import Spec, TensorSpec
-from server.engines.base import Arrays, Engine
+from artifact.spec import FINITE, TensorSpec
+from server.engines.base import Arrays, DeviceId, Engine
+from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.repository.devices import Devices
-from server.repository.engine_choice import Opened
+from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.loader import Loader
 from server.repository.model_config import read_config
+from server.repository.model_version import ModelVersion
 from server.repository.repository import Repository, State
 from server.settings import read_settings
 from tests.server.batching.test_batcher import ask, row
@@ -37,11 +40,10 @@ TWO_GPUS_AND_CPU = """
 class FreeAxes(HeldEngine):
     """Without a batch axis of its own: every axis is part of the tensor. `breaks_at`: rows that it cannot run."""
 
-    def __init__(self, batched: bool, fell_back: Callable[[int], None], breaks_at: int = 0) -> None:
+    def __init__(self, batched: bool, breaks_at: int = 0) -> None:
         super().__init__()
         self.inputs = (TensorSpec("x", "FP32", (4,) if batched else (-1, 4)),)
         self.outputs = (TensorSpec("y", "FP32", (4,) if batched else (-1, 4)),)
-        self.fell_back = fell_back
         self._breaks_at = breaks_at
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
@@ -50,32 +52,39 @@ class FreeAxes(HeldEngine):
         return super().run(arrays, whole_device)
 
 
-@dataclass
-class Engines:
+class Flagging:
+    """`engine`, which also says of each item whether its first value is below `limit`."""
+
+    def __init__(self, engine: Engine, limit: float) -> None:
+        self.inputs = engine.inputs
+        self.outputs = (*engine.outputs, TensorSpec(FINITE, "BOOL", ()))
+        self.check, self.close = engine.check, engine.close
+        self._engine = engine
+        self._limit = limit
+
+    def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        return {**self._engine.run(arrays, whole_device), FINITE: arrays["x"][:, 0] < self._limit}
+
+
+class Engines(EngineFactory):
     """Opens held engines and remembers them. `broken`: what is raised on a device; `notes`: what is said of one."""
 
-    broken: dict[str, Exception] = field(default_factory=dict)
-    breaks_at: dict[str, int] = field(default_factory=dict)
-    notes: dict[str, str] = field(default_factory=dict)
-    platform: str = "onnxruntime_onnx"
-    opened: list[tuple[str, bool, FreeAxes]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.broken: dict[str, Exception] = {}
+        self.breaks_at: dict[str, int] = {}
+        self.notes: dict[str, str] = {}
+        self.platform = "onnxruntime_onnx"
+        self.wrap: Callable[[Engine], Engine] = lambda engine: engine
+        self.opened: list[tuple[str, bool, FreeAxes]] = []
 
-    def open(
-        self,
-        folder: Path,
-        config: ModelConfig | None,
-        spec: Spec | None,
-        device: str,
-        batched: bool,
-        fell_back: Callable[[int], None],
-    ) -> Opened:
+    def open(self, version: ModelVersion, device: DeviceId, batched: bool) -> Opened:
         assert threading.current_thread() is not threading.main_thread()
-        if device in self.broken:
-            raise self.broken[device]
-        engine = FreeAxes(batched, fell_back, self.breaks_at.get(device, 0))
-        self.opened.append((device, batched, engine))
-        opened: Engine = engine
-        return Opened(opened, self.notes.get(device, ""), self.platform)
+        name = str(device)
+        if name in self.broken:
+            raise self.broken[name]
+        engine = FreeAxes(batched, self.breaks_at.get(name, 0))
+        self.opened.append((name, batched, engine))
+        return Opened(self.wrap(engine), self.notes.get(name, ""), self.platform)
 
     def closed(self) -> list[str]:
         """The device of the thread that closed each engine, in the order in which they were opened."""
@@ -105,7 +114,7 @@ class Bench:
 
 @pytest.fixture
 async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
-    engines, devices, metrics = Engines(), Devices("cuda:0", (0, 1), 2), Metrics()
+    engines, devices, metrics = Engines(), Devices((0, 1), 2), Metrics()
     yield Bench(
         engines, devices, metrics, Loader(read_settings(repository=tmp_path), devices, engines, metrics), tmp_path
     )
@@ -177,7 +186,7 @@ async def test_what_runs_is_what_the_config_says_of_it(bench: Bench) -> None:
 
 
 async def test_a_group_that_asks_for_what_is_not_there_opens_nothing(bench: Bench) -> None:
-    with pytest.raises(NotServing, match=r"gpus 7 asked; this server has cuda:0, cuda:1"):
+    with pytest.raises(NotServing, match=r"gpus 7 requested; this server has cuda:0, cuda:1"):
         await bench.load("max_batch_size: 1 instance_group { gpus: 0 } instance_group { gpus: 7 }")
     assert bench.engines.opened == []
 
@@ -190,11 +199,13 @@ async def test_what_of_a_group_has_no_effect_is_logged(bench: Bench, caplog: pyt
     assert "count 3 on the CPU" in record.fields["what"]  # type: ignore[attr-defined]
 
 
-async def test_rows_that_fall_back_are_counted_from_any_lane(bench: Bench) -> None:
-    model = await bench.load(TWO_GPUS_AND_CPU)
-    for device, (_, _, engine) in zip(model.batcher.engines, bench.engines.opened, strict=True):
-        await device.call(lambda engine=engine: engine.fell_back(3))
-    assert b'ganserve_precision_fallback_total{model="m"} 9' in bench.metrics.render()
+async def test_items_that_fall_back_are_counted_by_the_model(bench: Bench) -> None:
+    bench.engines.wrap = lambda engine: FallbackEngine(Flagging(engine, 10), Flagging(FreeAxes(True), 1000))
+    model = await bench.load("max_batch_size: 3")
+    for value in (1, 20, 30):
+        await ask(model.batcher, row(value, 0, 0, 0))
+    await asyncio.sleep(0)
+    assert b'ganserve_precision_fallback_total{model="m"} 2' in bench.metrics.render()
 
 
 async def test_a_model_that_is_ready_with_a_note_says_so_everywhere(

@@ -6,6 +6,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from server.engines.base import DeviceId
 from server.engines.gpu_count import count_gpus
 from server.errors import NotServing, StartError
 from server.repository.placement import Placement, placements, remarks, usable_gpus
@@ -17,9 +18,9 @@ def config(groups: str) -> ModelConfig:
     return text_format.Parse(groups, ModelConfig())
 
 
-def places(groups: str, device: str, gpus: tuple[int, ...]) -> list[str]:
+def places(groups: str, gpus: tuple[int, ...]) -> list[str]:
     """Each place as `device.slot`."""
-    return [f"{place.device}.{place.slot}" for place in placements(config(groups), device, gpus)]
+    return [f"{place.device}.{place.slot}" for place in placements(config(groups), gpus)]
 
 
 @pytest.mark.parametrize(
@@ -46,30 +47,30 @@ def places(groups: str, device: str, gpus: tuple[int, ...]) -> list[str]:
     ],
 )
 def test_groups_become_places(groups: str, gpus: tuple[int, ...], expected: list[str]) -> None:
-    assert places(groups, f"cuda:{gpus[0]}" if gpus else "cpu", gpus) == expected
+    assert places(groups, gpus) == expected
 
 
 def test_a_model_without_a_config_goes_where_the_server_is() -> None:
-    assert placements(None, "cuda:1", (1,)) == (Placement("cuda:1", 0),)
+    assert placements(None, (1,)) == (Placement(DeviceId("cuda", 1), 0),)
 
 
 @pytest.mark.parametrize(
     ("group", "gpus", "reason"),
     [
-        ("kind: KIND_GPU", (), r"KIND_GPU asked; this server has no GPU \(--device\)"),
-        ("kind: KIND_GPU gpus: 3", (), r"gpus 3 asked; this server has no GPU"),
-        ("kind: KIND_GPU gpus: [0, 3]", (0, 1), r"gpus 3 asked; this server has cuda:0, cuda:1 \(--device\)"),
-        ("gpus: 0", (1,), r"gpus 0 asked; this server has cuda:1 \(--device\)"),
-        ("kind: KIND_MODEL", (0,), "KIND_MODEL is not served here; KIND_AUTO, KIND_GPU and KIND_CPU are"),
+        ("kind: KIND_GPU", (), r"KIND_GPU requested; this server has no GPU \(--device\)"),
+        ("kind: KIND_GPU gpus: 3", (), r"gpus 3 requested; this server has no GPU"),
+        ("kind: KIND_GPU gpus: [0, 3]", (0, 1), r"gpus 3 requested; this server has cuda:0, cuda:1 \(--device\)"),
+        ("gpus: 0", (1,), r"gpus 0 requested; this server has cuda:1 \(--device\)"),
+        ("kind: KIND_MODEL", (0,), "KIND_MODEL is not supported; KIND_AUTO, KIND_GPU and KIND_CPU are"),
         ("kind: KIND_CPU gpus: 0", (0,), r"KIND_CPU with gpus \[0\]"),
         ("count: -1", (), "count -1: must be 1 or more"),
         ("passive: true", (), "passive instances"),
-        ("secondary_devices { kind: KIND_NVDLA device_id: 0 }", (0,), "secondary_devices are not served"),
+        ("secondary_devices { kind: KIND_NVDLA device_id: 0 }", (0,), "secondary_devices are not supported"),
     ],
 )
 def test_what_cannot_be_had_is_refused_with_the_reason(group: str, gpus: tuple[int, ...], reason: str) -> None:
     with pytest.raises(NotServing, match=f"config.pbtxt: instance_group: .*{reason}"):
-        placements(config(f"instance_group {{ {group} }}"), "cpu", gpus)
+        placements(config(f"instance_group {{ {group} }}"), gpus)
 
 
 def test_what_has_no_effect_is_said() -> None:
@@ -87,20 +88,31 @@ def test_what_has_no_effect_is_said() -> None:
     ("asked", "present", "expected"),
     [
         ("cpu", 4, ()),
-        ("auto", 0, ()),
-        ("auto", 2, (0, 1)),
         ("cuda", 2, (0, 1)),
         ("cuda:1", 2, (1,)),
     ],
 )
-def test_the_device_setting_says_which_gpus_there_are(asked: str, present: int, expected: tuple[int, ...]) -> None:
-    assert usable_gpus(asked, present) == expected
+def test_the_device_setting_chooses_the_gpus(asked: str, present: int, expected: tuple[int, ...]) -> None:
+    assert usable_gpus(asked, lambda: present, has_tensorrt=True) == expected
+
+
+def test_auto_is_the_gpus_that_onnx_runtime_can_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert usable_gpus("auto", lambda: 2, has_tensorrt=True) == (), "TensorRT alone is for those who request a GPU"
+    monkeypatch.setattr("server.repository.placement.has_cuda", lambda: True)
+    assert usable_gpus("auto", lambda: 2) == (0, 1)
+    assert usable_gpus("auto", lambda: 0) == ()
+
+
+def test_a_gpu_that_nothing_installed_can_use_is_a_start_error() -> None:
+    reason = "device cuda:1: .* no CUDAExecutionProvider, and TensorRT is not installed; install"
+    with pytest.raises(StartError, match=reason):
+        usable_gpus("cuda:1", lambda: 2, has_tensorrt=False)
 
 
 @pytest.mark.parametrize(("asked", "present"), [("cuda", 0), ("cuda:2", 2)])
 def test_a_gpu_that_is_not_there_is_a_start_error(asked: str, present: int) -> None:
     with pytest.raises(StartError, match=f"device {asked}: CUDA lists {present} GPUs"):
-        usable_gpus(asked, present)
+        usable_gpus(asked, lambda: present, has_tensorrt=True)
 
 
 class FakeDriver:

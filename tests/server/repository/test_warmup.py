@@ -70,19 +70,19 @@ def test_a_graph_is_warmed_small_on_the_cpu_and_at_whole_tiles_on_a_gpu(spec: Sp
 
 async def test_every_batch_size_of_a_narrow_plan_is_run(gpu: Device, spec: Spec) -> None:
     engine = Narrow()
-    await warm(gpu, engine, planned(spec, (64, 64, 64)), is_plan=True, max_batch_size=2)
+    await warm(gpu, engine, shapes_to_warm(IMAGE, planned(spec, (64, 64, 64)), True, True), 2, may_refuse=False)
     assert engine.runs == [(1, False), (2, False), (1, True)]
 
 
 async def test_a_plan_that_refuses_its_own_profile_is_not_served(gpu: Device, spec: Spec) -> None:
     with pytest.raises(NotServing, match=r"^warm-up at batch 1: image \[1, 32, 32, 3\]: the engine takes"):
-        await warm(gpu, Narrow(), planned(spec, (32, 32, 32)), is_plan=True, max_batch_size=2)
+        await warm(gpu, Narrow(), shapes_to_warm(IMAGE, planned(spec, (32, 32, 32)), True, True), 2, may_refuse=False)
 
 
 async def test_a_plan_without_a_manifest_is_served_cold_where_its_sizes_cannot_be_guessed(
     gpu: Device, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine = Narrow()
-    await warm(gpu, engine, None, is_plan=True, max_batch_size=2)
+    await warm(gpu, engine, shapes_to_warm(IMAGE, None, True, True), 2, may_refuse=True)
     assert engine.runs == []
     assert caplog.messages == ["model not warmed"]

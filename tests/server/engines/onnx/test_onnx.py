@@ -7,20 +7,27 @@ import onnxruntime as ort
 import pytest
 
 from artifact.spec import Parity, Provenance, ShapeRange, Spec, Task, TensorSpec, Tile
+from server.engines.base import CPU, DeviceId
 from server.engines.onnx.binding import BoundSession
-from server.engines.onnx.cpu import CPU, CUDA, OrtEngine, choose_device, open_session, specs
-from server.engines.onnx.gpu import (
-    TENSORRT,
-    BoundEngine,
+from server.engines.onnx.cpu import OnnxCpuEngine
+from server.engines.onnx.gpu import BoundEngine
+from server.engines.onnx.options import (
     BuiltFor,
     batch_sizes,
     conv_search,
     cuda_options,
-    nodes_elsewhere,
-    read_inputs,
-    require_provider,
     tensorrt_options,
     tensorrt_profile,
+)
+from server.engines.onnx.session import (
+    CPU_PROVIDER,
+    CUDA_PROVIDER,
+    TENSORRT_PROVIDER,
+    nodes_elsewhere,
+    open_session,
+    read_inputs,
+    require_provider,
+    specs,
 )
 from server.errors import InvalidRequest, StartError
 from tests.server.conftest import write_tiny
@@ -52,10 +59,10 @@ def translator(tmp_path: Path) -> Path:
     return tmp_path / "translator" / "1" / "model.onnx"
 
 
-def bound_session(path: Path, most_rows: int, most_shapes: int) -> BoundSession:
-    session = open_session(path, [(CPU, {})], 1)
+def bound_session(path: Path, max_items: int, max_shapes: int) -> BoundSession:
+    session = open_session(path, [(CPU_PROVIDER, {})], 1)
     inputs, outputs = specs(session.get_inputs(), True), specs(session.get_outputs(), True)
-    return BoundSession(session, inputs, outputs, "cpu", most_rows, most_shapes)
+    return BoundSession(session, inputs, outputs, CPU, max_items, max_shapes)
 
 
 def latents(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
@@ -63,7 +70,7 @@ def latents(rows: int, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def test_bound_runs_give_the_bytes_of_plain_ones(tiny: Path) -> None:
-    plain, bound = open_session(tiny, [(CPU, {})], 1), bound_session(tiny, 8, 8)
+    plain, bound = open_session(tiny, [(CPU_PROVIDER, {})], 1), bound_session(tiny, 8, 8)
     for seed, rows in enumerate([8, 1, 3, 8, 2, 1, 3]):
         arrays = latents(rows, seed)
         np.testing.assert_array_equal(bound.run(arrays)["image"], plain.run(None, arrays)[0])
@@ -71,7 +78,7 @@ def test_bound_runs_give_the_bytes_of_plain_ones(tiny: Path) -> None:
 
 
 def test_pictures_of_free_size_are_bound_too(translator: Path) -> None:
-    plain, bound = open_session(translator, [(CPU, {})], 1), bound_session(translator, 2, 4)
+    plain, bound = open_session(translator, [(CPU_PROVIDER, {})], 1), bound_session(translator, 2, 4)
     for rows, height, width in [(1, 8, 8), (2, 8, 8), (1, 16, 8), (1, 8, 8), (2, 8, 8), (1, 16, 8)]:
         arrays = {"image": np.random.RandomState(rows).randint(0, 256, (rows, height, width, 3), np.uint8)}
         np.testing.assert_array_equal(bound.run(arrays)["translated"], plain.run(None, arrays)[0])
@@ -106,7 +113,7 @@ def test_a_result_is_not_written_to_by_later_runs(tiny: Path) -> None:
 
 
 def test_shapes_beyond_the_warmed_ones_run_unbound(tiny: Path) -> None:
-    plain, bound = open_session(tiny, [(CPU, {})], 1), bound_session(tiny, 8, 2)
+    plain, bound = open_session(tiny, [(CPU_PROVIDER, {})], 1), bound_session(tiny, 8, 2)
     for rows in (1, 2, 3):
         arrays = latents(rows)
         np.testing.assert_array_equal(bound.run(arrays)["image"], plain.run(None, arrays)[0])
@@ -122,12 +129,12 @@ def test_an_array_that_is_not_contiguous_is_read_as_it_is(tiny: Path) -> None:
 
 
 def test_an_engine_of_bound_memory_runs_and_closes(tiny: Path) -> None:
-    engine = BoundEngine(tiny, "cpu", [(CPU, {})], batched=True, max_batch_size=8)
+    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8)
     assert (engine.inputs, engine.outputs) == (
         (LATENT,),
         (TensorSpec("image", "UINT8", (2, 2, 3)),),
     )
-    plain = OrtEngine(tiny, 1, 1, batched=True)
+    plain = OnnxCpuEngine(tiny, 1, 1, batched=True)
     arrays = latents(5)
     np.testing.assert_array_equal(
         engine.run(arrays, whole_device=False)["image"], plain.run(arrays, whole_device=True)["image"]
@@ -139,45 +146,40 @@ def test_an_engine_of_bound_memory_runs_and_closes(tiny: Path) -> None:
 
 def test_shapes_outside_the_profile_are_refused_with_its_ranges(tiny: Path) -> None:
     profile = {"latent": ShapeRange((1, 4), (8, 4), (8, 4))}
-    engine = BoundEngine(tiny, "cpu", [(CPU, {})], batched=True, max_batch_size=8, profile=profile)
+    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8, profile=profile)
     engine.check({"latent": (8, 4)})
-    with pytest.raises(InvalidRequest, match=r"input 'latent' has shape \[9, 4\]; the engine takes \[1, 4\] to \[8, 4"):
+    with pytest.raises(
+        InvalidRequest, match=r"input 'latent' has shape \[9, 4\]; the engine supports \[1, 4\] to \[8, 4"
+    ):
         engine.check({"latent": (9, 4)})
-    BoundEngine(tiny, "cpu", [(CPU, {})], batched=True, max_batch_size=8).check({"latent": (9, 4)})
+    BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8).check({"latent": (9, 4)})
 
 
 def test_a_provider_that_is_not_there_is_one_line(tiny: Path) -> None:
-    providers = [(CUDA, cuda_options(0, "HEURISTIC", "fp32", None)), (CPU, {})]
+    providers = [(CUDA_PROVIDER, cuda_options(0, "HEURISTIC", "fp32", None)), (CPU_PROVIDER, {})]
     with pytest.raises(StartError) as caught:
-        BoundEngine(tiny, "cuda:0", providers, batched=True, max_batch_size=8)
-    assert f"has AzureExecutionProvider, {CPU} and no {CUDA}" in str(caught.value)
+        BoundEngine(tiny, DeviceId("cuda"), providers, max_batch_size=8)
+    assert f"has AzureExecutionProvider, {CPU_PROVIDER} and no {CUDA_PROVIDER}" in str(caught.value)
     assert "\n" not in str(caught.value)
-    with pytest.raises(StartError, match=rf"--engine x: this onnxruntime .* and no {TENSORRT}"):
-        require_provider(TENSORRT, "--engine x")
-
-
-def test_a_gpu_is_chosen_where_something_can_use_it() -> None:
-    assert choose_device("auto", has_tensorrt=True) == "cpu", "what is installed beside it changes nothing by itself"
-    assert choose_device("cpu", has_tensorrt=True) == "cpu"
-    assert choose_device("cuda", has_tensorrt=True) == "cuda:0"
-    assert choose_device("cuda:1", has_tensorrt=True) == "cuda:1"
-    with pytest.raises(StartError, match=rf"device cuda:1: .* no {CUDA}, and TensorRT is not installed; install"):
-        choose_device("cuda:1", has_tensorrt=False)
+    with pytest.raises(StartError, match=rf"--engine x: this onnxruntime .* and no {TENSORRT_PROVIDER}"):
+        require_provider(TENSORRT_PROVIDER, "--engine x")
 
 
 def test_nodes_that_run_elsewhere_are_counted_by_kind(tiny: Path) -> None:
     options = ort.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = ort.InferenceSession(tiny, options, providers=[CPU])
-    assert nodes_elsewhere(session, CPU) == ""
-    assert nodes_elsewhere(session, CUDA) == f"1 Cast ({CPU}), 1 Clip ({CPU}), 1 MatMul ({CPU}), 1 Reshape ({CPU})"
-    assert nodes_elsewhere(open_session(tiny, [(CPU, {})], 1), CUDA) == "", "nothing was recorded"
+    session = ort.InferenceSession(tiny, options, providers=[CPU_PROVIDER])
+    assert nodes_elsewhere(session, CPU_PROVIDER) == ""
+    assert nodes_elsewhere(session, CUDA_PROVIDER) == ", ".join(
+        f"1 {kind} ({CPU_PROVIDER})" for kind in ("Cast", "Clip", "MatMul", "Reshape")
+    )
+    assert nodes_elsewhere(open_session(tiny, [(CPU_PROVIDER, {})], 1), CUDA_PROVIDER) == "", "nothing was recorded"
 
 
 def test_a_damaged_graph_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"not a graph")
-    for opening in (lambda: OrtEngine(path, 1, 1, batched=True), lambda: read_inputs(path, batched=True)):
+    for opening in (lambda: OnnxCpuEngine(path, 1, 1, batched=True), lambda: read_inputs(path, batched=True)):
         with pytest.raises(StartError, match="ONNX Runtime cannot open it") as caught:
             opening()
         assert "\n" not in str(caught.value)
@@ -189,8 +191,8 @@ def test_a_graph_is_read_without_being_run(translator: Path) -> None:
 
 
 def test_batches_are_filled_up_to_sizes_that_have_a_session_each(tiny: Path) -> None:
-    engine = BoundEngine(tiny, "cpu", [(CPU, {})], batched=True, max_batch_size=6, sizes=batch_sizes(6))
-    plain = open_session(tiny, [(CPU, {})], 1)
+    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=6, sizes=batch_sizes(6))
+    plain = open_session(tiny, [(CPU_PROVIDER, {})], 1)
     for seed, rows in enumerate([6, 1, 5, 3, 2, 4, 6, 7]):
         arrays = latents(rows, seed)
         pictures = engine.run(arrays, whole_device=False)["image"]

@@ -58,7 +58,7 @@ INSTALLED = PLAN.version
             L4,
             INSTALLED,
             "fp32",
-            "model.plan is fp16; config.pbtxt's precision_mode asks for FP32",
+            "model.plan is fp16; config.pbtxt's precision_mode requires FP32",
         ),
         ({"precision": "bf16"}, L4, INSTALLED, None, ""),
         (

@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from artifact.spec import TensorSpec
+from server.engines.base import DeviceId
 from server.errors import InvalidRequest
 from tests.server.engines.conftest import Open, doubled, drawn, generator, upscaler
 from tests.server.engines.fake_cuda import FakeCuda
@@ -94,7 +95,7 @@ def test_several_inputs_of_several_types_reach_their_own_memory(open_engine: Ope
         given: Arrays = {"label": np.arange(rows) * 1000, "latent": latents(rows).astype(np.float16)}
         np.testing.assert_array_equal(engine.run(given, False)["sum"], labelled(given)["sum"])
     assert cuda.count("cudaGraphLaunch") == 2
-    with pytest.raises(InvalidRequest, match=r"the engine takes latent \[1\.\.6, 4\], label \[1\.\.6\]"):
+    with pytest.raises(InvalidRequest, match=r"the engine supports latent \[1\.\.6, 4\], label \[1\.\.6\]"):
         engine.check({"latent": (2, 4)})
 
 
@@ -114,7 +115,7 @@ def test_without_a_batch_axis_only_fixed_shapes_have_a_graph(open_engine: Open, 
         np.testing.assert_array_equal(engine.run({"x": given}, True)["y"], given * 2)
     assert cuda.count("cudaGraphLaunch") == (0 if free else 2)
     if not free:
-        with pytest.raises(InvalidRequest, match=r"the engine takes x \[3, 4\]"):
+        with pytest.raises(InvalidRequest, match=r"the engine supports x \[3, 4\]"):
             engine.check({"x": (2, 4)})
 
 
@@ -144,8 +145,8 @@ def test_shapes_that_no_profile_takes_are_refused_with_what_would_be_taken(open_
         with pytest.raises(InvalidRequest) as refused:
             engine.check({"latent": shape})
         assert str(refused.value) == (
-            f"latent {list(shape)}: the engine takes latent [1..8, 4] or latent [16, 4] "
-            "(export --profile sets what it takes)"
+            f"latent {list(shape)}: the engine supports latent [1..8, 4] or latent [16, 4] "
+            "(export --profile sets what it supports)"
         )
     with pytest.raises(InvalidRequest):
         engine.run({"latent": latents(9)}, False)
@@ -162,7 +163,7 @@ def test_an_input_of_another_type_is_refused_and_not_converted(open_engine: Open
 
 def test_a_lane_of_another_thread_runs_on_the_engines_gpu(open_engine: Open, cuda: FakeCuda) -> None:
     cuda.gpus = 2
-    engine = open_engine(generator(), device="cuda:1")
+    engine = open_engine(generator(), device=DeviceId("cuda", 1))
     assert {gpu for _, _, gpu in cuda.memory.values()} == {1}
     found: list[NDArray[np.uint8]] = []
     lane = threading.Thread(target=lambda: found.append(engine.run({"latent": latents(2)}, False)["image"]))

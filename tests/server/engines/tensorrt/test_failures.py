@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from artifact.tensorrt import listener
-from server.engines.tensorrt.engine import CudaError, TensorRTError, TrtEngine, find_gpu
+from artifact.tensorrt import TensorRTError, logger
+from server.engines.base import DeviceId
+from server.engines.tensorrt.cuda import CudaError, find_gpu
+from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import StartError
-from tests.server.engines.conftest import DATA, PLAN, Open, drawn, generator, upscaler
+from tests.server.engines.conftest import DATA, GPU, PLAN, Open, drawn, generator, upscaler
 from tests.server.engines.fake_cuda import FakeCuda, cudaError_t
 from tests.server.engines.fake_tensorrt import (
     Arrays,
@@ -28,7 +30,7 @@ def latents(rows: int) -> NDArray[np.float32]:
     return np.linspace(-2, 2, rows * 4, dtype=np.float32).reshape(rows, 4)
 
 
-def agrees(engine: TrtEngine, rows: int) -> bool:
+def agrees(engine: TensorRTEngine, rows: int) -> bool:
     given = {"latent": latents(rows)}
     return bool((engine.run(given, False)["image"] == drawn(given)["image"]).all())
 
@@ -36,7 +38,7 @@ def agrees(engine: TrtEngine, rows: int) -> bool:
 def calls_to_open(network: Network, path: Path) -> int:
     cuda = FakeCuda()
     path.write_bytes(DATA)
-    TrtEngine(path, None, "cuda:0", True, library=FakeTensorRT(cuda, {DATA: network}), cuda=cuda)
+    TensorRTEngine(path, None, GPU, True, library=FakeTensorRT(cuda, {DATA: network}), cuda=cuda)
     return len(cuda.calls)
 
 
@@ -48,7 +50,7 @@ def test_an_engine_that_fails_to_open_names_the_call_and_frees_what_it_had(tmp_p
         cuda = FakeCuda()
         cuda.fail[number] = cudaError_t.cudaErrorInvalidValue
         with pytest.raises(StartError, match="failed: cudaErrorInvalidValue") as refused:
-            TrtEngine(path, None, "cuda:0", True, library=FakeTensorRT(cuda, {DATA: generator()}), cuda=cuda)
+            TensorRTEngine(path, None, GPU, True, library=FakeTensorRT(cuda, {DATA: generator()}), cuda=cuda)
         assert cuda.calls[number - 1] in str(refused.value)
         assert "\n" not in str(refused.value)
         assert (cuda.leaks(), cuda.problems) == ([], []), cuda.calls[number - 1]
@@ -85,10 +87,10 @@ def test_a_run_that_fails_says_which_call_and_the_next_one_is_right(open_engine:
                 np.testing.assert_array_equal(array, wanted[name])
 
 
-def fresh(path: Path) -> tuple[FakeCuda, TrtEngine]:
+def fresh(path: Path) -> tuple[FakeCuda, TensorRTEngine]:
     path.write_bytes(DATA)
     cuda = FakeCuda()
-    return cuda, TrtEngine(path, None, "cuda:0", True, library=FakeTensorRT(cuda, {DATA: generator()}), cuda=cuda)
+    return cuda, TensorRTEngine(path, None, GPU, True, library=FakeTensorRT(cuda, {DATA: generator()}), cuda=cuda)
 
 
 def test_a_first_run_fails_with_its_call_but_survives_any_failure_to_capture(tmp_path: Path) -> None:
@@ -144,17 +146,17 @@ def test_a_plan_that_cannot_be_read_carries_tensorrts_first_line(open_engine: Op
     path = open_engine.path
     path.write_bytes(b"something else")
     library = FakeTensorRT(cuda, {})
-    listener(library).log(Severity.ERROR, "about another engine")  # type: ignore[attr-defined]
+    logger(library).log(Severity.ERROR, "about another engine")
     library.diagnosis = Validity.VERSION_MISMATCH | Validity.UNSUPPORTED_CC
     with pytest.raises(StartError) as refused:
-        TrtEngine(path, PLAN, "cuda:0", True, library=library, cuda=cuda)
+        TensorRTEngine(path, PLAN, GPU, True, library=library, cuda=cuda)
     assert str(refused.value) == (
         "model.plan: TensorRT for RTX 1.7.1.116 cannot read it on this GPU (Fake GPU, 8.9): it was built by another "
         "version, it was not built for this GPU; Serialization assertion failed"
     )
     classic = FakeTensorRT(cuda, {}, rtx=False)
     with pytest.raises(StartError) as refused:
-        TrtEngine(path, None, "cuda:0", True, library=classic, cuda=cuda)
+        TensorRTEngine(path, None, GPU, True, library=classic, cuda=cuda)
     assert str(refused.value) == (
         "model.plan: TensorRT 10.13.0.35 cannot read it on this GPU (Fake GPU, 8.9): Serialization assertion failed"
     )
@@ -172,7 +174,7 @@ def test_an_engine_for_another_gpu_is_refused_before_it_is_read(open_engine: Ope
     [
         ({"inputs": {"latent": (DataType.BF16, (-1, 4))}}, "latent is BF16, which requests cannot carry"),
         ({"place": Place.HOST}, "latent is a shape"),
-        ({"format": Format.CHW32}, r"latent is not row by row in memory \(format CHW32\)"),
+        ({"format": Format.CHW32}, r"latent is not row-major in memory \(format CHW32\)"),
         ({"data_dependent": True}, "the size of image depends on the data"),
         ({"most_contexts": 0}, "no execution context: one context too many"),
     ],
@@ -205,20 +207,20 @@ def test_without_a_driver_or_gpu_one_line_says_so() -> None:
     for cuda, device, reason in [
         (
             FakeCuda(driver=0),
-            "cuda:0",
+            GPU,
             "TensorRT needs an NVIDIA GPU: the CUDA driver was not found (cudaErrorInsufficientDriver)",
         ),
         (
             FakeCuda(driver=12040),
-            "cuda:0",
+            GPU,
             "the CUDA driver is for CUDA 12.4, this runtime needs 13.5 (cudaErrorInsufficientDriver)",
         ),
         (
             FakeCuda(gpus=0),
-            "cuda:0",
+            GPU,
             "TensorRT needs an NVIDIA GPU: cudaGetDeviceCount failed: cudaErrorNoDevice",
         ),
-        (FakeCuda(gpus=1), "cuda:1", "device cuda:1: CUDA finds 1 GPU, counted from 0"),
+        (FakeCuda(gpus=1), DeviceId("cuda", 1), "device cuda:1: CUDA finds 1 GPU, numbered from 0"),
     ]:
         with pytest.raises(StartError) as refused:
             find_gpu(device, cuda)
@@ -226,5 +228,5 @@ def test_without_a_driver_or_gpu_one_line_says_so() -> None:
 
 
 def test_a_gpu_is_described_as_cuda_describes_it() -> None:
-    gpu = find_gpu("cuda:1", FakeCuda(gpus=2, capability=(12, 0)))
+    gpu = find_gpu(DeviceId("cuda", 1), FakeCuda(gpus=2, capability=(12, 0)))
     assert (gpu.name, gpu.compute_capability, gpu.index, gpu.memory_bytes) == ("Fake GPU", "12.0", 1, 1 << 34)

@@ -1,0 +1,117 @@
+"""ONNX Runtime's sessions: opened on the provider that was requested or not at all, and what can be read from them."""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import onnxruntime as ort
+
+from artifact.dtypes import KSERVE_OF_ONNX
+from artifact.spec import TensorSpec
+from server.errors import StartError
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+
+Provider: TypeAlias = tuple[str, Mapping[str, str]]
+"""An execution provider's name and options."""
+
+log = logging.getLogger(__name__)
+
+
+def open_session(
+    path: Path, providers: Sequence[Provider], threads: int, optimised: bool = True
+) -> ort.InferenceSession:
+    """A session on the first of `providers`; nodes that it does not support run on those after it.
+
+    Args:
+        optimised: False to look at a graph that is not run.
+
+    Raises:
+        StartError: ONNX Runtime cannot open the file, or does not run it on the first provider.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # How long a thread without work spins before it sleeps: across the gaps of one run, hardly beyond its end, where it
+    # would keep the core from the threads that answer (one caller's p95: 2.3-2.7 ms at 300, 4.1-4.2 ms at 1500).
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "500")
+    if not optimised:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    wanted = providers[0][0]
+    if wanted != CPU_PROVIDER:
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    for name, _ in providers:
+        require_provider(name, str(path))
+    try:
+        # Without enable_fallback=0 a provider that cannot start is replaced by the CPU's, with a line on stdout.
+        session = ort.InferenceSession(
+            path, options, providers=[(name, dict(given)) for name, given in providers], enable_fallback=0
+        )
+    except Exception as error:  # ONNX Runtime's exceptions share no public base
+        raise StartError(f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}") from error
+    if session.get_providers()[0] != wanted:
+        raise StartError(f"{path}: ONNX Runtime opened it on {session.get_providers()[0]} instead of {wanted}")
+    return session
+
+
+def has_cuda() -> bool:
+    """Whether this ONNX Runtime can use a GPU."""
+    return CUDA_PROVIDER in ort.get_available_providers()
+
+
+def no_provider(name: str) -> str:
+    """That this ONNX Runtime does not have the provider, and which it has."""
+    return f"this onnxruntime {ort.__version__} has {', '.join(ort.get_available_providers())} and no {name}"
+
+
+def require_provider(name: str, needed_by: str) -> None:
+    """Checks that this ONNX Runtime has the provider.
+
+    Raises:
+        StartError: it does not; the text begins with `needed_by`.
+    """
+    if name not in ort.get_available_providers():
+        raise StartError(f"{needed_by}: {no_provider(name)}")
+
+
+def specs(tensors: Sequence[Any], batched: bool) -> tuple[TensorSpec, ...]:
+    """A session's inputs or outputs, without the batch axis if `batched`."""
+    return tuple(
+        TensorSpec(
+            tensor.name,
+            KSERVE_OF_ONNX.get(tensor.type, tensor.type),
+            tuple(axis if isinstance(axis, int) else -1 for axis in tensor.shape[1 if batched else 0 :]),
+        )
+        for tensor in tensors
+    )
+
+
+def read_inputs(path: Path, batched: bool) -> tuple[TensorSpec, ...]:
+    """A graph's inputs, from the file alone: nothing is optimised and no GPU is touched.
+
+    Raises:
+        StartError: ONNX Runtime cannot read it.
+    """
+    return specs(open_session(path, [(CPU_PROVIDER, {})], 1, optimised=False).get_inputs(), batched)
+
+
+def nodes_elsewhere(session: ort.InferenceSession, wanted: str) -> str:
+    """Which kinds of nodes run on another provider than `wanted`, "" if none do or if it is unknown.
+
+    A few on the CPU are normal: those that compute shapes. That is why session.disable_cpu_ep_fallback, which accepts
+    none, is not set.
+    """
+    if not hasattr(session, "get_provider_graph_assignment_info"):  # before ONNX Runtime 1.24
+        return ""
+    try:
+        parts = [part for part in session.get_provider_graph_assignment_info() if part.ep_name != wanted]
+    except Exception as error:  # its exceptions have no public base; this is only for the log
+        log.debug("nodes unknown", exc_info=error)
+        return ""
+    kinds = Counter(f"{node.op_type} ({part.ep_name})" for part in parts for node in part.get_nodes())
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items()))
