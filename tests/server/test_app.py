@@ -113,7 +113,7 @@ async def test_a_group_of_gpus_on_a_server_without_one_is_unavailable_with_what_
     (repository / "auto" / "config.pbtxt").write_text("max_batch_size: 8 instance_group { kind: KIND_CPU count: 2 }")
     running = await start()
     _, lines = await running.readyz()
-    reason = "config.pbtxt: instance_group: gpus 3 asked; this server has no GPU (--device)"
+    reason = "config.pbtxt: instance_group: gpus 3 requested; this server has no GPU (--device)"
     assert f"tiny 1 UNAVAILABLE: {reason}" in lines
     assert "auto 1 READY" in lines
 
