@@ -87,7 +87,7 @@ def _rates(arguments: argparse.Namespace, results: Results, device: Device, mode
 
 def _serve(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
     try:
-        gpu_server = importlib.import_module("bench.gpu_server")
+        gpu_server = importlib.import_module("bench.gpu.server")
         importlib.import_module("server.app")
     except ImportError as error:
         results.skip("server", f"what it needs is not installed: {first_line(error)}")
