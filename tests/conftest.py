@@ -1,13 +1,55 @@
-"""Which tests go to which process: a file's tests stay together and share its servers and exports."""
+"""What tests of every folder share: which run in one process, and what they need from the machine."""
+
+import os
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 
 APART = ("test_architectures.py", "test_zoo_engines.py")  # long ones that share nothing
+# Packages, separated by commas, without which tests fail instead of being skipped.
+REQUIRED = os.environ.get("GANSERVE_TEST_REQUIRE", "")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test for `pytest --dist loadgroup`."""
+    """Marks every test for `pytest --dist loadgroup`: a file's tests stay together and share servers and exports."""
     for item in items:
         if item.path.name not in APART:
             item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line for each reason for which tests were skipped."""
+    reasons = Counter(report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"{count} skipped: {reason.removeprefix('Skipped: ')}")
+
+
+def _need(package: str, *programs: str) -> None:
+    """Skips the test if a program of that package is not installed; fails it if GANSERVE_TEST_REQUIRE names it."""
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        report = pytest.fail if package in REQUIRED.split(",") else pytest.skip
+        report(f"{' and '.join(missing)} not found: apt-get install --no-install-recommends {package}")
+
+
+@pytest.fixture(scope="session")
+def needs_prometheus() -> None:
+    """For tests that need Prometheus and promtool."""
+    _need("prometheus", "prometheus", "promtool")
+
+
+@pytest.fixture(scope="session")
+def needs_openssl() -> None:
+    """For tests that make certificates."""
+    _need("openssl", "openssl")
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """SIGINT interrupts this process and those it starts, even if the tests run in the background with it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

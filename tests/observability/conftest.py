@@ -65,7 +65,7 @@ def _infer(client: InferenceServerClient, seed: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
+def watched(needs_prometheus: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """A server and its Prometheus after SCRAPES seconds of load, which goes on."""
     folder = tmp_path_factory.mktemp("watched")
     repository = folder / "repository"

@@ -20,6 +20,7 @@ ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert
 # Where a rule shares its alert's name with others, the file that has its own times.
 OTHER_FILES = {"6h": "GanserveErrorBudgetBurn-slow", "3d": "GanserveErrorBudgetBurn-slow"}
 SEVERITIES = {"page", "ticket", "info"}
+needs_promtool = pytest.mark.usefixtures("needs_prometheus")
 
 
 def title(rule: dict[str, Any]) -> str:
@@ -53,12 +54,14 @@ def case_of(rule: dict[str, Any]) -> Path:
     return Path(__file__).parent / "alerts" / f"{name}.yaml"
 
 
+@needs_promtool
 def test_promtool_finds_the_rules_well_formed(tmp_path: Path) -> None:
     done = promtool(tmp_path, RULES, "check", "rules", "rules.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"SUCCESS: {sum(len(group['rules']) for group in RULES['groups'])} rules found" in done.stdout
 
 
+@needs_promtool
 def test_promtool_would_find_a_rule_that_is_not(tmp_path: Path) -> None:
     done = promtool(
         tmp_path, changed(ALERTS[0], expr="rate(ganserve_queue_seconds_sum)"), "check", "rules", "rules.yaml"
@@ -67,6 +70,7 @@ def test_promtool_would_find_a_rule_that_is_not(tmp_path: Path) -> None:
     assert "expected type range vector" in done.stderr
 
 
+@needs_promtool
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.stem)
 def test_each_alert_fires_when_it_should_and_only_then(tmp_path: Path, case: Path) -> None:
     done = run_case(tmp_path, RULES, case)
@@ -77,12 +81,14 @@ def test_every_alert_has_its_tests() -> None:
     assert {case_of(rule) for rule in ALERTS} == set(CASES)
 
 
+@needs_promtool
 @pytest.mark.parametrize("rule", ALERTS, ids=title)
 def test_an_alert_that_never_fires_is_noticed(tmp_path: Path, rule: dict[str, Any]) -> None:
     never = f"({rule['expr']}) and on() (vector(0) > 1)"
     assert run_case(tmp_path, changed(rule, expr=never), case_of(rule)).returncode == 1
 
 
+@needs_promtool
 @pytest.mark.parametrize("rule", ALERTS, ids=title)
 def test_an_alert_that_does_not_wait_is_noticed(tmp_path: Path, rule: dict[str, Any]) -> None:
     assert run_case(tmp_path, changed(rule, **{"for": "0s"}), case_of(rule)).returncode == 1
@@ -91,6 +97,7 @@ def test_an_alert_that_does_not_wait_is_noticed(tmp_path: Path, rule: dict[str, 
 OBJECTIVE = re.compile(r"> ([\d.]+)(?= \* 0\.001|$)", re.MULTILINE)
 
 
+@needs_promtool
 @pytest.mark.parametrize("rule", [rule for rule in ALERTS if re.search(r"> 0\.|\* 0\.", rule["expr"])], ids=title)
 @pytest.mark.parametrize("times", [0.1, 8])
 def test_another_objective_is_noticed(tmp_path: Path, rule: dict[str, Any], times: float) -> None:

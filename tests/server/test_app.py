@@ -202,7 +202,7 @@ def test_auto_takes_native_unless_something_is_asked_that_it_cannot_do(tmp_path:
 
 
 @pytest.fixture
-def pair(tmp_path: Path) -> tuple[Path, Path]:
+def pair(needs_openssl: None, tmp_path: Path) -> tuple[Path, Path]:
     """A private key and its certificate for this machine."""
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]

@@ -180,6 +180,7 @@ except ExportError as error:
     assert told.count("\n") == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupted_build_leaves_nothing(halver: Path) -> None:
     main_thread = threading.main_thread().ident
     assert main_thread is not None

@@ -241,6 +241,7 @@ def test_exit_codes_reach_the_shell() -> None:
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_is_exit_code_130_without_a_word(fake: Fake, tmp_path: Path) -> None:
     command = [
         sys.executable,
