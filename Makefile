@@ -8,10 +8,10 @@ VENV = .venv
 INSTALL = $(PYTHON) -I ganserve/install.py --venv "$(VENV)" --pip "$(PIP)" --extras
 BIN = $(VENV)/bin
 
-.PHONY: help demo test check clean
+.PHONY: help demo test test-fast check clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 
 demo: ## install, export the zoo, serve it, ask for pictures, write them to out/
 	@$(INSTALL) cpu,export,native
@@ -20,6 +20,10 @@ demo: ## install, export the zoo, serve it, ask for pictures, write them to out/
 test: ## install what is missing and run all tests
 	@$(INSTALL) cpu,dev,export,tensorrt-rtx
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup
+
+test-fast: ## the tests that take less than a second each
+	@$(INSTALL) cpu,dev,export,tensorrt-rtx
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
 
 check: ## formatting, lint, types, generated protos
 	@$(INSTALL) cpu,dev,export,tensorrt-rtx

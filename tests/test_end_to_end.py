@@ -15,6 +15,8 @@ from export.pipeline import Request, export
 from ganserve import AsyncClient, Client, InvalidRequest
 from tests.serving import running
 
+pytestmark = pytest.mark.slow
+
 PICTURE = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
 
 

@@ -121,6 +121,7 @@ def test_a_server_waits_for_every_model_of_the_list(volume: Volume) -> None:
         os.killpg(waiting.pid, 9)
 
 
+@pytest.mark.slow
 def test_the_job_exports_a_model_that_can_be_served(cpu: Volume) -> None:
     cpu.write_list("digits 1 digits")
     cpu.environment["PATH"] = f"{Path(sys.executable).parent}:{os.defpath}"

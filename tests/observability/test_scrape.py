@@ -15,6 +15,8 @@ from tests.observability.promql import names
 from tests.observability.test_dashboard import DASHBOARD
 from tests.observability.test_rules import ALERTS, RULES
 
+pytestmark = pytest.mark.slow
+
 PANELS = read_panels(DASHBOARD)
 CHOSEN = {"namespace": "ganserve", "pod": ".*", "model": ".*", "__rate_interval": "10s"}
 

@@ -88,9 +88,9 @@ class Replicas:
         """Of a client that balances by itself."""
         return f"dns://127.0.0.1:{self._names.port}/{NAME}:{self.port}"
 
-    def start(self, count: int) -> list[Replica]:
-        """As many more, ready and in the DNS."""
-        replicas = [self._spawn() for _ in range(count)]  # all at once; each is ready when its line is read
+    def start(self, count: int, **settings: str) -> list[Replica]:
+        """As many more, ready and in the DNS. `settings`: of these alone."""
+        replicas = [self._spawn(settings) for _ in range(count)]  # all at once; each is ready when its line is read
         for replica in replicas:
             wait_until(replica.is_ready, "ready")
         self._list(*self._listed, *replicas)
@@ -104,9 +104,9 @@ class Replicas:
         self._listed = [*replicas]
         self._names.addresses = [replica.host for replica in replicas]
 
-    def _spawn(self) -> Replica:
+    def _spawn(self, settings: dict[str, str]) -> Replica:
         host = f"127.0.7.{len(self._started) + 1}"
-        given = {**self._settings, "host": host, "grpc_port": str(self.port)}
+        given = {**self._settings, **settings, "host": host, "grpc_port": str(self.port)}
         options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
         replica = Replica(ServerProcess(serve_command(self._repository, *options)), host)
         self._started.append(replica)

@@ -1,8 +1,12 @@
 """A replica that dies without a word takes no call with it."""
 
+import pytest
+
 from ganserve import Client
 from tests.scale.conftest import Balance, Deploy
 from tests.scale.load import Load
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_killed_replica_costs_no_call(deploy: Deploy, balance: Balance) -> None:

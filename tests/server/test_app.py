@@ -271,6 +271,7 @@ def test_a_start_that_cannot_work_is_one_line_and_exit_2(repository: Path) -> No
     assert "gRPC cannot listen on" in ended.stderr
 
 
+@pytest.mark.slow
 async def test_sigterm_under_load_loses_no_accepted_request(repository: Path, frontend: str) -> None:
     with serving.running(repository, "--frontend", frontend, "--shutdown-delay-s", "0.5") as process:
         ends, answered_after = await _call_until_it_ends(process)
