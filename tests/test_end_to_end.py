@@ -17,7 +17,7 @@ from tests.serving import running
 
 pytestmark = pytest.mark.slow
 
-PICTURE = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
+PHOTOGRAPH = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
 
 
 @pytest.fixture(scope="session")
@@ -45,14 +45,14 @@ def test_the_same_seed_is_the_same_png_alone_and_in_a_mixed_batch(server: str) -
     async def crowd() -> list[bytes]:
         async with AsyncClient(server) as client:
             others = [client.generate("faces", seeds=range(100 + 9 * i, 109 + 9 * i)) for i in range(8)]
-            asked = [client.generate("faces", seeds=[seed]) for seed in range(12)]
-            answers = await asyncio.gather(*others, *asked)
+            single = [client.generate("faces", seeds=[seed]) for seed in range(12)]
+            answers = await asyncio.gather(*others, *single)
         return [answer[0].data for answer in answers[len(others) :]]
 
     assert asyncio.run(crowd()) == alone
 
 
-def test_the_same_seed_is_the_same_picture_in_a_full_batch(server: str) -> None:
+def test_the_same_seed_is_the_same_image_in_a_full_batch(server: str) -> None:
     latents = np.concatenate([np.random.RandomState(seed).randn(1, 100) for seed in range(32)]).astype(np.float32)
     full = triton.InferInput("latent", [32, 100], "FP32")
     full.set_data_from_numpy(latents)
@@ -97,15 +97,15 @@ def test_a_label_may_have_the_axis_that_triton_gives_it(server: str, shape: list
     inputs[1].set_data_from_numpy(np.array([3, 8], np.int64).reshape(shape))
     with triton.InferenceServerClient(server) as client, Client(server) as ours:
         images = client.infer("digits", inputs).as_numpy("image")
-        for row, label in enumerate((3, 8)):
-            expected = ours.generate("digits", latents=latent[row], labels=[label])[0].array
-            np.testing.assert_array_equal(images[row], expected)
+        for item, label in enumerate((3, 8)):
+            expected = ours.generate("digits", latents=latent[item], labels=[label])[0].array
+            np.testing.assert_array_equal(images[item], expected)
 
 
 def test_a_real_photograph_is_enlarged_as_the_whole_network_would(server: str, zoo_repository: Path) -> None:
     name = "realesr-animevideov3"
-    picture = np.asarray(Image.open(PICTURE).convert("RGB"))
-    wide = np.concatenate([picture, picture[:, ::-1]], axis=1)  # 256 px wide: more than one tile
+    photograph = np.asarray(Image.open(PHOTOGRAPH).convert("RGB"))
+    wide = np.concatenate([photograph, photograph[:, ::-1]], axis=1)  # 256 px wide: more than one tile
     session = ort.InferenceSession(zoo_repository / name / "1" / "model.onnx")
     whole = session.run(None, {"image": wide[None]})[0][0]
     spec = read_manifest(zoo_repository / name / "1")

@@ -13,7 +13,7 @@ from tests.k8s.rendering import Object, at, named, of_kind
 from tests.k8s.wiring_policies import selected
 
 PINNED = re.compile(r"envoyproxy/envoy:distroless-v1\.(\d+)\.\d+")
-LEAST_MINOR = 36
+MIN_MINOR = 36
 FIRST_FILTER = "filter_chains 0 filters 0 typed_config"
 
 
@@ -58,8 +58,8 @@ def _by_name(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def the_image_of_envoy_is_pinned(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         found = PINNED.fullmatch(pod.main["image"])
-        if found is None or int(found[1]) < LEAST_MINOR:
-            yield f"{pod.owner}: {pod.main['image']} is no patch release without a shell, 1.{LEAST_MINOR} or later"
+        if found is None or int(found[1]) < MIN_MINOR:
+            yield f"{pod.owner}: {pod.main['image']} is no patch release without a shell, 1.{MIN_MINOR} or later"
 
 
 @policy("cpu+envoy", "Deployment/ganserve-envoy", f"{FIRST} ports 1 containerPort", 9901, "9902")
@@ -77,7 +77,7 @@ def envoys_are_probed(objects: Sequence[Object]) -> Iterator[str]:
     for pod in envoys(objects):
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             if at(pod.main, f"{name} httpGet") != {"path": "/ready", "port": "stats"}:
-                yield f"{pod.owner}: {name} does not ask for /ready"
+                yield f"{pod.owner}: {name} does not read /ready"
 
 
 @policy("cpu+envoy", "Deployment/ganserve-envoy", "spec template metadata labels ganserve-client", ABSENT, "let in")
@@ -131,7 +131,7 @@ def envoy_fits_into_its_pods(objects: Sequence[Object]) -> Iterator[str]:
         monitors = _by_name(config(pod, objects)["overload_manager"]["resource_monitors"])
         heap = at(monitors["envoy.resource_monitors.fixed_heap"], "typed_config max_heap_size_bytes")
         if heap > 0.9 * quantity(limits["memory"]):
-            yield f"{pod.owner}: takes {heap} bytes before it refuses calls, which is all of {limits['memory']}"
+            yield f"{pod.owner}: uses {heap} bytes before it rejects calls, which is all of {limits['memory']}"
 
 
 @policy("cpu+envoy", "PodDisruptionBudget/ganserve-envoy", "spec maxUnavailable", 2, "none stay")

@@ -1,4 +1,4 @@
-"""Autoscalers ask only for what the server exports, and all of them ask the same."""
+"""Autoscalers query only what the server exports, and all of them query the same."""
 
 import functools
 import re
@@ -47,7 +47,7 @@ def adapter_rules() -> list[dict[str, Any]]:
 
 
 def rule_name(rule: dict[str, Any]) -> str:
-    """The metric that an autoscaler asks the rule for, as the adapter names it."""
+    """The name under which the adapter offers the rule's metric."""
     series = str(rule["seriesQuery"]).partition("{")[0]
     renaming = rule.get("name", {"matches": "^(.*)$", "as": r"\1"})
     assert re.search(renaming["matches"], series), renaming
@@ -79,7 +79,7 @@ def _leaves_out_lasting(query: str) -> bool:
     "DCGM_FI_DEV_GPU_UTIL",
     "none of the adapter's",
 )
-def hpa_asks_for_adapter_metrics(objects: Sequence[Object]) -> Iterator[str]:
+def hpa_uses_metrics_of_the_adapter(objects: Sequence[Object]) -> Iterator[str]:
     offered = {rule_name(rule) for rule in adapter_rules()}
     for scaler in of_kind(objects, "HorizontalPodAutoscaler"):
         for metric in scaler["spec"]["metrics"]:
@@ -140,8 +140,9 @@ def keda_scales_as_the_hpa_would(objects: Sequence[Object]) -> Iterator[str]:
         yield f"objectives {found}, not {wanted}"
     queries = {names[each["name"]]: _plain(each["metadata"]["query"]) for each in keda["triggers"]}
     for rule in adapter_rules():
-        if _plain(rule["metricsQuery"]) != queries[rule_name(rule)]:
-            yield f"{rule_name(rule)}: KEDA asks {queries[rule_name(rule)]}, the adapter {_plain(rule['metricsQuery'])}"
+        name, query = rule_name(rule), _plain(rule["metricsQuery"])
+        if queries[name] != query:
+            yield f"{name}: KEDA queries {queries[name]}, the adapter {query}"
 
 
 def _plain(query: str) -> str:

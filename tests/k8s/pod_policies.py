@@ -89,7 +89,7 @@ def resources_are_bounded(objects: Sequence[Object]) -> Iterator[str]:
                 if name not in requests or name not in limits:
                     yield f"{pod.where(container)}: {name} has no request or no limit"
                 elif quantity(requests[name]) > quantity(limits[name]):
-                    yield f"{pod.where(container)}: asks for more {name} than its limit"
+                    yield f"{pod.where(container)}: requests more {name} than its limit"
         for name, volume in ((each["name"], each.get("emptyDir")) for each in pod.spec.get("volumes", ())):
             if volume is not None and "sizeLimit" not in volume:
                 yield f"{pod.owner}: volume {name} has no sizeLimit"
@@ -120,14 +120,14 @@ def _probe(pod: Pod, name: str, settings: Settings) -> Iterator[str]:
         if name != "readinessProbe":
             yield "follows readiness: a model that cannot be loaded would restart the server"
         if probe["grpc"]["port"] != settings.grpc_port or probe["grpc"].get("service"):
-            yield "does not ask for the server as a whole on the gRPC port"
+            yield "does not check the server as a whole on the gRPC port"
     elif "httpGet" in probe:
         numbers = {port["name"]: port["containerPort"] for port in pod.main["ports"]}
         port = probe["httpGet"]["port"]
         if numbers.get(port, port) != settings.http_port:
-            yield f"asks port {port}, which is not the server's HTTP port"
+            yield f"reads port {port}, which is not the server's HTTP port"
         if probe["httpGet"]["path"] != ("/readyz" if name == "readinessProbe" else "/livez"):
-            yield f"asks {probe['httpGet']['path']}"
+            yield f"reads {probe['httpGet']['path']}"
     else:
         yield "is missing"
 

@@ -106,7 +106,7 @@ def parse(words: Sequence[str]) -> tuple[str, dict[str, Any]]:
     name, *rest = words
     try:
         return name, TOP.commands[name].make_context(name, rest).params
-    except Exception as error:  # click's own, which typer keeps where its version wants
+    except Exception as error:  # click's own, whose module depends on the version of typer
         raise ValueError(f"ganserve {' '.join(words)}: {error}") from None
 
 

@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 @functools.cache
 def rendered_text(folder: Path) -> str:
-    """What `kubectl kustomize` prints of a folder. Nothing is fetched and no cluster is asked."""
+    """What `kubectl kustomize` prints of a folder. Neither the network nor a cluster is needed."""
     command = [str(KUBECTL), "kustomize", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
@@ -47,26 +47,26 @@ def compose(name: str, *components: str) -> list[Object]:
 @functools.cache
 def _composed_text(name: str, *components: str) -> str:
     folders = [str(K8S / "components" / component) for component in components]
-    asked = {"resources": [str(K8S / "overlays" / name)], "components": folders}
-    return _written_text(asked, {})
+    kustomization = {"resources": [str(K8S / "overlays" / name)], "components": folders}
+    return _written_text(kustomization, {})
 
 
-def written(asked: Mapping[str, Any], files: Mapping[str, str]) -> list[Object]:
-    """The objects of a kustomization that a user would write, with what lies beside it; its folders are absolute."""
-    return _read(_written_text(asked, files))
+def written(kustomization: Mapping[str, Any], files: Mapping[str, str]) -> list[Object]:
+    """The objects of a kustomization that a user would write, with the files next to it; its folders are absolute."""
+    return _read(_written_text(kustomization, files))
 
 
-def _written_text(asked: Mapping[str, Any], files: Mapping[str, str]) -> str:
+def _written_text(kustomization: Mapping[str, Any], files: Mapping[str, str]) -> str:
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder).resolve()
         for name, text in files.items():
             (here / name).write_text(text)
         relative = {
-            field: [os.path.relpath(path, here) for path in asked.get(field, ())]
+            field: [os.path.relpath(path, here) for path in kustomization.get(field, ())]
             for field in ("resources", "components")
         }
         kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
-        (here / "kustomization.yaml").write_text(json.dumps({**kind, **asked, **relative}))
+        (here / "kustomization.yaml").write_text(json.dumps({**kind, **kustomization, **relative}))
         return rendered_text(here)
 
 

@@ -1,4 +1,4 @@
-"""Envoy takes the configuration that its pods mount, and its component goes with the others."""
+"""Envoy accepts the configuration that its pods mount, and its component goes with the others."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ from tests.k8s.rendering import WITH_ENVOY, at, compose, named, overlay
 BINARY = Path(sys.executable).with_name("envoy")
 
 
-def test_envoy_takes_the_configuration_that_its_pods_mount(tmp_path: Path) -> None:
+def test_envoy_accepts_the_configuration_that_its_pods_mount(tmp_path: Path) -> None:
     texts = {config_text(pod, objects) for objects in map(overlay, WITH_ENVOY) for pod in envoys(objects)}
     (text,) = texts
     mounted = tmp_path / "envoy.yaml"

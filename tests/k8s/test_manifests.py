@@ -1,4 +1,4 @@
-"""Every overlay renders, and every object of it is one that an API server would take, spelling included."""
+"""Every overlay renders, and every object of it is one that an API server accepts, spelling included."""
 
 import copy
 import functools
@@ -35,7 +35,7 @@ def validator(kind: str, version: str) -> Draft202012Validator:
 
 
 def problem(found: Object, version: str) -> str:
-    """What an API server of that version would say; empty where it takes the object."""
+    """What an API server of that version would say; empty if it accepts the object."""
     if found["kind"] in OF_OTHERS:
         errors = list(validator(found["kind"], version).iter_errors(found))
         return "; ".join(f"{error.json_path}: {error.message}" for error in errors)
@@ -123,8 +123,8 @@ def test_a_value_of_another_type_is_found(kind: str, path: tuple[Any, ...], valu
 
 def test_the_overlay_that_the_readme_shows_renders() -> None:
     (block,) = re.findall(r"```yaml\n(.*?)```", (K8S / "README.md").read_text(), re.DOTALL)
-    asked = yaml.safe_load(block.replace("../ganserve/k8s", str(K8S)))
-    objects = written(asked, {"models.txt": "mine 7 digits\n"})
+    kustomization = yaml.safe_load(block.replace("../ganserve/k8s", str(K8S)))
+    objects = written(kustomization, {"models.txt": "mine 7 digits\n"})
     assert [problem(found, VERSIONS[1]) for found in objects if problem(found, VERSIONS[1])] == []
     assert list(labels_are_consistent(objects)) == []
     assert {title(found) for found in objects} >= {"ScaledObject/ganserve", "Deployment/ganserve-envoy"}

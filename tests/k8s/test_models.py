@@ -13,7 +13,7 @@ from models.zoo.entries import ENTRIES
 from tests.k8s.pods import EXPORT, parse, pods
 from tests.k8s.rendering import OVERLAYS, named, overlay
 
-# In the place of `ganserve`: notes what it was asked, and writes what an export would, or fails where the name says so.
+# In place of `ganserve`: notes its arguments, and writes what an export would, or fails if the name says so.
 STAND_IN = """\
 #!/bin/sh
 echo "$@" >> "$NOTES"
@@ -67,7 +67,7 @@ class Volume:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.environment, stdout=pipe, text=True, process_group=0)
 
-    def asked(self) -> list[str]:
+    def noted(self) -> list[str]:
         return self.notes.read_text().splitlines() if self.notes.exists() else []
 
 
@@ -81,10 +81,10 @@ def cpu(tmp_path: Path) -> Volume:
     return Volume(tmp_path, "cpu")
 
 
-def test_the_job_asks_for_exports_that_the_command_takes(volume: Volume) -> None:
+def test_the_job_passes_options_that_the_command_accepts(volume: Volume) -> None:
     assert volume.export().returncode == 0
-    assert len(volume.asked()) >= 3
-    for line in volume.asked():
+    assert len(volume.noted()) >= 3
+    for line in volume.noted():
         name, given = parse(line.split())
         assert name == "export"
         assert given["checkpoint"] in ENTRIES
@@ -93,12 +93,12 @@ def test_the_job_asks_for_exports_that_the_command_takes(volume: Volume) -> None
 
 def test_a_second_run_exports_only_what_is_missing(volume: Volume) -> None:
     volume.export()
-    first = volume.asked()
+    first = volume.noted()
     (volume.repository / "digits" / "1" / MANIFEST).unlink()
     again = volume.export()
     assert again.returncode == 0
     assert "faces/1: there already" in again.stdout
-    assert [parse(line.split())[1]["name"] for line in volume.asked()[len(first) :]] == ["digits"]
+    assert [parse(line.split())[1]["name"] for line in volume.noted()[len(first) :]] == ["digits"]
 
 
 def test_a_model_that_cannot_be_exported_fails_the_job_but_stops_no_other(cpu: Volume) -> None:
@@ -106,7 +106,7 @@ def test_a_model_that_cannot_be_exported_fails_the_job_but_stops_no_other(cpu: V
     done = cpu.export()
     assert (done.returncode, done.stderr) == (1, "not exported: a/1\n")
     assert (cpu.repository / "b" / "3" / MANIFEST).exists()
-    assert cpu.asked()[1].endswith("--precision fp16")
+    assert cpu.noted()[1].endswith("--precision fp16")
 
 
 def test_a_server_waits_for_every_model_of_the_list(volume: Volume) -> None:

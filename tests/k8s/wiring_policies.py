@@ -184,7 +184,7 @@ def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
     for found in of_kind(objects, "Deployment", "InferenceService"):
         field = "spec strategy" if found["kind"] == "Deployment" else "spec predictor deploymentStrategy"
         if at(found, f"{field} rollingUpdate") != {"maxUnavailable": 0, "maxSurge": 1}:
-            yield f"{title(found)}: a rollout takes a replica before its successor is ready"
+            yield f"{title(found)}: a rollout stops a replica before its successor is ready"
 
 
 @policy("cpu", "HorizontalPodAutoscaler/ganserve", "spec minReplicas", 1, "none stay")
@@ -203,9 +203,9 @@ def one_scaler_keeps_two_replicas(objects: Sequence[Object]) -> Iterator[str]:
             yield f"{title(found)}: an apply would undo what the scaler did"
         budget = named(objects, "PodDisruptionBudget/ganserve")["spec"]
         for spec in (scaler["spec"] for scaler in scalers):
-            least, most = (spec.get(f"{end}Replicas", spec.get(f"{end}ReplicaCount", 1)) for end in ("min", "max"))
-            if not budget.get("maxUnavailable", least) < least < most:
-                yield f"{title(found)}: {least} to {most} replicas, of which {budget} lets none stay"
+            low, high = (spec.get(f"{end}Replicas", spec.get(f"{end}ReplicaCount", 1)) for end in ("min", "max"))
+            if not budget.get("maxUnavailable", low) < low < high:
+                yield f"{title(found)}: {low} to {high} replicas, of which {budget} lets none stay"
     for found in of_kind(objects, "InferenceService"):
         if not 1 < found["spec"]["predictor"]["minReplicas"] < found["spec"]["predictor"]["maxReplicas"]:
             yield f"{title(found)}: may be down to one replica"

@@ -24,19 +24,19 @@ LONGEST_S = 60.0
 
 @dataclass
 class Load:
-    """Callers that ask one thing after the other, each something else; one of them for more than is taken."""
+    """Callers, each with a kind of request of its own; one of them requests more than the server accepts."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     failures: list[str] = field(default_factory=list)
     refused: int = 0
 
-    def call(self, ask: Callable[[int], object]) -> None:
-        """Asks with growing seeds until told to stop."""
+    def call(self, send: Callable[[int], object]) -> None:
+        """Sends requests with growing seeds until `stop` is set."""
         seed = 0
         while not self.stop.wait(PAUSE_S):
             seed += 1
             try:
-                ask(seed)
+                send(seed)
             except ServerError as error:
                 if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
                     self.refused += 1
@@ -58,9 +58,9 @@ def _infer(client: InferenceServerClient, seed: int) -> None:
     for name, dtype, shape in (
         ("latent", "FP32", [1, Z]), ("label", "INT64", [1]), ("noise", "FP32", [1, Z]),
     ):  # fmt: skip
-        asked = InferInput(name, shape, dtype)
-        asked.set_data_from_numpy(np.full(shape, seed % 3, np.int64 if dtype == "INT64" else np.float32))
-        inputs.append(asked)
+        tensor = InferInput(name, shape, dtype)
+        tensor.set_data_from_numpy(np.full(shape, seed % 3, np.int64 if dtype == "INT64" else np.float32))
+        inputs.append(tensor)
     client.infer("styled", inputs)
 
 
@@ -71,20 +71,20 @@ def watched(needs_prometheus: None, tmp_path_factory: pytest.TempPathFactory) ->
     repository = folder / "repository"
     write_styled(repository, "styled")
     write_translator(repository, "translator")
-    picture = np.zeros((16, 16, 3), np.uint8)
+    image = np.zeros((16, 16, 3), np.uint8)
     load = Load()
     with ExitStack() as stack:
         server = stack.enter_context(running(repository, *OPTIONS))
         client = stack.enter_context(Client(server.address, retries=0))
         triton = stack.enter_context(InferenceServerClient(server.address))
-        asked: list[Callable[[int], object]] = [
+        requests: list[Callable[[int], object]] = [
             lambda seed: client.generate("styled", seeds=seed, labels=0),
             lambda seed: list(client.generate_stream("styled", seeds=range(seed, seed + 4), labels=0)),
             lambda seed: client.generate("styled", seeds=range(seed, seed + 99), labels=0),
-            lambda seed: client.translate("translator", picture),
+            lambda seed: client.translate("translator", image),
             lambda seed: _infer(triton, seed),
         ]
-        callers = [threading.Thread(target=load.call, args=(ask,)) for ask in asked]
+        callers = [threading.Thread(target=load.call, args=(send,)) for send in requests]
         for caller in callers:
             caller.start()
             stack.callback(caller.join, LONGEST_S)

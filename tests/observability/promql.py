@@ -1,4 +1,4 @@
-"""What a PromQL expression names: metrics, the labels asked of each, and the labels that are grouped by.
+"""What a PromQL expression names: metrics, the labels that are matched, and the labels that are grouped by.
 
 promtool parses PromQL but does not print what it found, so this reads tokens: enough for names, not for meaning.
 """
@@ -22,10 +22,10 @@ _MATCHES = {"=", "!=", "=~", "!~"}
 
 @dataclass
 class Names:
-    """`asked`: metric -> the labels in its braces, over all its selectors; `grouped`: those of by, on and so on;
+    """`selected`: metric -> the labels in its braces, over all its selectors; `grouped`: those of by, on and so on;
     `matched`: (metric, label) -> the texts that it is compared with."""
 
-    asked: dict[str, set[str]] = field(default_factory=dict)
+    selected: dict[str, set[str]] = field(default_factory=dict)
     grouped: set[str] = field(default_factory=set)
     matched: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ def names(expression: str) -> Names:
             at += 1  # a function, or an aggregation
         else:
             at = _read_selector(tokens, at, found)
-    if not found.asked:
+    if not found.selected:
         raise ValueError(f"no metric: {expression}")
     return found
 
@@ -80,7 +80,7 @@ def _read_labels(tokens: list[tuple[str, str]], at: int, into: set[str]) -> int:
 
 def _read_selector(tokens: list[tuple[str, str]], at: int, found: Names) -> int:
     metric = tokens[at][1]
-    labels = found.asked.setdefault(metric, set())
+    labels = found.selected.setdefault(metric, set())
     if at + 1 >= len(tokens) or tokens[at + 1][1] != "{":
         return at + 1
     end = at + [text for _, text in tokens[at:]].index("}")

@@ -1,4 +1,4 @@
-"""The dashboard is one that Grafana takes and people can read; its queries run in test_scrape.py."""
+"""The dashboard is valid for Grafana and readable; its queries run in test_scrape.py."""
 
 import itertools
 import json
@@ -64,7 +64,7 @@ def test_a_panel_asks_the_chosen_source_for_what_was_chosen(panel: dict[str, Any
         assert target["datasource"] == SOURCE
         assert set(re.findall(r"\$\{?(\w+)", target["expr"])) <= BUILT_IN | set(VARIABLES)
         found = names(target["expr"])
-        for metric, labels in found.asked.items():
+        for metric, labels in found.selected.items():
             assert "namespace" in labels, f"{metric} of every namespace"
             assert metric.startswith("job:") or "pod" in labels, f"{metric} of every pod"
 
@@ -74,14 +74,14 @@ def test_a_legend_names_what_the_query_groups_by(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
         assert target["legendFormat"]
         found = names(target["expr"])
-        kept = {"namespace", "job"} if any(":" in metric for metric in found.asked) else found.grouped
+        kept = {"namespace", "job"} if any(":" in metric for metric in found.selected) else found.grouped
         assert set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])) <= kept
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=titled)
 def test_counters_are_read_as_rates_over_the_interval_that_grafana_chooses(panel: dict[str, Any]) -> None:
     for target in panel["targets"]:
-        for metric in names(target["expr"]).asked:
+        for metric in names(target["expr"]).selected:
             counts = re.search(r"_(total|bucket|sum|count|success|failure|consumption)$", metric)
             counter = counts is not None and not metric.endswith("_pending_request_count")
             rated = re.search(rf"rate\({metric}\{{[^}}]*\}}\[\$__rate_interval\]\)", target["expr"])

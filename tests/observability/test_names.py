@@ -48,15 +48,15 @@ def problems(expression: str) -> Iterator[str]:
     """What an expression names that no server exports."""
     found = names(expression)
     known = {**exported(), **RECORDED}
-    for metric, labels in found.asked.items():
+    for metric, labels in found.selected.items():
         if metric not in known:
             yield f"{metric} is exported by no server"
             continue
         for label in labels - known[metric]:
             yield f"{metric} has no label {label}"
-    everywhere = set().union(*(known.get(metric, SCRAPE_LABELS) for metric in found.asked))
+    everywhere = set().union(*(known.get(metric, SCRAPE_LABELS) for metric in found.selected))
     for label in found.grouped - everywhere:
-        yield f"grouped by {label}, which none of {sorted(found.asked)} has"
+        yield f"grouped by {label}, which none of {sorted(found.selected)} has"
     yield from _unknown_values(found)
 
 
@@ -75,8 +75,8 @@ def test_every_name_is_one_that_a_server_exports(where: str, expression: str) ->
 @pytest.mark.parametrize(("where", "expression"), ALL, ids=[where for where, _ in ALL])
 def test_a_name_with_a_typing_error_is_found_wherever_it_stands(where: str, expression: str) -> None:
     found = names(expression)
-    labels = found.grouped | {label for asked in found.asked.values() for label in asked}
-    for name in [*found.asked, *labels]:
+    labels = found.grouped | {label for matched in found.selected.values() for label in matched}
+    for name in [*found.selected, *labels]:
         changed = re.sub(rf"(?<![\w:$]){re.escape(name)}(?![\w:])", f"{name}x", expression)
         assert changed != expression
         assert list(problems(changed)), changed
@@ -118,7 +118,7 @@ def test_a_wrong_label_or_value_is_found(right: str, wrong: str, says: str) -> N
 )  # fmt: skip
 def test_names_are_read_out_of_an_expression(expression: str, metrics: dict[str, Any], grouped: set[str]) -> None:
     found = names(expression)
-    assert (found.asked, found.grouped) == (metrics, grouped)
+    assert (found.selected, found.grouped) == (metrics, grouped)
 
 
 @pytest.mark.parametrize("expression", ['{job="ganserve"}', "vector(1)", "a ? b", 'sum(rate({__name__=~"a.*"}[5m]))'])

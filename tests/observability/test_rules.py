@@ -17,7 +17,7 @@ RESOURCE = ROOT / "k8s" / "base" / "prometheus-rule.yaml"
 CASES = sorted((Path(__file__).parent / "alerts").glob("*.yaml"))
 RULES = alerting_rules(RESOURCE)
 ALERTS = [rule for group in RULES["groups"] for rule in group["rules"] if "alert" in rule]
-# Where a rule shares its alert's name with others, the file that has its own times.
+# If a rule shares its alert's name with others: the file with its times.
 OTHER_FILES = {"6h": "GanserveErrorBudgetBurn-slow", "3d": "GanserveErrorBudgetBurn-slow"}
 SEVERITIES = {"page", "ticket", "info"}
 needs_promtool = pytest.mark.usefixtures("needs_prometheus")
@@ -30,8 +30,8 @@ def title(rule: dict[str, Any]) -> str:
 def promtool(folder: Path, rules: dict[str, Any], *command: str) -> subprocess.CompletedProcess[str]:
     """Runs promtool in a folder that has the rules as `rules.yaml`."""
     (folder / "rules.yaml").write_text(yaml.safe_dump(rules))
-    asked = [program("promtool"), *command]
-    return subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
+    words = [program("promtool"), *command]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
 
 
 def run_case(folder: Path, rules: dict[str, Any], case: Path) -> subprocess.CompletedProcess[str]:

@@ -25,13 +25,13 @@ def on_gpu(panel: Panel) -> bool:
     return panel.row == "GPU"
 
 
-def ask(watched: Watched, expression: str, **chosen: str) -> list[Series]:
+def evaluate(watched: Watched, expression: str, **chosen: str) -> list[Series]:
     return watched.prometheus.query(fill_in(expression, {**CHOSEN, **chosen}))
 
 
 def number(watched: Watched, expression: str) -> float:
     """The value of an expression that has one."""
-    (series,) = ask(watched, expression)
+    (series,) = evaluate(watched, expression)
     return series.points[0][1]
 
 
@@ -79,15 +79,15 @@ def test_refusals_of_the_load_are_about_to_raise_the_alert_of_the_error_budget_a
     watched: Watched,
 ) -> None:
     assert len(ALERTS) > 5
-    about_to = {series.labels["alertname"] for series in ask(watched, 'ALERTS{alertstate="pending"}')}
+    about_to = {series.labels["alertname"] for series in evaluate(watched, 'ALERTS{alertstate="pending"}')}
     assert about_to == {"GanserveErrorBudgetBurn"}
-    assert ask(watched, 'ALERTS{alertstate="firing"}') == []
+    assert evaluate(watched, 'ALERTS{alertstate="firing"}') == []
 
 
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if not on_gpu(panel)], ids=lambda panel: panel.title)
 def test_every_query_of_the_dashboard_has_data(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
-        found = ask(watched, query.expression)
+        found = evaluate(watched, query.expression)
         assert found, query.expression
         assert any(math.isfinite(series.points[0][1]) for series in found), query.expression
         called = [query.name(series.labels) for series in found]
@@ -97,14 +97,14 @@ def test_every_query_of_the_dashboard_has_data(watched: Watched, panel: Panel) -
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if on_gpu(panel)], ids=lambda panel: panel.title)
 def test_the_panels_of_gpus_are_empty_without_one(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
-        assert any(metric.startswith("nv_") for metric in names(query.expression).asked)
-        assert ask(watched, query.expression) == []
+        assert any(metric.startswith("nv_") for metric in names(query.expression).selected)
+        assert evaluate(watched, query.expression) == []
 
 
 @pytest.mark.parametrize("panel", [panel for panel in PANELS if not on_gpu(panel)], ids=lambda panel: panel.title)
 def test_what_is_chosen_above_the_dashboard_counts(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
-        assert ask(watched, query.expression, namespace="other") == []
+        assert evaluate(watched, query.expression, namespace="other") == []
 
 
 def test_the_lists_to_choose_from_have_the_server_and_its_models(watched: Watched) -> None:
@@ -117,7 +117,7 @@ def test_numbers_of_the_dashboard_are_those_of_the_load(watched: Watched) -> Non
     by_title = {panel.title: panel for panel in PANELS}
     by_rpc = {
         series.labels["rpc"]: series.points[0][1]
-        for series in ask(watched, by_title["Calls by RPC"].queries[0].expression)
+        for series in evaluate(watched, by_title["Calls by RPC"].queries[0].expression)
     }
     assert set(by_rpc) == {"Generate", "GenerateStream", "ModelInfer", "Translate"}
     assert all(rate > 0.2 for rate in by_rpc.values())
@@ -145,4 +145,4 @@ def test_every_diagram_of_the_dashboard_can_be_drawn_from_the_answers(watched: W
 
 def test_a_question_that_prometheus_refuses_is_an_error(watched: Watched) -> None:
     with pytest.raises(ValueError, match="parse error"):
-        ask(watched, "rate(")
+        evaluate(watched, "rate(")

@@ -25,7 +25,7 @@ SAME: Mapping[str, str] = {}
 class Balancer:
     """A running Envoy; it has begun when every replica in the DNS is healthy for it.
 
-    `other`: fields of the shipped file that have another value here.
+    `other`: fields of the shipped file with their values here.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Balancer:
             connection.close()
 
     def _moved(self, config: dict[str, Any], dns_port: int, replica_port: int) -> dict[str, Any]:
-        """Every port where it is free here; the cluster's name server replaced by ours."""
+        """Every port replaced by a free one; the cluster's name server replaced by ours."""
         listeners = {listener["name"]: _at(listener) for listener in config["static_resources"]["listeners"]}
         listeners["grpc"].update(address=self.host, port_value=self.port)
         listeners["stats"].update(address=self.host, port_value=self._stats)

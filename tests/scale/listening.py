@@ -1,4 +1,4 @@
-"""A socket server of the standard library beside a test."""
+"""A socket server of the standard library next to a test."""
 
 import socketserver
 import threading

@@ -1,4 +1,4 @@
-"""Callers that never stop asking, and an account of every call."""
+"""Callers that never stop, and an account of every call."""
 
 import threading
 import time
@@ -8,13 +8,13 @@ from typing import Self
 from ganserve import Client, ServerError
 from tests.scale.replicas import LONGEST_S
 
-PAUSE_S = 0.01  # between a caller's calls: constant load, not the most that two cores can do
+PAUSE_S = 0.01  # between a caller's calls: constant load, not as much as two cores can do
 
 
 class Load:
     """Callers in threads, some for each way to the replicas; every call that fails is kept with its reason.
 
-    `clients`: by the name of the way. A caller asks for one picture after the other, every 20th time for more than fit
+    `clients`: by the name of the way. A caller requests one image after the other, every 20th time more than fit
     into one message, which come as a stream.
     """
 
@@ -47,21 +47,21 @@ class Load:
         with self._changed:
             wanted = {way: self.answered[way] + count for way in self._clients}
             assert self._changed.wait_for(
-                lambda: all(self.answered[way] >= least for way, least in wanted.items()), LONGEST_S
+                lambda: all(self.answered[way] >= count for way, count in wanted.items()), LONGEST_S
             ), f"answered {dict(self.answered)}, wanted {wanted}, lost {self.lost}"
 
     def _call(self, way: str, client: Client, number: int) -> None:
-        asked = 0
+        requests = 0
         while not self._stop.wait(PAUSE_S):
-            asked += 1
+            requests += 1
             began = time.monotonic()
             try:
-                if asked % 20:
-                    right = len(client.generate("styled", seeds=asked, labels=0, format="raw")) == 1
+                if requests % 20:
+                    right = len(client.generate("styled", seeds=requests, labels=0, format="raw")) == 1
                 else:
                     images = client.generate("styled", seeds=range(100), labels=0, format="raw")
                     right = [image.seed for image in images] == [*range(100)]
-                problem = "" if right else "not the pictures that were asked for"
+                problem = "" if right else "not the requested images"
             except ServerError as error:
                 problem = f"{error.code.name} {error.text}"
             with self._changed:

@@ -1,4 +1,4 @@
-"""A replica that dies without a word takes no call with it."""
+"""A replica that is killed costs no call."""
 
 import pytest
 

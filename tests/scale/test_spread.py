@@ -1,4 +1,4 @@
-"""Calls go to all replicas alike, and to new ones soon."""
+"""Calls are spread evenly over the replicas and reach new ones soon."""
 
 import pytest
 import yaml

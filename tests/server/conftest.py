@@ -27,7 +27,7 @@ from server.settings import read_settings
 
 
 class HeldEngine:
-    """Doubles its input once `gate` is open; refuses a batch with a NaN in it, and rows longer than 20 values;
+    """Doubles its input once `gate` is open; fails on a batch with a NaN, and rejects items longer than 20 values;
     remembers what it ran and the threads of its runs and of its end."""
 
     inputs = (TensorSpec("x", "FP32", (-1,)),)
@@ -96,8 +96,8 @@ def write_tiny(folder: Path, name: str, batched: bool = True) -> None:
     nodes = [
         helper.make_node("MatMul", ["latent", "weight"], ["flat"]),
         helper.make_node("Clip", ["flat", "low", "high"], ["levels"]),
-        helper.make_node("Reshape", ["levels", "shape"], ["picture"]),
-        helper.make_node("Cast", ["picture"], ["image"], to=TensorProto.UINT8),
+        helper.make_node("Reshape", ["levels", "shape"], ["pixels"]),
+        helper.make_node("Cast", ["pixels"], ["image"], to=TensorProto.UINT8),
     ]
     constants = {"weight": weight, "low": np.float32(0), "high": np.float32(255), "shape": shape}
     graph = helper.make_graph(

@@ -15,7 +15,7 @@ from export.config_pbtxt import config_pbtxt
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
 Node = tuple[str, list[str], str, dict[str, Any]]  # kind, inputs, output, attributes
 LAYERS, Z = 2, 4
-PROVENANCE = Provenance("made up", "MIT", "0" * 64)
+PROVENANCE = Provenance("test", "MIT", "0" * 64)
 
 
 def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
@@ -25,7 +25,7 @@ def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
     """
     spec = Spec(
         task=Task.CLASS_CONDITIONAL,
-        architecture="made up",
+        architecture="test",
         hyperparameters={},
         tensors="uint8",
         precision="fp32",
@@ -64,8 +64,8 @@ def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
         ("Mul", ["values", "gain"], "gained", {}),
         ("Add", ["gained", "grey"], "levels", {}),
         ("Clip", ["levels", "black", "white"], "clipped", {}),
-        ("Unsqueeze", ["clipped", "last"], "picture", {}),
-        ("Cast", ["picture"], "image", {"to": TensorProto.UINT8}),
+        ("Unsqueeze", ["clipped", "last"], "pixels", {}),
+        ("Cast", ["pixels"], "image", {"to": TensorProto.UINT8}),
     ]
     constants = {
         "one": np.array([1]), "two": np.array([1, 2]), "last": np.array([3]), "layers": np.array([1, LAYERS, 1]),
@@ -74,10 +74,8 @@ def write_styled(repository: Path, name: str, **changes: Any) -> Spec:
     return _write(repository, name, spec, nodes, constants, changes)
 
 
-def styled_picture(
-    latent: Any, label: int = 0, psi: float = 0.5, noise: Any = None, w: Any = None
-) -> NDArray[np.uint8]:
-    """What the graph draws: (2, 4, 1) uint8. Without `noise` that of seed 0."""
+def styled_image(latent: Any, label: int = 0, psi: float = 0.5, noise: Any = None, w: Any = None) -> NDArray[np.uint8]:
+    """The image that the graph generates: (2, 4, 1) uint8. Without `noise`, the noise of seed 0."""
     noise = np.random.RandomState(0).randn(2 * Z)[Z:] if noise is None else noise
     styles = (np.asarray(latent, np.float32) + label) * np.float32(psi) if w is None else np.asarray(w, np.float32)
     values = np.broadcast_to(styles, (LAYERS, Z)) + np.asarray(noise, np.float32)
@@ -89,7 +87,7 @@ def write_translator(repository: Path, name: str, multiple_px: int = 4, **change
     """Image-to-image with instance norm and a coarse path, which makes it fail on sizes that are no multiple."""
     spec = Spec(
         task=Task.IMAGE_TO_IMAGE,
-        architecture="made up",
+        architecture="test",
         hyperparameters={},
         tensors="uint8",
         precision="fp32",
@@ -109,8 +107,8 @@ def write_translator(repository: Path, name: str, multiple_px: int = 4, **change
         ("Resize", ["coarse", "", "scales"], "wide", {"mode": "nearest"}),
         ("Add", ["normal", "wide"], "both", {}),
         ("Clip", ["both", "black", "white"], "clipped", {}),
-        ("Transpose", ["clipped"], "rows", {"perm": [0, 2, 3, 1]}),
-        ("Cast", ["rows"], "translated", {"to": TensorProto.UINT8}),
+        ("Transpose", ["clipped"], "interleaved", {"perm": [0, 2, 3, 1]}),
+        ("Cast", ["interleaved"], "translated", {"to": TensorProto.UINT8}),
     ]
     constants = {
         "gains": np.full(3, 30, np.float32), "offsets": np.full(3, 60, np.float32),

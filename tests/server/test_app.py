@@ -262,10 +262,10 @@ async def test_a_repository_or_a_device_that_is_not_there_is_a_start_error(start
 
 
 def test_a_start_that_cannot_work_is_one_line_and_exit_2(repository: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        command = serving.serve_command(repository, "--grpc-port", str(taken.getsockname()[1]))
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        command = serving.serve_command(repository, "--grpc-port", str(listening.getsockname()[1]))
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert "gRPC cannot listen on" in ended.stderr

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
 from server.images.codecs import decode_raw
-from tests.server.graphs import LAYERS, Z, styled_picture, write_styled, write_translator
+from tests.server.graphs import LAYERS, Z, styled_image, write_styled, write_translator
 
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
 LATENT = np.random.RandomState(3).randn(3, Z).astype(np.float32)
@@ -67,7 +67,7 @@ async def infer(client: Any, **arrays: Any) -> Any:
 
 async def test_what_a_tensor_request_leaves_out_gets_its_default(tensors: Any) -> None:
     found = await infer(tensors, latent=LATENT, label=LABEL)
-    assert np.array_equal(found, [styled_picture(z, k) for z, k in zip(LATENT, LABEL, strict=True)])
+    assert np.array_equal(found, [styled_image(z, k) for z, k in zip(LATENT, LABEL, strict=True)])
 
 
 async def test_what_a_tensor_request_gives_is_used(tensors: Any) -> None:
@@ -75,16 +75,16 @@ async def test_what_a_tensor_request_gives_is_used(tensors: Any) -> None:
         tensors, latent=LATENT, label=LABEL, noise=NOISE, truncation_psi=[1, 0, -1], w=WS, w_given=[0, 1, 0]
     )
     expected = [
-        styled_picture(LATENT[0], 0, 1, NOISE[0]),
-        styled_picture(None, noise=NOISE[1], w=WS[1]),
-        styled_picture(LATENT[2], 1, -1, NOISE[2]),
+        styled_image(LATENT[0], 0, 1, NOISE[0]),
+        styled_image(None, noise=NOISE[1], w=WS[1]),
+        styled_image(LATENT[2], 1, -1, NOISE[2]),
     ]
     assert np.array_equal(found, expected)
 
 
 async def test_w_alone_is_given_in_every_row(tensors: Any) -> None:
     found = await infer(tensors, latent=LATENT, label=LABEL, w=WS)
-    assert np.array_equal(found, [styled_picture(None, w=w) for w in WS])
+    assert np.array_equal(found, [styled_image(None, w=w) for w in WS])
 
 
 async def test_a_row_gets_the_same_defaults_wherever_in_the_batch_it_stands(tensors: Any) -> None:
@@ -125,7 +125,7 @@ async def test_both_apis_draw_the_same_picture(tensors: Any, images: Any) -> Non
     assert drawn == [row.tobytes() for row in await infer(tensors, latent=LATENT, label=LABEL)]
     ws = pb.Ws(data=WS.astype("<f4").tobytes(), per_layer=True)
     reply = await images.Generate(pb.GenerateRequest(model="styled", ws=ws, encoding=RAW))
-    assert [image.data for image in reply.images] == [styled_picture(None, w=w).tobytes() for w in WS]
+    assert [image.data for image in reply.images] == [styled_image(None, w=w).tobytes() for w in WS]
 
 
 async def test_seed_truncation_and_noise_seed_reach_the_graph(images: Any) -> None:
@@ -136,8 +136,8 @@ async def test_seed_truncation_and_noise_seed_reach_the_graph(images: Any) -> No
     reply = await images.Generate(request)
     streams = {seed: np.random.RandomState(seed).randn(2 * Z) for seed in (6, 7)}
     expected = [
-        styled_picture(streams[6][:Z], 1, 1, streams[7][Z:]),
-        styled_picture(streams[7][:Z], 1, 0.25, streams[6][Z:]),
+        styled_image(streams[6][:Z], 1, 1, streams[7][Z:]),
+        styled_image(streams[7][:Z], 1, 0.25, streams[6][Z:]),
     ]
     assert [image.data for image in reply.images] == [picture.tobytes() for picture in expected]
 
