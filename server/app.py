@@ -22,9 +22,9 @@ from server.api.transport import add_reflection, choose_frontend, make_server, o
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
 from server.observability import logs
-from server.observability.context import Tracer
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
+from server.observability.trace import Tracer
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory
 from server.repository.loader import Loader

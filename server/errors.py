@@ -1,4 +1,4 @@
-"""Everything that can go wrong, sorted by whose fault it is.
+"""Everything that can go wrong, by who has to act.
 
 GanserveError
 ├─ RequestError        the caller must change something
@@ -14,20 +14,29 @@ GanserveError
 │  └─ InferenceFailed      INTERNAL  (opaque text; an id that is in the log)
 └─ StartError          the operator must change something: one line, exit code 2
 
-Request errors state the limit and the value received, and name the setting that moves it.
+Request errors state the limit and the value received, and name the setting that changes the limit.
 """
+
+from typing import ClassVar
 
 
 class GanserveError(Exception):
-    """Base of all. The message is one sentence, fit to be shown."""
+    """Base of all. The message is one sentence that the caller or operator may see.
+
+    `code`: the name of the gRPC status with which a call ends that raises it.
+    """
+
+    code: ClassVar[str] = "INTERNAL"
 
 
 class RequestError(GanserveError):
     """The caller must change something."""
 
+    code = "INVALID_ARGUMENT"
+
 
 class InvalidRequest(RequestError):
-    """A field, shape, dtype, label or parameter that the model does not take."""
+    """A field, shape, dtype, label or parameter that the model does not accept."""
 
 
 class ImageTooLarge(RequestError):
@@ -37,25 +46,37 @@ class ImageTooLarge(RequestError):
 class ModelNotFound(RequestError):
     """No model or version of that name in the repository."""
 
+    code = "NOT_FOUND"
+
 
 class Unsupported(RequestError):
     """An RPC or option that this server does not offer."""
+
+    code = "UNIMPLEMENTED"
 
 
 class CapacityError(GanserveError):
     """The caller may try again."""
 
+    code = "UNAVAILABLE"
+
 
 class Overloaded(CapacityError):
     """The queue is full, or the answer could not be ready before the caller's deadline."""
+
+    code = "RESOURCE_EXHAUSTED"
 
 
 class NotServing(CapacityError):
     """The model or the server is loading, unloading, unavailable or stopping."""
 
+    code = "UNAVAILABLE"
+
 
 class DeadlinePassed(CapacityError):
     """The caller's deadline passed while the work was queued."""
+
+    code = "DEADLINE_EXCEEDED"
 
 
 class EngineError(GanserveError):

@@ -1,6 +1,6 @@
-"""Around every RPC: who asks, errors -> status, one metric, one log line, one span. The servicers only raise.
+"""Around every RPC: its context, errors -> status, one metric, one log line, one span. The servicers only raise.
 
-Servicers are wrapped rather than intercepted: an interceptor costs each call a second pass through the front end.
+Servicers are wrapped because an interceptor costs each call a second pass through the front end.
 """
 
 import asyncio
@@ -10,41 +10,16 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, NoReturn
 
 import grpc
 
-from server.errors import (
-    DeadlinePassed,
-    EngineError,
-    GanserveError,
-    ImageTooLarge,
-    InferenceFailed,
-    InvalidRequest,
-    ModelNotFound,
-    NotServing,
-    Overloaded,
-    RequestError,
-    StartError,
-    Unsupported,
-)
-from server.observability.context import ID_KEY, Request, Tracer, current
+from server.errors import GanserveError, NotServing
+from server.observability.context import ID_KEY, RequestContext, current
+from server.observability.metrics import Metrics
+from server.observability.trace import Tracer
 
-STATUS: dict[type[GanserveError], grpc.StatusCode] = {
-    RequestError: grpc.StatusCode.INVALID_ARGUMENT,
-    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    ImageTooLarge: grpc.StatusCode.INVALID_ARGUMENT,
-    ModelNotFound: grpc.StatusCode.NOT_FOUND,
-    Unsupported: grpc.StatusCode.UNIMPLEMENTED,
-    Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    NotServing: grpc.StatusCode.UNAVAILABLE,
-    DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
-    EngineError: grpc.StatusCode.INTERNAL,
-    InferenceFailed: grpc.StatusCode.INTERNAL,
-    StartError: grpc.StatusCode.INTERNAL,
-}
-
-# Calls that stay open for as long as the caller likes, and health, which must answer to the end.
+# Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
@@ -54,18 +29,10 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class RpcMetrics(Protocol):
-    """What is reported of each call."""
-
-    def rpc_started(self, rpc: str) -> None: ...
-
-    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None: ...
-
-
 class Calls:
     """Wraps the methods of servicers."""
 
-    def __init__(self, metrics: RpcMetrics, tracer: Tracer | None = None) -> None:
+    def __init__(self, metrics: Metrics, tracer: Tracer | None = None) -> None:
         self.tracer = tracer
         self._metrics = metrics
         self._closed = False
@@ -74,9 +41,9 @@ class Calls:
         self._idle.set()
 
     async def close(self) -> None:
-        """Refuses new calls from now on; returns when every accepted one has its answer.
+        """Rejects new calls from now on; returns when every accepted one has been answered.
 
-        Calls that last as long as their caller likes (LASTING) are neither refused nor waited for.
+        Calls that last as long as their caller likes (LASTING) are neither rejected nor waited for.
         """
         self._closed = True
         await self._idle.wait()
@@ -96,13 +63,13 @@ class Calls:
     ) -> Callable[[Any, Context], Awaitable[Any]]:
         @functools.wraps(method)
         async def call(request: Any, context: Context) -> Any:
-            record = Record(self, service, rpc, request, context)
+            rpc_call = Call(self, service, rpc, request, context)
             try:
                 self.check_open(rpc)
                 answer = await method(request, context)
             except BaseException as error:
-                await record.fail(error, context)
-            record.finish("OK", "")
+                await rpc_call.fail(error, context)
+            rpc_call.finish("OK", "")
             return answer
 
         return call
@@ -112,7 +79,7 @@ class Calls:
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         @functools.wraps(method)
         async def call(request: Any, context: Context) -> AsyncIterator[Any]:
-            record = Record(self, service, rpc, request, context)
+            rpc_call = Call(self, service, rpc, request, context)
             answers = method(request, context)
             try:
                 self.check_open(rpc)
@@ -120,13 +87,13 @@ class Calls:
                     yield answer
             except BaseException as error:
                 await answers.aclose()  # type: ignore[attr-defined]
-                await record.fail(error, context)
-            record.finish("OK", "")
+                await rpc_call.fail(error, context)
+            rpc_call.finish("OK", "")
 
         return call
 
     def check_open(self, rpc: str) -> None:
-        """Refuses a call that comes while the server stops.
+        """Rejects a call that comes while the server stops.
 
         Raises:
             NotServing: the server is stopping.
@@ -150,25 +117,25 @@ class Calls:
         self._metrics.rpc_finished(rpc, model, code, seconds)
 
 
-class Record:
-    """One call from its first byte to its status."""
+class Call:
+    """One RPC, from its first byte to its status."""
 
     __slots__ = ("_calls", "_request", "_started_at")
 
     def __init__(self, calls: Calls, service: str, rpc: str, message: object, context: Context) -> None:
         self._calls = calls
         self._started_at = time.monotonic()
-        self._request = request = Request(service, rpc, message, context.invocation_metadata() or ())
+        self._request = request = RequestContext(service, rpc, message, context.invocation_metadata() or ())
         current.set(request)
         if calls.tracer is not None:
-            request.trace = calls.tracer.request(request, self._started_at)
-        if request.names_itself:
+            request.trace = calls.tracer.request(service, rpc, request.model, request.metadata, self._started_at)
+        if request.has_caller_id:
             context.set_trailing_metadata(((ID_KEY, request.id),))
         calls.started(rpc)
 
     def finish(self, code: str, text: str) -> None:
-        """Writes the call's metric, its span and its line: info where it failed, debug where it went well or was
-        refused for want of room, since an overload that is logged call by call is a worse one."""
+        """Writes the call's metric, its span and its log line. The line is at level info if the call failed. It is at
+        debug if the call succeeded or was rejected as overload, which a line for each call would make worse."""
         request = self._request
         seconds = time.monotonic() - self._started_at
         self._calls.finished(request.rpc, request.model, code, seconds)
@@ -181,9 +148,9 @@ class Record:
                 fields["error"] = text
             log.log(level, "call", extra={"fields": fields})
         if request.trace is not None:
-            request.trace.end(code, grpc.StatusCode[code].value[0], text)
+            request.trace.end(code, grpc.StatusCode[code].value[0], text, request.id, request.message_id)
 
-    async def fail(self, error: BaseException, context: Context) -> None:
+    async def fail(self, error: BaseException, context: Context) -> NoReturn:
         """Ends the call with the error's status; always raises."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
             # Front ends cancel a call when its caller leaves, and when its deadline passes.
@@ -191,19 +158,19 @@ class Record:
             self.finish("CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED", "")
             raise error
         if isinstance(error, GanserveError):
-            code, text = STATUS[type(error)], str(error)
+            code, text = error.code, str(error)
         elif isinstance(error, Exception):
             error_id = uuid.uuid4().hex[:12]
             log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._request.rpc, "error_id": error_id}})
-            code, text = grpc.StatusCode.INTERNAL, f"internal error; the server's log has it under error_id {error_id}"
+            code, text = "INTERNAL", f"internal error; the server's log has it under error_id {error_id}"
         else:
             raise error
-        self.finish(code.name, text)
-        await context.abort(code, text, ((ID_KEY, self._request.id),))
+        self.finish(code, text)
+        await context.abort(grpc.StatusCode[code], text, ((ID_KEY, self._request.id),))
 
 
 def deadline(context: Context) -> float | None:
-    """When the caller stops waiting, on the monotonic clock; None where it set no deadline: grpc.aio then says None,
-    others a huge number of seconds."""
+    """When the caller stops waiting, on the monotonic clock; None if it set no deadline: grpc.aio then says None, other
+    front ends a huge number of seconds."""
     left_s = context.time_remaining()
     return None if left_s is None or left_s > 1e9 else time.monotonic() + left_s

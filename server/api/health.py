@@ -1,7 +1,8 @@
 """The standard health service, grpc.health.v1: is the server, a model or a service serving?
 
-Names: "" is the server as a whole, a model's name that model, `ganserve.v1.ImageService` and
-`inference.GRPCInferenceService` those services. Whoever owns the state calls `set`; nothing here decides.
+Names: "" is the server as a whole; a model's name; `ganserve.v1.ImageService` and `inference.GRPCInferenceService`.
+The owner of the state calls `set`; nothing here decides. A name stays: the repository's index keeps every model that
+was tried, too.
 """
 
 import asyncio
@@ -24,18 +25,13 @@ class Health(HealthServicer):  # type: ignore[misc]  # the generated base has no
         self._closed = False
 
     def set(self, name: str, serving: bool) -> None:
-        """From now on Check and Watch of `name` say so; without effect after `close`."""
+        """Sets the status of `name`; without effect after `close`."""
         if not self._closed:
             self._serving[name] = serving
             self._wake(name)
 
-    def forget(self, name: str) -> None:
-        """`name` is unknown from now on; its watches stay open and learn that."""
-        if not self._closed and self._serving.pop(name, None) is not None:
-            self._wake(name)
-
     def close(self) -> None:
-        """Every name is NOT_SERVING for good; each watch is told so and then ended."""
+        """Sets every name to NOT_SERVING for good; each watch is told so and then ended."""
         self._closed = True
         self._serving = dict.fromkeys(self._serving, False)
         for name in self._watches:
@@ -54,7 +50,7 @@ class Health(HealthServicer):  # type: ignore[misc]  # the generated base has no
     async def Watch(self, request: Request, context: ServicerContext[Request, Response]) -> AsyncIterator[Response]:
         """The status now and at each change, SERVICE_UNKNOWN while there is no such name, until `close`.
 
-        A client that reads slowly misses what was true only in between, never the latest.
+        A client that reads slowly may miss a status that was replaced since, never the latest.
         """
         name = request.service
         changed = asyncio.Event()

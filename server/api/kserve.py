@@ -1,7 +1,7 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -9,12 +9,26 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, deadline
 from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
+from server.observability.model_statistics import ModelStatistics
 from server.repository.repository import Entry, Repository, State
 from server.settings import Settings
 
 EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "statistics")
-# Answers of one stream that may be computed ahead of the one that its reader waits for.
+# Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
+_SEND_RAW = "is not offered; send raw_input_contents"
+_NOTHING_REGISTERED = "is not offered; there is nothing to unregister"
+# RPCs that are rejected, and the text with which.
+NOT_OFFERED = {
+    "SystemSharedMemoryStatus": f"system shared memory {_SEND_RAW}",
+    "SystemSharedMemoryRegister": f"system shared memory {_SEND_RAW}",
+    "SystemSharedMemoryUnregister": f"system shared memory {_NOTHING_REGISTERED}",
+    "CudaSharedMemoryStatus": f"CUDA shared memory {_SEND_RAW}",
+    "CudaSharedMemoryRegister": f"CUDA shared memory {_SEND_RAW}",
+    "CudaSharedMemoryUnregister": f"CUDA shared memory {_NOTHING_REGISTERED}",
+    "TraceSetting": "trace settings are not offered over the network",
+    "LogSettings": "log settings are not offered over the network; set GANSERVE_LOG_LEVEL",
+}
 
 
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -123,7 +137,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             models = [m for m in models if m.name == request.name and (not request.version or m is wanted)]
         answer = service_pb2.ModelStatisticsResponse()
         for model in models:
-            model.statistics.fill(answer.model_stats.add())
+            write_statistics(model.statistics, answer.model_stats.add())
         return answer
 
     async def RepositoryIndex(self, request: Any, context: Context) -> Any:
@@ -152,40 +166,16 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         await self._repository.unload(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
 
-    async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
-        raise Unsupported("system shared memory is not offered; send raw_input_contents")
-
-    async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
-        raise Unsupported("system shared memory is not offered; send raw_input_contents")
-
-    async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
-        raise Unsupported("system shared memory is not offered; there is nothing to unregister")
-
-    async def CudaSharedMemoryStatus(self, request: Any, context: Context) -> Any:
-        raise Unsupported("CUDA shared memory is not offered; send raw_input_contents")
-
-    async def CudaSharedMemoryRegister(self, request: Any, context: Context) -> Any:
-        raise Unsupported("CUDA shared memory is not offered; send raw_input_contents")
-
-    async def CudaSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
-        raise Unsupported("CUDA shared memory is not offered; there is nothing to unregister")
-
-    async def TraceSetting(self, request: Any, context: Context) -> Any:
-        raise Unsupported("trace settings are not offered over the network")
-
-    async def LogSettings(self, request: Any, context: Context) -> Any:
-        raise Unsupported("log settings are not offered over the network; set GANSERVE_LOG_LEVEL")
-
     async def _infer(self, request: Any, deadline_at: float | None) -> Any:
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
-        # An overload is refused before anything is decoded; `admit` decides with the rows counted.
+        # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
-        arrays, rows = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
+        arrays, items = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)
         nbytes = sum(array.nbytes for array in arrays.values())
-        with model.batcher.admit(rows, nbytes, deadline_at, timeout_s) as admission:
+        with model.batcher.admit(items, nbytes, deadline_at, timeout_s) as admission:
             done = await admission.run(arrays)
         answer = service_pb2.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
         write_outputs(answer, request.outputs, outputs, done.outputs)
@@ -210,6 +200,43 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         _check_repository(request.repository_name)
         if self._settings.model_control == "none":
             raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none")
+
+
+def _not_offered(text: str) -> Callable[[InferenceService, Any, Context], Awaitable[Any]]:
+    async def reject(self: InferenceService, request: Any, context: Context) -> Any:
+        raise Unsupported(text)
+
+    return reject
+
+
+for _name, _text in NOT_OFFERED.items():
+    setattr(InferenceService, _name, _not_offered(_text))
+
+
+def write_statistics(statistics: ModelStatistics, message: service_pb2.ModelStatistics) -> None:
+    """Writes a model's counts and times into an empty message."""
+    message.name = statistics.name
+    message.version = str(statistics.version)
+    message.last_inference = statistics.last_inference_ms
+    message.inference_count = statistics.inference_count
+    message.execution_count = statistics.execution_count
+    total, requests = message.inference_stats, statistics.success_count
+    _set(total.fail, sum(statistics.failures.values()), statistics.fail_s)
+    _set(total.success, requests, statistics.success_s)
+    _set(total.queue, requests, statistics.queue_s)
+    _set(total.compute_input, requests, statistics.input_s)
+    _set(total.compute_infer, requests, statistics.infer_s)
+    _set(total.compute_output, requests, statistics.output_s)
+    for batch_size, times in sorted(statistics.batches.items()):
+        batch = message.batch_stats.add(batch_size=batch_size)
+        _set(batch.compute_input, times.executions, times.input_s)
+        _set(batch.compute_infer, times.executions, times.infer_s)
+        _set(batch.compute_output, times.executions, times.output_s)
+
+
+def _set(duration: service_pb2.StatisticDuration, count: int, seconds: float) -> None:
+    duration.count = count
+    duration.ns = int(seconds * 1e9)
 
 
 def _check_repository(name: str) -> None:

@@ -14,8 +14,9 @@ from server.batching.device import Device
 from server.batching.queue import Done, Job
 from server.engines.base import Arrays, Engine
 from server.errors import InferenceFailed
-from server.observability.context import Request, Run, Share
+from server.observability.context import RequestContext
 from server.observability.model_statistics import ModelStatistics
+from server.observability.trace import Run, Share
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def _answer(run: EngineRun) -> None:
             )  # fmt: skip
 
 
-def _opaque(error: Exception, request: Request | None) -> InferenceFailed:
+def _opaque(error: Exception, request: RequestContext | None) -> InferenceFailed:
     """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
     error_id = uuid.uuid4().hex[:12]
     fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
@@ -163,7 +164,7 @@ def _trace(runs: list[EngineRun], device: str) -> None:
         if shares:
             shown = Run(
                 device=device,
-                rows=run.items,
+                items=run.items,
                 requests=len({job.ticket for job in run.jobs}),
                 started_at=run.started_at,
                 input_at=run.joined_at,

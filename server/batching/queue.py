@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from server.engines.base import Arrays
 from server.errors import Overloaded
-from server.observability.context import Request
+from server.observability.context import RequestContext
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Ticket:
     __slots__ = ("deadline", "items", "jobs", "nbytes", "request", "started", "timeout_at")
 
     def __init__(
-        self, items: int, nbytes: int, deadline: float | None, timeout_at: float | None, request: Request | None
+        self, items: int, nbytes: int, deadline: float | None, timeout_at: float | None, request: RequestContext | None
     ) -> None:
         self.items = items
         self.nbytes = nbytes

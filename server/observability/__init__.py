@@ -1,1 +1,1 @@
-"""What operators see: metrics, logs, traces."""
+"""What operators see: metrics, logs, traces. Imports nothing of the server but its errors."""

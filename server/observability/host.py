@@ -1,10 +1,10 @@
-"""CPU and memory of the machine, from /proc; zeros where there is none."""
+"""CPU and memory of the machine, from /proc; zeros if there is none."""
 
 from pathlib import Path
 
 
-class Machine:
-    """Reads /proc when asked; some 0.1 ms."""
+class Host:
+    """Reads /proc at each call; about 0.1 ms."""
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._stat = proc / "stat"

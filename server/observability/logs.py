@@ -1,7 +1,7 @@
-"""One line per log record on stderr: for people (`text`) or for machines (`json`).
+"""One line per log record on stderr: for people (`text`) or for programs (`json`).
 
-Fields travel beside the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`. Every line
-that is written for a request says which: request_id, and trace_id and span_id where it has them.
+Fields are passed next to the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`. Every
+line that is written for a request has its request_id, and trace_id and span_id if there are any.
 """
 
 import json
@@ -23,15 +23,15 @@ def configure(level: str, format: Literal["text", "json"]) -> None:
     sink.setFormatter(JsonLines() if format == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
     logging.captureWarnings(True)
-    # What it would warn of (a port that is taken) becomes our own one-line error.
+    # What it warns of (a port that is taken) becomes our own one-line error.
     logging.getLogger("pygrpc_native").setLevel(logging.ERROR)
 
 
 class TextLines(logging.Formatter):
     """`2026-01-31T12:00:00.000Z INFO message key=value ...`.
 
-    A traceback follows on its own lines where the fields hold an `error_id`, by which a caller's report is found.
-    Otherwise it is one quoted field: a line is then always a whole record.
+    A traceback follows on its own lines if the fields have an `error_id`, by which a caller's report is found.
+    Otherwise it is one quoted field, so that every record is one line.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -66,7 +66,7 @@ class JsonLines(TextLines):
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
-    """The record's own, after those of the request in whose task it is formatted; its own word counts."""
+    """The fields of the request in whose task the record is formatted, and the record's own, which override them."""
     fields: Mapping[str, object] = getattr(record, "fields", {})
     request = current.get()
     return fields if request is None else {**dict(request.log_fields()), **fields}

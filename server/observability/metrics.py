@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from server.observability.host import Machine
+from server.observability.host import Host
 from server.observability.model_statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
 from server.observability.nvml import Gpus
 from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, label_text
@@ -21,12 +21,12 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 _REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-_ROWS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
+_ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # name, type, help, how to read it
 _TRITON: tuple[tuple[str, str, str, Callable[[ModelStatistics], float]], ...] = (
     ("nv_inference_request_success", "counter", "Requests answered", lambda m: m.success_count),
-    ("nv_inference_count", "counter", "Rows computed for requests answered", lambda m: m.inference_count),
+    ("nv_inference_count", "counter", "Items computed for requests answered", lambda m: m.inference_count),
     ("nv_inference_exec_count", "counter", "Runs of the engine", lambda m: m.execution_count),
     ("nv_inference_request_duration_us", "counter", "Time of requests answered", lambda m: _us(m.success_s)),
     ("nv_inference_queue_duration_us", "counter", "Time in the queue", lambda m: _us(m.queue_s)),
@@ -59,7 +59,7 @@ class Metrics:
         self._in_flight: dict[str, Counter] = {}
         self._load_s: dict[tuple[str, int], float] = {}
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
-        self._machine = Machine()
+        self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
         self.watch_lanes(list)
@@ -81,13 +81,13 @@ class Metrics:
         )
         self._queue_s = times("queue_seconds", "Wait for the engine, per request answered", model, _PHASE_S)
         self._compute_s = times("compute_seconds", "Run of the engine, per batch", model, _PHASE_S)
-        self._decode_s = times("decode_seconds", "Picture to pixels, per picture", model, _PHASE_S)
-        self._encode_s = times("encode_seconds", "Pixels to picture, per picture", model, _PHASE_S)
-        self._batch_sizes = times("batch_size", "Rows per run of the engine", model, _ROWS)
+        self._decode_s = times("decode_seconds", "Decoding, per image", model, _PHASE_S)
+        self._encode_s = times("encode_seconds", "Encoding, per image", model, _PHASE_S)
+        self._batch_sizes = times("batch_size", "Items per run of the engine", model, _ITEMS)
         self._drops = counts("drops_total", "Jobs that left the queue uncomputed", ("model", "reason"))
-        self._fallbacks = counts("precision_fallback_total", "Rows computed again in float32", model)
-        self._images = counts("images_total", "Pictures served", model)
-        self._pixels = counts("pixels_total", "Pixels of the pictures served", model)
+        self._fallbacks = counts("precision_fallback_total", "Items computed again in float32", model)
+        self._images = counts("images_total", "Images served", model)
+        self._pixels = counts("pixels_total", "Pixels of the images served", model)
         self._lag = times("event_loop_lag_seconds", "How late the event loop wakes", (), _PHASE_S)
         self._lag.child()
         self._by_model: tuple[Family[Histogram] | Family[Counter], ...] = (
@@ -145,8 +145,8 @@ class Metrics:
     def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
         """An RPC that `rpc_started` counted has ended.
 
-        `model` is "" where an RPC has none. A name that is not loaded is counted as "" too: callers choose it freely,
-        and each new one would be a series for good.
+        `model` is "" if an RPC has none. A name that is not loaded is counted as "" too: callers choose it freely, and
+        each new one would be a series for good.
         """
         self._in_flight[rpc].value -= 1
         found = self._finished.get((rpc, model, code))
@@ -156,19 +156,19 @@ class Metrics:
         found.observe(seconds)
 
     def decoded(self, model: str, seconds: float) -> None:
-        """A picture became pixels. This and the next two ignore a model that was unloaded meanwhile."""
+        """An image was decoded. This and the next two ignore a model that was unloaded meanwhile."""
         series = self._series.get(model)
         if series is not None:
             series.decode.observe(seconds)
 
     def encoded(self, model: str, seconds: float) -> None:
-        """Pixels became a picture."""
+        """An image was encoded."""
         series = self._series.get(model)
         if series is not None:
             series.encode.observe(seconds)
 
     def served(self, model: str, images: int, pixels: int) -> None:
-        """So many pictures, of so many pixels together, are in a reply."""
+        """So many images, of so many pixels together, are in a reply."""
         series = self._series.get(model)
         if series is not None:
             series.images.value += images
@@ -178,25 +178,26 @@ class Metrics:
         """A model took so long to read, open and warm."""
         self._load_s[model, version] = seconds
 
-    def watch_queue(self, model: str, waiting: Callable[[], int], version: int = 0) -> None:
-        """`waiting` is asked at each scrape for the rows in the queue; a model's versions are summed."""
+    def watch_queue(self, model: str, waiting: Callable[[], int], version: int) -> None:
+        """`waiting` is called at each scrape for the items in the queue; a model's versions are summed."""
         self._queues[model, version] = waiting
 
     def watch_readiness(self, is_ready: Callable[[], bool], models: Callable[[], Mapping[str, bool]]) -> None:
-        """Both are asked at each scrape: what /readyz says, and whether each model that should be ready is."""
+        """Both are called at each scrape: what /readyz says, and whether each model that should be ready is."""
         self._is_ready, self._models_ready = is_ready, models
 
     def watch_lanes(self, read: Callable[[], Sequence[LaneTime]]) -> None:
-        """`read` is asked for the lanes of every device at each scrape, and by `watch_loop`."""
+        """`read` is called for the lanes of every device at each scrape, and by `watch_loop`."""
         self._lanes, self._saturation = read, Saturation(read)
 
     def loop_lag(self, seconds: float) -> None:
-        """The event loop called back so late."""
+        """The event loop called a timer back this late."""
         self._lag.child().observe(seconds)
 
     async def watch_loop(self, interval_s: float = 1.0) -> None:
-        """Measures the loop's lag and the devices' saturation at each interval, until cancelled, and has the GPUs read,
-        in a thread: a driver can take long."""
+        """Measures the loop's lag and the devices' saturation at each interval, until cancelled.
+
+        Also reads the GPUs, in a thread: a driver can take long."""
         loop = asyncio.get_running_loop()
         reading: asyncio.Future[None] | None = None
         while True:
@@ -225,8 +226,8 @@ class Metrics:
         depths = dict.fromkeys((model for model, _ in self._queues), 0)
         for (model, _), waiting in self._queues.items():
             depths[model] += waiting()
-        waits = ((label_text({"model": model}), rows) for model, rows in depths.items())
-        yield from family_lines("gauge", "ganserve_queue_depth", "Rows that wait for the engine", waits)
+        waits = ((label_text({"model": model}), items) for model, items in depths.items())
+        yield from family_lines("gauge", "ganserve_queue_depth", "Items that wait for the engine", waits)
         yield from family_lines("gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads())
 
     def _state_lines(self) -> Iterator[str]:
@@ -236,7 +237,7 @@ class Metrics:
         share = round(self._saturation.share(), 6)
         for kind, name, text, samples in (
             ("gauge", "ready", "1 while /readyz says 200, else 0", [("", int(self._is_ready()))]),
-            ("gauge", "model_ready", "1: served; 0: should be. None: unloaded by a client", models),
+            ("gauge", "model_ready", "1: served, 0: should be; no series: unloaded by a client", models),
             ("gauge", "device_lanes", "Batches that run at once", [(labels, each.lanes) for labels, each in lanes]),
             ("counter", "device_busy_seconds_total", "Time of the lanes in batches, all lanes together", busy),
             ("gauge", "saturation", "Share of lane time in batches in 10 s, on the busiest device", [("", share)]),
@@ -254,8 +255,8 @@ class Metrics:
         )
         yield from family_lines("counter", "nv_inference_request_failure", "Requests without an answer", failures)
         yield from family_lines("gauge", "nv_model_load_duration_secs", "Read, open and warm", self._loads())
-        total, used = self._machine.memory_bytes()
-        share = self._machine.cpu_utilization()
+        total, used = self._host.memory_bytes()
+        share = self._host.cpu_utilization()
         yield from family_lines("gauge", "nv_cpu_utilization", "Share of all cores, 0 to 1", [("", share)])
         yield from family_lines("gauge", "nv_cpu_memory_total_bytes", "Memory of the machine", [("", total)])
         yield from family_lines("gauge", "nv_cpu_memory_used_bytes", "Memory in use", [("", used)])

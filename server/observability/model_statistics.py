@@ -1,20 +1,16 @@
-"""What one model did since it was loaded, counted as Triton counts it."""
+"""Counts and times of one model since it was loaded, as Triton counts them."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tritonclient.grpc import service_pb2
 
 FAIL_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
-DROP_REASONS = ("cancelled", "deadline", "overloaded", "shutdown", "timeout", "other")
+DROP_REASONS = ("cancelled", "deadline", "overloaded", "timeout", "other")
 
 
 @dataclass(frozen=True, slots=True)
 class Observers:
-    """Where single observations go as they happen; the sums stay in ModelStatistics."""
+    """Histograms and counters that get each single observation; the sums are in ModelStatistics."""
 
     queue_s: Callable[[float], None]
     compute_s: Callable[[float], None]
@@ -58,7 +54,7 @@ class ModelStatistics:
     batches: dict[int, BatchTimes] = field(default_factory=dict)
 
     def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None:
-        """The engine ran once, on `batch_size` rows."""
+        """The engine ran once, on `batch_size` items."""
         times = self.batches.get(batch_size)
         if times is None:
             times = self.batches[batch_size] = BatchTimes()
@@ -71,10 +67,10 @@ class ModelStatistics:
         self.observers.batch_size(batch_size)
 
     def succeeded(
-        self, rows: int, queue_s: float, input_s: float, infer_s: float, output_s: float, total_s: float
+        self, items: int, queue_s: float, input_s: float, infer_s: float, output_s: float, total_s: float
     ) -> None:
-        """One request of `rows` rows was computed. Call before the reply leaves: perf_analyzer reads right after it."""
-        self.inference_count += rows
+        """One request of so many items was computed. Call before the reply leaves: perf_analyzer reads right after."""
+        self.inference_count += items
         self.success_count += 1
         self.success_s += total_s
         self.queue_s += queue_s
@@ -85,39 +81,14 @@ class ModelStatistics:
         self.observers.queue_s(queue_s)
 
     def failed(self, reason: str, total_s: float) -> None:
-        """One request ended without an answer, for one of FAIL_REASONS; any other word counts as OTHER."""
+        """One request ended without an answer, for one of FAIL_REASONS; any other counts as OTHER."""
         self.failures[reason if reason in self.failures else "OTHER"] += 1
         self.fail_s += total_s
 
     def dropped(self, reason: str) -> None:
-        """A job left the queue, or the door, without being computed: one of DROP_REASONS, or else `other`."""
+        """A job was rejected on arrival or left the queue without being computed: one of DROP_REASONS, else `other`."""
         self.observers.dropped(reason)
 
-    def fell_back(self, rows: int) -> None:
-        """So many rows were not finite in the engine's precision and were answered from float32."""
-        self.observers.fell_back(rows)
-
-    def fill(self, message: "service_pb2.ModelStatistics") -> None:
-        """Writes all of it into an empty ModelStatistics message of the KServe v2 protocol."""
-        message.name = self.name
-        message.version = str(self.version)
-        message.last_inference = self.last_inference_ms
-        message.inference_count = self.inference_count
-        message.execution_count = self.execution_count
-        stats = message.inference_stats
-        _set(stats.fail, sum(self.failures.values()), self.fail_s)
-        _set(stats.success, self.success_count, self.success_s)
-        _set(stats.queue, self.success_count, self.queue_s)
-        _set(stats.compute_input, self.success_count, self.input_s)
-        _set(stats.compute_infer, self.success_count, self.infer_s)
-        _set(stats.compute_output, self.success_count, self.output_s)
-        for batch_size, times in sorted(self.batches.items()):
-            batch = message.batch_stats.add(batch_size=batch_size)
-            _set(batch.compute_input, times.executions, times.input_s)
-            _set(batch.compute_infer, times.executions, times.infer_s)
-            _set(batch.compute_output, times.executions, times.output_s)
-
-
-def _set(duration: "service_pb2.StatisticDuration", count: int, seconds: float) -> None:
-    duration.count = count
-    duration.ns = int(seconds * 1e9)
+    def fell_back(self, items: int) -> None:
+        """So many items were not finite in the engine's precision and were computed again in float32."""
+        self.observers.fell_back(items)

@@ -34,7 +34,7 @@ def _energy(nvml: Any, gpu: Any) -> float:
     return float(nvml.nvmlDeviceGetTotalEnergyConsumption(gpu)) / 1e3
 
 
-# name, type, help, how NVML is asked; Triton's names, types and units
+# name, type, help, how it is read; Triton's names, types and units
 _READINGS: tuple[tuple[str, str, str, Callable[[Any, Any], float]], ...] = (
     ("nv_gpu_utilization", "gauge", "Share of the GPU's time in use, 0 to 1", _busy),
     ("nv_gpu_memory_total_bytes", "gauge", "Memory of the GPU", _memory_total),
@@ -50,28 +50,30 @@ _ENERGY = "nv_energy_consumption"
 class _Gpu:
     uuid: str
     handle: Any
-    energy_before: float | None = None  # joules that it had used when it was first read
+    energy_before: float | None = None  # joules it had used when it was first read
     lost: bool = False
     values: Mapping[str, float] = field(default_factory=dict)
 
 
 class Gpus:
-    """The last reading of each GPU. `read` asks the driver and is for a thread; the rest only looks."""
+    """The last reading of each GPU. `read` calls the driver and is for a thread; the rest returns what it read."""
 
     def __init__(self, nvml: Any, gpus: list[_Gpu]) -> None:
         self._nvml = nvml
         self._gpus = gpus
-        # What a GPU, its driver or its owner may lack for one value alone.
+        # A GPU, driver or permission may lack a single value.
         names = ("NVMLError_NotSupported", "NVMLError_NoPermission", "NVMLError_FunctionNotFound")
         self._unsupported: tuple[type[Exception], ...] = tuple(getattr(nvml, name) for name in names)
 
     @staticmethod
     def open(visible: str | None = None, nvml: Any = None) -> "Gpus | None":
-        """The GPUs, read once; None where there is none to be seen.
+        """The GPUs, read once; None if none is visible.
 
-        `visible` is the value of CUDA_VISIBLE_DEVICES, None where it is not set. Of a list of UUIDs ("GPU-8f3a...", or
-        as much of them as is unique) those GPUs are taken; of one with indices every GPU, since CUDA may number them
-        in another order than NVML. `nvml` is the module `pynvml`, found where it is not given.
+        Args:
+            visible: the value of CUDA_VISIBLE_DEVICES, None if it is not set. A list of UUIDs ("GPU-8f3a...", or a
+                unique beginning) selects those GPUs; a list of indices selects every GPU, since CUDA may number them
+                in another order than NVML.
+            nvml: the module `pynvml`; imported if not given.
         """
         try:
             nvml = nvml or importlib.import_module("pynvml")
@@ -92,7 +94,7 @@ class Gpus:
         return found
 
     def read(self) -> None:
-        """Asks the driver for every value; some milliseconds for each GPU. Never raises what NVML raises."""
+        """Reads every value from the driver; some milliseconds for each GPU. NVML's errors are logged, not raised."""
         for gpu in self._gpus:
             try:
                 gpu.values = self._values(gpu)
@@ -106,9 +108,9 @@ class Gpus:
 
     def _values(self, gpu: _Gpu) -> dict[str, float]:
         values: dict[str, float] = {}
-        for name, _, _, ask in _READINGS:
+        for name, _, _, read in _READINGS:
             try:
-                values[name] = ask(self._nvml, gpu.handle)
+                values[name] = read(self._nvml, gpu.handle)
             except self._unsupported:
                 continue
         if _ENERGY in values:
@@ -138,5 +140,5 @@ def _is_visible(uuid: str, visible: str | None) -> bool:
         return True
     entries = [entry.strip() for entry in visible.split(",") if entry.strip()]
     if all(entry.startswith("GPU-") for entry in entries):
-        return any(uuid.startswith(entry) for entry in entries)  # of no entry at all: none, as CUDA has it
+        return any(uuid.startswith(entry) for entry in entries)  # an empty list: no GPU, as in CUDA
     return True

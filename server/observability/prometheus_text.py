@@ -2,7 +2,7 @@
 
 Why not prometheus_client's own: its renderer takes 12 us a line (30 ms for a server with ten models, on the event
 loop), prints large numbers with an exponent and renames counters; perf_analyzer accepts neither. Everything here is
-for the loop thread: nothing locks.
+for the loop thread: there are no locks.
 """
 
 from bisect import bisect_left
@@ -19,7 +19,7 @@ class Instrument(Protocol):
 
 
 class Counter:
-    """A number that only grows, or a gauge where negative amounts are added."""
+    """A number that only grows, or a gauge if negative amounts are added."""
 
     __slots__ = ("value",)
 
@@ -68,7 +68,7 @@ class Family(Generic[T]):
         self._children: dict[tuple[str, ...], tuple[str, T]] = {}
 
     def child(self, *values: str) -> T:
-        """The instrument of these label values, made on first use. Keep it: this look-up is not for the hot path."""
+        """The instrument of these label values, made on first use. Keep it: the look-up is slow."""
         found = self._children.get(values)
         if found is None:
             labels = label_text(dict(zip(self._labels, values, strict=True)))
@@ -76,7 +76,7 @@ class Family(Generic[T]):
         return found[1]
 
     def forget(self, label: str, value: str) -> None:
-        """The series whose label has this value leave the page; whoever holds one may go on using it."""
+        """Removes the series whose label has this value from the page; their instruments may still be used."""
         at = self._labels.index(label)
         self._children = {values: child for values, child in self._children.items() if values[at] != value}
 
@@ -93,7 +93,7 @@ def header(kind: str, name: str, text: str) -> Iterator[str]:
 
 
 def family_lines(kind: str, name: str, text: str, samples: Iterable[tuple[str, float]]) -> Iterator[str]:
-    """The page's lines for values that are read when asked for; samples are (labels, value)."""
+    """The page's lines for values that are read at each scrape; samples are (labels, value)."""
     yield from header(kind, name, text)
     for labels, value in samples:
         yield sample(name, labels, value)

@@ -1,7 +1,7 @@
-"""How much of its time a server's busiest device worked: how much room it has left, without a recording rule.
+"""Saturation: the share of its time that a server's busiest device spent in batches.
 
-Near 1 there is no idle time; whether callers wait for each other says the queue wait alone. A request that is alone
-gets all lanes of a CPU, so one caller who never pauses keeps a device busy.
+Near 1 there is no idle time. Whether callers wait for each other is told by the queue wait, not by this: a request that
+is alone gets all lanes of a CPU, so a single caller who never pauses keeps a device busy.
 """
 
 import time
@@ -24,7 +24,7 @@ class LaneTime(NamedTuple):
 class Saturation:
     """The share of lane time that went into batches over the last WINDOW_S, of the device where it is largest.
 
-    Of the largest, because the idle lanes of another device help nobody whose model is not there. `read` is asked by
+    The largest, because idle lanes of another device do not help a model that is not there. `read` is called by
     `sample` and by `share`, never when a batch runs.
     """
 
@@ -35,7 +35,7 @@ class Saturation:
         self.sample()
 
     def sample(self) -> None:
-        """Remembers how things stand; to be called about once a second."""
+        """Stores the current counts; to be called about once a second."""
         now = self._clock()
         self._past.append((now, {(each.device, each.slot): each.busy_s for each in self._read()}))
         while len(self._past) > 1 and now - self._past[1][0] >= WINDOW_S:

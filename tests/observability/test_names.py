@@ -9,12 +9,14 @@ import pytest
 from bench.panels import read_panels
 from ganserve.v1 import images_pb2
 from server.api import kserve
-from server.api.calls import LASTING, STATUS
+from server.api.calls import LASTING
+from server.errors import GanserveError
 from server.observability.model_statistics import DROP_REASONS
 from tests.observability.exported import SCRAPE_LABELS, exported
 from tests.observability.promql import Names, names
 from tests.observability.test_dashboard import DASHBOARD, VARIABLES
 from tests.observability.test_rules import RULES
+from tests.server.test_errors import subclasses
 
 RECORDED = {
     rule["record"]: frozenset({"namespace", "job"})
@@ -27,7 +29,7 @@ RPCS = {
     *LASTING,
     *(method.name for method in images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods),
 }
-CODES = {code.name for code in STATUS.values()} | {"OK", "CANCELLED", "UNKNOWN"}
+CODES = {kind.code for kind in subclasses(GanserveError)} | {"OK", "CANCELLED", "UNKNOWN"}
 VALUES = {"rpc": RPCS, "code": CODES, "reason": set(DROP_REASONS)}
 
 

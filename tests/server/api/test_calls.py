@@ -10,6 +10,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.api.calls import Calls
+from server.observability.metrics import Metrics
 
 REQUEST = health_pb2.HealthCheckRequest()
 
@@ -30,16 +31,15 @@ class Endless:
         await asyncio.Event().wait()
 
 
-class Codes:
-    """What would go to the metrics: the code of each call that has ended."""
+class Codes(Metrics):
+    """Metrics that also keep the code of each call that has ended."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.ended: asyncio.Queue[str] = asyncio.Queue()
 
-    def rpc_started(self, rpc: str) -> None:
-        pass
-
     def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
+        super().rpc_finished(rpc, model, code, seconds)
         self.ended.put_nowait(code)
 
 

@@ -90,16 +90,6 @@ async def test_a_watch_of_an_unknown_name_stays_open_until_the_name_appears(serv
     assert await told(watch) == Response.SERVING
 
 
-async def test_a_watch_learns_that_a_model_was_forgotten_and_came_back(served: Served) -> None:
-    served.health.set("faces", True)
-    watch = served.watch("faces")
-    assert await told(watch) == Response.SERVING
-    served.health.forget("faces")
-    assert await told(watch) == Response.SERVICE_UNKNOWN
-    served.health.set("faces", True)
-    assert await told(watch) == Response.SERVING
-
-
 async def test_close_tells_every_watch_and_ends_it(served: Served) -> None:
     served.health.set("", True)
     watches = [served.watch(""), served.watch(""), served.watch("nobody")]
@@ -115,7 +105,6 @@ async def test_after_close_nothing_serves_again(served: Served) -> None:
     served.health.set("", True)
     served.health.close()
     served.health.set("", True)
-    served.health.forget("")
     assert await served.check("") == Response.NOT_SERVING
     watch = served.watch("")
     assert await told(watch) == Response.NOT_SERVING

@@ -14,7 +14,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve.v1 import images_pb2, images_pb2_grpc
-from server.observability.context import LONGEST_ID
+from server.observability.context import MAX_ID_CHARS
 from tests.server.graphs import write_styled
 from tests.server.observability.log_lines import Lines, keeping_lines
 
@@ -211,6 +211,8 @@ async def test_no_bytes_in_the_header_can_break_a_line(start: Any, lines: Lines,
     # The front end itself may refuse the header; where the call was served, it has one line with an id of ours.
     calls = lines.read("call")
     assert 1 <= len(calls) <= 2
-    assert all(OWN_ID.fullmatch(call["request_id"]) and len(call.get("message_id", "")) <= LONGEST_ID for call in calls)
+    assert all(
+        OWN_ID.fullmatch(call["request_id"]) and len(call.get("message_id", "")) <= MAX_ID_CHARS for call in calls
+    )
     assert sum(" DEBUG call " in line for line in lines.text) == len(calls)
     assert not any(line.startswith(("b", "second", "{")) for line in lines.text)

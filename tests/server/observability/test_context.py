@@ -9,7 +9,7 @@ from contextvars import copy_context
 import pytest
 
 from server.batching.device import Device
-from server.observability.context import LONGEST_ID, Request, current
+from server.observability.context import MAX_ID_CHARS, RequestContext, current
 from server.observability.logs import JsonLines
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -17,9 +17,9 @@ PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
 OWN_ID = re.compile(r"[0-9a-f]{12}-[0-9a-f]+")
 
 
-def asked(**metadata: str | bytes) -> Request:
+def asked(**metadata: str | bytes) -> RequestContext:
     """A request with that metadata; underscores stand for dashes."""
-    return Request("a.B", "C", object(), [(key.replace("_", "-"), value) for key, value in metadata.items()])
+    return RequestContext("a.B", "C", object(), [(key.replace("_", "-"), value) for key, value in metadata.items()])
 
 
 def test_the_callers_id_goes_before_its_trace_and_that_before_one_of_ours() -> None:
@@ -36,24 +36,24 @@ def test_an_id_stays_the_same_for_as_long_as_its_request() -> None:
     assert request.id == request.id == dict(request.log_fields())["request_id"]
 
 
-@pytest.mark.parametrize("fine", ["a", "with space", "~!@#$%^&*()_+{}|:<>?", "x" * LONGEST_ID])
+@pytest.mark.parametrize("fine", ["a", "with space", "~!@#$%^&*()_+{}|:<>?", "x" * MAX_ID_CHARS])
 def test_printable_ascii_of_at_most_128_characters_is_taken_as_it_is(fine: str) -> None:
     assert asked(x_request_id=fine).id == fine
 
 
 @pytest.mark.parametrize(
     "hostile",
-    ["a\nb", "a\rb", "\x1b[31m", "\x00", "tab\t", "größe", "\u2028", "x" * (LONGEST_ID + 1), "y" * 10_000, b"b"],
+    ["a\nb", "a\rb", "\x1b[31m", "\x00", "tab\t", "größe", "\u2028", "x" * (MAX_ID_CHARS + 1), "y" * 10_000, b"b"],
 )
 def test_any_other_id_is_replaced_and_the_caller_is_told_which_counts(hostile: str | bytes) -> None:
     request = asked(x_request_id=hostile)
     assert OWN_ID.fullmatch(request.id)
-    assert request.names_itself
+    assert request.has_caller_id
     assert asked(x_request_id=hostile, traceparent=PARENT).id == TRACE
 
 
 def test_an_empty_id_is_none() -> None:
-    assert not asked(x_request_id="").names_itself
+    assert not asked(x_request_id="").has_caller_id
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_line_that_names_another_request_itself_keeps_that_name() -> None:
 async def test_a_turn_of_a_device_belongs_to_no_request() -> None:
     """Whoever asked for it first: it runs the work of others too."""
     device = Device("cpu", 1)
-    taken: asyncio.Future[Request | None] = asyncio.get_running_loop().create_future()
+    taken: asyncio.Future[RequestContext | None] = asyncio.get_running_loop().create_future()
 
     class Source:
         is_short = False

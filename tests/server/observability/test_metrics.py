@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.grpc import service_pb2
 
+from server.api.kserve import write_statistics
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 
@@ -51,7 +52,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
 
 def message(statistics: ModelStatistics) -> service_pb2.ModelStatistics:
     filled = service_pb2.ModelStatistics()
-    statistics.fill(filled)
+    write_statistics(statistics, filled)
     return filled
 
 
@@ -103,7 +104,7 @@ def test_durations_are_whole_microseconds(metrics: Metrics, faces: ModelStatisti
     assert '\nnv_inference_queue_duration_us{model="faces",version="1"} 250000\n' in page
 
 
-def test_one_call_of_eight_rows_is_one_request_eight_inferences_one_execution(faces: ModelStatistics) -> None:
+def test_one_call_of_eight_items_is_one_request_eight_inferences_one_execution(faces: ModelStatistics) -> None:
     faces.executed(8, 0.0, 0.5, 0.0)
     faces.succeeded(8, 0.0, 0.0, 0.5, 0.0, 0.5)
     filled = message(faces)
@@ -179,7 +180,7 @@ def test_drops_are_counted_by_reason_and_start_at_zero(metrics: Metrics, faces: 
     assert value(metrics, "ganserve_drops_total", model="faces", reason="other") == 1
 
 
-def test_rows_computed_again_in_float32_are_counted_from_zero_whatever_the_models_precision(
+def test_items_computed_again_in_float32_are_counted_from_zero_whatever_the_models_precision(
     metrics: Metrics, faces: ModelStatistics
 ) -> None:
     assert value(metrics, "ganserve_precision_fallback_total", model="faces") == 0
@@ -225,14 +226,14 @@ def test_a_forgotten_version_leaves_the_page_and_the_other_stays(metrics: Metric
 
 
 def test_with_its_last_version_all_of_a_model_leaves_the_page(metrics: Metrics, faces: ModelStatistics) -> None:
-    metrics.watch_queue("faces", lambda: 5)
+    metrics.watch_queue("faces", lambda: 5, 1)
     metrics.rpc_started("Generate")
     metrics.rpc_finished("Generate", "faces", "OK", 0.5)
     metrics.forget("faces", 1)
     metrics.forget("faces", 1)
     assert "faces" not in metrics.render().decode()
     faces.succeeded(1, 0.0, 0.0, 0.0, 0.0, 0.0)
-    faces.dropped("shutdown")
+    faces.dropped("cancelled")
     metrics.rpc_started("Generate")
     metrics.rpc_finished("Generate", "faces", "OK", 0.5)
     assert "faces" not in metrics.render().decode()

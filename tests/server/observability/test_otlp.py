@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.images.codecs import Encoding, Picture, encode
 from server.images.header import Format
-from server.observability.otlp import MOST_CHILDREN
+from server.observability.otlp import MAX_CHILDREN
 from tests.server.graphs import write_styled, write_translator
 from tests.server.observability.collector import Collector, attributes, collecting, until
 from tests.server.observability.log_lines import keeping_lines
@@ -165,8 +165,8 @@ async def test_pictures_show_when_they_were_decoded_and_encoded(
     assert attributes(generate.attributes)["ganserve.rows"] == 3
     # One with thousands of images must not push everybody else's spans out of the queue to the collector.
     (stream,) = collector.named("/GenerateStream")
-    assert sum(len(spans) for spans in collector.children(stream).values()) == MOST_CHILDREN
-    assert attributes(stream.attributes)["ganserve.spans_left_out"] > 200 - MOST_CHILDREN
+    assert sum(len(spans) for spans in collector.children(stream).values()) == MAX_CHILDREN
+    assert attributes(stream.attributes)["ganserve.spans_left_out"] > 200 - MAX_CHILDREN
 
 
 @pytest.mark.parametrize("frontend", ["native"])

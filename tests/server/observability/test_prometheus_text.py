@@ -1,4 +1,4 @@
-"""The text format's parts, and the machine's figures."""
+"""The text format's parts, and the host's figures."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.observability.host import Machine
+from server.observability.host import Host
 from server.observability.prometheus_text import Histogram, label_text, number
 
 
@@ -32,16 +32,16 @@ def test_label_values_are_escaped() -> None:
     assert label_text({"model": 'a"b\\c\nd'}) == r'model="a\"b\\c\nd"'
 
 
-def test_the_machine_is_read_from_proc(tmp_path: Path) -> None:
+def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
     (tmp_path / "stat").write_text("cpu  100 0 100 700 100 0 0 0 50 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n")
     (tmp_path / "meminfo").write_text("MemTotal:  1000 kB\nMemFree:  10 kB\nMemAvailable:  400 kB\n")
-    machine = Machine(tmp_path)
+    host = Host(tmp_path)
     (tmp_path / "stat").write_text("cpu  150 0 125 725 100 0 0 0 60 0\n")
-    assert machine.cpu_utilization() == 0.75
-    assert machine.cpu_utilization() == 0.0
-    assert machine.memory_bytes() == (1_024_000, 614_400)
+    assert host.cpu_utilization() == 0.75
+    assert host.cpu_utilization() == 0.0
+    assert host.memory_bytes() == (1_024_000, 614_400)
 
 
-def test_a_machine_without_proc_reads_as_zero(tmp_path: Path) -> None:
-    machine = Machine(tmp_path / "none")
-    assert (machine.cpu_utilization(), machine.memory_bytes()) == (0.0, (0, 0))
+def test_a_host_without_proc_reads_as_zero(tmp_path: Path) -> None:
+    host = Host(tmp_path / "none")
+    assert (host.cpu_utilization(), host.memory_bytes()) == (0.0, (0, 0))
