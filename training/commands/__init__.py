@@ -1,1 +1,0 @@
-"""One command per recipe: its options, its data, its training, its card."""

@@ -1,0 +1,1 @@
+"""One file per recipe: networks, learner, and the run that makes the weights."""
