@@ -17,7 +17,7 @@ from artifact.spec import Spec
 MANIFEST = "manifest.json"
 CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
-ONNX_FP32 = "model.fp32.onnx"  # beside a graph of less precision: what computes again the rows that it cannot
+ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items that overflow in it
 PLAN = "model.plan"
 
 
@@ -95,7 +95,7 @@ def write_version(
 
 
 def read_manifest(folder: Path) -> Spec | None:
-    """The spec of a version's folder, None where it has no manifest.
+    """The spec of a version's folder, None if it has no manifest.
 
     Raises:
         SpecError: the manifest cannot be read.
@@ -105,7 +105,7 @@ def read_manifest(folder: Path) -> Spec | None:
 
 
 def verify(folder: Path, spec: Spec) -> None:
-    """Checks every file that the manifest names against its sha256. A plan may travel without its graph.
+    """Checks every file that the manifest names against its sha256. A plan may be copied without its graph.
 
     Raises:
         ArtifactError: a file is missing or its bytes are not those that were exported.

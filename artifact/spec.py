@@ -10,10 +10,10 @@ SCHEMA_VERSION = 2
 
 # Inputs of a generator's graph that a request for tensors may leave out.
 OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
-# Output (N,) bool of graphs that may compute in less than float32: whether every value of the row's picture was finite.
-# The server reads it and keeps it to itself.
+# Output (N,) bool of graphs that may compute in less than float32: whether every value of the item's image is finite.
+# The server reads it and does not send it.
 FINITE = "finite"
-# Truncation psi: 1 is none, 0 the mean picture, below 0 its opposite; beyond 2 nothing is recognisable.
+# Truncation psi: 1 = none, 0 = mean image, below 0 = its opposite; beyond 2 nothing is recognisable.
 TRUNCATION_RANGE = (-2.0, 2.0)
 
 Scalar = bool | int | float | str
@@ -33,7 +33,7 @@ class Task(StrEnum):
 
     @property
     def draws(self) -> bool:
-        """Whether pictures come from a latent (Generate) rather than from a picture (Upscale, Translate)."""
+        """Whether images come from a latent (Generate) rather than from an image (Upscale, Translate)."""
         return self in (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 
 
@@ -41,7 +41,7 @@ class Task(StrEnum):
 class TensorSpec:
     """One input or output of the graph, without the batch axis.
 
-    `dtype` is KServe's word (UINT8, INT64, FP32, FP16 ...); a free axis in `shape` is -1, as in Triton.
+    `dtype` is KServe's name (UINT8, INT64, FP32, FP16 ...); a free axis in `shape` is -1, as in Triton.
     """
 
     name: str
@@ -51,12 +51,12 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Tile:
-    """How a picture larger than one tile is cut for a fully convolutional network.
+    """How an image larger than one tile is cut for a fully convolutional network.
 
-    `size_px`: side of the square input tile. `overlap_px`: margin of each tile that is computed and thrown away.
-    `multiple_px`: height and width of what the network takes must be multiples of this.
+    `size_px`: side of the square input tile. `overlap_px`: margin of each tile that is computed and discarded.
+    `multiple_px`: the network's heights and widths must be multiples of this.
     `receptive_field_px`: radius that one output pixel can see, by arithmetic over the layers.
-    `seam_levels`: largest difference in uint8 levels between the tiled and the whole picture, measured at export.
+    `seam_levels`: largest difference in uint8 levels between the tiled and the whole image, measured at export.
     """
 
     size_px: int
@@ -98,8 +98,8 @@ class ShapeRange:
     opt: tuple[int, ...]
     max: tuple[int, ...]
 
-    def takes(self, shape: Sequence[int]) -> bool:
-        """Whether `shape` lies within, axis by axis."""
+    def contains(self, shape: Sequence[int]) -> bool:
+        """Whether `shape` is within the range, axis by axis."""
         return len(shape) == len(self.min) and all(
             low <= size <= high for low, size, high in zip(self.min, shape, self.max, strict=True)
         )
@@ -107,7 +107,7 @@ class ShapeRange:
 
 @dataclass(frozen=True)
 class TensorRTPlan:
-    """The TensorRT engine `model.plan` beside the graph: what it was built from, with and for.
+    """The TensorRT engine `model.plan` next to the graph: what it was built from, with and for.
 
     `variant`: "rtx" (TensorRT for RTX) or "classic". `version`: of the library that built it.
     `compute_capabilities`: GPUs it was built for, as "8.9"; none: every GPU that the variant's portable engines run on.
@@ -127,13 +127,13 @@ class TensorRTPlan:
 class Spec:
     """A served generator.
 
-    Generators (`task.draws`) take `latent` (N, latent_size) float32, and in this order what they have of: `label` (N,)
+    Generators (`task.draws`) have the input `latent` (N, latent_size) float32, then those that apply of: `label` (N,)
     int64; `noise` (N, noise_size) float32, standard normal; `truncation_psi` (N,) float32; `w` (N, *w_shape) float32
-    with `w_given` (N,) float32, 1 in rows that are drawn from `w` instead of the latent. They give `image` (N, H, W, C)
-    uint8 with `image_shape` = (H, W, C).
-    The others take `image` (N, H, W, C) uint8 and give one output of the same kind, `scale` times larger; in ONNX an
-    output cannot have its input's name, so `outputs` says what it is called. Translators take heights and widths that
-    are multiples of `multiple_px`, and `least_px` at least.
+    with `w_given` (N,) float32, 1 for items that are generated from `w` instead of the latent. Their output is `image`
+    (N, H, W, C) uint8 with `image_shape` = (H, W, C).
+    The others have the input `image` (N, H, W, C) uint8 and one output of the same kind, `scale` times larger; in ONNX
+    an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
+    multiples of `multiple_px` and not below `least_px`.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 
@@ -145,21 +145,21 @@ class Spec:
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    image_shape: tuple[int, int, int]  # (H, W, C) drawn; for pictures in, (0, 0, C of what goes in)
+    image_shape: tuple[int, int, int]  # (H, W, C) generated; (0, 0, C of the input) if the input is an image
     provenance: Provenance
     parity: Parity
     latent_size: int = 0
     labels: tuple[str, ...] = ()
     noise_size: int = 0  # 0: the graph has no noise input
     truncation_default: float | None = None  # None: the graph has no truncation input
-    truncation_range: tuple[float, float] = TRUNCATION_RANGE  # least and most that a request may ask
+    truncation_range: tuple[float, float] = TRUNCATION_RANGE  # min and max of a request
     w_shape: tuple[int, int] | None = None  # (layers, length); None: the graph has no w input
     scale: int = 1
     tile: Tile | None = None
     multiple_px: int = 1
     least_px: int = 1
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
-    files: Mapping[str, str] = field(default_factory=dict)  # file name beside the manifest -> sha256
+    files: Mapping[str, str] = field(default_factory=dict)  # file name next to the manifest -> sha256
 
     def to_json(self) -> str:
         """The manifest's text, keys in a fixed order."""
@@ -186,7 +186,7 @@ class Spec:
 
 
 def _from_version_1(found: dict[str, Any]) -> dict[str, Any]:
-    """The same manifest in the words of version 2, which differ for TensorRT engines."""
+    """The same manifest with the keys of version 2, which differ for TensorRT engines."""
     plan = found.get("plan")
     if plan is None:
         return found
@@ -232,8 +232,8 @@ def _plan(found: dict[str, Any]) -> TensorRTPlan:
 
 
 def _bounds(found: Sequence[Any]) -> tuple[float, float]:
-    least, most = (float(bound) for bound in found)
-    return least, most
+    low, high = (float(bound) for bound in found)
+    return low, high
 
 
 def _pair(found: list[Any] | None) -> tuple[int, int] | None:

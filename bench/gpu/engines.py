@@ -80,7 +80,7 @@ class TensorRtOnDevice:
         fitting = [
             index
             for index, profile in enumerate(self._plan.profiles)
-            if all(profile[name].takes(array.shape) for name, array in feed.items())
+            if all(profile[name].contains(array.shape) for name, array in feed.items())
         ]
         if not fitting:
             raise Unavailable("the engine has no profile for this batch")

@@ -100,7 +100,7 @@ def _largest_at(profile: Profile, profiles: Sequence[Profile]) -> int:
 
 def _covers(wide: Profile, narrow: Profile) -> bool:
     return all(
-        ShapeRange(wide[name].min[1:], (), wide[name].max[1:]).takes(end)
+        ShapeRange(wide[name].min[1:], (), wide[name].max[1:]).contains(end)
         for name, shapes in narrow.items()
         for end in (shapes.min[1:], shapes.max[1:])
     )

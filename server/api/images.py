@@ -24,7 +24,7 @@ from server.images.header import Format, Header, read_header
 from server.images.memory import Room
 from server.images.transform import Repainted, repaint
 from server.repository.loader import Model
-from server.repository.repository import Entry
+from server.repository.repository import IndexEntry
 from server.settings import Settings
 
 _WIRE_FORMATS = {
@@ -62,7 +62,7 @@ class Models(Protocol):
 
     def get(self, name: str, version: str = "") -> Model: ...
 
-    def index(self) -> list[Entry]: ...
+    def index(self) -> list[IndexEntry]: ...
 
 
 class ImageService(ImageServiceServicer):

@@ -10,7 +10,7 @@ from server.api.calls import Context, deadline
 from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
 from server.observability.model_statistics import ModelStatistics
-from server.repository.repository import Entry, Repository, State
+from server.repository.repository import IndexEntry, Repository, State
 from server.settings import Settings
 
 EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "statistics")
@@ -193,7 +193,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             answer.infer_response.id = request.id
         return answer
 
-    def _entries(self, name: str) -> list[Entry]:
+    def _entries(self, name: str) -> list[IndexEntry]:
         return [entry for entry in self._repository.index() if entry.name == name]
 
     def _check_control(self, request: Any) -> None:

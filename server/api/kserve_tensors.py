@@ -13,7 +13,7 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
 from server.errors import InvalidRequest, Unsupported
-from server.repository.defaults import NONE, Defaults
+from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 
 SHARED_MEMORY = "shared_memory_region"
 
@@ -38,7 +38,7 @@ def read_inputs(
     request: service_pb2.ModelInferRequest,
     expected: Sequence[TensorSpec],
     max_batch_size: int,
-    defaults: Defaults = NONE,
+    defaults: OptionalInputs = NO_OPTIONAL_INPUTS,
 ) -> tuple[dict[str, NDArray[Any]], int]:
     """The request's arrays in the graph's order, and their rows (1 for a model without a batch axis).
 

@@ -3,10 +3,10 @@
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
 from server.images import latents
-from server.repository.repository import Entry
+from server.repository.repository import IndexEntry
 
 
-def describe(entry: Entry) -> pb.Model:
+def describe(entry: IndexEntry) -> pb.Model:
     """One version of the index as the caller sees it."""
     model = pb.Model(
         name=entry.name,

@@ -1,4 +1,4 @@
-"""How many GPUs there are, asked of the driver alone: neither ONNX Runtime nor TensorRT need be installed."""
+"""How many GPUs there are, by the driver alone: neither ONNX Runtime nor TensorRT need be installed."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,7 +8,7 @@ DRIVER = "libcuda.so.1"
 
 
 def count_gpus(open_library: Callable[[str], Any] = ctypes.CDLL) -> int:
-    """GPUs that CUDA lets this process use (CUDA_VISIBLE_DEVICES counts), 0 without a driver that works."""
+    """GPUs that CUDA lets this process use (CUDA_VISIBLE_DEVICES counts), 0 without a working driver."""
     try:
         driver = open_library(DRIVER)
     except OSError:

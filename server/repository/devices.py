@@ -36,7 +36,7 @@ class Devices:
         return device
 
     def lane_times(self) -> list[LaneTime]:
-        """What the lanes of each device did until now."""
+        """How busy the lanes of each device were until now."""
         return [LaneTime(str(at.device), at.slot, device.lanes, device.busy_s) for at, device in self._made.items()]
 
     def close(self) -> None:

@@ -8,7 +8,7 @@
 
 A version without that file is not served; one that has only a model.plan is not served on the CPU. config.pbtxt may
 choose too. `default_model_filename` names the one file to serve, or, if it ends in .plan, the plan.
-`platform: "tensorrt_plan"` and `backend: "tensorrt"` request the plan: then `auto` on the CPU says why it serves
+`platform: "tensorrt_plan"` and `backend: "tensorrt"` request the plan: then `auto` on the CPU has a note why it serves
 something else. `gpu_execution_accelerator { name: "tensorrt" }` requests ONNX Runtime's TensorRT if the graph is served
 on a GPU. `backend: "onnxruntime"` does not disable model.plan, because `ganserve export` writes that backend for
 compatibility with Triton even when it adds an engine.

@@ -18,7 +18,7 @@ from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
-from server.repository.defaults import NONE, Defaults
+from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
@@ -41,7 +41,7 @@ class Model:
     engine: Engine  # the first of the batcher's: inputs and outputs are those of all
     batcher: Batcher
     statistics: ModelStatistics
-    defaults: Defaults = NONE  # for what tensor requests may leave out
+    defaults: OptionalInputs = NO_OPTIONAL_INPUTS  # for what tensor requests may leave out
     note: str = ""  # for operators: why something else serves than what was requested or is best
 
     @property
@@ -79,10 +79,10 @@ class Loader:
             raise
         seconds = time.monotonic() - started_at
         self._metrics.loaded(name, version, seconds)
-        said = {"model": name, "version": version}
-        log.info("model ready", extra={"fields": {**said, "seconds": round(seconds, 3)}})
+        fields = {"model": name, "version": version}
+        log.info("model ready", extra={"fields": {**fields, "seconds": round(seconds, 3)}})
         if model.note:
-            log.warning("model not served at its best", extra={"fields": {**said, "reason": model.note}})
+            log.warning("model not served at its best", extra={"fields": {**fields, "reason": model.note}})
         return model
 
     async def close(self, model: Model, replaced: bool) -> None:
@@ -101,7 +101,7 @@ class Loader:
         batched = await self._open(version, opened)
         first = next(iter(opened.values()))
         max_batch_size = version.max_batch_size if batched else 0
-        defaults = await asyncio.to_thread(Defaults, spec)
+        defaults = await asyncio.to_thread(OptionalInputs, spec)
         config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
         for placement, one in opened.items():
             if spec is not None:

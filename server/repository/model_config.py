@@ -1,4 +1,4 @@
-"""config.pbtxt: read, completed from the graph where it is silent, and checked against it."""
+"""config.pbtxt: read, completed from the graph, and checked against it."""
 
 from collections.abc import Container
 from pathlib import Path
@@ -15,20 +15,20 @@ from server.engines.base import Engine
 from server.errors import NotServing
 from server.settings import Settings
 
-# What Triton takes for a model with a batch axis whose config gives no size.
+# Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
 
-# Triton's words for what runs a graph: the backend of each platform.
+# Triton's names for what runs a graph: the backend of each platform.
 ONNX_PLATFORM = "onnxruntime_onnx"
 PLAN_PLATFORM = "tensorrt_plan"
 BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
 
 
 def read_config(folder: Path) -> ModelConfig | None:
-    """The model's config.pbtxt, None where it has none.
+    """The model's config.pbtxt, None if it has none.
 
     Raises:
-        NotServing: it cannot be parsed, or asks for what this server does not do.
+        NotServing: it cannot be parsed, or requests something that is not supported.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -39,19 +39,19 @@ def read_config(folder: Path) -> ModelConfig | None:
         raise NotServing(f"{CONFIG}: {error}") from None
     if config.name and config.name != folder.name:
         raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
-    for asked, served in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
-        if asked and asked not in served:
-            raise NotServing(f"{CONFIG}: backend {asked!r} is not served here; {' and '.join(served)} are")
+    for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
+        if requested and requested not in supported:
+            raise NotServing(f"{CONFIG}: backend {requested!r} is not supported; {' and '.join(supported)} are")
     for feature in ("sequence_batching", "ensemble_scheduling"):
         if config.WhichOneof("scheduling_choice") == feature:
-            raise NotServing(f"{CONFIG}: {feature} is not served here")
+            raise NotServing(f"{CONFIG}: {feature} is not supported")
     if config.max_batch_size < 0:
         raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 or more")
     return config
 
 
 def versions_to_serve(config: ModelConfig | None, present: list[int]) -> list[int]:
-    """Which of the versions on disk the version policy takes, ascending. Without one: the newest."""
+    """Which of the versions on disk the version policy selects, ascending. Without one: the newest."""
     choice = None if config is None else config.version_policy.WhichOneof("policy_choice")
     if config is not None and choice == "all":
         return sorted(present)
@@ -73,7 +73,7 @@ def complete(
 ) -> ModelConfig:
     """The config as the model is served: the file's, with names, sizes and tensors filled in from the graph.
 
-    `platform`: what runs it, whatever the file says: Triton's word. `optional`: inputs that a request may leave out.
+    `platform`: what runs it, in place of the file's: Triton's name. `optional`: inputs that a request may leave out.
 
     Raises:
         NotServing: the file names a tensor, dtype or shape that the graph does not have.
@@ -100,18 +100,18 @@ def complete(
 
 
 def check_spec(spec: Spec, engine: Engine) -> None:
-    """Compares the manifest's tensors with what its fields promise, and with the graph's.
+    """Compares the manifest's tensors with what follows from its other fields, and with the graph's.
 
     Raises:
         NotServing: they differ.
     """
     promised = _inputs_of(spec)
-    for said in spec.inputs:
-        if spec.task.draws and said not in promised:
-            what = f"{said.name!r} is {said.dtype} {list(said.shape)}"
-            raise NotServing(f"manifest.json: input {what}, which its other fields do not say")
+    for tensor in spec.inputs:
+        if spec.task.draws and tensor not in promised:
+            what = f"{tensor.name!r} is {tensor.dtype} {list(tensor.shape)}"
+            raise NotServing(f"manifest.json: input {what}, which does not follow from its other fields")
     for tensor in (*promised, *engine.inputs):
-        if tensor.name not in {said.name for said in spec.inputs}:
+        if tensor.name not in {declared.name for declared in spec.inputs}:
             raise NotServing(f"manifest.json: input {tensor.name!r} is missing")
     for tensors, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
         graph = {tensor.name: tensor for tensor in found}
@@ -120,19 +120,19 @@ def check_spec(spec: Spec, engine: Engine) -> None:
 
 
 def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
-    """What a generator of that manifest takes; of the others, which take one picture, nothing to be compared."""
+    """The inputs of a generator of that manifest; none for the others, whose only input is an image."""
     if not spec.task.draws:
         return ()
-    takes = [TensorSpec("latent", "FP32", (spec.latent_size,))]
+    inputs = [TensorSpec("latent", "FP32", (spec.latent_size,))]
     if spec.labels:
-        takes.append(TensorSpec("label", "INT64", ()))
+        inputs.append(TensorSpec("label", "INT64", ()))
     if spec.noise_size:
-        takes.append(TensorSpec("noise", "FP32", (spec.noise_size,)))
+        inputs.append(TensorSpec("noise", "FP32", (spec.noise_size,)))
     if spec.truncation_default is not None:
-        takes.append(TensorSpec("truncation_psi", "FP32", ()))
+        inputs.append(TensorSpec("truncation_psi", "FP32", ()))
     if spec.w_shape is not None:
-        takes += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
-    return tuple(takes)
+        inputs += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
+    return tuple(inputs)
 
 
 def policy_of(config: ModelConfig, settings: Settings) -> Policy:
@@ -158,7 +158,7 @@ def _triton_type(tensor: TensorSpec) -> int:
 
 
 def _graph_dims(entry: Any) -> tuple[int, ...]:
-    """The dims that the graph sees. Triton writes a value per row as `dims: [1]` with an empty `reshape`."""
+    """The dims that the graph sees. Triton writes one value per item as `dims: [1]` with an empty `reshape`."""
     return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
 
 

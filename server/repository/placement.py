@@ -56,7 +56,7 @@ def usable_gpus(
 def default_device(gpus: Sequence[int]) -> DeviceId:
     """Where a model runs whose config does not say.
 
-    Of several GPUs that is one, where Triton uses them all: each further copy of a model takes GPU memory, so an
+    Of several GPUs that is one, although Triton uses them all: each further copy of a model takes GPU memory, so an
     instance_group has to request it.
     """
     return DeviceId("cuda", gpus[0]) if gpus else CPU

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Triton's words for what a version is doing."""
+    """Triton's names for the state of a version."""
 
     LOADING = "LOADING"
     READY = "READY"
@@ -25,7 +25,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class IndexEntry:
     """One line of the index. Version 0: the model has none that could be tried."""
 
     name: str
@@ -45,7 +45,7 @@ UNLOADED = "unloaded"
 
 
 class Repository:
-    """Models by name and version. Loop thread only; loading runs beside the requests and swaps in one step."""
+    """Models by name and version. Loop thread only; loading runs while requests are served and swaps in one step."""
 
     def __init__(self, root: Path, loader: Loader, changed: Callable[[], None]) -> None:
         """`changed` is called after every change of state."""
@@ -55,7 +55,7 @@ class Repository:
         self._loader = loader
         self._changed = changed
         self._models: dict[str, dict[int, Model]] = {}
-        self._entries: dict[str, dict[int, Entry]] = {}
+        self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._locks: dict[str, asyncio.Lock] = {}
 
     def get(self, name: str, version: str = "") -> Model:
@@ -74,7 +74,7 @@ class Repository:
             return versions[number]
         raise self._absence(name, number)
 
-    def index(self) -> list[Entry]:
+    def index(self) -> list[IndexEntry]:
         """Every version that was tried, by name and version."""
         return [entry for name in sorted(self._entries) for _, entry in sorted(self._entries[name].items())]
 
@@ -86,7 +86,7 @@ class Repository:
         return found | {entry.name: False for entry in wanted if entry.failed}
 
     def ready(self) -> Sequence[Model]:
-        """Every version that takes requests."""
+        """Every version that accepts requests."""
         return [model for versions in self._models.values() for model in versions.values()]
 
     async def load_all(self) -> None:
@@ -174,11 +174,11 @@ class Repository:
                 self._mark(name, version, State.UNAVAILABLE, UNLOADED)
 
     def _mark(self, name: str, version: int, state: State, reason: str = "") -> None:
-        self._entries.setdefault(name, {})[version] = Entry(name, version, state, reason, None, 0)
+        self._entries.setdefault(name, {})[version] = IndexEntry(name, version, state, reason, None, 0)
         self._changed()
 
     def _mark_ready(self, model: Model, reason: str) -> None:
-        entry = Entry(model.name, model.version, State.READY, reason, model.spec, model.max_batch_size)
+        entry = IndexEntry(model.name, model.version, State.READY, reason, model.spec, model.max_batch_size)
         self._entries.setdefault(model.name, {})[model.version] = entry
         self._changed()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from artifact.dtypes import KSERVE_OF_TENSORRT
 from artifact.tensorrt import TensorRTMissing, first_error, load, logger
 from server.engines.base import DeviceId
 from server.engines.tensorrt.cuda import find_gpu
@@ -151,7 +152,7 @@ def test_what_the_engine_uses_of_the_real_library_is_there(trt: Any) -> None:
         trt.TensorIOMode: "INPUT",
         trt.TensorLocation: "DEVICE",
         trt.TensorFormat: "LINEAR",
-        trt.DataType: "BOOL UINT8 INT8 INT32 INT64 HALF FLOAT",
+        trt.DataType: " ".join(KSERVE_OF_TENSORRT),
         trt.EngineInvalidityDiagnostics: "VERSION_MISMATCH UNSUPPORTED_CC MALFORMED_ENGINE CUDA_ERROR",
     }.items():
         assert set(names.split()) <= set(owner.__members__)

@@ -56,7 +56,7 @@ class BoundEngine:
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Refuses shapes for which the TensorRT provider would have to build an engine."""
         for name, supported in (self._profile or {}).items():
-            if name in shapes and not supported.takes(shapes[name]):
+            if name in shapes and not supported.contains(shapes[name]):
                 raise InvalidRequest(
                     f"input {name!r} has shape {list(shapes[name])}; the engine supports {list(supported.min)} to "
                     f"{list(supported.max)}"

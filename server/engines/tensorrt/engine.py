@@ -50,7 +50,7 @@ class TensorRTEngine:
         """Opens the engine on a GPU, from any thread.
 
         Args:
-            plan: what the manifest says of it, None without a manifest.
+            plan: from the manifest, None without one.
             runtime_cache: file in which TensorRT for RTX keeps what it compiles for this GPU.
             wanted_precision: what config.pbtxt requires of an engine that has a manifest, None for any.
             library: in place of the installed TensorRT.

@@ -23,9 +23,9 @@ class OptimizationProfile:
         """Elements of all inputs at their largest."""
         return sum(math.prod(shapes.max) for shapes in self.ranges.values())
 
-    def takes(self, shapes: Shapes) -> bool:
-        """Whether every input's shape lies within."""
-        return all(within.takes(shapes.get(name, ())) for name, within in self.ranges.items())
+    def contains(self, shapes: Shapes) -> bool:
+        """Whether every input's shape is within its range."""
+        return all(within.contains(shapes.get(name, ())) for name, within in self.ranges.items())
 
 
 def read_profiles(engine: Any, inputs: Sequence[str], batched: bool) -> tuple[OptimizationProfile, ...]:
@@ -46,7 +46,7 @@ def narrowest(profiles: Sequence[OptimizationProfile], shapes: Shapes) -> Optimi
         InvalidRequest: none has.
     """
     for profile in profiles:
-        if profile.takes(shapes):
+        if profile.contains(shapes):
             return profile
     received = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
     supported = " or ".join(_text(profile) for profile in profiles)

@@ -81,8 +81,8 @@ def test_every_tile_that_the_server_cuts_fits_the_usual_profile(
 ) -> None:
     cut = tiling.plan(height, width, Tile(size, 16, multiple, 16, 0.0))
     (profile,) = default_profiles(Taken((PIXELS,), 8, Sides(multiple, tile_px=size)))
-    assert profile["image"].takes((1, cut.tile_height, cut.tile_width, 3))
-    assert profile["image"].takes((8, cut.tile_height, cut.tile_width, 3))
+    assert profile["image"].contains((1, cut.tile_height, cut.tile_width, 3))
+    assert profile["image"].contains((8, cut.tile_height, cut.tile_width, 3))
 
 
 @given(
@@ -96,7 +96,7 @@ def test_every_picture_up_to_512_px_fits_a_translators_usual_profile(
     whole = tiling.plan_whole(*side, multiple, least)
     (profile,) = default_profiles(Taken((PIXELS,), 4, Sides(multiple, least)))
     shape = (4, whole.tile_height, whole.tile_width, 3)
-    assert profile["image"].takes(shape)
+    assert profile["image"].contains(shape)
     assert all(size % multiple == 0 and size >= least for size in profile["image"].min[1:3])
 
 

@@ -164,10 +164,13 @@ async def test_a_translator_is_warmed_at_a_size_that_it_takes(start: Any, reposi
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"noise_size": 0}, "input 'noise' is FP32 [4], which its other fields do not say"),
-        ({"noise_size": 5}, "input 'noise' is FP32 [4], which its other fields do not say"),
-        ({"truncation_default": None}, "input 'truncation_psi' is FP32 [], which its other fields do not say"),
-        ({"w_shape": None}, "input 'w' is FP32 [2, 4], which its other fields do not say"),
+        ({"noise_size": 0}, "input 'noise' is FP32 [4], which does not follow from its other fields"),
+        ({"noise_size": 5}, "input 'noise' is FP32 [4], which does not follow from its other fields"),
+        (
+            {"truncation_default": None},
+            "input 'truncation_psi' is FP32 [], which does not follow from its other fields",
+        ),
+        ({"w_shape": None}, "input 'w' is FP32 [2, 4], which does not follow from its other fields"),
         ({"inputs": ()}, "input 'latent' is missing"),
     ],
 )

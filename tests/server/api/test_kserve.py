@@ -93,7 +93,7 @@ async def test_models_without_a_config_or_a_batch_axis_are_served(client: Any) -
 async def test_a_config_that_the_graph_contradicts_makes_the_model_unavailable(start: Any, repository: Any) -> None:
     config = repository / "tiny" / "config.pbtxt"
     for text, reason in {
-        'backend: "python"': "backend 'python' is not served",
+        'backend: "python"': "backend 'python' is not supported",
         "max_batch_size: }": "config.pbtxt: 1:",
         'name: "other"': "differs from its folder",
         'max_batch_size: 8 input { name: "latent" data_type: TYPE_FP16 dims: 4 }': "is TYPE_FP16, TYPE_FP32 in",

@@ -236,5 +236,5 @@ def test_both_of_tritons_words_are_taken(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ['platform: "pytorch_libtorch"', 'backend: "python"'])
 def test_a_backend_that_is_not_served_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.pbtxt").write_text(text)
-    with pytest.raises(NotServing, match=r"backend '(python|pytorch_libtorch)' is not served here"):
+    with pytest.raises(NotServing, match=r"backend '(python|pytorch_libtorch)' is not supported"):
         read_config(tmp_path)

@@ -32,7 +32,7 @@ from server.images.header import Format, read_header
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.loader import Model
-from server.repository.repository import Entry, State
+from server.repository.repository import IndexEntry, State
 from server.settings import Settings
 
 Pixels = NDArray[np.uint8]
@@ -193,8 +193,8 @@ class FakeRepository:
             raise ModelNotFound(f"model {name!r} is not in the repository")
         return self._models[name]
 
-    def index(self) -> list[Entry]:
-        return [Entry(name, 3, State.READY, "", SPECS[name], 4) for name in self._models]
+    def index(self) -> list[IndexEntry]:
+        return [IndexEntry(name, 3, State.READY, "", SPECS[name], 4) for name in self._models]
 
 
 @dataclass
