@@ -2,16 +2,34 @@
 
 import os
 import tempfile
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.errors import StartError
 
 PREFIX = "GANSERVE_"
+
+
+class Panel(StrEnum):
+    """Groups of settings in the command's help and in the documentation."""
+
+    MODELS = "Models"
+    NETWORK = "Network"
+    ENGINES = "Engines"
+    LIMITS = "Queue and limits"
+    IMAGES = "Images"
+    SHUTDOWN = "Shutdown"
+    OBSERVABILITY = "Observability"
+
+
+class Unset(str):
+    """What a setting means that is None."""
 
 
 def _device(value: object) -> object:
@@ -29,54 +47,101 @@ def _url(value: object) -> object:
 
 
 class Settings(BaseSettings):
-    """What `ganserve serve` was asked to do. Sizes in bytes or px, durations in seconds."""
+    """Settings of the server. The options and help of `ganserve serve` and docs/settings.md are made from them."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
-    repository: Path = Field(description="model repository to serve")
-    host: str = Field("0.0.0.0", description="address to listen on")
-    grpc_port: int = Field(8001, ge=0, le=65535, description="gRPC port; 0 takes a free one")
-    http_port: int = Field(8002, ge=0, le=65535, description="port of /livez, /readyz and /metrics; 0 takes a free one")
-    frontend: Literal["auto", "native", "grpcio"] = Field("auto", description="what speaks HTTP/2")
-    device: Annotated[str, BeforeValidator(_device)] = Field("auto", description="auto, cpu, cuda or cuda:N")
-    engine: Literal["auto", "onnx", "onnx-tensorrt", "tensorrt"] = Field(
+    repository: Annotated[Path, Panel.MODELS] = Field(description="Model repository to serve.")
+    model_control: Annotated[Literal["explicit", "none"], Panel.MODELS] = Field(
+        "explicit", description="Whether clients may load and unload models."
+    )
+
+    host: Annotated[str, Panel.NETWORK] = Field("0.0.0.0", description="Address to listen on.")
+    grpc_port: Annotated[int, Panel.NETWORK] = Field(8001, ge=0, le=65535, description="gRPC port; 0: any free port.")
+    http_port: Annotated[int, Panel.NETWORK] = Field(
+        8002, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any free port."
+    )
+    frontend: Annotated[Literal["auto", "native", "grpcio"], Panel.NETWORK] = Field(
         "auto",
-        description="what runs models on a GPU. auto: model.plan where this GPU takes it, else model.onnx; onnx: never "
-        "plans; onnx-tensorrt: model.onnx through ONNX Runtime's TensorRT provider; tensorrt: plans alone",
+        description="HTTP/2 implementation. auto: native if it is installed and supports the other settings, else "
+        "grpcio.",
     )
-    engine_cache: Path | None = Field(
-        None, description="where engines that TensorRT builds here are kept; unset: the user's cache folder"
+    max_connection_age_s: Annotated[float, Panel.NETWORK] = Field(
+        300.0, ge=0, description="Connections are closed after this time, +-10 %; 0: never. Only with grpcio."
     )
-    conv_search: Literal["auto", "heuristic", "exhaustive", "default"] = Field(
-        "auto", description="how ONNX Runtime has cuDNN choose convolutions"
+    tls_certificate: Annotated[Path | None, Panel.NETWORK, Unset("no TLS")] = Field(
+        None, description="PEM certificate chain. Only with grpcio."
     )
-    gpu_memory_bytes: int | None = Field(
-        None, ge=1 << 20, description="GPU memory that one session of ONNX Runtime may take; unset: no limit"
+    tls_key: Annotated[Path | None, Panel.NETWORK, Unset("no TLS")] = Field(
+        None, description="PEM private key. Only with grpcio."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads for inference; unset: every core")
-    codec_threads: int | None = Field(None, ge=1, description="threads that decode and encode pictures; unset: cores")
-    model_control: Literal["explicit", "none"] = Field("explicit", description="whether clients may load and unload")
-    max_message_bytes: int = Field(256 << 20, ge=1 << 16, le=(1 << 31) - 1, description="largest gRPC message")
-    max_queue_rows: int = Field(16384, ge=1, description="images or tiles that may wait, per model")
-    max_queue_bytes: int = Field(2 << 30, ge=1, description="bytes that waiting work may hold, per model")
-    max_images_per_call: int = Field(4096, ge=1, description="images that one Generate may ask for")
-    max_image_px: int = Field(64_000_000, ge=1, description="pixels of a picture, both as sent and as made")
-    max_whole_px: int = Field(
-        4_194_304, ge=1, description="pixels of a picture that a network takes in one piece (translators), as padded"
+
+    device: Annotated[str, BeforeValidator(_device), Panel.ENGINES] = Field(
+        "auto", description="Where models run: auto, cpu, cuda or cuda:N."
     )
-    shutdown_delay_s: float = Field(3.0, ge=0, description="after SIGTERM: not ready, still serving, for endpoints")
-    drain_s: float = Field(30.0, ge=0, description="after that: longest wait for accepted requests")
-    max_connection_age_s: float = Field(
-        300.0, ge=0, description="connections end after this, give or take a tenth; 0: never; grpcio only"
+    engine: Annotated[Literal["auto", "onnx", "onnx-tensorrt", "tensorrt"], Panel.ENGINES] = Field(
+        "auto",
+        description="What runs models on a GPU. auto: model.plan if this GPU supports it, else model.onnx; onnx: "
+        "always model.onnx; onnx-tensorrt: model.onnx through ONNX Runtime's TensorRT provider; tensorrt: always "
+        "model.plan.",
     )
-    tls_certificate: Path | None = Field(None, description="PEM certificate chain; grpcio only")
-    tls_key: Path | None = Field(None, description="PEM private key; grpcio only")
-    otlp_endpoint: Annotated[str | None, BeforeValidator(_url)] = Field(
-        None, description="collector that takes traces over OTLP's gRPC, http://host:4317; unset: no tracing"
+    engine_cache: Annotated[Path | None, Panel.ENGINES, Unset("the user's cache folder")] = Field(
+        None, description="Folder for what TensorRT compiles for the local GPU."
     )
-    trace_ratio: float = Field(1.0, ge=0, le=1, description="share of requests to trace where the caller did not say")
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe line to log")
-    log_format: Literal["text", "json"] = Field("text", description="lines for people or for machines")
+    conv_search: Annotated[Literal["auto", "heuristic", "exhaustive", "default"], Panel.ENGINES] = Field(
+        "auto", description="How ONNX Runtime has cuDNN choose convolution algorithms."
+    )
+    gpu_memory_bytes: Annotated[int | None, Panel.ENGINES, Unset("no limit")] = Field(
+        None, ge=1 << 20, description="Maximum GPU memory of one ONNX Runtime session."
+    )
+    threads: Annotated[int | None, Panel.ENGINES, Unset("every core")] = Field(
+        None, ge=1, description="CPU threads for inference."
+    )
+
+    max_queue_rows: Annotated[int, Panel.LIMITS] = Field(
+        16384, ge=1, description="Maximum items (images or tiles) that wait, per model."
+    )
+    max_queue_bytes: Annotated[int, Panel.LIMITS] = Field(
+        2 << 30, ge=1, description="Maximum bytes of the items that wait, per model."
+    )
+    max_images_per_call: Annotated[int, Panel.LIMITS] = Field(
+        4096, ge=1, description="Maximum number of images of one Generate call."
+    )
+    max_message_bytes: Annotated[int, Panel.LIMITS] = Field(
+        256 << 20, ge=1 << 16, le=(1 << 31) - 1, description="Maximum size of a gRPC message."
+    )
+
+    max_image_px: Annotated[int, Panel.IMAGES] = Field(
+        64_000_000, ge=1, description="Maximum pixels of an image, both of the input and of the output."
+    )
+    max_whole_px: Annotated[int, Panel.IMAGES] = Field(
+        4_194_304,
+        ge=1,
+        description="Maximum pixels of an image, after padding, that a network processes in one piece (translators).",
+    )
+    codec_threads: Annotated[int | None, Panel.IMAGES, Unset("every core")] = Field(
+        None, ge=1, description="Threads that decode and encode images."
+    )
+
+    shutdown_delay_s: Annotated[float, Panel.SHUTDOWN] = Field(
+        3.0, ge=0, description="After SIGTERM: how long the server is not ready but still accepts requests."
+    )
+    drain_s: Annotated[float, Panel.SHUTDOWN] = Field(
+        30.0, ge=0, description="After that: how long it waits at most for accepted requests to complete."
+    )
+
+    otlp_endpoint: Annotated[str | None, BeforeValidator(_url), Panel.OBSERVABILITY, Unset("no tracing")] = Field(
+        None, description="OpenTelemetry collector for traces (OTLP over gRPC), such as http://collector:4317."
+    )
+    trace_ratio: Annotated[float, Panel.OBSERVABILITY] = Field(
+        1.0, ge=0, le=1, description="Share of requests to trace if the caller did not decide."
+    )
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], Panel.OBSERVABILITY] = Field(
+        "info", description="Lowest level to log."
+    )
+    log_format: Annotated[Literal["text", "json"], Panel.OBSERVABILITY] = Field(
+        "text", description="Log lines as text for people or as JSON for machines."
+    )
 
     @property
     def cache_folder(self) -> Path:
@@ -90,16 +155,41 @@ class Settings(BaseSettings):
         return base / "ganserve"
 
 
+def panel_of(field: FieldInfo) -> Panel:
+    """The group that a setting belongs to."""
+    return next(each for each in field.metadata if isinstance(each, Panel))
+
+
+def choices_of(field: FieldInfo) -> tuple[str, ...]:
+    """The values of a setting that is one of a few words, else ()."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+
+
+def default_text(name: str, field: FieldInfo) -> str:
+    """The default for people, such as `256 MiB`, `64,000,000 px`, `3 s` or `every core`; empty if there is none."""
+    value = field.default
+    if field.is_required():
+        return ""
+    if value is None:
+        return str(next(each for each in field.metadata if isinstance(each, Unset)))
+    if name.endswith("_bytes"):
+        shift, unit = next((shift, unit) for shift, unit in ((30, "GiB"), (20, "MiB"), (0, "B")) if value >> shift)
+        return f"{value / (1 << shift):g} {unit}"
+    if name.endswith("_px"):
+        return f"{value:,} px"
+    return f"{value:g} s" if name.endswith("_s") else str(value)
+
+
 def visible_gpus() -> str | None:
-    """CUDA_VISIBLE_DEVICES as it is set, None where it is not."""
+    """CUDA_VISIBLE_DEVICES, None if it is not set."""
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
 def read_settings(**given: object) -> Settings:
-    """Settings from the arguments given, then the environment, then the defaults. A None argument is not given.
+    """Settings from the arguments, then the environment, then the defaults. None: not given.
 
     Raises:
-        StartError: a value out of range or an unknown GANSERVE_ variable; one line that names each.
+        StartError: a value out of range or an unknown GANSERVE_ variable; the text names each in one line.
     """
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)

@@ -8,7 +8,7 @@ from ganserve.cli.architectures import architectures
 from ganserve.cli.export import export, inspect
 from ganserve.cli.generate import generate
 from ganserve.cli.models import models
-from ganserve.cli.serve import serve
+from ganserve.cli.serve import ServeCommand, serve
 from ganserve.cli.transform import translate, upscale
 from ganserve.cli.zoo import zoo
 
@@ -36,7 +36,7 @@ app.add_typer(zoo, name="zoo")
 app.command(epilog=_example("ganserve architectures"))(architectures)
 app.command(epilog=_example("ganserve inspect netG.pth"))(inspect)
 app.command(epilog=_example("ganserve export faces --repository repository --name faces"))(export)
-app.command(epilog=_example("ganserve serve --repository repository --grpc-port 8001"))(serve)
+app.command(cls=ServeCommand, epilog=_example("ganserve serve --repository repository --grpc-port 8001"))(serve)
 app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o faces.png"))(generate)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)

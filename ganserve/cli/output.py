@@ -6,10 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-MODULES_OF = {
-    "export": ("torch", "onnx", "onnxscript", "onnxruntime", "safetensors"),
-    "cpu": ("onnxruntime", "pydantic", "pydantic_settings", "prometheus_client", "grpc_health", "grpc_reflection"),
-}
+OURS = ("artifact", "export", "ganserve", "models", "server")
 
 
 class CommandError(Exception):
@@ -18,11 +15,11 @@ class CommandError(Exception):
 
 @contextmanager
 def needing(extra: str) -> Iterator[None]:
-    """Turns the import error of a package that `extra` installs into the line that says how to install it."""
+    """Turns the import error of a dependency into the line that says which extra installs it."""
     try:
         yield
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in MODULES_OF[extra]:
+        if (error.name or "").partition(".")[0] in OURS:
             raise
         raise CommandError(f"this needs: pip install 'ganserve[{extra}]'  (no module named {error.name})") from None
 

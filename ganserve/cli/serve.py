@@ -1,80 +1,72 @@
 """`ganserve serve`: a server in the foreground until SIGTERM or Ctrl-C."""
 
 import asyncio
+import inspect
 import json
 from dataclasses import asdict
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from ganserve.cli.output import CommandError, needing
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from server.app import Serving
     from server.settings import Settings
 
 
-def _option(help: str, metavar: str | None = None) -> Any:
-    return typer.Option(help=help, metavar=metavar, show_default=False)
-
-
-Engine = Annotated[str | None, _option("What runs models on a GPU (default auto).", "auto|onnx|onnx-tensorrt|tensorrt")]
-EngineCache = Annotated[
-    Path | None, _option("Where engines that TensorRT builds here are kept (default the user's cache).", "DIR")
-]
-ConvSearch = Annotated[
-    str | None, _option("How cuDNN chooses convolutions (default auto).", "auto|heuristic|exhaustive|default")
-]
-
-MaxWholePx = Annotated[int | None, _option("Pixels of a picture that a network takes in one piece (default 4194304).")]
-OtlpEndpoint = Annotated[
-    str | None, _option("Collector that takes traces, http://host:4317 (default no tracing).", "URL")
-]
-
-
-# One option for each field of server.settings.Settings. None is "not given": then GANSERVE_<NAME> counts, then the
-# default, which the help names.
-def serve(
-    repository: Annotated[Path | None, _option("Model repository to serve.", "DIR")] = None,
-    host: Annotated[str | None, _option("Address to listen on (default 0.0.0.0).")] = None,
-    grpc_port: Annotated[int | None, _option("gRPC port; 0 takes a free one (default 8001).")] = None,
-    http_port: Annotated[
-        int | None, _option("Port of /livez, /readyz, /metrics; 0 takes a free one (default 8002).")
-    ] = None,
-    frontend: Annotated[str | None, _option("What speaks HTTP/2 (default auto).", "auto|native|grpcio")] = None,
-    device: Annotated[str | None, _option("Where models run (default auto).", "auto|cpu|cuda[:N]")] = None,
-    engine: Engine = None,
-    engine_cache: EngineCache = None,
-    conv_search: ConvSearch = None,
-    gpu_memory_bytes: Annotated[int | None, _option("GPU memory that one ONNX Runtime session may take.")] = None,
-    threads: Annotated[int | None, _option("CPU threads for inference (default every core).")] = None,
-    codec_threads: Annotated[int | None, _option("Threads that decode and encode (default every core).")] = None,
-    model_control: Annotated[
-        str | None, _option("Whether clients may load models (default explicit).", "explicit|none")
-    ] = None,
-    max_message_bytes: Annotated[int | None, _option("Largest gRPC message (default 268435456).")] = None,
-    max_queue_rows: Annotated[int | None, _option("Images or tiles that may wait, per model (default 16384).")] = None,
-    max_queue_bytes: Annotated[int | None, _option("Bytes that may wait, per model (default 2147483648).")] = None,
-    max_images_per_call: Annotated[int | None, _option("Images that one call may ask for (default 4096).")] = None,
-    max_image_px: Annotated[int | None, _option("Pixels of a picture, sent or made (default 64000000).")] = None,
-    max_whole_px: MaxWholePx = None,
-    shutdown_delay_s: Annotated[float | None, _option("After SIGTERM: not ready, still serving (default 3.0).")] = None,
-    drain_s: Annotated[float | None, _option("Then: longest wait for accepted requests (default 30.0).")] = None,
-    max_connection_age_s: Annotated[
-        float | None, _option("Connections end after this (default 300.0), 0: never; grpcio only.")
-    ] = None,
-    tls_certificate: Annotated[Path | None, _option("PEM certificate chain; grpcio only.", "FILE")] = None,
-    tls_key: Annotated[Path | None, _option("PEM private key; grpcio only.", "FILE")] = None,
-    otlp_endpoint: OtlpEndpoint = None,
-    trace_ratio: Annotated[float | None, _option("Share of requests to trace (default 1.0).")] = None,
-    log_level: Annotated[str | None, _option("Least severe line (default info).", "debug|info|warning|error")] = None,
-    log_format: Annotated[str | None, _option("For people or machines (default text).", "text|json")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")] = False,
-) -> None:
+def serve() -> None:
     """Serves a model repository over gRPC. Every option can also be set as GANSERVE_<NAME> in the environment."""
-    given = dict(locals())
-    del given["as_json"]
+
+
+class ServeCommand(TyperCommand):
+    """`serve` with an option for each setting of the server.
+
+    The options are added when the command is used: the help of the other commands must not need the server's packages.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Parses the options."""
+        built = _command_from_settings()
+        self.params, self.callback = built.params, built.callback
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@cache
+def _command_from_settings() -> Any:
+    with needing("cpu"):
+        from server.settings import Settings
+
+    def run(as_json: bool, **given: object) -> None:
+        _serve(given, as_json)
+
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = [
+        inspect.Parameter(name, keyword, default=None, annotation=_option(name, field))
+        for name, field in Settings.model_fields.items()
+    ]
+    as_json = Annotated[bool, typer.Option("--json", help="Print the ready line as JSON.")]
+    parameters.append(inspect.Parameter("as_json", keyword, default=False, annotation=as_json))
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    app = typer.Typer(add_completion=False)
+    app.command()(run)
+    return typer.main.get_command(app)
+
+
+def _option(name: str, field: "FieldInfo") -> Any:
+    """The annotation of a setting's option. Without the option the environment counts, then the default."""
+    from server.settings import default_text, panel_of
+
+    default = default_text(name, field)
+    text = f"{field.description} {f'Default: {default}.' if default else 'Required.'}"
+    return Annotated[field.annotation | None, typer.Option(help=text, rich_help_panel=panel_of(field).value)]  # type: ignore[operator]
+
+
+def _serve(given: dict[str, object], as_json: bool) -> None:
     with needing("cpu"):
         from server.app import serve as run
         from server.errors import StartError

@@ -1,11 +1,12 @@
-"""Settings that have a default of their own making."""
+"""Defaults, refused values, and what the help and the documentation are made from."""
 
 from pathlib import Path
 
 import pytest
 
+from docs import settings_page
 from server.errors import StartError
-from server.settings import read_settings
+from server.settings import Panel, Settings, default_text, panel_of, read_settings
 
 
 def test_engines_are_kept_in_the_users_cache_unless_a_folder_is_given(
@@ -25,3 +26,17 @@ def test_engines_are_kept_in_the_users_cache_unless_a_folder_is_given(
 def test_a_word_or_size_that_means_nothing_is_named(name: str, value: object, tmp_path: Path) -> None:
     with pytest.raises(StartError, match=f"{name}: .*{value}"):
         read_settings(repository=tmp_path, **{name: value})
+
+
+def test_every_setting_has_a_panel_a_sentence_and_a_default_that_people_can_read() -> None:
+    for name, field in Settings.model_fields.items():
+        assert panel_of(field) in Panel
+        assert str(field.description).endswith(".")
+        assert default_text(name, field) or name == "repository"
+    texts = {name: default_text(name, field) for name, field in Settings.model_fields.items()}
+    assert (texts["max_message_bytes"], texts["max_queue_bytes"]) == ("256 MiB", "2 GiB")
+    assert (texts["max_image_px"], texts["drain_s"], texts["threads"]) == ("64,000,000 px", "30 s", "every core")
+
+
+def test_the_page_of_settings_is_current() -> None:
+    assert settings_page.main(["--check"]) == 0, "run `python -m docs.settings_page`"

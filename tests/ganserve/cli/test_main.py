@@ -1,6 +1,5 @@
 """The command: in this process against the fake server, in a process of its own for exit codes and imports."""
 
-import inspect
 import json
 import os
 import re
@@ -19,8 +18,6 @@ from ganserve.cli.export import parse_settings
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.main import main
 from ganserve.cli.output import CommandError, needing
-from ganserve.cli.serve import serve
-from server.settings import Settings
 from tests.ganserve.fake_server import Fake, picture_of
 
 COMMANDS = [
@@ -277,17 +274,7 @@ def test_a_missing_extra_is_named() -> None:
     with pytest.raises(CommandError, match=r"pip install 'ganserve\[export\]'"), needing("export"):
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
     with pytest.raises(ModuleNotFoundError), needing("export"):
-        raise ModuleNotFoundError("No module named 'ours'", name="ours")
-
-
-def test_serve_has_an_option_for_every_setting_and_its_help_tells_the_default() -> None:
-    options = inspect.signature(serve).parameters
-    assert set(options) == {*Settings.model_fields, "as_json"}
-    for name, field in Settings.model_fields.items():
-        assert options[name].default is None
-        told = options[name].annotation.__metadata__[0].help
-        if field.default is not None and not field.is_required():
-            assert f"(default {field.default})" in told, name
+        raise ModuleNotFoundError("No module named 'server.ours'", name="server.ours")
 
 
 def test_settings_are_read_as_pairs() -> None:
