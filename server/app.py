@@ -18,6 +18,7 @@ from server.api.calls import Calls
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
+from server.api.limits import Limits
 from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
@@ -206,7 +207,7 @@ class Server:
         tensors = kserve.InferenceService(
             self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping
         )
-        images = ImageService(self.repository, settings, self._codecs, self._metrics)
+        images = ImageService(self.repository, Limits.of(settings), self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             calls.wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc

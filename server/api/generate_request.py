@@ -1,4 +1,4 @@
-"""GenerateRequest -> Order: every field checked, the latents drawn. Pure; any thread."""
+"""GenerateRequest -> GenerateJob: every field checked, the latents made. Pure; any thread."""
 
 import secrets
 from collections.abc import Sequence
@@ -10,40 +10,33 @@ from numpy.typing import NDArray
 from artifact.dtypes import NUMPY_OF
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
-from server.errors import ImageTooLarge, InvalidRequest
+from server.api.formats import read_encoding
+from server.api.limits import Limits
+from server.errors import InvalidRequest
 from server.images import latents
-from server.images.codecs import Encoding
-from server.images.generate import Order
-from server.images.header import Format
+from server.images.generate import GenerateJob
 
-_FORMATS = {
-    pb.IMAGE_FORMAT_UNSPECIFIED: Format.PNG,
-    pb.IMAGE_FORMAT_PNG: Format.PNG,
-    pb.IMAGE_FORMAT_JPEG: Format.JPEG,
-    pb.IMAGE_FORMAT_WEBP: Format.WEBP,
-    pb.IMAGE_FORMAT_RAW: Format.RAW,
-}
-# From here on reading a request takes more than a millisecond, which is work for another thread.
+# Beyond these, reading a request takes more than a millisecond, which is work for another thread.
 _MANY_IMAGES = 128
 _MANY_BYTES = 1 << 18
 
 
 def is_large(request: pb.GenerateRequest) -> bool:
-    """Whether reading the order should leave the event loop alone."""
+    """Whether to read the request in another thread than the event loop's."""
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
 
 
-def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Order:
-    """What a request asks a generator to draw.
+def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> GenerateJob:
+    """What the generator has to compute.
 
     Raises:
-        InvalidRequest: a field missing, contradictory, out of range, or of a knob that the model does not have.
-        ImageTooLarge: more than `max_images`.
+        InvalidRequest: a field missing, contradictory, out of range, or of a parameter that the model does not have.
+        ImageTooLarge: more images, or more bytes of inputs, than the limits allow.
     """
     what = request.WhichOneof("what")
     if what is None:
-        raise InvalidRequest("what: nothing to draw; set one of seeds, count, latents, ws")
+        raise InvalidRequest("what: nothing to generate; set one of seeds, count, latents, ws")
     if request.HasField("first_seed") and what != "count":
         raise InvalidRequest(f"first_seed: {request.first_seed} given without count; it is the seed of the first image")
     seeds: Sequence[int] | None = None
@@ -53,9 +46,8 @@ def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Orde
     elif what == "count":
         n = request.count
     else:
-        n = _rows(request, what, spec)
-    if n > max_images:
-        raise ImageTooLarge(f"{what}: {n} images asked, at most {max_images} per call (max_images_per_call)")
+        n = _count(request, what, spec)
+    limits.check_count(what, n)
     encoding = read_encoding(request.encoding)
     height, width, channels = spec.image_shape
     encoding.check(width, height, channels)
@@ -64,7 +56,7 @@ def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Orde
     if seeds is None:
         given = _given(request, what, spec)
     elif n == 0:
-        raise InvalidRequest(f"{what}: 0 images asked; at least 1")
+        raise InvalidRequest(f"{what}: 0 images requested, at least 1")
     labels = None if what == "ws" else latents.resolve_labels(request.labels, n, spec.labels)
     psi = latents.resolve_truncation(request.truncations, n, spec)
     noise = latents.resolve_noise(request.noise_seeds, n, seeds, spec)
@@ -74,23 +66,15 @@ def read_order(request: pb.GenerateRequest, spec: Spec, max_images: int) -> Orde
         given["label"] = labels
     if psi is not None:
         given["truncation_psi"] = psi
-    return Order(_complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, spec.image_shape)
+    job = GenerateJob(
+        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, spec.image_shape
+    )
+    limits.check_inputs(job)
+    return job
 
 
-def read_encoding(encoding: pb.Encoding) -> Encoding:
-    """How the reply's pictures are encoded.
-
-    Raises:
-        InvalidRequest: an unknown format, or a quality out of its range.
-    """
-    kind = _FORMATS.get(encoding.format)
-    if kind is None:
-        raise InvalidRequest(f"encoding.format: {encoding.format} is unknown; must be PNG, JPEG, WebP or RAW (1..4)")
-    return Encoding.ask(kind, encoding.quality if encoding.HasField("quality") else None)
-
-
-def _rows(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
-    """Whole rows of explicit latents or ws."""
+def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
+    """How many images explicit latents or ws are for; `latents` refuses those that are not whole."""
     if what == "latents":
         return len(request.latents.data) // (4 * spec.latent_size)
     if spec.w_shape is None:
@@ -106,17 +90,17 @@ def _given(request: pb.GenerateRequest, what: str, spec: Spec) -> dict[str, NDAr
     for field, values in (("labels", request.labels), ("truncations", request.truncations)):
         if values:
             raise InvalidRequest(
-                f"{field}: {len(values)} given beside ws, where they have no effect: w is drawn as it stands, "
-                "behind the mapping network and its truncation; leave them out"
+                f"{field}: {len(values)} given together with ws, on which they have no effect: w is the output of the "
+                "mapping network, after its truncation; leave them out"
             )
     ws = latents.ws_from_bytes(request.ws.data, request.ws.per_layer, spec.w_shape)
     return {"w": ws, "w_given": np.ones(len(ws), np.float32)}
 
 
 def _complete(given: dict[str, NDArray[Any]], n: int, spec: Spec) -> dict[str, NDArray[Any]]:
-    """All inputs in the graph's order, so that every request of a model can share a batch: what is not given is zero.
+    """All inputs in the graph's order, so that all requests for a model can share batches: what is not given is zero.
 
-    The noise is zero as well; each image's own takes its place when its turn comes.
+    The noise is zero as well, until each image's turn.
     """
     if len(given) == len(spec.inputs):
         return given
@@ -127,8 +111,8 @@ def _complete(given: dict[str, NDArray[Any]], n: int, spec: Spec) -> dict[str, N
 
 
 def _consecutive(request: pb.GenerateRequest) -> range:
-    room = latents.SEEDS - request.count
-    first = request.first_seed if request.HasField("first_seed") else secrets.randbelow(room + 1)
-    if first > room:
-        raise InvalidRequest(f"first_seed: {first} leaves no room for {request.count} seeds below {latents.SEEDS}")
+    last = latents.SEEDS - request.count
+    first = request.first_seed if request.HasField("first_seed") else secrets.randbelow(last + 1)
+    if first > last:
+        raise InvalidRequest(f"first_seed: {first} leaves fewer than {request.count} seeds below {latents.SEEDS}")
     return range(first, first + request.count)

@@ -1,99 +1,73 @@
 """ImageService: protobuf <-> seeds, labels and pixels.
 
-Raises the errors of `server.errors`; whoever registers the service maps them to status codes.
+Raises the errors of `server.errors`; `calls` maps them to status codes.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Callable, Collection
 from concurrent.futures import Executor
 from contextlib import aclosing
-from typing import Protocol
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, deadline
-from server.api.generate_request import is_large, read_encoding, read_order
+from server.api.formats import WIRE_FORMATS, read_encoding
+from server.api.generate_request import is_large, read_generate_request
+from server.api.limits import Limits
 from server.api.model_info import describe
-from server.errors import ImageTooLarge, InvalidRequest
-from server.images.channels import Layout, lay_out_translation, lay_out_upscale
+from server.errors import InvalidRequest
+from server.images.channels import ChannelPlan, plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
-from server.images.generate import Drawn, Order, draw
+from server.images.generate import EncodedImage, GeneratedImage, GenerateJob, generate
 from server.images.header import Format, Header, read_header
-from server.images.memory import Room
-from server.images.transform import Repainted, repaint
+from server.images.memory import MemoryBudget
+from server.images.transform import TransformedImage, transform
+from server.observability.metrics import Metrics
 from server.repository.loader import Model
-from server.repository.repository import IndexEntry
-from server.settings import Settings
+from server.repository.repository import Repository
 
-_WIRE_FORMATS = {
-    Format.PNG: pb.IMAGE_FORMAT_PNG,
-    Format.JPEG: pb.IMAGE_FORMAT_JPEG,
-    Format.WEBP: pb.IMAGE_FORMAT_WEBP,
-    Format.RAW: pb.IMAGE_FORMAT_RAW,
-}
-_DRAWN = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 _RPC_OF = {
     Task.UNCONDITIONAL: ("Generate", "seeds or latents"),
     Task.CLASS_CONDITIONAL: ("Generate", "seeds or latents"),
-    Task.SUPER_RESOLUTION: ("Upscale", "a picture"),
-    Task.IMAGE_TO_IMAGE: ("Translate", "a picture"),
+    Task.SUPER_RESOLUTION: ("Upscale", "an image"),
+    Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
 }
-_FEWER = "use GenerateStream, or ask for fewer images"
+_FEWER = "use GenerateStream, or request fewer images"
 
-
-PictureRequest = pb.UpscaleRequest | pb.TranslateRequest
-PictureReply = pb.UpscaleReply | pb.TranslateReply
-
-
-class ImageMetrics(Protocol):
-    """What the service reports; seconds are of one picture."""
-
-    def decoded(self, model: str, seconds: float) -> None: ...
-
-    def encoded(self, model: str, seconds: float) -> None: ...
-
-    def served(self, model: str, images: int, pixels: int) -> None: ...
-
-
-class Models(Protocol):
-    """What the service asks of the repository."""
-
-    def get(self, name: str, version: str = "") -> Model: ...
-
-    def index(self) -> list[IndexEntry]: ...
+ImageRequest = pb.UpscaleRequest | pb.TranslateRequest
+ImageReply = pb.UpscaleReply | pb.TranslateReply
 
 
 class ImageService(ImageServiceServicer):
-    """Pictures from seeds, latents and labels, pictures in and pictures out."""
+    """Images from seeds, latents and labels; images from images."""
 
-    def __init__(self, repository: Models, settings: Settings, codecs: Executor, metrics: ImageMetrics) -> None:
+    def __init__(self, repository: Repository, limits: Limits, codec_pool: Executor, metrics: Metrics) -> None:
         self._repository = repository
-        self._settings = settings
-        self._codec_pool = codecs
+        self._limits = limits
+        self._codec_pool = codec_pool
         self._metrics = metrics
-        self._room = Room(settings.max_queue_bytes)
+        self._budget = MemoryBudget(limits.max_queue_bytes)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
-        """All images, in the order asked."""
+        """All images, in the order requested."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, _DRAWN)
-        order = await self._order(request, spec)
-        self._check_reply(order)
-        images: dict[int, Drawn] = {}
+        model, job = await self._read(request)
+        if job.encoding.format is Format.RAW:  # known before any work
+            self._limits.check_reply(job.n * job.image_bytes, _FEWER)
+        images: dict[int, GeneratedImage] = {}
         nbytes = 0
-        async with aclosing(draw(model, order, deadline(context), self._codec_pool)) as drawings:
-            async for drawn in drawings:
-                images[drawn.index] = drawn
-                nbytes += len(drawn.data)
-                self._check_message(nbytes, _FEWER)
+        async with aclosing(generate(model.batcher, job, deadline(context), self._codec_pool)) as generated:
+            async for image in generated:
+                images[image.index] = image
+                nbytes += len(image.data)
+                self._limits.check_reply(nbytes, _FEWER)
         reply = pb.GenerateReply(model=model.name, version=str(model.version))
-        for index in range(order.n):
-            self._fill(reply.images.add(), model, order, images[index])
-        reply.largest_batch = max(drawn.batch_size for drawn in images.values())
-        _fill_timings(reply.timings, images.values())
-        reply.timings.total_s = time.perf_counter() - started
+        for index in range(job.n):
+            self._fill(reply.images.add(), model, job, images[index])
+        reply.largest_batch = max(image.batch_size for image in images.values())
+        _fill_timings(reply.timings, images.values(), started)
         return reply
 
     async def GenerateStream(
@@ -101,39 +75,29 @@ class ImageService(ImageServiceServicer):
     ) -> AsyncGenerator[pb.GenerateStreamReply, None]:
         """Each image as soon as it is ready."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, _DRAWN)
-        order = await self._order(request, spec)
-        async with aclosing(draw(model, order, deadline(context), self._codec_pool)) as drawings:
-            async for drawn in drawings:
-                self._check_message(len(drawn.data), "ask for another encoding")
+        model, job = await self._read(request)
+        async with aclosing(generate(model.batcher, job, deadline(context), self._codec_pool)) as generated:
+            async for image in generated:
+                self._limits.check_reply(len(image.data), "use another encoding")
                 reply = pb.GenerateStreamReply(
-                    index=drawn.index, model=model.name, version=str(model.version), batch_size=drawn.batch_size
+                    index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
                 )
-                self._fill(reply.image, model, order, drawn)
-                _fill_timings(reply.timings, [drawn])
-                reply.timings.total_s = time.perf_counter() - started
+                self._fill(reply.image, model, job, image)
+                _fill_timings(reply.timings, [image], started)
                 yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
-        """The picture, enlarged."""
-        started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, (Task.SUPER_RESOLUTION,))
-        layout = lay_out_upscale(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+        """The image at the model's scale."""
         reply = pb.UpscaleReply()
-        made = await self._repaint(model, layout, request, context, reply)
-        reply.tiles, reply.largest_batch = made.tiles, made.largest_batch
-        reply.timings.total_s = time.perf_counter() - started
+        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, plan_upscale)
+        reply.tiles, reply.largest_batch = image.tiles, image.largest_batch
         return reply
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
-        """The picture, translated."""
-        started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, (Task.IMAGE_TO_IMAGE,))
-        layout = lay_out_translation(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+        """The image, translated."""
         reply = pb.TranslateReply()
-        made = await self._repaint(model, layout, request, context, reply)
-        reply.batch_size = made.largest_batch
-        reply.timings.total_s = time.perf_counter() - started
+        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, plan_translation)
+        reply.batch_size = image.largest_batch
         return reply
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsReply:
@@ -148,99 +112,88 @@ class ImageService(ImageServiceServicer):
             why = "has no manifest" if spec is None else f"was exported with tensors={spec.tensors}"
             raise InvalidRequest(f"model {name!r} {why}: the image API cannot serve it; use ModelInfer")
         if spec.task not in tasks:
-            right, takes = _RPC_OF[spec.task]
-            raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {right}")
+            rpc, takes = _RPC_OF[spec.task]
+            raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {rpc}")
         return model, spec
 
-    async def _order(self, request: pb.GenerateRequest, spec: Spec) -> Order:
-        limit, limit_bytes = self._settings.max_images_per_call, self._settings.max_queue_bytes
-        if is_large(request):
-            loop = asyncio.get_running_loop()
-            order = await loop.run_in_executor(self._codec_pool, read_order, request, spec, limit)
-        else:
-            order = read_order(request, spec, limit)
-        if order.nbytes > limit_bytes:
-            each = order.nbytes // order.n
-            raise ImageTooLarge(
-                f"{order.n} images of {each} bytes of latents and noise each, at most {limit_bytes // each} per call "
-                f"({limit_bytes} bytes, max_queue_bytes)"
-            )
-        return order
+    async def _read(self, request: pb.GenerateRequest) -> tuple[Model, GenerateJob]:
+        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL))
+        if not is_large(request):
+            return model, read_generate_request(request, spec, self._limits)
+        loop = asyncio.get_running_loop()
+        job = await loop.run_in_executor(self._codec_pool, read_generate_request, request, spec, self._limits)
+        return model, job
 
-    def _header(self, request: PictureRequest) -> Header:
-        """The picture's header, within the limit by pixels."""
+    async def _transform(
+        self,
+        request: ImageRequest,
+        context: Context,
+        reply: ImageReply,
+        task: Task,
+        make_plan: Callable[[Spec, Header, bool], ChannelPlan],
+    ) -> TransformedImage:
+        """Runs the image through the model, counts it, and fills in what both replies have."""
+        started = time.perf_counter()
+        model, spec = self._find(request.model, request.version, (task,))
+        plan = make_plan(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+        encoding = read_encoding(request.encoding)
+        self._check(plan, encoding)
+        with self._budget.reserve(plan.held_bytes):
+            image = await transform(
+                model.batcher, plan, request.image, encoding, deadline(context), self._codec_pool
+            )  # fmt: skip
+        self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
+        self._metrics.decoded(model.name, image.decode_s)
+        self._metrics.encoded(model.name, image.encode_s)
+        self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
+        reply.model, reply.version = model.name, str(model.version)
+        _fill_image(reply.image, image, encoding)
+        _fill_timings(reply.timings, [image], started)
+        reply.timings.decode_s = image.decode_s
+        return image
+
+    def _header(self, request: ImageRequest) -> Header:
+        """The image's header, within the limit by pixels."""
         if request.raw_width or request.raw_height:
             header = raw_header(len(request.image), request.raw_width, request.raw_height)
         else:
             header = read_header(request.image)
-        self._check_pixels("image", header.width, header.height)
+        self._limits.check_image("image", header.width, header.height)
         return header
 
-    async def _repaint(
-        self, model: Model, layout: Layout, request: PictureRequest, context: Context, reply: PictureReply
-    ) -> Repainted:
-        """Runs the picture through the model and fills in what both replies have; counts it."""
-        if layout.whole:
-            plan, limit = layout.plan, self._settings.max_whole_px
-            _check_pixels("image, whole", plan.padded_width, plan.padded_height, limit, "max_whole_px")
-        self._check_pixels("the image made", layout.width, layout.height)
-        encoding = read_encoding(request.encoding)
-        encoding.check(layout.width, layout.height, layout.channels)
+    def _check(self, plan: ChannelPlan, encoding: Encoding) -> None:
+        """Rejects, before any work, what could not be computed, encoded or sent."""
+        if plan.whole:
+            self._limits.check_whole(plan.grid.padded_width, plan.grid.padded_height)
+        self._limits.check_image("the returned image", plan.width, plan.height)
+        encoding.check(plan.width, plan.height, plan.channels)
         if encoding.format is Format.RAW:
-            self._check_message(layout.height * layout.width * layout.channels, "ask for an encoded picture")
-        with self._room.hold(layout.held_bytes):
-            made = await repaint(model, layout, request.image, encoding, deadline(context), self._codec_pool)
-        self._check_message(len(made.data), "ask for JPEG or WebP, or send a smaller picture")
-        self._metrics.decoded(model.name, made.decode_s)
-        self._metrics.encoded(model.name, made.encode_s)
-        self._metrics.served(model.name, 1, made.shape[0] * made.shape[1])
-        reply.model, reply.version = model.name, str(model.version)
-        _fill_image(reply.image, made, encoding)
-        _fill_timings(reply.timings, [made])
-        reply.timings.decode_s = made.decode_s
-        return made
+            self._limits.check_reply(plan.height * plan.width * plan.channels, "use an encoded format")
 
-    def _check_reply(self, order: Order) -> None:
-        """Refuses, before any work, what could not be sent."""
-        if order.encoding.format is Format.RAW:
-            self._check_message(order.n * order.image_bytes, _FEWER)
-
-    def _check_message(self, nbytes: int, advice: str) -> None:
-        limit = self._settings.max_message_bytes
-        if nbytes > limit:
-            raise ImageTooLarge(f"the reply is {nbytes} bytes or more, at most {limit} (max_message_bytes); {advice}")
-
-    def _check_pixels(self, what: str, width: int, height: int) -> None:
-        _check_pixels(what, width, height, self._settings.max_image_px, "max_image_px")
-
-    def _fill(self, image: pb.Image, model: Model, order: Order, drawn: Drawn) -> None:
-        """Puts a picture into the reply, and counts it."""
-        if order.encoding.format is not Format.RAW:
-            self._metrics.encoded(model.name, drawn.encode_s)
-        self._metrics.served(model.name, 1, drawn.shape[0] * drawn.shape[1])
-        _fill_image(image, drawn, order.encoding)
-        if order.seeds is not None:
-            image.seed = order.seeds[drawn.index]
-        if order.labels is not None:
-            image.label = int(order.labels[drawn.index])
-        if order.noise is not None:
-            image.noise_seed = order.noise.seeds[drawn.index]
+    def _fill(self, message: pb.Image, model: Model, job: GenerateJob, image: GeneratedImage) -> None:
+        """Puts an image into the reply, and counts it."""
+        if job.encoding.format is not Format.RAW:
+            self._metrics.encoded(model.name, image.encode_s)
+        self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
+        _fill_image(message, image, job.encoding)
+        if job.seeds is not None:
+            message.seed = job.seeds[image.index]
+        if job.labels is not None:
+            message.label = int(job.labels[image.index])
+        if job.noise is not None:
+            message.noise_seed = job.noise.seeds[image.index]
 
 
-def _check_pixels(what: str, width: int, height: int, limit: int, setting: str) -> None:
-    if width * height > limit:
-        raise ImageTooLarge(f"{what}: {width} x {height} = {width * height} px, at most {limit} ({setting})")
-
-
-def _fill_image(image: pb.Image, made: Drawn | Repainted, encoding: Encoding) -> None:
+def _fill_image(message: pb.Image, image: EncodedImage, encoding: Encoding) -> None:
     # In place: a message given to another's constructor is copied, and this one may be 200 MB.
-    image.data = made.data
-    image.format = _WIRE_FORMATS[encoding.format]
-    image.height, image.width, image.channels = made.shape
+    message.data = image.data
+    message.format = WIRE_FORMATS[encoding.format]
+    message.height, message.width, message.channels = image.shape
 
 
-def _fill_timings(timings: pb.Timings, made: Collection[Drawn | Repainted]) -> None:
-    """Each phase at its longest."""
-    timings.queue_s = max(one.queue_s for one in made)
-    timings.compute_s = max(one.compute_s for one in made)
-    timings.encode_s = max(one.encode_s for one in made)
+def _fill_timings(timings: pb.Timings, images: Collection[EncodedImage], started: float) -> None:
+    """Each phase at its longest. `started`: when the call started, by time.perf_counter."""
+    timings.queue_s = max(image.queue_s for image in images)
+    timings.compute_s = max(image.compute_s for image in images)
+    timings.encode_s = max(image.encode_s for image in images)
+    timings.total_s = time.perf_counter() - started

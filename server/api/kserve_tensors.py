@@ -40,9 +40,9 @@ def read_inputs(
     max_batch_size: int,
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS,
 ) -> tuple[dict[str, NDArray[Any]], int]:
-    """The request's arrays in the graph's order, and their rows (1 for a model without a batch axis).
+    """The request's arrays in the graph's order, and their items (1 for a model without a batch axis).
 
-    What has a default and is absent is filled in, so that requests with and without it share batches.
+    Absent inputs that have a default are filled in, so that requests with and without them share batches.
 
     Raises:
         InvalidRequest: a tensor missing, unknown, doubled, or of another dtype, shape, batch or byte size.
@@ -73,10 +73,10 @@ def read_inputs(
     found = {len(array) for array in arrays.values()}
     if len(found) != 1:
         raise InvalidRequest(f"inputs differ in their first axis: {sorted(found)}; it is the batch and must be equal")
-    rows = found.pop()
+    items = found.pop()
     if missing:
-        arrays |= {name: defaults.fill(name, arrays, rows) for name in missing}
-    return {name: arrays[name] for name in specs}, rows
+        arrays |= {name: defaults.fill(name, arrays, items) for name in missing}
+    return {name: arrays[name] for name in specs}, items
 
 
 def write_outputs(
@@ -85,7 +85,7 @@ def write_outputs(
     expected: Mapping[str, TensorSpec],
     outputs: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Adds the outputs asked for, all where none is named. Always raw, as tritonclient reads nothing else."""
+    """Adds the requested outputs, all if none is named. Always raw, as tritonclient reads nothing else."""
     for name in [tensor.name for tensor in wanted] or expected:
         array = outputs[name]
         dtype = expected[name].dtype
@@ -96,7 +96,7 @@ def write_outputs(
 def check_outputs(
     wanted: Sequence[service_pb2.ModelInferRequest.InferRequestedOutputTensor], expected: Mapping[str, TensorSpec]
 ) -> None:
-    """Refuses outputs that the model does not have or a form that is not offered, before anything runs.
+    """Rejects outputs that the model does not have or a form that is not offered, before anything runs.
 
     Raises:
         InvalidRequest: no such output.
@@ -112,7 +112,7 @@ def check_outputs(
 
 
 def _graph_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> tuple[int, ...]:
-    """The shape that the graph gets: a value per row, which Triton's clients send as (N, 1), is (N,) there."""
+    """The shape that the graph gets: a value per item, which Triton's clients send as (N, 1), is (N,) there."""
     shape = tuple(tensor.shape)
     return shape[:1] if spec.shape == () and shape[1:] == (1,) else shape
 

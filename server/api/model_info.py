@@ -1,4 +1,4 @@
-"""What ListModels says of a model: its family and task, its pictures, and every knob that a request may set."""
+"""What ListModels says of a model: its architecture and task, its images, and what a request may set."""
 
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
@@ -30,38 +30,38 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.licence = spec.provenance.licence
         model.source = spec.provenance.source
         if spec.tensors == "uint8":  # others are served as plain tensors only
-            model.knobs.extend(knobs(spec))
+            model.knobs.extend(parameters(spec))
     return model
 
 
-def knobs(spec: Spec) -> list[pb.Knob]:
-    """What a GenerateRequest may set for each image, with the limits that `orders` and `latents` refuse beyond."""
+def parameters(spec: Spec) -> list[pb.Knob]:
+    """What a GenerateRequest may set for each image, with the limits that `generate_request` and `latents` enforce."""
     if not spec.task.draws:
         return []
-    most_seed = latents.SEEDS - 1
-    beside = "; not with w" if spec.w_shape is not None else ""
+    max_seed = latents.SEEDS - 1
+    not_with_w = "; not with w" if spec.w_shape is not None else ""
     found = [
-        pb.Knob(name="seed", description="the same seed is the same picture", minimum=0, maximum=most_seed),
-        pb.Knob(name="latent", description="in place of a seed; standard normal", shape=[spec.latent_size]),
+        pb.Knob(name="seed", description="the same seed gives the same image", minimum=0, maximum=max_seed),
+        pb.Knob(name="latent", description="instead of a seed; standard normal", shape=[spec.latent_size]),
     ]
     if spec.w_shape is not None:
-        what = "in place of a seed; the latent behind the mapping network, one for all layers or one for each"
+        what = "instead of a seed; the mapping network's output, one vector for all layers or one for each"
         found.append(pb.Knob(name="w", description=what, shape=spec.w_shape))
     if spec.labels:
-        what = "class by index or name; must be given" + beside
+        what = "class by index or name; required" + not_with_w
         found.append(pb.Knob(name="label", description=what, minimum=0, maximum=len(spec.labels) - 1))
     if spec.truncation_default is not None:
-        least, most = spec.truncation_range
+        low, high = spec.truncation_range
         found.append(
             pb.Knob(
                 name="truncation",
-                description="psi: 1 is none, less is nearer to the mean picture" + beside,
-                minimum=least,
-                maximum=most,
+                description="psi; 1: no truncation, 0: the mean image" + not_with_w,
+                minimum=low,
+                maximum=high,
                 default=spec.truncation_default,
             )
         )
     if spec.noise_size:
-        what = "where the noise is from; else the image's own seed, 0 for one without"
-        found.append(pb.Knob(name="noise_seed", description=what, minimum=0, maximum=most_seed))
+        what = "seed of the noise; default: the image's seed, or 0 without one"
+        found.append(pb.Knob(name="noise_seed", description=what, minimum=0, maximum=max_seed))
     return found

@@ -15,25 +15,25 @@ from server.settings import Settings
 
 NATIVE = "native"
 GRPCIO = "grpcio"
-# How long a call that was there when its connection grew old may still take.
+# How long a call may still take after its connection has reached its age.
 AGE_GRACE_S = 600.0
 
 
 def choose_frontend(settings: Settings) -> str:
-    """Which of the two serves: native where it is installed and nothing is asked that it cannot do.
+    """Which of the two serves: native if it is installed and supports the settings.
 
     Raises:
-        StartError: native was asked for and is missing, or cannot do what else was asked.
+        StartError: native is requested and not installed, or does not support another setting.
     """
-    beyond = ["tls_certificate"] if settings.tls_certificate is not None else []
-    if settings.max_connection_age_s and "max_connection_age_s" in settings.model_fields_set:  # asked for, no default
-        beyond.append("max_connection_age_s")
+    unsupported = ["tls_certificate"] if settings.tls_certificate is not None else []
+    if settings.max_connection_age_s and "max_connection_age_s" in settings.model_fields_set:  # set, not the default
+        unsupported.append("max_connection_age_s")
     installed = importlib.util.find_spec("pygrpc_native") is not None
-    if settings.frontend == NATIVE and beyond:
-        raise StartError(f"frontend native cannot do {' and '.join(beyond)}; pass --frontend grpcio")
+    if settings.frontend == NATIVE and unsupported:
+        raise StartError(f"frontend native does not support {' and '.join(unsupported)}; pass --frontend grpcio")
     if settings.frontend == NATIVE and not installed:
         raise StartError("frontend native needs pygrpc-native: pip install 'ganserve[native]'")
-    if settings.frontend == GRPCIO or beyond or not installed:
+    if settings.frontend == GRPCIO or unsupported or not installed:
         return GRPCIO
     return NATIVE
 
@@ -78,10 +78,10 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> int:
 
 
 def says_goaway(frontend: str) -> bool:
-    """Whether `stop` tells callers that their connection takes no more calls, and then waits for those that are there.
+    """Whether `stop` tells callers that their connection accepts no more calls, and then waits for the running ones.
 
-    Callers connect anew, to another replica where there is one, and lose next to nothing, even without retries. The
-    native front end only closes connections with all that is on them, so that calls must be refused before.
+    Callers then connect again, to another replica if there is one, and lose next to nothing, even without retries. The
+    native front end only closes connections with all calls on them, so calls must be rejected before.
     """
     return frontend == GRPCIO
 

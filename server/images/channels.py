@@ -1,10 +1,10 @@
-"""How the channels of a picture go through a network: known from its header, before anything is decoded.
+"""How the channels of an image go through a network: known from its header, before anything is decoded.
 
-Upscale: colours and alpha each go through the network (Real-ESRGAN's way), a grey plane as three equal channels whose
-luma comes back, so grey stays grey. Translate: the network's own channels come out; alpha is not a picture to translate
-and is put back as it was, unless the network takes or draws one itself.
+Upscale: colours and alpha each go through the network (as in Real-ESRGAN). A grey plane goes in as three equal channels
+and comes back as their luma, so grey stays grey. Translate: the network's own channels come out. Alpha does not go
+through the network and is put back as it was, unless the network takes or generates an alpha channel itself.
 
-Either way, grey goes into a network of three channels as three equal ones. A network of one channel takes grey: also as
+In both, grey goes into a network of three channels as three equal ones. A network of one channel takes grey, also as
 three channels that are equal everywhere, but no colours, since it may read a label in each level.
 """
 
@@ -16,27 +16,26 @@ from numpy.typing import NDArray
 
 from artifact.spec import Spec
 from server.errors import InvalidRequest
-from server.images import tiling
 from server.images.header import Header
-from server.images.tiling import Plan
+from server.images.tiling import TileGrid, tile_grid, whole_grid
 
 
 class Alpha(Enum):
-    """Where the alpha of the picture that comes back is from."""
+    """Where the alpha of the image that is returned comes from."""
 
     NONE = auto()  # it has none
-    RESIZED = auto()  # the picture's own, around the network
-    ENLARGED = auto()  # the picture's own, through the network as a grey picture
-    DRAWN = auto()  # the network's fourth channel
+    PASSED = auto()  # the sent image's own, around the network
+    UPSCALED = auto()  # the sent image's own, through the network as a grey image
+    GENERATED = auto()  # the network's fourth channel
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Names and channels of what the network takes and gives; `colours` and `alpha` of the picture that comes back."""
+class ChannelPlan:
+    """Names and channels of the network's input and output; `colours` and `alpha` of the image that is returned."""
 
     header: Header
-    plan: Plan
-    whole: bool  # whether the network needs the picture in one piece, whatever its size
+    grid: TileGrid
+    whole: bool  # whether the network needs the image in one piece, whatever its size
     scale: int
     input_name: str
     output_name: str
@@ -44,16 +43,16 @@ class Layout:
     output_channels: int
     colours: int
     alpha: Alpha
-    keeps_alpha: bool  # whether a network of four channels sees the picture's alpha
+    keeps_alpha: bool  # whether a network of four channels sees the image's alpha
 
     @property
     def tiles(self) -> int:
-        """Rows that the engine runs at most."""
-        return len(self.plan) * (2 if self.alpha is Alpha.ENLARGED else 1)
+        """Tiles that the engine runs at most."""
+        return len(self.grid) * (2 if self.alpha is Alpha.UPSCALED else 1)
 
     @property
     def height(self) -> int:
-        """Of the picture that comes back, px."""
+        """Of the image that is returned, px."""
         return self.header.height * self.scale
 
     @property
@@ -63,33 +62,33 @@ class Layout:
 
     @property
     def channels(self) -> int:
-        """Of the picture that comes back."""
+        """Of the image that is returned."""
         return self.colours + (self.alpha is not Alpha.NONE)
 
     @property
-    def drawn_channels(self) -> int:
-        """How many of them the network draws in one run."""
-        return self.colours + (self.alpha is Alpha.DRAWN)
+    def network_channels(self) -> int:
+        """How many of them the network computes in one run."""
+        return self.colours + (self.alpha is Alpha.GENERATED)
 
     @property
     def tile_bytes(self) -> int:
-        """Bytes of one tile on its way to the engine."""
-        return self.plan.tile_height * self.plan.tile_width * self.input_channels
+        """Bytes of one tile as the engine's input."""
+        return self.grid.tile_height * self.grid.tile_width * self.input_channels
 
     @property
-    def answer_bytes(self) -> int:
-        """Bytes of the engine's answer to it."""
-        return self.plan.tile_height * self.plan.tile_width * self.scale**2 * self.output_channels
+    def output_bytes(self) -> int:
+        """Bytes of the engine's output for it."""
+        return self.grid.tile_height * self.grid.tile_width * self.scale**2 * self.output_channels
 
     @property
     def held_bytes(self) -> int:
         """Bytes in use at once: Pillow's copy, the decoded pixels, the canvas, about as much again while it is encoded;
-        of a picture in one piece also what goes into the network and what comes out."""
+        of an image in one piece also the network's input and output."""
         pixels = self.header.height * self.header.width * 8 + 2 * self.height * self.width * self.channels
-        return pixels + (self.tile_bytes + self.answer_bytes if len(self.plan) == 1 else 0)
+        return pixels + (self.tile_bytes + self.output_bytes if len(self.grid) == 1 else 0)
 
-    def feed(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """What of the decoded picture (H, W, C) the network draws from: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
+    def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """What of the decoded image (H, W, C) the network gets: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
 
         Raises:
             InvalidRequest: colours for a network that takes grey.
@@ -101,47 +100,49 @@ class Layout:
             return np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=2)
         if self.input_channels == 1 and colours.shape[2] == 3:
             if (colours != colours[..., :1]).any():
-                raise InvalidRequest("image: it has colours, but the model takes grey pictures of one channel")
+                raise InvalidRequest("image: it has colours, but the model takes grey images of one channel")
             return colours[..., :1]
         return colours
 
 
-def lay_out_upscale(spec: Spec, header: Header, keeps_alpha: bool) -> Layout:
-    """A picture for super-resolution.
+def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPlan:
+    """The plan for super-resolution.
 
     Raises:
-        InvalidRequest: the network takes or gives no picture of one or three channels.
+        InvalidRequest: the network does not take and return images of one or three channels.
     """
     ins, outs = _channels(spec, (1, 3))
     colours = 1 if header.channels < 3 else min(ins, outs)
-    alpha = Alpha.ENLARGED if header.has_alpha and keeps_alpha else Alpha.NONE
-    return _layout(spec, header, ins, outs, colours, alpha, keeps_alpha)
+    alpha = Alpha.UPSCALED if header.has_alpha and keeps_alpha else Alpha.NONE
+    return _plan(spec, header, ins, outs, colours, alpha, keeps_alpha)
 
 
-def lay_out_translation(spec: Spec, header: Header, keeps_alpha: bool) -> Layout:
-    """A picture for image-to-image.
+def plan_translation(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPlan:
+    """The plan for image-to-image.
 
     Raises:
-        InvalidRequest: the network takes or gives no picture of one, three or four channels.
+        InvalidRequest: the network does not take and return images of one, three or four channels.
     """
     ins, outs = _channels(spec, (1, 3, 4))
     if not keeps_alpha:
         alpha = Alpha.NONE
     elif outs == 4:
-        alpha = Alpha.DRAWN
+        alpha = Alpha.GENERATED
     else:
-        alpha = Alpha.RESIZED if header.has_alpha and ins < 4 else Alpha.NONE
-    return _layout(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha)
+        alpha = Alpha.PASSED if header.has_alpha and ins < 4 else Alpha.NONE
+    return _plan(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha)
 
 
-def _layout(spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool) -> Layout:
+def _plan(
+    spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool
+) -> ChannelPlan:
     if spec.tile is None:
-        plan = tiling.plan_whole(header.height, header.width, spec.multiple_px, spec.least_px)
+        grid = whole_grid(header.height, header.width, spec.multiple_px, spec.least_px)
     else:
-        plan = tiling.plan(header.height, header.width, spec.tile)
-    return Layout(
+        grid = tile_grid(header.height, header.width, spec.tile)
+    return ChannelPlan(
         header=header,
-        plan=plan,
+        grid=grid,
         whole=spec.tile is None,
         scale=spec.scale,
         input_name=spec.inputs[0].name,
@@ -154,10 +155,10 @@ def _layout(spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha
     )
 
 
-def _channels(spec: Spec, pictures: tuple[int, ...]) -> tuple[int, int]:
+def _channels(spec: Spec, supported: tuple[int, ...]) -> tuple[int, int]:
     """Channels that go in and come out."""
     ins, outs = spec.image_shape[2], spec.outputs[0].shape[-1]
-    for verb, channels in (("takes", ins), ("gives", outs)):
-        if channels not in pictures:
-            raise InvalidRequest(f"model: {verb} {channels} channels, not a picture; use ModelInfer")
+    for verb, channels in (("takes", ins), ("returns", outs)):
+        if channels not in supported:
+            raise InvalidRequest(f"model: it {verb} {channels} channels, which is not an image; use ModelInfer")
     return ins, outs

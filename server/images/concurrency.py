@@ -1,4 +1,4 @@
-"""Many small pieces of work, a few of them in flight."""
+"""Runs many coroutines, a bounded number at a time."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
@@ -7,29 +7,29 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-async def as_ready(work: Iterable[Coroutine[Any, Any, T]], window: int) -> AsyncGenerator[T, None]:
-    """Results in the order of readiness; at most `window` pieces are begun and not yet taken by the caller.
+async def run_bounded(work: Iterable[Coroutine[Any, Any, T]], window: int) -> AsyncGenerator[T, None]:
+    """Yields results in the order in which they become ready.
 
-    So a slow reader holds back the work. Closing the iterator cancels what is in flight and begins no more; the first
-    error does the same.
+    At most `window` coroutines are started whose result the caller has not taken, so a slow reader holds back the work.
+    Closing the iterator cancels those in flight and starts no more; the first error does the same.
     """
     ready: asyncio.Queue[asyncio.Task[T]] = asyncio.Queue()
-    begun: set[asyncio.Task[T]] = set()
-    pieces = iter(work)
+    started: set[asyncio.Task[T]] = set()
+    coroutines = iter(work)
     try:
         while True:
-            while len(begun) < window and (piece := next(pieces, None)) is not None:
-                task = asyncio.create_task(piece)
-                begun.add(task)
+            while len(started) < window and (coroutine := next(coroutines, None)) is not None:
+                task = asyncio.create_task(coroutine)
+                started.add(task)
                 task.add_done_callback(ready.put_nowait)
-            if not begun:
+            if not started:
                 return
             task = await ready.get()
             result = task.result()
             yield result
-            begun.discard(task)
+            started.discard(task)
     finally:
-        for task in begun:
+        for task in started:
             task.cancel()
         # Also collects the errors of those that failed meanwhile.
-        await asyncio.gather(*begun, return_exceptions=True)
+        await asyncio.gather(*started, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""Latents -> encoded pictures: one job per image, encoded as the batches come back."""
+"""Latents -> encoded images: one job per image, encoded as the batches come back."""
 
 import asyncio
 import time
@@ -10,35 +10,42 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from server.batching.batcher import Admission
-from server.images import codecs, latents
-from server.images.codecs import Encoding, Picture
-from server.images.concurrency import as_ready
+from server.batching.batcher import Admission, Batcher
+from server.images import codecs
+from server.images.codecs import DecodedImage, Encoding
+from server.images.concurrency import run_bounded
 from server.images.header import Format
 from server.images.latents import Noise
 from server.observability.context import show_phase
-from server.repository.loader import Model
 
 # Images of one request that may be computed and not yet taken, in batches, and the bytes that they may hold.
 _WINDOW_BATCHES = 4
 _WINDOW_BYTES = 256 << 20
-# Numbers of noise that are drawn faster (50 us) than handed to another thread.
-_LITTLE_NOISE = 2048
+# Up to so many numbers, making the noise (50 us) is faster than handing it to another thread.
+_INLINE_NOISE_SIZE = 2048
 
 
 @dataclass(frozen=True)
-class Order:
-    """What to draw. `arrays`: the model's inputs in the graph's order, n rows each; those of `noise` are drawn later.
+class GenerateJob:
+    """The images that one request asks of a generator.
 
-    `output`: the name of its picture, (H, W, C) `shape` each.
+    Attributes:
+        arrays: the model's inputs in the graph's order, n items each. That of the noise is zero until an image's turn.
+        output: name of the model's output, (N, H, W, C).
+        n: number of images.
+        seeds: one for each image; None for explicit latents and ws.
+        labels: class indices (n,); None for a model without classes.
+        noise: None for a model without noise.
+        encoding: of the images.
+        shape: (H, W, C) of each image.
     """
 
     arrays: dict[str, NDArray[Any]]
     output: str
     n: int
-    seeds: Sequence[int] | None  # None for explicit latents and ws
+    seeds: Sequence[int] | None
     labels: NDArray[Any] | None
-    noise: Noise | None  # None for a model without noise
+    noise: Noise | None
     encoding: Encoding
     shape: tuple[int, int, int]
 
@@ -49,71 +56,80 @@ class Order:
 
     @property
     def image_bytes(self) -> int:
-        """Bytes of one picture's pixels."""
+        """Bytes of one image's pixels."""
         height, width, channels = self.shape
         return height * width * channels
 
-    def row(self, index: int) -> dict[str, NDArray[Any]]:
-        """The inputs of one image, noise included. Any thread."""
-        row = latents.rows(self.arrays, index, index + 1)
+    def inputs(self, index: int) -> dict[str, NDArray[Any]]:
+        """The inputs of one image, (1, ...) each, noise included. Any thread."""
+        inputs = {name: array[index : index + 1] for name, array in self.arrays.items()}
         if self.noise is not None:
-            row["noise"] = self.noise.row(index)
-        return row
+            inputs["noise"] = self.noise.of_image(index)
+        return inputs
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """One encoded picture, (H, W, C) `shape`; `index` in its order; how its batch was."""
+class EncodedImage:
+    """An encoded image of (H, W, C) `shape`, and the seconds that each phase took (the longest of its jobs)."""
 
-    index: int
     data: bytes
     shape: tuple[int, int, int]
-    batch_size: int
     queue_s: float
     compute_s: float
     encode_s: float
 
 
-async def draw(model: Model, order: Order, deadline: float | None, codec_pool: Executor) -> AsyncGenerator[Drawn, None]:
-    """The pictures of an order as they become ready; closing the iterator drops the rest.
+@dataclass(frozen=True)
+class GeneratedImage(EncodedImage):
+    """`index`: in its job. `batch_size`: of the batch that it was computed in."""
+
+    index: int
+    batch_size: int
+
+
+async def generate(
+    batcher: Batcher, job: GenerateJob, deadline: float | None, codec_pool: Executor
+) -> AsyncGenerator[GeneratedImage, None]:
+    """The images of a job as they become ready; closing the iterator drops the rest.
 
     Raises:
-        CapacityError: at the door, or at the deadline.
-        InferenceFailed: the engine could not run one of the images.
+        CapacityError: rejected on arrival, or the deadline passed.
+        InferenceFailed: the engine could not compute one of the images.
     """
-    with model.batcher.admit(order.n, order.nbytes, deadline) as admission:
-        if order.n == 1:
-            yield await _draw_one(admission, order, 0, codec_pool)
+    with batcher.admit(job.n, job.nbytes, deadline) as admission:
+        if job.n == 1:
+            yield await _generate_one(admission, job, 0, codec_pool)
             return
-        batch = model.batcher.max_batch_size
-        image_bytes = order.image_bytes + order.nbytes // order.n
-        window = max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes))
-        work = (_draw_one(admission, order, index, codec_pool) for index in range(order.n))
-        async with aclosing(as_ready(work, window)) as images:
+        image_bytes = job.image_bytes + job.nbytes // job.n
+        window = max(
+            batcher.max_batch_size, min(_WINDOW_BATCHES * batcher.max_batch_size, _WINDOW_BYTES // image_bytes)
+        )
+        work = (_generate_one(admission, job, index, codec_pool) for index in range(job.n))
+        async with aclosing(run_bounded(work, window)) as images:
             async for image in images:
                 yield image
 
 
-async def _draw_one(admission: Admission, order: Order, index: int, codec_pool: Executor) -> Drawn:
+async def _generate_one(admission: Admission, job: GenerateJob, index: int, codec_pool: Executor) -> GeneratedImage:
     loop = asyncio.get_running_loop()
-    if order.noise is not None and order.noise.size > _LITTLE_NOISE:
-        row = await loop.run_in_executor(codec_pool, order.row, index)
+    if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
+        inputs = await loop.run_in_executor(codec_pool, job.inputs, index)
     else:
-        row = order.row(index)
-    done = await admission.run(row)
-    picture = Picture(done.outputs[order.output][0])
-    if order.encoding.format is Format.RAW:
-        data, encode_s = picture.pixels.tobytes(), 0.0
+        inputs = job.inputs(index)
+    done = await admission.run(inputs)
+    image = DecodedImage(done.outputs[job.output][0])
+    if job.encoding.format is Format.RAW:
+        data, encode_s = image.pixels.tobytes(), 0.0
     else:
-        data, began_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, picture, order.encoding)
-        show_phase("encode", began_at, encode_s)
-    height, width, channels = picture.pixels.shape
-    shape = (height, width, order.encoding.channels(channels))
-    return Drawn(index, data, shape, done.batch_size, done.queue_s, done.compute_s, encode_s)
+        data, started_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, image, job.encoding)
+        show_phase("encode", started_at, encode_s)
+    height, width, channels = image.pixels.shape
+    shape = (height, width, job.encoding.channels(channels))
+    return GeneratedImage(data, shape, done.queue_s, done.compute_s, encode_s, index, done.batch_size)
 
 
-def encode_timed(picture: Picture, encoding: Encoding) -> tuple[bytes, float, float]:
-    """The encoded picture, when that began on the monotonic clock, and the seconds that it took."""
-    began_at = time.monotonic()
-    data = codecs.encode(picture, encoding)
-    return data, began_at, time.monotonic() - began_at
+def encode_timed(image: DecodedImage, encoding: Encoding) -> tuple[bytes, float, float]:
+    """The encoded image, when that started on the monotonic clock, and the seconds that it took."""
+    started_at = time.monotonic()
+    data = codecs.encode(image, encoding)
+    return data, started_at, time.monotonic() - started_at

@@ -1,7 +1,7 @@
-"""What the header of a PNG, JPEG or WebP file says, read from the bytes alone: nothing is decoded.
+"""The header of a PNG, JPEG or WebP file, read from the bytes alone: nothing is decoded.
 
-So a picture's size is known, and may be refused, before any library has allocated anything for it. The walks are
-bounded: a file made of a million empty segments costs no more than a picture.
+So an image's size is known, and may be rejected, before any library has allocated memory for it. The number of segments
+is bounded: a file made of a million empty ones costs no more than an image.
 """
 
 import re
@@ -14,7 +14,7 @@ from server.errors import InvalidRequest
 # More segments before the pixels than any real file has.
 _MAX_SEGMENTS = 2048
 _ORIENTATION_TAG = 0x0112
-# A marker, with fill bytes and a little of the junk that some cameras leave between segments.
+# A marker, possibly after fill bytes or a little of the junk that some cameras leave between segments.
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _JPEG_JUNK_BYTES = 256
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -24,7 +24,7 @@ _WEBP_ANIMATION, _WEBP_EXIF, _WEBP_ALPHA = 0x02, 0x08, 0x10
 
 
 class Format(StrEnum):
-    """How a picture is encoded."""
+    """How an image is encoded."""
 
     PNG = "PNG"
     JPEG = "JPEG"
@@ -34,10 +34,10 @@ class Format(StrEnum):
 
 @dataclass(frozen=True)
 class Header:
-    """A picture before it is decoded.
+    """An image before it is decoded.
 
     `width` and `height` are as seen, with the EXIF `orientation` (1..8) applied. `channels` are those of the decoded
-    picture: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored.
+    image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored.
     """
 
     format: Format
@@ -59,7 +59,7 @@ class Header:
 
 
 def read_header(data: bytes) -> Header:
-    """The header of an encoded picture.
+    """The header of an encoded image.
 
     Raises:
         InvalidRequest: not PNG, JPEG or WebP, damaged, animated, or without pixels.
@@ -94,8 +94,8 @@ def _damaged(kind: Format, what: str) -> InvalidRequest:
     return InvalidRequest(f"image: damaged {kind}: {what}")
 
 
-def _refuse_animation(kind: Format) -> None:
-    raise InvalidRequest(f"image: animated {kind} pictures are not taken; send one frame")
+def _reject_animation(kind: Format) -> None:
+    raise InvalidRequest(f"image: animated {kind} images are not supported; send one frame")
 
 
 def _read_png(data: bytes) -> Header:
@@ -109,7 +109,7 @@ def _read_png(data: bytes) -> Header:
         if name == b"IDAT":
             return _header(Format.PNG, width, height, channels, bits, orientation)
         if name == b"acTL" and struct.unpack_from(">I", data, at + 8) != (1,):
-            _refuse_animation(Format.PNG)
+            _reject_animation(Format.PNG)
         if name == b"tRNS" and colour in (0, 2, 3):
             channels = _PNG_CHANNELS[colour] + 1
         if name == b"eXIf":
@@ -152,7 +152,7 @@ def _read_webp(data: bytes) -> Header:
     if kind == b"VP8X":
         (flags,) = struct.unpack_from("B", data, 20)
         if flags & _WEBP_ANIMATION:
-            _refuse_animation(Format.WEBP)
+            _reject_animation(Format.WEBP)
         low_w, high_w, low_h, high_h = struct.unpack_from("<HBHB", data, 24)
         width, height = 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
         alpha = bool(flags & _WEBP_ALPHA)
@@ -182,7 +182,7 @@ def _find_riff_chunk(data: bytes, wanted: bytes) -> bytes:
 
 
 def _read_orientation(exif: bytes) -> int:
-    """The EXIF orientation; 1 where there is none or the block is damaged, for the picture is still a picture."""
+    """The EXIF orientation; 1 if there is none or the block is damaged, which does not concern the pixels."""
     exif = exif.removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if order is None:

@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from server.errors import InvalidRequest
 
 SEEDS = 1 << 32  # numpy.random.RandomState takes 0..SEEDS-1
 
-_LISTED = 12  # class names that an error shows
+_MAX_LISTED = 12  # class names that an error shows
 
 
 class _Generator(threading.local):
@@ -29,29 +28,29 @@ _generator = _Generator()
 def from_seeds(seeds: Sequence[int], latent_size: int) -> NDArray[np.float32]:
     """The latent of each seed: (N, latent_size) float32, standard normal.
 
-    Row i is `numpy.random.RandomState(seeds[i]).randn(1, latent_size)` cast to float32, whatever the other seeds are.
+    Item i is `numpy.random.RandomState(seeds[i]).randn(1, latent_size)` cast to float32, whatever the other seeds are.
     """
     state = _generator.state
     latents = np.empty((len(seeds), latent_size), np.float32)
-    for row, seed in zip(latents, seeds, strict=True):
+    for latent, seed in zip(latents, seeds, strict=True):
         state.seed(seed)
-        row[:] = state.standard_normal(latent_size)
+        latent[:] = state.standard_normal(latent_size)
     return latents
 
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise of each image, drawn when its turn comes: one image's may be megabytes.
+    """The noise of each image, made when its turn comes: one image's may be megabytes.
 
-    `seeds`: one for each image. The stream of a seed begins with the latent, whose `latent_size` numbers are passed
-    over, so that an image's latent and noise have nothing in common, also where both are of one seed.
+    `seeds`: one for each image. The random stream of a seed begins with the latent, whose `latent_size` numbers are
+    skipped, so that an image's latent and noise are independent even if both come from one seed.
     """
 
     seeds: Sequence[int]
     latent_size: int
     size: int
 
-    def row(self, index: int) -> NDArray[np.float32]:
+    def of_image(self, index: int) -> NDArray[np.float32]:
         """The noise of image `index`: (1, size) float32, standard normal."""
         state = _generator.state
         state.seed(self.seeds[index])
@@ -81,28 +80,28 @@ def from_bytes(data: bytes, latent_size: int) -> NDArray[np.float32]:
     """Explicit latents: (N, latent_size) float32 from little-endian bytes, row-major.
 
     Raises:
-        InvalidRequest: no rows, not a whole number of rows, or a value that is not finite.
+        InvalidRequest: empty, not a whole number of vectors, or a value that is not finite.
     """
-    return _read_rows("latents.data", data, latent_size)
+    return _read_vectors("latents.data", data, latent_size)
 
 
 def ws_from_bytes(data: bytes, per_layer: bool, w_shape: tuple[int, int]) -> NDArray[np.float32]:
     """Explicit w: (N, layers, length) float32 from little-endian bytes, row-major (N, length) or, `per_layer`, all.
 
     Raises:
-        InvalidRequest: no rows, not a whole number of rows, or a value that is not finite.
+        InvalidRequest: empty, not a whole number of vectors, or a value that is not finite.
     """
     layers, length = w_shape
     if per_layer:
-        return _read_rows("ws.data", data, layers * length).reshape(-1, layers, length)
-    ws = _read_rows("ws.data", data, length)
+        return _read_vectors("ws.data", data, layers * length).reshape(-1, layers, length)
+    ws = _read_vectors("ws.data", data, length)
     return np.broadcast_to(ws[:, None], (len(ws), layers, length))
 
 
 def resolve_labels(labels: Sequence[str], n: int, names: Sequence[str]) -> NDArray[np.int64] | None:
     """Class indices (n,) int64 from one label for all images or one for each; None for a model without classes.
 
-    A label is a class name, or an index where no class has that name.
+    A label is a class name, or an index if no class has that name.
 
     Raises:
         InvalidRequest: a label missing, unknown, one too many, or given to a model without classes.
@@ -133,29 +132,24 @@ def resolve_truncation(values: Sequence[float], n: int, spec: Spec) -> NDArray[n
     if not values:
         return np.full(n, default, np.float32)
     _check_number("truncations", len(values), n)
-    least, most = np.array(spec.truncation_range, np.float32).tolist()  # as the request brings them
+    low, high = np.array(spec.truncation_range, np.float32).tolist()  # the request's precision
     for psi in values:
-        if not least <= psi <= most:
-            raise InvalidRequest(f"truncations: {psi:g}; must be {least:g}..{most:g} (1 is none)")
+        if not low <= psi <= high:
+            raise InvalidRequest(f"truncations: {psi:g}; must be {low:g}..{high:g} (1: no truncation)")
     return np.resize(np.array(values, np.float32), n)
 
 
-def rows(arrays: dict[str, NDArray[Any]], start: int, stop: int) -> dict[str, NDArray[Any]]:
-    """The same inputs for images start..stop-1, as views."""
-    return {name: array[start:stop] for name, array in arrays.items()}
-
-
-def _read_rows(field: str, data: bytes, size: int) -> NDArray[np.float32]:
-    row_bytes = 4 * size
-    if not data or len(data) % row_bytes:
+def _read_vectors(field: str, data: bytes, size: int) -> NDArray[np.float32]:
+    vector_bytes = 4 * size
+    if not data or len(data) % vector_bytes:
         raise InvalidRequest(
-            f"{field}: {len(data)} bytes is not n x {row_bytes} (n rows of {size} little-endian float32)"
+            f"{field}: {len(data)} bytes is not n x {vector_bytes} (n vectors of {size} little-endian float32)"
         )
     values = np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, size)
     finite = np.isfinite(values)
     if not finite.all():
-        row, column = np.argwhere(~finite)[0]
-        raise InvalidRequest(f"{field}: row {row}, column {column} is {values[row, column]}; must be finite")
+        item, column = np.argwhere(~finite)[0]
+        raise InvalidRequest(f"{field}: item {item}, value {column} is {values[item, column]}; must be finite")
     return values
 
 
@@ -173,5 +167,5 @@ def _index(label: str, names: Sequence[str]) -> int:
 
 
 def _range(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+    shown = ", ".join(names[:_MAX_LISTED]) + (", ..." if len(names) > _MAX_LISTED else "")
     return f"index 0..{len(names) - 1} or name ({shown})"

@@ -1,7 +1,7 @@
-"""One encoded picture through a network that takes pictures: tiles share batches with other callers' tiles.
+"""One encoded image through a network that takes images: its tiles share batches with other callers' tiles.
 
-Memory is the decoded picture, the canvas and a window of tiles; the network never sees more than a tile. Networks that
-need the picture whole get it as one tile, and share batches with pictures of the same padded size.
+Memory is the decoded image, the canvas and a window of tiles; the network never sees more than a tile. Networks that
+need the image whole get it as one tile, and share batches with images of the same padded size.
 """
 
 import asyncio
@@ -13,15 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.batcher import Admission
+from server.batching.batcher import Admission, Batcher
 from server.images import codecs, tiling
-from server.images.channels import Alpha, Layout
-from server.images.codecs import Encoding, Picture
-from server.images.concurrency import as_ready
-from server.images.generate import encode_timed
+from server.images.channels import Alpha, ChannelPlan
+from server.images.codecs import DecodedImage, Encoding
+from server.images.concurrency import run_bounded
+from server.images.generate import EncodedImage, encode_timed
 from server.images.header import Format
 from server.observability.context import show_phase
-from server.repository.loader import Model
 
 _WINDOW_BATCHES = 4
 _WINDOW_BYTES = 64 << 20
@@ -39,124 +38,126 @@ class Plane:
         tile = self.tiles[index]
         return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], channels)))[None]
 
-    def place(self, tile: NDArray[np.uint8], layout: Layout, index: int) -> None:
-        """Writes the network's answer, as luma where the plane is grey and the answer is not, without its alpha where
-        none is wanted."""
+    def place(self, tile: NDArray[np.uint8], plan: ChannelPlan, index: int) -> None:
+        """Writes the network's output to the canvas: as luma if the plane is grey and the output is not, without its
+        alpha if none is wanted."""
         channels = self.canvas.shape[2]
         if tile.shape[2] > channels:
             tile = codecs.to_grey(tile) if channels == 1 else tile[..., :channels]
-        tiling.place(self.canvas, tile, layout.plan, index, layout.scale)
+        tiling.place(self.canvas, tile, plan.grid, index, plan.scale)
 
 
 @dataclass(frozen=True)
-class Repainted:
-    """The encoded picture, (H, W, C) `shape`; the longest queue and compute times of its tiles."""
+class TransformedImage(EncodedImage):
+    """`largest_batch`: of the batches that its tiles were computed in."""
 
-    data: bytes
-    shape: tuple[int, int, int]
     tiles: int
     largest_batch: int
-    queue_s: float
-    compute_s: float
     decode_s: float
-    encode_s: float
 
 
-async def repaint(
-    model: Model, layout: Layout, sent: bytes, encoding: Encoding, deadline: float | None, codec_pool: Executor
-) -> Repainted:
-    """The picture `sent`, through the network; leaving (also by cancellation) drops the tiles that have not run.
+async def transform(
+    batcher: Batcher,
+    plan: ChannelPlan,
+    sent: bytes,
+    encoding: Encoding,
+    deadline: float | None,
+    codec_pool: Executor,
+) -> TransformedImage:
+    """The image `sent`, through the network. Leaving (also by cancellation) drops the tiles that have not run.
 
     Raises:
-        InvalidRequest: the picture is damaged, or has colours where the network takes grey.
-        CapacityError: at the door, or at the deadline.
-        InferenceFailed: the engine could not run a tile.
+        InvalidRequest: the image is damaged, or has colours and the network takes grey.
+        CapacityError: rejected on arrival, or the deadline passed.
+        InferenceFailed: the engine could not compute a tile.
     """
     loop = asyncio.get_running_loop()
-    with model.batcher.admit(layout.tiles, layout.tiles * layout.tile_bytes, deadline) as admission:
-        work = await loop.run_in_executor(codec_pool, _decode, sent, layout)
-        show_phase("decode", work.began_at, work.decode_s)
-        window = _window(layout, model.batcher.max_batch_size)
-        ran = await _run(admission, layout, work.planes, window, codec_pool)
-    data, began_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, work.canvas, encoding)
-    show_phase("encode", began_at, encode_s)
-    return Repainted(
+    with batcher.admit(plan.tiles, plan.tiles * plan.tile_bytes, deadline) as admission:
+        decoded = await loop.run_in_executor(codec_pool, _decode, sent, plan)
+        show_phase("decode", decoded.started_at, decoded.decode_s)
+        tiles = await _run(admission, plan, decoded.planes, _window(plan, batcher.max_batch_size), codec_pool)
+    data, started_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, decoded.canvas, encoding)
+    show_phase("encode", started_at, encode_s)
+    return TransformedImage(
         data=data,
-        shape=(layout.height, layout.width, encoding.channels(layout.channels)),
-        tiles=len(ran),
-        largest_batch=max(tile.batch_size for tile in ran),
-        queue_s=max(tile.queue_s for tile in ran),
-        compute_s=max(tile.compute_s for tile in ran),
-        decode_s=work.decode_s,
+        shape=(plan.height, plan.width, encoding.channels(plan.channels)),
+        queue_s=max(tile.queue_s for tile in tiles),
+        compute_s=max(tile.compute_s for tile in tiles),
         encode_s=encode_s,
+        tiles=len(tiles),
+        largest_batch=max(tile.batch_size for tile in tiles),
+        decode_s=decoded.decode_s,
     )
 
 
 @dataclass(frozen=True)
-class _Work:
-    """The planes to run and the canvas that they fill; decoding began at `began_at` on the monotonic clock."""
+class _Decoded:
+    """The planes to run and the canvas that they fill; decoding started at `started_at` on the monotonic clock."""
 
     planes: list[Plane]
-    canvas: Picture
-    began_at: float
+    canvas: DecodedImage
+    started_at: float
     decode_s: float
 
 
 @dataclass(frozen=True)
-class _Ran:
-    """How one tile's batch was; without the pixels, which are on the canvas."""
+class _TileRun:
+    """How one tile's batch went; without the pixels, which are on the canvas."""
 
     batch_size: int
     queue_s: float
     compute_s: float
 
 
-def _window(layout: Layout, batch: int) -> int:
-    """Tiles in flight: a few batches, fewer where they are large."""
-    return max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // (layout.tile_bytes + layout.answer_bytes)))
+def _window(plan: ChannelPlan, batch: int) -> int:
+    """Tiles in flight: a few batches, fewer if they are large."""
+    return max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
 
 
 async def _run(
-    admission: Admission, layout: Layout, planes: list[Plane], window: int, codec_pool: Executor
-) -> list[_Ran]:
+    admission: Admission, plan: ChannelPlan, planes: list[Plane], window: int, codec_pool: Executor
+) -> list[_TileRun]:
     loop = asyncio.get_running_loop()
 
-    async def run_tile(plane: Plane, index: int) -> _Ran:
-        done = await admission.run({layout.input_name: plane.tile(index, layout.input_channels)})
-        await loop.run_in_executor(codec_pool, plane.place, done.outputs[layout.output_name][0], layout, index)
-        return _Ran(done.batch_size, done.queue_s, done.compute_s)
+    async def run_tile(plane: Plane, index: int) -> _TileRun:
+        done = await admission.run({plan.input_name: plane.tile(index, plan.input_channels)})
+        await loop.run_in_executor(codec_pool, plane.place, done.outputs[plan.output_name][0], plan, index)
+        return _TileRun(done.batch_size, done.queue_s, done.compute_s)
 
-    tiles = (run_tile(plane, index) for plane in planes for index in range(len(layout.plan)))
-    async with aclosing(as_ready(tiles, window)) as ran:
-        return [tile async for tile in ran]
+    work = (run_tile(plane, index) for plane in planes for index in range(len(plan.grid)))
+    async with aclosing(run_bounded(work, window)) as tiles:
+        return [tile async for tile in tiles]
 
 
-def _decode(sent: bytes, layout: Layout) -> _Work:
-    """The planes of the decoded picture, and the canvas with what need not run already on it. Codec pool."""
-    began_at = time.monotonic()
-    header = layout.header
+def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
+    """The planes of the decoded image, and the canvas with what the network does not compute already on it. For a
+    thread of the codec pool."""
+    started_at = time.monotonic()
+    header = plan.header
     if header.format is Format.RAW:
-        picture = codecs.decode_raw(sent, header.width, header.height)
+        image = codecs.decode_raw(sent, header.width, header.height)
     else:
-        picture = codecs.decode(sent, header)
-    pixels = picture.pixels
-    canvas = np.empty((layout.height, layout.width, layout.channels), np.uint8)
-    tiles = _split(layout.feed(pixels), layout)
-    planes = [Plane(tiles, canvas[..., : layout.drawn_channels])]
-    alpha, sink = pixels[..., -1:], canvas[..., -1:]
-    if layout.alpha is Alpha.RESIZED:
-        sink[:] = codecs.resize(alpha, layout.width, layout.height)
-    elif layout.alpha is Alpha.ENLARGED:
+        image = codecs.decode(sent, header)
+    pixels = image.pixels
+    canvas = np.empty((plan.height, plan.width, plan.channels), np.uint8)
+    tiles = _split(plan.network_input(pixels), plan)
+    planes = [Plane(tiles, canvas[..., : plan.network_channels])]
+    alpha, alpha_canvas = pixels[..., -1:], canvas[..., -1:]
+    if plan.alpha is Alpha.PASSED:
+        alpha_canvas[:] = codecs.resize(alpha, plan.width, plan.height)
+    elif plan.alpha is Alpha.UPSCALED:
         if alpha.min() == alpha.max():
-            sink[:] = alpha[0, 0]  # opaque: nothing for the network to add
+            alpha_canvas[:] = alpha[0, 0]  # opaque: nothing for the network to add
         else:
-            planes.append(Plane(_split(alpha, layout), sink))
-    fits = layout.colours == header.channels - header.has_alpha
-    return _Work(planes, Picture(canvas, picture.icc if fits else None), began_at, time.monotonic() - began_at)
+            planes.append(Plane(_split(alpha, plan), alpha_canvas))
+    fits = plan.colours == header.channels - header.has_alpha
+    return _Decoded(
+        planes, DecodedImage(canvas, image.icc if fits else None), started_at, time.monotonic() - started_at
+    )
 
 
-def _split(pixels: NDArray[np.uint8], layout: Layout) -> list[NDArray[np.uint8]]:
-    """The tiles as views; a picture that stays whole as the engine takes it, so that the loop need not copy it."""
-    if len(layout.plan) == 1:
-        pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], layout.input_channels)))
-    return tiling.split(pixels, layout.plan)
+def _split(pixels: NDArray[np.uint8], plan: ChannelPlan) -> list[NDArray[np.uint8]]:
+    """The tiles as views; an image that stays whole as the engine takes it, so that the loop need not copy it."""
+    if len(plan.grid) == 1:
+        pixels = np.ascontiguousarray(np.broadcast_to(pixels, (*pixels.shape[:2], plan.input_channels)))
+    return tiling.split(pixels, plan.grid)

@@ -25,7 +25,7 @@ class OptionalInputs:
                 if tensor.name in OPTIONAL_INPUTS:
                     self._items[tensor.name] = np.zeros((1, *tensor.shape), np.float32)
             if "noise" in self._items:
-                self._items["noise"] = Noise([0], spec.latent_size, spec.noise_size).row(0)
+                self._items["noise"] = Noise([0], spec.latent_size, spec.noise_size).of_image(0)
             if "truncation_psi" in self._items and spec.truncation_default is not None:
                 self._items["truncation_psi"][:] = spec.truncation_default
         self.names = frozenset(self._items)

@@ -79,7 +79,7 @@ def test_batches_without_a_size_keep_the_usual_sizes() -> None:
 def test_every_tile_that_the_server_cuts_fits_the_usual_profile(
     height: int, width: int, multiple: int, size: int
 ) -> None:
-    cut = tiling.plan(height, width, Tile(size, 16, multiple, 16, 0.0))
+    cut = tiling.tile_grid(height, width, Tile(size, 16, multiple, 16, 0.0))
     (profile,) = default_profiles(Taken((PIXELS,), 8, Sides(multiple, tile_px=size)))
     assert profile["image"].contains((1, cut.tile_height, cut.tile_width, 3))
     assert profile["image"].contains((8, cut.tile_height, cut.tile_width, 3))
@@ -93,7 +93,7 @@ def test_every_tile_that_the_server_cuts_fits_the_usual_profile(
 def test_every_picture_up_to_512_px_fits_a_translators_usual_profile(
     side: tuple[int, int], multiple: int, least: int
 ) -> None:
-    whole = tiling.plan_whole(*side, multiple, least)
+    whole = tiling.whole_grid(*side, multiple, least)
     (profile,) = default_profiles(Taken((PIXELS,), 4, Sides(multiple, least)))
     shape = (4, whole.tile_height, whole.tile_width, 3)
     assert profile["image"].contains(shape)

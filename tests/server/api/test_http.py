@@ -134,7 +134,7 @@ async def test_head_gives_the_length_without_the_body(connect: Connect) -> None:
     assert (await connection.ask(get("/livez"))).body == b"OK\n"
 
 
-async def test_another_method_is_refused(connect: Connect) -> None:
+async def test_another_method_is_rejected(connect: Connect) -> None:
     answer = await (await connect()).ask(get("/metrics", "Content-Length: 3", method="POST") + "abc")
     assert (answer.status, set(answer.headers["allow"].split(", "))) == (405, {"GET", "HEAD"})
 
@@ -183,7 +183,7 @@ async def test_the_connection_stays_open_when_both_sides_wish(connect: Connect, 
     ],
     ids=["garbage", "TLS", "HTTP/0.9", "no host", "no colon", "space before colon", "endless head"],
 )
-async def test_what_is_not_a_request_is_refused_and_ended_without_a_line_in_the_log(
+async def test_what_is_not_a_request_is_rejected_and_ended_without_a_line_in_the_log(
     connect: Connect, caplog: pytest.LogCaptureFixture, request_text: str
 ) -> None:
     connection = await connect()

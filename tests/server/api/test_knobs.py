@@ -1,4 +1,4 @@
-"""Models with every knob, as real graphs with manifest and config, behind both APIs of the real server."""
+"""Models with every parameter, as real graphs with manifest and config, behind both APIs of the real server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -103,7 +103,7 @@ async def test_a_row_gets_the_same_defaults_wherever_in_the_batch_it_stands(tens
         ({"latent": LATENT, "label": LABEL, "w": WS[:, :1]}, "input 'w' has shape"),
     ],
 )
-async def test_what_has_no_default_or_does_not_fit_is_refused(tensors: Any, arrays: dict[str, Any], text: str) -> None:
+async def test_what_has_no_default_or_does_not_fit_is_rejected(tensors: Any, arrays: dict[str, Any], text: str) -> None:
     with pytest.raises(InferenceServerException, match=text) as caught:
         await infer(tensors, **arrays)
     assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
@@ -118,7 +118,7 @@ async def test_metadata_lists_every_input_and_the_config_says_which_are_optional
     assert [list(tensor.dims) for tensor in config.input] == [[Z], [1], [Z], [1], [LAYERS, Z], [1]]
 
 
-async def test_both_apis_draw_the_same_picture(tensors: Any, images: Any) -> None:
+async def test_both_apis_draw_the_same_image(tensors: Any, images: Any) -> None:
     latents = pb.Latents(data=LATENT.astype("<f4").tobytes())
     request = pb.GenerateRequest(model="styled", latents=latents, labels=["one", "three", "two"], encoding=RAW)
     drawn = [image.data for image in (await images.Generate(request)).images]
@@ -142,7 +142,7 @@ async def test_seed_truncation_and_noise_seed_reach_the_graph(images: Any) -> No
     assert [image.data for image in reply.images] == [picture.tobytes() for picture in expected]
 
 
-async def test_a_translator_with_instance_norm_sees_the_whole_reflected_picture(images: Any, repository: Path) -> None:
+async def test_a_translator_with_instance_norm_sees_the_whole_reflected_image(images: Any, repository: Path) -> None:
     session = ort.InferenceSession(repository / "translator" / "1" / "model.onnx")
     for height, width in ((4, 4), (5, 7), (1, 1), (13, 2)):
         picture = np.random.RandomState(height).randint(0, 256, (height, width, 3)).astype(np.uint8)

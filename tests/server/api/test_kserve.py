@@ -52,7 +52,7 @@ def request(**changes: Any) -> service_pb2.ModelInferRequest:
     return service_pb2.ModelInferRequest(**{**fields, **changes})
 
 
-async def test_tritonclient_gets_its_rows(client: Any) -> None:
+async def test_tritonclient_gets_its_items(client: Any) -> None:
     latent = np.random.RandomState(0).randn(5, 4).astype(np.float32)
     answer = await client.infer("tiny", [latent_input(latent)], request_id="7")
     np.testing.assert_array_equal(answer.as_numpy("image"), picture(latent))
@@ -67,7 +67,7 @@ async def test_typed_contents_are_read_too(stub: Any) -> None:
     assert answer.raw_output_contents[0] == expected.tobytes()
 
 
-async def test_many_callers_share_batches_and_get_their_own_rows(start: Any, repository: Any) -> None:
+async def test_many_callers_share_batches_and_get_their_own_items(start: Any, repository: Any) -> None:
     delay = "dynamic_batching { max_queue_delay_microseconds: 100000 }"  # callers surely meet
     (repository / "tiny" / "config.pbtxt").write_text(f'backend: "onnxruntime" max_batch_size: 8 {delay}')
     running = await start()
@@ -173,7 +173,7 @@ async def test_a_reload_under_traffic_loses_nothing(client: Any) -> None:
     assert min(await asyncio.gather(*callers)) > 0
 
 
-async def test_a_stream_answers_in_order_and_survives_errors(client: Any) -> None:
+async def test_a_stream_answers_in_request_and_survives_errors(client: Any) -> None:
     async def requests() -> AsyncIterator[dict[str, Any]]:
         for i in range(20):
             name = "missing" if i == 7 else "tiny"
@@ -235,7 +235,7 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-async def test_a_bad_request_is_refused_with_its_status_and_the_limit(stub: Any, case: str) -> None:
+async def test_a_bad_request_is_rejected_with_its_status_and_the_limit(stub: Any, case: str) -> None:
     changes, code, text = REFUSED[case]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.ModelInfer(request(**changes))

@@ -106,7 +106,7 @@ async def test_streams_answer_with_the_id_as_well(start: Any, repository: Path, 
     ]
 
 
-async def test_every_line_of_a_refused_or_failed_request_has_its_id(
+async def test_every_line_of_a_rejected_or_failed_request_has_its_id(
     start: Any, monkeypatch: pytest.MonkeyPatch, lines: Lines
 ) -> None:
     running = await start(max_queue_bytes=1)

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from server.errors import InvalidRequest
 from server.images import codecs
-from server.images.codecs import Encoding, Picture
+from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 
 Pixels = NDArray[np.uint8]
@@ -40,7 +40,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     return output.getvalue()
 
 
-def decoded(data: bytes) -> Picture:
+def decoded(data: bytes) -> DecodedImage:
     header = read_header(data)
     picture = codecs.decode(data, header)
     assert picture.pixels.shape == (header.height, header.width, header.channels)
@@ -72,7 +72,7 @@ def srgb() -> bytes:
     st.integers(0, 9),
 )
 def test_a_png_keeps_every_pixel_and_is_what_pillow_reads(pixels: Pixels, level: int) -> None:
-    data = codecs.encode(Picture(pixels), Encoding(Format.PNG, level))
+    data = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, level))
     assert np.array_equal(decoded(data).pixels, pixels)
     with Image.open(io.BytesIO(data)) as image:
         assert image.mode == MODES[pixels.shape[2]]
@@ -81,17 +81,17 @@ def test_a_png_keeps_every_pixel_and_is_what_pillow_reads(pixels: Pixels, level:
 
 def test_a_png_of_several_strips_keeps_every_pixel() -> None:
     pixels = noise(700, 900, 3)  # 1.9 MB: two strips
-    data = codecs.encode(Picture(pixels), Encoding(Format.PNG, 1))
+    data = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
     assert data.count(b"IDAT") >= 2
     assert np.array_equal(decoded(data).pixels, pixels)
 
 
 @pytest.mark.parametrize("kind", [Format.PNG, Format.JPEG, Format.WEBP, Format.RAW])
 def test_equal_pixels_give_equal_bytes(kind: Format) -> None:
-    encoding = Encoding.ask(kind, None)
+    encoding = Encoding.of(kind, None)
     pixels = smooth(40, 30, 3)
     strided = np.repeat(pixels, 2, axis=1)[:, ::2]
-    assert codecs.encode(Picture(pixels), encoding) == codecs.encode(Picture(strided), encoding)
+    assert codecs.encode(DecodedImage(pixels), encoding) == codecs.encode(DecodedImage(strided), encoding)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
@@ -100,8 +100,8 @@ def test_lossy_formats_stay_near(kind: str, channels: int) -> None:
     if (kind, channels) == ("JPEG", 4):
         return
     pixels = np.clip(smooth(48, 32, channels), 0, 60) + 100
-    encoding = Encoding.ask(ENCODINGS[kind], None)
-    found = decoded(codecs.encode(Picture(pixels), encoding)).pixels
+    encoding = Encoding.of(ENCODINGS[kind], None)
+    found = decoded(codecs.encode(DecodedImage(pixels), encoding)).pixels
     assert found.shape[2] == encoding.channels(channels)
     expected = np.broadcast_to(pixels, found.shape) if channels == 1 else pixels
     assert np.abs(found.astype(int) - expected).mean() < 6
@@ -109,7 +109,7 @@ def test_lossy_formats_stay_near(kind: str, channels: int) -> None:
 
 def test_raw_is_the_pixels_row_by_row() -> None:
     pixels = noise(5, 7, 3)
-    data = codecs.encode(Picture(pixels), Encoding.ask(Format.RAW, None))
+    data = codecs.encode(DecodedImage(pixels), Encoding.of(Format.RAW, None))
     assert data == pixels.tobytes()
     header = codecs.raw_header(len(data), 7, 5)
     assert (header.width, header.height, header.channels) == (7, 5, 3)
@@ -117,7 +117,7 @@ def test_raw_is_the_pixels_row_by_row() -> None:
 
 
 @pytest.mark.parametrize(("nbytes", "width", "height"), [(0, 4, 4), (31, 4, 4), (32, 4, 4), (80, 4, 4), (48, 0, 4)])
-def test_raw_bytes_that_do_not_fit_the_sizes_are_refused(nbytes: int, width: int, height: int) -> None:
+def test_raw_bytes_that_do_not_fit_the_sizes_are_rejected(nbytes: int, width: int, height: int) -> None:
     with pytest.raises(InvalidRequest, match=r"raw_width, raw_height|1, 3 or 4 channels"):
         codecs.raw_header(nbytes, width, height)
 
@@ -163,7 +163,7 @@ def test_a_cmyk_jpeg_becomes_rgb() -> None:
     assert np.abs(decoded(data).pixels.astype(int) - smooth(16, 16, 3)).mean() < 12
 
 
-def test_a_cmyk_picture_with_an_unusable_profile_still_becomes_rgb() -> None:
+def test_a_cmyk_image_with_an_unusable_profile_still_becomes_rgb() -> None:
     data = saved(image_of(smooth(16, 16, 3)).convert("CMYK"), "JPEG", icc_profile=b"\0" * 200)
     picture = decoded(data)
     assert picture.icc is None
@@ -209,7 +209,7 @@ def test_a_key_colour_becomes_alpha_in_rgb(bits: int) -> None:
 def test_the_colour_profile_travels_from_input_to_output(kind: str) -> None:
     picture = decoded(saved(image_of(smooth(16, 16, 3)), kind, icc_profile=srgb()))
     assert picture.icc == srgb()
-    again = codecs.encode(picture, Encoding.ask(ENCODINGS[kind], None))
+    again = codecs.encode(picture, Encoding.of(ENCODINGS[kind], None))
     assert decoded(again).icc == srgb()
     with Image.open(io.BytesIO(again)) as image:
         assert image.info["icc_profile"] == srgb()
@@ -220,7 +220,7 @@ def test_a_profile_that_does_not_describe_the_pixels_is_left_behind() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_animated_pictures_are_refused(kind: str) -> None:
+def test_animated_images_are_rejected(kind: str) -> None:
     frames = [image_of(noise(8, 8, 3)), image_of(smooth(8, 8, 3))]
     data = saved(frames[0], kind, save_all=True, append_images=frames[1:])
     with pytest.raises(InvalidRequest, match=r"animated .* send one frame"):
@@ -228,13 +228,13 @@ def test_animated_pictures_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a..........", b"%PDF-1.4", b"\0" * 100])
-def test_other_formats_are_refused_by_name_of_those_taken(data: bytes) -> None:
+def test_other_formats_are_rejected_by_name_of_those_taken(data: bytes) -> None:
     with pytest.raises(InvalidRequest, match="must be PNG, JPEG or WebP"):
         read_header(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_every_cut_of_a_file_is_refused_or_decoded_in_full(kind: str) -> None:
+def test_every_cut_of_a_file_is_rejected_or_decoded_in_full(kind: str) -> None:
     data = saved(image_of(noise(24, 24, 3)), kind)
     refused = 0
     for end in range(0, len(data) - 12, 7):
@@ -284,7 +284,7 @@ def test_a_size_is_known_without_the_pixels() -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
-def test_a_picture_whose_pixels_disagree_with_its_header_is_refused(kind: str) -> None:
+def test_an_image_whose_pixels_disagree_with_its_header_is_rejected(kind: str) -> None:
     data, other = (saved(image_of(smooth(8, size, 3)), kind) for size in (8, 16))
     with pytest.raises(InvalidRequest, match="the header says"):
         codecs.decode(data, read_header(other))
@@ -296,24 +296,24 @@ def test_a_picture_whose_pixels_disagree_with_its_header_is_refused(kind: str) -
         (Format.PNG, 10, "quality: 10; PNG takes 0..9"),
         (Format.JPEG, 0, "quality: 0; JPEG takes 1..100"),
         (Format.WEBP, 101, "quality: 101; WebP takes 1..100"),
-        (Format.RAW, 1, "raw pictures have none"),
+        (Format.RAW, 1, "raw images have none"),
     ],
 )
-def test_a_quality_out_of_range_is_refused_with_the_range(kind: Format, quality: int, text: str) -> None:
+def test_a_quality_out_of_range_is_rejected_with_the_range(kind: Format, quality: int, text: str) -> None:
     with pytest.raises(InvalidRequest, match=text):
-        Encoding.ask(kind, quality)
+        Encoding.of(kind, quality)
 
 
-def test_alpha_is_refused_in_a_jpeg_rather_than_lost() -> None:
-    with pytest.raises(InvalidRequest, match="JPEG has no alpha"):
-        Encoding.ask(Format.JPEG, None).check(8, 8, 4)
+def test_alpha_is_rejected_in_a_jpeg_rather_than_lost() -> None:
+    with pytest.raises(InvalidRequest, match="JPEG does not support alpha"):
+        Encoding.of(Format.JPEG, None).check(8, 8, 4)
 
 
 @pytest.mark.parametrize(("kind", "side"), [(Format.JPEG, 65_501), (Format.WEBP, 16_384)])
-def test_a_side_that_a_format_cannot_say_is_refused(kind: Format, side: int) -> None:
-    Encoding.ask(kind, None).check(side - 1, 1, 3)
-    with pytest.raises(InvalidRequest, match="ask for PNG"):
-        Encoding.ask(kind, None).check(1, side, 3)
+def test_a_side_that_a_format_cannot_say_is_rejected(kind: Format, side: int) -> None:
+    Encoding.of(kind, None).check(side - 1, 1, 3)
+    with pytest.raises(InvalidRequest, match="use PNG"):
+        Encoding.of(kind, None).check(1, side, 3)
 
 
 @settings(deadline=None)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from server.images.concurrency import as_ready
+from server.images.concurrency import run_bounded
 
 
 class Works:
@@ -33,18 +33,18 @@ async def turns(count: int = 5) -> None:
         await asyncio.sleep(0)
 
 
-async def test_results_come_in_the_order_of_readiness() -> None:
+async def test_results_come_in_the_request_of_readiness() -> None:
     works = Works(3)
     for value, index in enumerate((2, 0, 1)):
         asyncio.get_running_loop().call_later(0.001 * value, works.ends[index].set_result, index)
-    assert [result async for result in as_ready(works, 3)] == [2, 0, 1]
+    assert [result async for result in run_bounded(works, 3)] == [2, 0, 1]
 
 
 async def test_no_more_than_the_window_is_begun_and_not_taken() -> None:
     works = Works(10)
     for end in works.ends:
         end.set_result(0)
-    async with aclosing(as_ready(works, 4)) as results:
+    async with aclosing(run_bounded(works, 4)) as results:
         await anext(results)
         await turns()
         assert works.begun == [0, 1, 2, 3]
@@ -56,7 +56,7 @@ async def test_no_more_than_the_window_is_begun_and_not_taken() -> None:
 async def test_closing_cancels_what_is_in_flight_and_begins_no_more() -> None:
     works = Works(10)
     works.ends[0].set_result(0)
-    async with aclosing(as_ready(works, 4)) as results:
+    async with aclosing(run_bounded(works, 4)) as results:
         await anext(results)
     assert works.begun == [0, 1, 2, 3]
     assert sorted(works.cancelled) == [1, 2, 3]
@@ -67,7 +67,7 @@ async def test_the_first_error_ends_all() -> None:
     works.ends[1].set_exception(ArithmeticError("one"))
     works.ends[2].set_exception(ArithmeticError("two"))
     with pytest.raises(ArithmeticError, match="one"):
-        [result async for result in as_ready(works, 4)]
+        [result async for result in run_bounded(works, 4)]
     assert sorted(works.cancelled) == [0, 3]
 
 
@@ -75,7 +75,7 @@ async def test_a_cancelled_reader_cancels_the_work() -> None:
     works = Works(4)
 
     async def read() -> list[int]:
-        async with aclosing(as_ready(works, 2)) as results:
+        async with aclosing(run_bounded(works, 2)) as results:
             return [result async for result in results]
 
     reader = asyncio.create_task(read())
@@ -87,4 +87,4 @@ async def test_a_cancelled_reader_cancels_the_work() -> None:
 
 
 async def test_nothing_to_do_gives_nothing() -> None:
-    assert [result async for result in as_ready(Works(0), 3)] == []
+    assert [result async for result in run_bounded(Works(0), 3)] == []

@@ -44,7 +44,7 @@ def test_latents_sent_as_bytes_come_back_bit_by_bit() -> None:
 
 
 @pytest.mark.parametrize("nbytes", [0, 4, 19, 21])
-def test_a_byte_count_that_is_no_whole_row_is_refused_with_the_row_size(nbytes: int) -> None:
+def test_a_byte_count_that_is_no_whole_row_is_rejected_with_the_row_size(nbytes: int) -> None:
     with pytest.raises(InvalidRequest, match=rf"latents\.data: {nbytes} bytes is not n x 20"):
         latents.from_bytes(bytes(nbytes), 5)
 
@@ -53,7 +53,7 @@ def test_a_byte_count_that_is_no_whole_row_is_refused_with_the_row_size(nbytes: 
 def test_a_value_that_is_not_finite_is_named(bad: float) -> None:
     sent = np.zeros((2, 3), np.float32)
     sent[1, 2] = bad
-    with pytest.raises(InvalidRequest, match="row 1, column 2"):
+    with pytest.raises(InvalidRequest, match="item 1, value 2"):
         latents.from_bytes(sent.tobytes(), 3)
 
 
@@ -77,7 +77,7 @@ def test_a_name_that_is_a_number_wins_over_the_index() -> None:
 
 
 @pytest.mark.parametrize("label", ["3", "-1", "bird", "", "1.0", "²", "99999999999999999999"])
-def test_an_unknown_label_is_refused_with_the_range(label: str) -> None:
+def test_an_unknown_label_is_rejected_with_the_range(label: str) -> None:
     with pytest.raises(InvalidRequest, match=r"the model has index 0\.\.2 or name \(cat, dog, 7\)"):
         latents.resolve_labels([label], 1, NAMES)
 
@@ -87,7 +87,7 @@ def test_a_conditional_model_needs_a_label() -> None:
         latents.resolve_labels([], 2, NAMES)
 
 
-def test_two_labels_for_three_images_are_refused() -> None:
+def test_two_labels_for_three_images_are_rejected() -> None:
     with pytest.raises(InvalidRequest, match="labels: 2 given for 3 images"):
         latents.resolve_labels(["cat", "dog"], 3, NAMES)
 
@@ -105,7 +105,7 @@ def test_truncation_is_the_models_default_unless_asked() -> None:
         assert found.tolist() == [np.float32(psi) for psi in expected]
 
 
-def test_truncation_is_refused_where_the_model_has_none() -> None:
+def test_truncation_is_rejected_where_the_model_has_none() -> None:
     assert latents.resolve_truncation([], 2, PLAIN) is None
     with pytest.raises(InvalidRequest, match=r"truncations: 0\.5 given"):
         latents.resolve_truncation([0.5], 2, PLAIN)
@@ -134,7 +134,7 @@ def test_latent_and_noise_of_a_seed_are_one_stream_cut_in_two(chosen: list[int],
     for row, seed in enumerate(chosen):
         stream = np.random.RandomState(seed).randn(1, z + k).astype(np.float32)
         assert latents.from_seeds([seed], z).tobytes() == stream[:, :z].tobytes()
-        assert noise.row(row).tobytes() == stream[:, z:].tobytes()
+        assert noise.of_image(row).tobytes() == stream[:, z:].tobytes()
 
 
 def test_noise_may_come_from_another_seed_for_all_or_for_each() -> None:
@@ -164,5 +164,5 @@ def test_w_is_one_row_for_all_layers_or_one_for_each() -> None:
     assert np.array_equal(latents.ws_from_bytes(every.tobytes(), True, (4, 3)), every)
     with pytest.raises(InvalidRequest, match=r"ws\.data: 40 bytes is not n x 48"):
         latents.ws_from_bytes(bytes(40), True, (4, 3))
-    with pytest.raises(InvalidRequest, match=r"ws\.data: row 1, column 0 is nan"):
+    with pytest.raises(InvalidRequest, match=r"ws\.data: item 1, value 0 is nan"):
         latents.ws_from_bytes(np.array([0, np.nan], "<f4").tobytes(), False, (4, 1))

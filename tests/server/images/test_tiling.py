@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -17,12 +18,23 @@ def tile_of(size: int = SIZE, overlap: int = 3, multiple: int = 1) -> Tile:
     return Tile(size, overlap, multiple, overlap, 0.0)
 
 
-def picture(height: int, width: int, channels: int = 3) -> Pixels:
+def random_image(height: int, width: int, channels: int = 3) -> Pixels:
     return np.random.RandomState(height * 1000 + width).randint(0, 256, (height, width, channels)).astype(np.uint8)
 
 
 def enlarge(image: Pixels, scale: int) -> Pixels:
     return image.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def join(tiles: Iterable[Pixels], grid: tiling.TileGrid, scale: int) -> Pixels:
+    """The image (scale H, scale W, C) from its tiles in order, each run through a network."""
+    canvas: Pixels | None = None
+    for index, tile in enumerate(tiles):
+        if canvas is None:
+            canvas = np.empty((grid.height * scale, grid.width * scale, tile.shape[2]), np.uint8)
+        tiling.place(canvas, tile, grid, index, scale)
+    assert canvas is not None
+    return canvas
 
 
 lengths = st.sampled_from([1, 2, SIZE - 1, SIZE, SIZE + 1, 2 * SIZE - 6, 3 * SIZE + 1, 7 * SIZE]) | st.integers(1, 150)
@@ -33,113 +45,113 @@ tiles = st.tuples(st.integers(1, 4), st.integers(0, 5), st.sampled_from([1, 2, 4
 
 @settings(deadline=None)
 @given(lengths, lengths, tiles, st.sampled_from([1, 2, 4]), st.sampled_from([1, 3, 4]))
-def test_a_network_that_only_enlarges_gives_back_the_picture_exactly(
+def test_a_network_that_only_enlarges_gives_back_the_image_exactly(
     height: int, width: int, tile: Tile, scale: int, channels: int
 ) -> None:
-    image = picture(height, width, channels)
-    plan = tiling.plan(height, width, tile)
-    pieces = tiling.split(image, plan)
-    assert len(pieces) == len(plan)
-    joined = tiling.join([enlarge(piece, scale) for piece in pieces], plan, scale)
+    image = random_image(height, width, channels)
+    grid = tiling.tile_grid(height, width, tile)
+    pieces = tiling.split(image, grid)
+    assert len(pieces) == len(grid)
+    joined = join([enlarge(piece, scale) for piece in pieces], grid, scale)
     assert np.array_equal(joined, enlarge(image, scale))
 
 
 @settings(deadline=None)
 @given(lengths, lengths, tiles)
-def test_every_tile_of_a_picture_has_one_shape_and_keeps_to_the_multiple(height: int, width: int, tile: Tile) -> None:
-    plan = tiling.plan(height, width, tile)
-    shapes = {piece.shape for piece in tiling.split(picture(height, width), plan)}
-    assert shapes == {(plan.tile_height, plan.tile_width, 3)}
-    for length in (plan.tile_height, plan.tile_width):
+def test_every_tile_of_an_image_has_one_shape_and_keeps_to_the_multiple(height: int, width: int, tile: Tile) -> None:
+    grid = tiling.tile_grid(height, width, tile)
+    shapes = {piece.shape for piece in tiling.split(random_image(height, width), grid)}
+    assert shapes == {(grid.tile_height, grid.tile_width, 3)}
+    for length in (grid.tile_height, grid.tile_width):
         assert length % tile.multiple_px == 0
         assert length <= tile.size_px
-    assert all(cut.start % tile.multiple_px == 0 for cut in (*plan.row_cuts, *plan.column_cuts))
+    assert all(span.start % tile.multiple_px == 0 for span in (*grid.row_spans, *grid.column_spans))
 
 
 @settings(deadline=None)
 @given(lengths, tiles)
 def test_no_kept_pixel_is_nearer_to_a_cut_than_the_overlap(length: int, tile: Tile) -> None:
-    plan = tiling.plan(length, 1, tile)
-    for cut in plan.row_cuts:
-        if cut.start > 0:
-            assert cut.keep_from - cut.start >= tile.overlap_px
-        if cut.start + plan.tile_height < plan.padded_height:
-            assert cut.start + plan.tile_height - cut.keep_to >= tile.overlap_px
+    grid = tiling.tile_grid(length, 1, tile)
+    for span in grid.row_spans:
+        if span.start > 0:
+            assert span.keep_from - span.start >= tile.overlap_px
+        if span.start + grid.tile_height < grid.padded_height:
+            assert span.start + grid.tile_height - span.keep_to >= tile.overlap_px
 
 
 @settings(deadline=None)
 @given(lengths, tiles)
 def test_each_pixel_comes_from_the_tile_where_it_is_farthest_from_a_cut(length: int, tile: Tile) -> None:
-    plan = tiling.plan(length, 1, tile)
+    grid = tiling.tile_grid(length, 1, tile)
 
-    def distance(cut: tiling.Cut, y: int) -> float:
+    def distance(span: tiling.TileSpan, y: int) -> float:
         """px from the centre of pixel y to the nearest cut edge of a tile; negative outside."""
-        before = y + 0.5 - cut.start if cut.start else np.inf
-        end = cut.start + plan.tile_height
-        after = end - y - 0.5 if end < plan.padded_height else np.inf
+        before = y + 0.5 - span.start if span.start else np.inf
+        end = span.start + grid.tile_height
+        after = end - y - 0.5 if end < grid.padded_height else np.inf
         return float(min(before, after))
 
-    for cut in plan.row_cuts:
-        for y in range(cut.keep_from, cut.keep_to):
-            assert distance(cut, y) >= max(distance(other, y) for other in plan.row_cuts) - 1
+    for span in grid.row_spans:
+        for y in range(span.keep_from, span.keep_to):
+            assert distance(span, y) >= max(distance(other, y) for other in grid.row_spans) - 1
 
 
 @settings(deadline=None)
 @given(lengths, tiles)
 def test_the_kept_parts_cover_an_axis_once(length: int, tile: Tile) -> None:
-    cuts = tiling.plan(length, 1, tile).row_cuts
-    assert cuts[0].keep_from == 0
-    assert cuts[-1].keep_to == length
-    assert all(left.keep_to == right.keep_from for left, right in pairwise(cuts))
-    assert all(cut.keep_from < cut.keep_to for cut in cuts)
+    spans = tiling.tile_grid(length, 1, tile).row_spans
+    assert spans[0].keep_from == 0
+    assert spans[-1].keep_to == length
+    assert all(left.keep_to == right.keep_from for left, right in pairwise(spans))
+    assert all(span.keep_from < span.keep_to for span in spans)
 
 
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (SIZE - 1, 1), (SIZE, 1), (SIZE + 1, 2), (26, 2), (27, 3)])
 def test_there_are_no_more_tiles_than_the_overlap_needs(length: int, count: int) -> None:
-    assert len(tiling.plan(length, SIZE, tile_of(overlap=3))) == count
+    assert len(tiling.tile_grid(length, SIZE, tile_of(overlap=3))) == count
 
 
 @settings(deadline=None)
 @given(st.sampled_from([1, 2, 4, 8, 32]), st.data(), st.sampled_from([1, 2]), st.sampled_from([1, 3, 4]))
-def test_a_whole_picture_is_reflected_out_to_the_multiple_and_cropped_back(
+def test_a_whole_image_is_reflected_to_the_multiple_and_cropped_back(
     multiple: int, data: st.DataObject, scale: int, channels: int
 ) -> None:
     sides = st.integers(1, 2 * multiple + 1)
     height, width = data.draw(sides), data.draw(sides)
-    image = picture(height, width, channels)
-    plan = tiling.plan_whole(height, width, multiple)
-    (whole,) = tiling.split(image, plan)
+    image = random_image(height, width, channels)
+    grid = tiling.whole_grid(height, width, multiple)
+    (whole,) = tiling.split(image, grid)
     padded = whole.shape[:2]
     assert all(side % multiple == 0 for side in padded)
     assert all(0 <= side - asked < multiple for side, asked in zip(padded, (height, width), strict=True))
     assert np.array_equal(whole[:height, :width], image)
     rows, columns = (np.pad(np.arange(n), (0, m - n), "reflect") for n, m in zip((height, width), padded, strict=True))
     assert np.array_equal(whole, image[rows][:, columns])
-    assert np.array_equal(tiling.join([enlarge(whole, scale)], plan, scale), enlarge(image, scale))
+    assert np.array_equal(join([enlarge(whole, scale)], grid, scale), enlarge(image, scale))
 
 
-def test_reflection_goes_on_where_the_picture_is_shorter_than_what_is_missing() -> None:
-    (whole,) = tiling.split(np.array([[[1]], [[2]], [[3]]], np.uint8), tiling.plan_whole(3, 1, 8))
+def test_reflection_goes_on_where_the_image_is_shorter_than_what_is_missing() -> None:
+    (whole,) = tiling.split(np.array([[[1]], [[2]], [[3]]], np.uint8), tiling.whole_grid(3, 1, 8))
     assert whole[:, 0, 0].tolist() == [1, 2, 3, 2, 1, 2, 3, 2]
     assert (whole == whole[:, :1]).all(), "one pixel reflects itself"
 
 
-def test_a_whole_picture_is_reflected_out_to_the_least_that_the_network_takes() -> None:
-    image = picture(3, 40, 1)
-    plan = tiling.plan_whole(3, 40, 4, 16)
-    (whole,) = tiling.split(image, plan)
+def test_a_whole_image_is_reflected_to_the_smallest_size_that_the_network_takes() -> None:
+    image = random_image(3, 40, 1)
+    grid = tiling.whole_grid(3, 40, 4, 16)
+    (whole,) = tiling.split(image, grid)
     assert whole.shape == (16, 40, 1)
-    assert np.array_equal(tiling.join([whole], plan, 1), image)
+    assert np.array_equal(join([whole], grid, 1), image)
 
 
-def test_a_picture_smaller_than_a_tile_is_one_tile_of_its_own_size() -> None:
-    plan = tiling.plan(5, 9, tile_of())
-    assert (plan.tile_height, plan.tile_width, len(plan)) == (5, 9, 1)
+def test_an_image_smaller_than_a_tile_is_one_tile_of_its_own_size() -> None:
+    grid = tiling.tile_grid(5, 9, tile_of())
+    assert (grid.tile_height, grid.tile_width, len(grid)) == (5, 9, 1)
 
 
-def test_without_a_tile_the_picture_stays_whole() -> None:
-    plan = tiling.plan_whole(300, 7, 1)
-    assert (plan.tile_height, plan.tile_width, len(plan)) == (300, 7, 1)
+def test_without_a_tile_the_image_stays_whole() -> None:
+    grid = tiling.whole_grid(300, 7, 1)
+    assert (grid.tile_height, grid.tile_width, len(grid)) == (300, 7, 1)
 
 
 def test_a_blur_over_tiles_equals_the_blur_over_the_whole() -> None:
@@ -149,20 +161,20 @@ def test_a_blur_over_tiles_equals_the_blur_over_the_whole() -> None:
         total = sum(padded[y : y + image.shape[0], x : x + image.shape[1]] for y in range(7) for x in range(7))
         return np.asarray(total // 49, np.uint8)
 
-    image = picture(61, 45)
-    plan = tiling.plan(61, 45, tile_of(overlap=3))
-    assert np.array_equal(tiling.join(map(blur, tiling.split(image, plan)), plan, 1), blur(image))
+    image = random_image(61, 45)
+    grid = tiling.tile_grid(61, 45, tile_of(overlap=3))
+    assert np.array_equal(join(map(blur, tiling.split(image, grid)), grid, 1), blur(image))
 
 
 def test_padding_to_a_multiple_reflects_and_is_cropped_away() -> None:
-    image = picture(5, 6)
-    plan = tiling.plan(5, 6, tile_of(multiple=4))
-    (piece,) = tiling.split(image, plan)
+    image = random_image(5, 6)
+    grid = tiling.tile_grid(5, 6, tile_of(multiple=4))
+    (piece,) = tiling.split(image, grid)
     assert piece.shape == (8, 8, 3)
     assert np.array_equal(piece[5], piece[3])
-    assert np.array_equal(tiling.join([piece], plan, 1), image)
+    assert np.array_equal(join([piece], grid, 1), image)
 
 
 def test_an_overlap_that_leaves_nothing_of_a_tile_is_an_error() -> None:
     with pytest.raises(ValueError, match="keep nothing of an overlap of 8 px"):
-        tiling.plan(100, 100, tile_of(size=16, overlap=8))
+        tiling.tile_grid(100, 100, tile_of(size=16, overlap=8))

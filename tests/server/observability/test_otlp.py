@@ -15,7 +15,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve.v1 import images_pb2, images_pb2_grpc
-from server.images.codecs import Encoding, Picture, encode
+from server.images.codecs import DecodedImage, Encoding, encode
 from server.images.header import Format
 from server.observability.otlp import MAX_CHILDREN
 from tests.server.graphs import write_styled, write_translator
@@ -138,13 +138,13 @@ async def test_requests_of_one_batch_have_their_own_spans_and_the_batch_links_th
     assert collector.resource["service.version"]
 
 
-async def test_pictures_show_when_they_were_decoded_and_encoded(
+async def test_images_show_when_they_were_decoded_and_encoded(
     start: Any, repository: Path, collector: Collector
 ) -> None:
     write_translator(repository, "translator")
     write_styled(repository, "styled")
     running = await start(otlp_endpoint=collector.endpoint)
-    png = encode(Picture(np.zeros((8, 8, 3), np.uint8)), Encoding(Format.PNG, 1))
+    png = encode(DecodedImage(np.zeros((8, 8, 3), np.uint8)), Encoding(Format.PNG, 1))
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = images_pb2_grpc.ImageServiceStub(channel)
         await stub.Translate(images_pb2.TranslateRequest(model="translator", image=png))

@@ -1,4 +1,4 @@
-"""A server of pictures: real but for the engines, which draw and enlarge with numpy."""
+"""A server of images: real but for the engines, which generate and enlarge with numpy, and the files."""
 
 import asyncio
 import threading
@@ -20,19 +20,19 @@ from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
 from server.api.calls import Calls
 from server.api.images import ImageService
+from server.api.limits import Limits
 from server.api.transport import GRPCIO, NATIVE, make_server
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.queue import Policy
 from server.engines.base import Arrays
-from server.errors import ModelNotFound
 from server.images import codecs, latents
-from server.images.codecs import Encoding, Picture
+from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.loader import Model
-from server.repository.repository import IndexEntry, State
+from server.repository.repository import IndexEntry, Repository, State
 from server.settings import Settings
 
 Pixels = NDArray[np.uint8]
@@ -82,7 +82,7 @@ UPSCALER = replace(
 
 
 def translator(ins: int, outs: int, **fields: Any) -> Spec:
-    """A network of whole pictures with so many channels."""
+    """A network of whole images with so many channels."""
     tensors = {"inputs": (TensorSpec("image", "UINT8", (-1, -1, ins)),)}
     tensors["outputs"] = (TensorSpec("translated", "UINT8", (-1, -1, outs)),)
     return replace(
@@ -108,14 +108,14 @@ SPECS: dict[str, Spec | None] = {
 }
 
 
-def draw(
+def generate(
     latent: NDArray[np.float32],
     label: int = 0,
     psi: float = 1.0,
     noise: NDArray[np.float32] | None = None,
     w: NDArray[np.float32] | None = None,
 ) -> Pixels:
-    """The picture that the fake generator makes of one latent, or of `w` (layers, Z) as it stands."""
+    """The image that the fake generator makes of one latent, or of `w` (layers, Z) as it stands."""
     inner = latent * psi + label / 8 if w is None else w.T @ np.arange(1, 1 + LAYERS)
     values = np.resize(inner * 40 + 128, SIDE * SIDE * 3)
     if noise is not None:
@@ -129,7 +129,7 @@ def enlarge(image: Pixels, scale: int = 2) -> Pixels:
 
 @dataclass
 class FakeEngine:
-    """Draws or enlarges with numpy; `gate` holds every run closed while it is cleared."""
+    """Generates or enlarges with numpy; `gate` holds every run closed while it is cleared."""
 
     spec: Spec
     gate: threading.Event = field(default_factory=threading.Event)
@@ -155,10 +155,12 @@ class FakeEngine:
         self.shapes.append({name: array.shape for name, array in arrays.items()})
         assert list(arrays) == [tensor.name for tensor in self.spec.inputs]
         if not self.spec.task.draws:
-            return {self.spec.outputs[0].name: self._picture(arrays["image"])}
-        return {"image": np.stack([self._draw({k: v[i] for k, v in arrays.items()}) for i in range(self.batches[-1])])}
+            return {self.spec.outputs[0].name: self._transform(arrays["image"])}
+        return {
+            "image": np.stack([self._generate({k: v[i] for k, v in arrays.items()}) for i in range(self.batches[-1])])
+        }
 
-    def _picture(self, image: Pixels) -> Pixels:
+    def _transform(self, image: Pixels) -> Pixels:
         """Nothing but larger; where the network gives another number of channels, each is the mean of what goes in."""
         assert image.flags.c_contiguous
         assert all(side % self.spec.multiple_px == 0 and side >= self.spec.least_px for side in image.shape[1:3])
@@ -167,34 +169,27 @@ class FakeEngine:
             image = image.mean(axis=3, keepdims=True).astype(np.uint8).repeat(outs, axis=3)
         return enlarge(image, self.spec.scale)
 
-    def _draw(self, row: dict[str, Any]) -> Pixels:
+    def _generate(self, row: dict[str, Any]) -> Pixels:
         w = row["w"] if row.get("w_given") == 1 else None
-        return draw(row["latent"], row.get("label", 0), row.get("truncation_psi", 1.0), row.get("noise"), w)
+        return generate(row["latent"], row.get("label", 0), row.get("truncation_psi", 1.0), row.get("noise"), w)
 
     def close(self) -> None:
         pass
 
 
-class FakeRepository:
-    """Every spec above as a ready model, all on one device."""
+class ReadyRepository(Repository):
+    """The repository with every spec above as a model that is ready, all on one device; nothing is read from disk."""
 
     def __init__(self, device: Device, metrics: Metrics) -> None:
         self.engines = {name: FakeEngine(spec or GENERATOR) for name, spec in SPECS.items()}
-        self._models: dict[str, Model] = {}
+        self._models, self._entries = {}, {}
         for name, spec in SPECS.items():
             engine, statistics = self.engines[name], metrics.model(name, 3)
             engine.gate.set()
             batcher = Batcher({device: engine}, Policy(4, 4096, 1 << 30), statistics)
             config = ModelConfig(name=name, max_batch_size=4)
-            self._models[name] = Model(name, 3, spec, config, engine, batcher, statistics)
-
-    def get(self, name: str, version: str = "") -> Model:
-        if name not in self._models:
-            raise ModelNotFound(f"model {name!r} is not in the repository")
-        return self._models[name]
-
-    def index(self) -> list[IndexEntry]:
-        return [IndexEntry(name, 3, State.READY, "", SPECS[name], 4) for name in self._models]
+            self._models[name] = {3: Model(name, 3, spec, config, engine, batcher, statistics)}
+            self._entries[name] = {3: IndexEntry(name, 3, State.READY, "", spec, 4)}
 
 
 @dataclass
@@ -202,7 +197,7 @@ class World:
     """A running server and its client."""
 
     stub: Any
-    repository: FakeRepository
+    repository: ReadyRepository
     metrics: Metrics
 
     def engine(self, model: str) -> FakeEngine:
@@ -212,35 +207,35 @@ class World:
         return self.repository.get(model).statistics
 
     def waiting(self, model: str) -> int:
-        """Rows in the model's queue, admitted."""
+        """Items in the model's queue, admitted."""
         return self.repository.get(model).batcher.waiting_items
 
     def queued(self, model: str) -> int:
-        """Rows of the model's queue that are ready to run: decoded, not only admitted."""
+        """Items of the model's queue that are ready to run: decoded, not only admitted."""
         return sum(bucket.items for bucket in self.repository.get(model).batcher._queue._buckets.values())
 
     def face(self, seed: int, label: int = 0, psi: float = 1.0, noise: NDArray[np.float32] | None = None) -> Pixels:
-        """The picture of a seed."""
-        return self.draw(latents.from_seeds([seed], Z)[0], label, psi, noise)
+        """The image of a seed."""
+        return self.generate(latents.from_seeds([seed], Z)[0], label, psi, noise)
 
     def noise(self, seed: int) -> NDArray[np.float32]:
         """The noise of a seed."""
         return np.random.RandomState(seed).randn(Z + K)[Z:].astype(np.float32)
 
-    def draw(self, latent: NDArray[np.float32], *knobs: Any, **more: Any) -> Pixels:
-        """The picture of a latent."""
-        return draw(latent, *knobs, **more)
+    def generate(self, latent: NDArray[np.float32], *parameters: Any, **more: Any) -> Pixels:
+        """The image of a latent."""
+        return generate(latent, *parameters, **more)
 
     def enlarge(self, image: Pixels, scale: int = 2) -> Pixels:
-        """The picture as the fake upscaler makes it."""
+        """The image as the fake upscaler makes it."""
         return enlarge(image, scale)
 
     def png(self, pixels: Pixels, icc: bytes | None = None) -> bytes:
-        """The picture as a caller sends it."""
-        return codecs.encode(Picture(pixels, icc), Encoding(Format.PNG, 1))
+        """The image as a caller sends it."""
+        return codecs.encode(DecodedImage(pixels, icc), Encoding(Format.PNG, 1))
 
     def pixels(self, image: pb.Image) -> Pixels:
-        """The picture in a reply."""
+        """The image in a reply."""
         if image.format == pb.IMAGE_FORMAT_RAW:
             return codecs.decode_raw(image.data, image.width, image.height).pixels
         return codecs.decode(image.data, read_header(image.data)).pixels
@@ -252,7 +247,7 @@ class World:
                 await asyncio.to_thread(threading.Event().wait, 0.001)
 
     async def refusal(self, call: Any, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT) -> str:
-        """The text with which the server refuses."""
+        """The text with which the server rejects the request."""
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await call
         assert caught.value.code() is code
@@ -263,10 +258,10 @@ class World:
 async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     settings = Settings(repository=Path(), **given)
     metrics, device = Metrics(), Device("cpu", 1)
-    repository = FakeRepository(device, metrics)
+    repository = ReadyRepository(device, metrics)
     server = make_server(settings, frontend)
     with ThreadPoolExecutor(2) as codec_pool:
-        service = ImageService(repository, settings, codec_pool, metrics)
+        service = ImageService(repository, Limits.of(settings), codec_pool, metrics)
         described = pb.DESCRIPTOR.services_by_name["ImageService"]
         methods = [method.name for method in described.methods]
         wrapped = Calls(metrics).wrap(service, described.full_name, methods)

@@ -11,7 +11,7 @@ def seeds(*values: int) -> pb.Seeds:
     return pb.Seeds(values=values)
 
 
-async def test_each_seed_gives_its_picture_in_the_order_asked(world: Any) -> None:
+async def test_each_seed_gives_its_image_in_the_request_asked(world: Any) -> None:
     asked = [7, 3, 4_294_967_295, 7, 0, 1]
     reply = await world.stub.Generate(pb.GenerateRequest(model="faces", seeds=seeds(*asked)))
     assert [image.seed for image in reply.images] == asked
@@ -23,7 +23,7 @@ async def test_each_seed_gives_its_picture_in_the_order_asked(world: Any) -> Non
     assert reply.timings.total_s > reply.timings.encode_s > 0
 
 
-async def test_a_picture_is_byte_identical_alone_and_in_a_full_batch(world: Any) -> None:
+async def test_an_image_is_byte_identical_alone_and_in_a_full_batch(world: Any) -> None:
     alone = await world.stub.Generate(pb.GenerateRequest(model="faces", seeds=seeds(5)))
     many = await world.stub.Generate(pb.GenerateRequest(model="faces", seeds=seeds(*range(12))))
     assert alone.images[0].data == many.images[5].data
@@ -47,7 +47,7 @@ async def test_explicit_latents_have_no_seed(world: Any) -> None:
     reply = await world.stub.Generate(request)
     assert not any(image.HasField("seed") for image in reply.images)
     assert all(
-        np.array_equal(world.pixels(image), world.draw(row)) for image, row in zip(reply.images, sent, strict=True)
+        np.array_equal(world.pixels(image), world.generate(row)) for image, row in zip(reply.images, sent, strict=True)
     )
 
 
@@ -60,7 +60,7 @@ async def test_labels_and_truncation_reach_the_network(world: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "RAW"])
-async def test_pictures_come_in_the_format_asked(world: Any, kind: str) -> None:
+async def test_images_come_in_the_format_asked(world: Any, kind: str) -> None:
     wanted = pb.ImageFormat.Value(f"IMAGE_FORMAT_{kind}")
     request = pb.GenerateRequest(model="faces", count=1, encoding=pb.Encoding(format=wanted))
     (image,) = (await world.stub.Generate(request)).images

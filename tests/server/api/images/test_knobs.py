@@ -1,4 +1,4 @@
-"""Generate with models that take noise, truncation and w; every knob a model does not have is refused."""
+"""Generate with models that take noise, truncation and w; every parameter a model does not have is refused."""
 
 import asyncio
 import re
@@ -44,7 +44,7 @@ async def test_a_noise_seed_equal_to_the_seed_changes_nothing(world: Any) -> Non
 async def test_noise_of_explicit_latents_is_of_seed_0(world: Any) -> None:
     latent = np.random.RandomState(5).randn(2, 8).astype("<f4")
     found = await pixels(world, model="pyramid", latents=pb.Latents(data=latent.tobytes()))
-    assert np.array_equal(found, [world.draw(row, noise=world.noise(0)) for row in latent])
+    assert np.array_equal(found, [world.generate(row, noise=world.noise(0)) for row in latent])
 
 
 async def test_a_model_without_noise_reports_no_noise_seed(world: Any) -> None:
@@ -65,14 +65,16 @@ async def test_w_is_drawn_as_it_stands_for_all_layers_or_for_each(world: Any) ->
     every = np.random.RandomState(1).randn(2, 3, 8).astype("<f4")
     reply = await world.stub.Generate(pb.GenerateRequest(model="styles", ws=pb.Ws(data=one.tobytes())))
     for image, w in zip(reply.images, one, strict=True):
-        assert np.array_equal(world.pixels(image), world.draw(w, noise=world.noise(0), w=np.broadcast_to(w, (3, 8))))
+        assert np.array_equal(
+            world.pixels(image), world.generate(w, noise=world.noise(0), w=np.broadcast_to(w, (3, 8)))
+        )
         assert (image.HasField("seed"), image.HasField("label"), image.noise_seed) == (False, False, 0)
     found = await pixels(world, model="styles", ws=pb.Ws(data=every.tobytes(), per_layer=True), noise_seeds=[4, 5])
-    expected = [world.draw(w[0], noise=world.noise(4 + i), w=w) for i, w in enumerate(every)]
+    expected = [world.generate(w[0], noise=world.noise(4 + i), w=w) for i, w in enumerate(every)]
     assert np.array_equal(found, expected)
 
 
-async def test_requests_with_different_knobs_share_a_batch(world: Any) -> None:
+async def test_requests_with_different_parameters_share_a_batch(world: Any) -> None:
     engine = world.engine("styles")
     engine.gate.clear()
     asked: list[dict[str, Any]] = [
@@ -93,7 +95,7 @@ async def test_requests_with_different_knobs_share_a_batch(world: Any) -> None:
     assert np.array_equal(together, alone)
 
 
-async def test_a_stream_has_the_same_knobs(world: Any) -> None:
+async def test_a_stream_has_the_same_parameters(world: Any) -> None:
     request = pb.GenerateRequest(
         model="styles", count=9, first_seed=5, labels=["1"], truncations=[0.5], noise_seeds=[2]
     )
@@ -105,7 +107,7 @@ async def test_a_stream_has_the_same_knobs(world: Any) -> None:
         assert (reply.image.seed, reply.image.noise_seed) == (5 + reply.index, 2)
 
 
-async def test_an_order_read_on_another_thread_is_the_same(world: Any) -> None:
+async def test_an_request_read_on_another_thread_is_the_same(world: Any) -> None:
     """From 128 images on the event loop hands the order over."""
     many = await pixels(world, model="pyramid", count=130, first_seed=0, noise_seeds=range(130))
     few = await pixels(world, model="pyramid", count=2, first_seed=128, noise_seeds=[128, 129])
@@ -122,7 +124,7 @@ W = pb.Ws(data=bytes(32))
         ({"model": "faces", "seeds": ONE, "noise_seeds": [1]}, "noise_seeds: 1 given, but the model takes no noise"),
         ({"model": "faces", "seeds": ONE, "truncations": [1]}, "truncations: 1 given, but the model does not take it"),
         ({"model": "faces", "seeds": ONE, "labels": ["0"]}, "labels: 1 given, but the model has no classes"),
-        ({"model": "layered", "seeds": ONE}, "PNG has no pictures of 5 channels; ask for RAW"),
+        ({"model": "layered", "seeds": ONE}, "PNG does not support 5 channels; use RAW"),
         ({"model": "faces", "ws": W}, "ws: the model has no w; give seeds or latents"),
         ({"model": "pyramid", "seeds": SEEDS, "noise_seeds": [1, 2, 3]}, "noise_seeds: 3 given for 2 images"),
         ({"model": "digits", "seeds": SEEDS, "labels": ["0"], "truncations": [1, 1, 1]}, "truncations: 3 given for 2"),
@@ -133,18 +135,24 @@ W = pb.Ws(data=bytes(32))
         ({"model": "digits", "seeds": ONE, "labels": ["0"], "truncations": [0]}, r"truncations: 0; must be 0.02..1"),
         ({"model": "styles", "seeds": ONE, "labels": ["0"], "truncations": [float("nan")]}, "truncations: nan"),
         ({"model": "styles", "seeds": ONE, "labels": ["0"], "truncations": [float("inf")]}, "truncations: inf"),
-        ({"model": "styles", "ws": W, "labels": ["0"]}, "labels: 1 given beside ws, where they have no effect"),
-        ({"model": "styles", "ws": W, "truncations": [1]}, "truncations: 1 given beside ws, where they have no effect"),
+        (
+            {"model": "styles", "ws": W, "labels": ["0"]},
+            "labels: 1 given together with ws, on which they have no effect",
+        ),
+        (
+            {"model": "styles", "ws": W, "truncations": [1]},
+            "truncations: 1 given together with ws, on which they have no effect",
+        ),
         ({"model": "styles", "ws": W, "first_seed": 1}, "first_seed: 1 given without count"),
         ({"model": "styles", "ws": pb.Ws()}, "ws.data: 0 bytes is not n x 32"),
         ({"model": "styles", "ws": pb.Ws(data=bytes(36))}, "ws.data: 36 bytes is not n x 32"),
         ({"model": "styles", "ws": pb.Ws(data=bytes(32), per_layer=True)}, "ws.data: 32 bytes is not n x 96"),
-        ({"model": "styles", "ws": pb.Ws(data=np.full(8, np.inf, "<f4").tobytes())}, "row 0, column 0 is inf"),
+        ({"model": "styles", "ws": pb.Ws(data=np.full(8, np.inf, "<f4").tobytes())}, "item 0, value 0 is inf"),
         ({"model": "styles", "latents": LATENT}, "labels: missing, but the model is class-conditional"),
-        ({"model": "styles", "ws": pb.Ws(data=bytes(32 * 4097))}, "ws: 4097 images asked, at most 4096"),
+        ({"model": "styles", "ws": pb.Ws(data=bytes(32 * 4097))}, "ws: 4097 images requested, at most 4096"),
     ],
 )
-async def test_a_knob_that_a_model_does_not_have_is_refused_and_never_ignored(
+async def test_a_parameter_that_a_model_does_not_have_is_rejected_and_never_ignored(
     world: Any, fields: dict[str, Any], text: str
 ) -> None:
     request = pb.GenerateRequest(**fields)
@@ -153,7 +161,7 @@ async def test_a_knob_that_a_model_does_not_have_is_refused_and_never_ignored(
     assert world.engine(fields["model"]).batches == []
 
 
-async def test_noise_beyond_the_memory_of_the_queue_is_refused_with_the_number_that_fits(serve: Any) -> None:
+async def test_noise_beyond_the_memory_of_the_queue_is_rejected_with_the_number_that_fits(serve: Any) -> None:
     async with serve(max_queue_bytes=520) as world:
         text = await world.refusal(world.stub.Generate(pb.GenerateRequest(model="pyramid", count=11)))
         assert text == (
@@ -162,7 +170,7 @@ async def test_noise_beyond_the_memory_of_the_queue_is_refused_with_the_number_t
         assert len((await world.stub.Generate(pb.GenerateRequest(model="pyramid", count=10))).images) == 10
 
 
-async def test_every_knob_that_is_listed_is_taken_to_its_limits_and_no_further(world: Any) -> None:
+async def test_every_parameter_that_is_listed_is_taken_to_its_limits_and_no_further(world: Any) -> None:
     models = {model.name: model for model in (await world.stub.ListModels(pb.ListModelsRequest())).models}
     listed = {name: [knob.name for knob in model.knobs] for name, model in models.items()}
     assert listed["faces"] == ["seed", "latent"]
@@ -188,7 +196,7 @@ async def test_every_knob_that_is_listed_is_taken_to_its_limits_and_no_further(w
     await world.stub.Generate(pb.GenerateRequest(model="pyramid", seeds=pb.Seeds(values=[most]), noise_seeds=[most]))
 
 
-async def test_the_list_says_what_pictures_go_in_and_come_out(world: Any) -> None:
+async def test_the_list_says_what_images_go_in_and_come_out(world: Any) -> None:
     models = {model.name: model for model in (await world.stub.ListModels(pb.ListModelsRequest())).models}
     found = {name: (model.input_channels, model.channels, model.multiple_px) for name, model in models.items()}
     assert found["sketched"] == (3, 1, 4)

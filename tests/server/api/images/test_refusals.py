@@ -19,15 +19,15 @@ def black(height: int, width: int, channels: int = 3) -> Any:
     ("request_", "text"),
     [
         (pb.GenerateRequest(model="faces"), "set one of seeds, count, latents, ws"),
-        (pb.GenerateRequest(model="faces", seeds=pb.Seeds()), "seeds: 0 images asked"),
-        (pb.GenerateRequest(model="faces", count=0), "count: 0 images asked"),
+        (pb.GenerateRequest(model="faces", seeds=pb.Seeds()), "seeds: 0 images requested"),
+        (pb.GenerateRequest(model="faces", count=0), "count: 0 images requested"),
         (
             pb.GenerateRequest(model="faces", count=4097),
-            r"4097 images asked, at most 4096 .*max_images_per_call",
+            r"4097 images requested, at most 4096 .*max_images_per_call",
         ),
         (pb.GenerateRequest(model="faces", count=(1 << 32) - 1), "at most 4096"),
         (pb.GenerateRequest(model="faces", seeds=ONE, first_seed=3), "first_seed: 3 given without count"),
-        (pb.GenerateRequest(model="faces", count=2, first_seed=(1 << 32) - 1), "leaves no room for 2 seeds"),
+        (pb.GenerateRequest(model="faces", count=2, first_seed=(1 << 32) - 1), "leaves fewer than 2 seeds"),
         (pb.GenerateRequest(model="faces", latents=pb.Latents(data=bytes(31))), "31 bytes is not n x 32"),
         (pb.GenerateRequest(model="faces", latents=pb.Latents()), "0 bytes is not n x 32"),
         (pb.GenerateRequest(model="faces", seeds=ONE, labels=["x"]), "the model has no classes"),
@@ -35,19 +35,19 @@ def black(height: int, width: int, channels: int = 3) -> Any:
         (pb.GenerateRequest(model="digits", seeds=ONE), "labels: missing"),
         (pb.GenerateRequest(model="digits", seeds=ONE, labels=["two"]), r"0\.\.1 or name \(zero, one\)"),
         (pb.GenerateRequest(model="faces", seeds=ONE, encoding=pb.Encoding(quality=10)), r"PNG takes 0\.\.9"),
-        (pb.GenerateRequest(model="big", seeds=ONE), "super-resolution: it takes a picture; use Upscale"),
+        (pb.GenerateRequest(model="big", seeds=ONE), "super-resolution: it takes an image; use Upscale"),
         (pb.GenerateRequest(model="floats", seeds=ONE), "tensors=float32.* use ModelInfer"),
         (pb.GenerateRequest(model="plain", seeds=ONE), "has no manifest.* use ModelInfer"),
     ],
 )
-async def test_a_wrong_order_is_refused_with_what_to_change(
+async def test_a_wrong_request_is_rejected_with_what_to_change(
     world: Any, request_: pb.GenerateRequest, text: str
 ) -> None:
     assert re.search(text, await world.refusal(world.stub.Generate(request_)))
     assert re.search(text, await world.refusal(world.stub.GenerateStream(request_).read()))
 
 
-async def test_an_unknown_format_is_refused(world: Any) -> None:
+async def test_an_unknown_format_is_rejected(world: Any) -> None:
     encoding = pb.Encoding.FromString(bytes([8, 9]))  # format: 9
     call = world.stub.Generate(pb.GenerateRequest(model="faces", seeds=ONE, encoding=encoding))
     assert "encoding.format: 9 is unknown" in await world.refusal(call)
@@ -61,12 +61,12 @@ async def test_an_unknown_model_is_not_found(world: Any) -> None:
         assert "'none' is not in the repository" in await world.refusal(call, grpc.StatusCode.NOT_FOUND)
 
 
-async def test_a_picture_for_a_generator_is_sent_to_generate(world: Any) -> None:
+async def test_an_image_for_a_generator_is_sent_to_generate(world: Any) -> None:
     call = world.stub.Upscale(pb.UpscaleRequest(model="faces", image=world.png(black(4, 4))))
     assert "unconditional: it takes seeds or latents; use Generate" in await world.refusal(call)
 
 
-async def test_a_damaged_picture_is_refused_and_leaves_nothing_queued(world: Any) -> None:
+async def test_a_damaged_image_is_rejected_and_leaves_nothing_queued(world: Any) -> None:
     data = bytearray(world.png(np.arange(4800, dtype=np.uint8).reshape(40, 40, 3)))
     data[len(data) // 2] ^= 0xFF
     text = await world.refusal(world.stub.Upscale(pb.UpscaleRequest(model="big", image=bytes(data[:-40]))))
@@ -74,7 +74,7 @@ async def test_a_damaged_picture_is_refused_and_leaves_nothing_queued(world: Any
     assert world.waiting("big") == 0
 
 
-async def test_alpha_in_a_jpeg_is_refused(world: Any) -> None:
+async def test_alpha_in_a_jpeg_is_rejected(world: Any) -> None:
     request = pb.UpscaleRequest(
         model="big", image=world.png(black(4, 4, 4)), encoding=pb.Encoding(format=pb.IMAGE_FORMAT_JPEG)
     )
@@ -83,20 +83,20 @@ async def test_alpha_in_a_jpeg_is_refused(world: Any) -> None:
     assert (await world.stub.Upscale(request)).image.channels == 3
 
 
-async def test_one_raw_size_without_the_other_is_refused(world: Any) -> None:
+async def test_one_raw_size_without_the_other_is_rejected(world: Any) -> None:
     request = pb.UpscaleRequest(model="big", image=bytes(12), raw_width=4)
     assert "raw_width, raw_height: 4 x 0" in await world.refusal(world.stub.Upscale(request))
 
 
-async def test_pictures_above_the_pixel_limit_are_refused_as_sent_and_as_enlarged(serve: Any) -> None:
+async def test_images_above_the_pixel_limit_are_rejected_as_sent_and_as_enlarged(serve: Any) -> None:
     async with serve(max_image_px=400) as world:
-        for side, text in ((21, "image: 21 x 21 = 441 px"), (11, "the image made: 22 x 22 = 484 px")):
+        for side, text in ((21, "image: 21 x 21 = 441 px"), (11, "the returned image: 22 x 22 = 484 px")):
             call = world.stub.Upscale(pb.UpscaleRequest(model="big", image=world.png(black(side, side))))
             assert text in await world.refusal(call)
         await world.stub.Upscale(pb.UpscaleRequest(model="big", image=world.png(black(10, 10))))
 
 
-async def test_raw_replies_above_the_message_limit_are_refused_before_the_work(serve: Any) -> None:
+async def test_raw_replies_above_the_message_limit_are_rejected_before_the_work(serve: Any) -> None:
     async with serve(max_message_bytes=1 << 16) as world:
         request = pb.GenerateRequest(model="faces", count=700, encoding=RAW)
         text = await world.refusal(world.stub.Generate(request))
@@ -112,7 +112,7 @@ async def test_encoded_replies_above_the_message_limit_stop_as_soon_as_they_are(
         assert sum(world.engine("faces").batches) < 4000
 
 
-async def test_pictures_that_others_memory_leaves_no_room_for_are_refused_at_once(serve: Any) -> None:
+async def test_images_that_others_memory_leaves_no_room_for_are_rejected_at_once(serve: Any) -> None:
     async with serve(max_queue_bytes=20_000) as world:
         world.engine("big").gate.clear()
         request = pb.UpscaleRequest(model="big", image=world.png(black(30, 30)))

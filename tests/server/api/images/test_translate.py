@@ -18,14 +18,14 @@ def noise(height: int, width: int, channels: int = 3) -> Any:
 
 
 def sent(pixels: Any, model: str = "styled", **fields: Any) -> pb.TranslateRequest:
-    """The picture as raw pixels, to come back as such."""
+    """The image as raw pixels, to come back as such."""
     height, width, _ = pixels.shape
     return pb.TranslateRequest(
         model=model, image=pixels.tobytes(), raw_width=width, raw_height=height, **{"encoding": RAW, **fields}
     )
 
 
-async def test_a_picture_of_every_size_comes_back_whole_through_a_network_with_a_multiple(world: Any) -> None:
+async def test_an_image_of_every_size_comes_back_whole_through_a_network_with_a_multiple(world: Any) -> None:
     sizes = [(height, width) for height in range(1, 10) for width in range(1, 10)]
     pictures = [noise(height, width) for height, width in sizes]
     replies = await asyncio.gather(*(world.stub.Translate(sent(picture)) for picture in pictures))
@@ -36,7 +36,7 @@ async def test_a_picture_of_every_size_comes_back_whole_through_a_network_with_a
     assert all(reply.timings.total_s > reply.timings.compute_s > 0 for reply in replies)
 
 
-async def test_pictures_of_one_padded_size_share_batches(world: Any) -> None:
+async def test_images_of_one_padded_size_share_batches(world: Any) -> None:
     engine = world.engine("styled")
     engine.gate.clear()
     calls = [asyncio.ensure_future(world.stub.Translate(sent(noise(4, 4))))]
@@ -89,12 +89,12 @@ async def test_alpha_that_the_network_takes_is_not_put_back(world: Any) -> None:
     assert np.array_equal(made, picture.mean(axis=2).astype(np.uint8)[..., None].repeat(3, axis=2))
 
 
-async def test_grey_saved_as_colours_is_grey_and_colours_are_refused_by_a_grey_network(world: Any) -> None:
+async def test_grey_saved_as_colours_is_grey_and_colours_are_rejected_by_a_grey_network(world: Any) -> None:
     grey = noise(8, 8, 1)
     made = await world.stub.Translate(sent(grey.repeat(3, axis=2), "coloured"))
     assert made.image.data == grey.repeat(3, axis=2).tobytes()
     text = await world.refusal(world.stub.Translate(sent(noise(8, 8, 3), "coloured")))
-    assert text == "image: it has colours, but the model takes grey pictures of one channel"
+    assert text == "image: it has colours, but the model takes grey images of one channel"
     assert world.waiting("coloured") == 0
 
 
@@ -123,9 +123,9 @@ async def test_the_answer_comes_in_the_format_asked(world: Any, kind: str) -> No
     ("request_", "text"),
     [
         (pb.TranslateRequest(model="faces", image=b"x"), "is unconditional: it takes seeds or latents; use Generate"),
-        (pb.TranslateRequest(model="big", image=b"x"), "is super-resolution: it takes a picture; use Upscale"),
+        (pb.TranslateRequest(model="big", image=b"x"), "is super-resolution: it takes an image; use Upscale"),
         (pb.TranslateRequest(model="plain", image=b"x"), "has no manifest.* use ModelInfer"),
-        (sent(noise(2, 2), "deep"), "takes 5 channels, not a picture; use ModelInfer"),
+        (sent(noise(2, 2), "deep"), "takes 5 channels, which is not an image; use ModelInfer"),
         (pb.TranslateRequest(model="styled"), "image: 0 bytes that is empty"),
         (pb.TranslateRequest(model="styled", image=b"GIF89a"), "must be PNG, JPEG or WebP"),
         (pb.TranslateRequest(model="styled", image=bytes(12), raw_width=4), "raw_width, raw_height: 4 x 0"),
@@ -133,13 +133,13 @@ async def test_the_answer_comes_in_the_format_asked(world: Any, kind: str) -> No
         (sent(noise(2, 2, 4), encoding=pb.Encoding(format=pb.IMAGE_FORMAT_JPEG)), "set alpha to DROP"),
     ],
 )
-async def test_what_a_translator_cannot_take_is_refused(world: Any, request_: pb.TranslateRequest, text: str) -> None:
+async def test_what_a_translator_cannot_take_is_rejected(world: Any, request_: pb.TranslateRequest, text: str) -> None:
     assert re.search(text, await world.refusal(world.stub.Translate(request_)))
 
 
-async def test_a_picture_for_a_translator_is_sent_to_translate(world: Any) -> None:
+async def test_an_image_for_a_translator_is_sent_to_translate(world: Any) -> None:
     upscale = world.stub.Upscale(pb.UpscaleRequest(model="styled", image=b"x"))
-    assert "is image-to-image: it takes a picture; use Translate" in await world.refusal(upscale)
+    assert "is image-to-image: it takes an image; use Translate" in await world.refusal(upscale)
     generate = world.stub.Generate(pb.GenerateRequest(model="styled", count=1))
     assert "use Translate" in await world.refusal(generate)
 
@@ -148,7 +148,7 @@ async def test_an_unknown_model_is_not_found(world: Any) -> None:
     await world.refusal(world.stub.Translate(sent(noise(2, 2), "none")), grpc.StatusCode.NOT_FOUND)
 
 
-async def test_pictures_beyond_the_limits_are_refused_as_sent_and_as_padded(serve: Any) -> None:
+async def test_images_beyond_the_limits_are_rejected_as_sent_and_as_padded(serve: Any) -> None:
     async with serve(max_whole_px=64, max_image_px=100) as world:
         text = await world.refusal(world.stub.Translate(sent(noise(9, 7))))
         assert text == "image, whole: 8 x 12 = 96 px, at most 64 (max_whole_px)"
@@ -157,7 +157,7 @@ async def test_pictures_beyond_the_limits_are_refused_as_sent_and_as_padded(serv
         await world.stub.Translate(sent(noise(7, 7)))
 
 
-async def test_raw_answers_above_the_message_limit_are_refused_before_the_work(serve: Any) -> None:
+async def test_raw_answers_above_the_message_limit_are_rejected_before_the_work(serve: Any) -> None:
     async with serve(max_message_bytes=1 << 16) as world:
         text = await world.refusal(world.stub.Translate(pb.TranslateRequest(
             model="coloured", image=world.png(np.zeros((160, 160, 1), np.uint8)), encoding=RAW
@@ -166,7 +166,7 @@ async def test_raw_answers_above_the_message_limit_are_refused_before_the_work(s
         assert world.engine("coloured").batches == []
 
 
-async def test_pictures_that_others_memory_leaves_no_room_for_are_refused_at_once(serve: Any) -> None:
+async def test_images_that_others_memory_leaves_no_room_for_are_rejected_at_once(serve: Any) -> None:
     async with serve(max_queue_bytes=20_000) as world:
         world.engine("styled").gate.clear()
         first = world.stub.Translate(sent(noise(30, 30)))

@@ -17,7 +17,7 @@ def noise(height: int, width: int, channels: int = 3) -> Any:
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (15, 16), (16, 17), (40, 61), (3, 90)])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-async def test_a_picture_of_any_size_and_kind_comes_back_enlarged_whole(
+async def test_an_image_of_any_size_and_kind_comes_back_enlarged_whole(
     world: Any, height: int, width: int, channels: int
 ) -> None:
     sent = noise(height, width, channels)
@@ -72,7 +72,7 @@ async def test_a_turned_photograph_comes_back_upright_with_its_profile(world: An
         assert image.info["icc_profile"] == icc
 
 
-async def test_tiles_of_pictures_of_different_sizes_share_batches(world: Any) -> None:
+async def test_tiles_of_images_of_different_sizes_share_batches(world: Any) -> None:
     engine = world.engine("big")
     engine.gate.clear()
     pictures = [noise(16, 16), noise(20, 16), noise(16, 20), noise(24, 24)]
