@@ -33,6 +33,8 @@ import google.protobuf, grpc, numpy, PIL  # and what they import
 before = set(sys.modules)
 from ganserve import AsyncClient, Client
 import ganserve
+
+pytestmark = pytest.mark.slow
 print(ganserve.__file__)
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
 """

@@ -23,6 +23,8 @@ from bench.gpu.report import CPU_NOTE, Rate, Results, Subject, Unavailable, firs
 from bench.gpu.serving import Model, Serving
 from bench.gpu.torch_baseline import TorchRun, torch_model
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 UPSCALER = Spec(
     task=Task.SUPER_RESOLUTION, architecture="srvgg", hyperparameters={}, tensors="uint8", precision="fp16", opset=18,

@@ -224,6 +224,7 @@ def test_what_the_server_refuses_is_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_traceback_is_shown_only_on_request() -> None:
     done = run("inspect", "/dev/null/x")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -292,6 +293,7 @@ def test_the_command_starts_without_torch_the_server_or_the_models() -> None:
     assert done.stdout.strip() == ""
 
 
+@pytest.mark.slow
 def test_sigterm_ends_an_export_with_nothing_written(tmp_path: Path) -> None:
     """As a Job's pod is stopped: process 1 gets no signal that it does not handle."""
     command = [sys.executable, "-m", "ganserve", "export", "digits", "--repository", str(tmp_path / "r"), "--name", "d"]

@@ -188,6 +188,7 @@ def test_the_same_files_would_run_and_the_same_generator_would_be_read(tmp_path:
     assert json.loads(capsys.readouterr().out)["architecture"] == "dcgan"
 
 
+@pytest.mark.slow
 def test_the_command_itself_ends_with_2_and_one_line(tmp_path: Path) -> None:
     path, probe, repository = tmp_path / "netG.pth", tmp_path / "something-ran", tmp_path / "repository"
     REFUSED["code in a pickle"][0](path, probe)

@@ -75,6 +75,7 @@ async def test_a_collector_that_refuses_is_one_line_and_one_more_when_it_takes_s
     assert collector.spans
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("frontend", ["native"])
 async def test_a_collector_that_hangs_does_not_hold_up_the_stop(start: Any, collector: Collector) -> None:
     collector.answers.clear()
