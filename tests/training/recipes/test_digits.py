@@ -16,6 +16,8 @@ from training.metrics.judge import Judge, agreement
 from training.metrics.judges import WEIGHTS as JUDGES
 from training.recipes.digits import DigitsLearner, Figures, draw, train
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 GENERATOR = ZOO_WEIGHTS / "digits.safetensors"
 DATA_DISTANCES = (19.6, 13.3, 20.1, 18.7, 17.6, 18.9, 17.3, 16.7, 17.8, 16.6)  # the card's, of MNIST itself

@@ -19,6 +19,8 @@ from training.metrics.judges import digit_labels
 from training.recipes import digits_gan, digits_wgan_gp
 from training.recipes.digits_judged import Figures, without_margin
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 DATA_DISTANCE = 20.13  # the cards', of MNIST itself
 

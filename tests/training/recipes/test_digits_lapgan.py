@@ -36,6 +36,7 @@ def run(out: Path, epochs: int, *, seed: int = 5, resume: bool = False) -> Figur
     )
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", 2)
     run(tmp_path / "parts", 1)

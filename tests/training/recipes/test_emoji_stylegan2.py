@@ -21,6 +21,8 @@ from training.metrics.diversity import mean_pairwise_distance
 from training.networks.stylegan2 import StyleGan2, deviation, double
 from training.recipes import emoji_stylegan2 as recipe
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 GENERATOR = ZOO_WEIGHTS / "emoji-stylegan2.safetensors"
 WIDTHS = (8, 8, 6, 4)

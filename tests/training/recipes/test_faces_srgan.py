@@ -109,6 +109,7 @@ def run(out: Path, epochs: int, *, seed: int = 5, resume: bool = False) -> Figur
     return train(discs(0, 12), discs(1, 10), epochs=epochs, seed=seed, out=out, resume=resume, device=CPU, size=SMALL)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", 2)
     run(tmp_path / "parts", 1)

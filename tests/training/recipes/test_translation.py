@@ -18,6 +18,8 @@ from training.metrics.judge import to_signed
 from training.patches import PatchDiscriminator, PicturePool, crop, held_out, jitter, spread, translate
 from training.recipes import emoji_cyclegan, emoji_pix2pix
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 NAMES = ("emoji-cyclegan", "emoji-cyclegan-reverse")
 
