@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from artifact.spec import Scalar, Task, TensorSpec
-from export.graph.tensors import tensor_specs
+from export.graph.trace import tensor_specs
 from export.source import open_source
 from models.architecture import Generator
 from models.catalogue import ARCHITECTURES

@@ -21,10 +21,9 @@ from export.engine.profiles import Taken, largest_batch, profiles_of
 from export.engine.targets import target_capabilities
 from export.errors import ExportError
 from export.graph.parity import run
-from export.graph.samples import encoded, levelled
+from export.graph.samples import encode_images, to_uint8
 from export.graph.seams import seam_levels
-from export.graph.tensors import tensor_specs
-from export.graph.trace import OPSET
+from export.graph.trace import OPSET, tensor_specs
 from export.graph.write import Graphs, write_graphs
 from export.source import Source, open_source
 from models.architecture import Generator
@@ -101,7 +100,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         graphs = write_graphs(generator, request.tensors, request.precision, folder, progress)
         tile = _tile(graphs.session, generator, request.tensors, progress)
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
-        spec = _spec(request, source, labels, graphs.figures.parity, tile, plan)
+        spec = _spec(request, source, labels, graphs.measured.parity, tile, plan)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
@@ -205,7 +204,7 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
     def upscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if tensors == "uint8":
             return np.asarray(run(session, {"image": image}), dtype=np.uint8)
-        return levelled(run(session, {"image": encoded(image, generator)}), generator.output_range)
+        return to_uint8(run(session, {"image": encode_images(image, generator)}), generator.output_range)
 
     measured = seam_levels(upscale, plan, generator.picture_channels, generator.scale)
     progress(

@@ -20,10 +20,12 @@ def parity_feed(version: Version, subject: Subject) -> Feed:
     """Four rows: random latents for a model that draws, pictures with slopes, edges and stripes for the others."""
     if version.spec.task.draws:
         return feed_of(version, subject, ROWS)
-    from export.graph.samples import picture
+    from export.graph.samples import synthetic_image
 
     side, channels = subject.side_px, version.spec.image_shape[2]
-    return {version.spec.inputs[0].name: np.stack([picture(side, side, channels, seed) for seed in range(ROWS)])}
+    return {
+        version.spec.inputs[0].name: np.stack([synthetic_image(side, side, channels, seed) for seed in range(ROWS)])
+    }
 
 
 def reference_of(found: Torch | None, versions: Mapping[str, Version], feed: Feed) -> tuple[str, Pixels]:

@@ -1,4 +1,4 @@
-"""An output that says for each row whether the picture is finite, where the cast to uint8 would hide that it is not."""
+"""An output that says for each item whether its image is finite, which the cast to uint8 would hide."""
 
 import numpy as np
 import onnx
@@ -7,20 +7,22 @@ from onnx import TensorProto, helper, numpy_helper
 from artifact.spec import FINITE
 from export.graph.half_precision import element_types
 
-# What turns an infinity into a value that looks honest.
+# Operators that turn an infinity into an ordinary value.
 SATURATING = ("Clip", "HardSigmoid", "Relu", "Sigmoid", "Tanh")
-# What stands between the network's last sum and the graph's output, and makes nothing infinite that was not.
-PASSING = (*SATURATING, "Add", "Cast", "DepthToSpace", "Flatten", "Mul", "Reshape", "Round", "Transpose", "Unsqueeze")
-# The largest float32 is 3.4e38. Values up to that of float16 reach it in no picture: it would have 5e33 of them.
+# Operators between the network's last sum and the graph's output, which make nothing infinite that was not.
+PASS_THROUGH = (
+    *SATURATING, "Add", "Cast", "DepthToSpace", "Flatten", "Mul", "Reshape", "Round", "Transpose", "Unsqueeze",
+)  # fmt: skip
+# The largest float32 is 3.4e38. No image has values up to float16's maximum that sum to this: it would take 5e33.
 LIMIT = np.float32(3e38)
 
 
-def flagged(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph with one output more, `finite` (N,) bool: no value of the row's picture is NaN or infinite.
+def add_finite_flag(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the graph with one more output, `finite` (N,) bool: no value of the item's image is NaN or infinite.
 
-    Looks at what goes into the last saturating operator, so that an overflow drawn as plain white is told too. One sum
-    over values that are there anyway: NaN and infinity stay in it. What overflowed earlier and was saturated inside the
-    network (a ReLU of minus infinity) is not seen.
+    It looks at what goes into the last saturating operator, so that an overflow that becomes plain white is found too.
+    One sum over existing values is enough: NaN and infinity stay in it. What overflowed earlier and was saturated
+    inside the network (a ReLU of minus infinity) is not found.
     """
     found = onnx.ModelProto()
     found.CopyFrom(proto)
@@ -42,20 +44,20 @@ def flagged(proto: onnx.ModelProto) -> onnx.ModelProto:
             helper.make_node("Less", [names[3], limit], [FINITE]),
         ]
     )
-    rows = graph.output[0].type.tensor_type.shape.dim[0]
-    graph.output.append(helper.make_tensor_value_info(FINITE, TensorProto.BOOL, [rows.dim_param or rows.dim_value]))
+    batch = graph.output[0].type.tensor_type.shape.dim[0]
+    graph.output.append(helper.make_tensor_value_info(FINITE, TensorProto.BOOL, [batch.dim_param or batch.dim_value]))
     onnx.checker.check_model(found, full_check=True)
     return found
 
 
 def _before_saturation(graph: onnx.GraphProto) -> str:
-    """The input of the innermost saturating operator at the graph's end, or its output where there is none."""
+    """The input of the innermost saturating operator at the graph's end; without one, the graph's output."""
     producers = {node.output[0]: node for node in graph.node}
     constants = {tensor.name for tensor in graph.initializer}
     name = found = graph.output[0].name
     while name in producers:
         node = producers[name]
-        if node.op_type not in PASSING or not all(other in constants or not other for other in node.input[1:]):
+        if node.op_type not in PASS_THROUGH or not all(other in constants or not other for other in node.input[1:]):
             break
         name = node.input[0]
         if node.op_type in SATURATING:

@@ -1,8 +1,8 @@
-"""float16 or bfloat16 inside the graph, the same tensors at its borders.
+"""float16 or bfloat16 inside the graph, the same inputs and outputs.
 
-Done on the ONNX graph, whose BatchNorm is folded already, so that its statistics lose nothing. The steps between levels
-and the network's range stay float32: a float16 near 255 is a multiple of 1/8. (The converter that ships with ONNX
-Runtime 1.27 leaves such mixed graphs with names assigned twice.)
+Done on the ONNX graph, in which BatchNorm is folded already, so that its statistics lose no precision. The scaling
+between uint8 levels and the network's range stays float32: a float16 near 255 is a multiple of 1/8. (The converter that
+ships with ONNX Runtime 1.27 leaves such mixed graphs with names assigned twice.)
 """
 
 from collections.abc import Iterator
@@ -16,12 +16,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
 
-# What `export.wrapping` puts around a network, from the outside in.
-AROUND = ("Cast", "Transpose", "Round", "Clip", "Add", "Mul")
-# Inputs that the operator takes in float32 whatever the picture's type: roi and scales.
-ALWAYS_FLOAT = {"Resize": (1, 2)}
+# Operators that `export.graph.pixels` puts around a network, from the outside in.
+PIXEL_OPERATORS = ("Cast", "Transpose", "Round", "Clip", "Add", "Mul")
+# Inputs that are float32 whatever the image's type: roi and scales.
+FLOAT32_INPUTS = {"Resize": (1, 2)}
 # Operators that ONNX allows in the format and TensorRT for RTX 1.7 does not build.
-REFUSED = {"fp16": (), "bf16": ("ConvTranspose",)}
+NOT_BUILT_BY_TENSORRT = {"fp16": (), "bf16": ("ConvTranspose",)}
 # Sums of squares, as far as the root, stay float32 as in torch's autocast: float16 ends at the square of 256, and
 # StyleGAN2's styles go beyond.
 SQUARING = ("Pow", "ReduceL2", "ReduceSumSquare")
@@ -30,9 +30,9 @@ SUMMING = ("Add", "Clip", "Gemm", "MatMul", "Max", "Reciprocal", "ReduceMean", "
 
 @dataclass(frozen=True)
 class Format:
-    """A floating-point format of 16 bits. `opset`: the first in which convolutions take it."""
+    """A floating-point format of 16 bits. `opset`: the first in which convolutions support it."""
 
-    word: str
+    name: str
     element_type: int
     largest: float
     opset: int
@@ -44,8 +44,8 @@ FORMATS = {
 }
 
 
-def reduced(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """The graph with weights and activations of `precision` inside. Operators that do not take it stay float32.
+def to_half_precision(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """A copy of the graph with weights and activations of `precision` inside. Operators without it stay float32.
 
     Raises:
         ExportError: a weight does not fit, or the converted graph is not valid.
@@ -59,7 +59,7 @@ def reduced(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     del found.graph.node[:], found.graph.value_info[:]
     conversion = _Conversion(proto, precision, opset.version)
     for node in proto.graph.node:
-        found.graph.node.extend(conversion.converted(node))
+        found.graph.node.extend(conversion.convert(node))
     for output in proto.graph.output:
         found.graph.node.extend(conversion.as_float(output.name))
     weights = (*proto.graph.initializer, *conversion.weights)
@@ -70,13 +70,13 @@ def reduced(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
         onnx.checker.check_model(found, full_check=True)
     except Exception as error:  # the checker raises several kinds
         raise ExportError(
-            f"{form.word} conversion failed: {str(error).splitlines()[0]}; try --precision fp32"
+            f"{form.name} conversion failed: {str(error).splitlines()[0]}; try --precision fp32"
         ) from error
     return found
 
 
-def around(graph: onnx.GraphProto) -> set[str]:
-    """Values computed by what wrapping added, before and after the network; empty for a graph of float tensors."""
+def pixel_values(graph: onnx.GraphProto) -> set[str]:
+    """Values computed by the scaling before and after the network; empty for a graph of float tensors."""
     producers = {node.output[0]: node for node in graph.node}
     constants = {tensor.name for tensor in graph.initializer}
     found: set[str] = set()
@@ -85,21 +85,25 @@ def around(graph: onnx.GraphProto) -> set[str]:
         while (
             output.type.tensor_type.elem_type == TensorProto.UINT8
             and node is not None
-            and node.op_type in AROUND
+            and node.op_type in PIXEL_OPERATORS
             and all(name in constants for name in node.input[1:])
         ):
             found.add(node.output[0])
             node = producers.get(node.input[0])
     levels = {value.name for value in graph.input if value.type.tensor_type.elem_type == TensorProto.UINT8}
     for node in graph.node:
-        if node.op_type in AROUND and node.input[0] in levels and all(name in constants for name in node.input[1:]):
+        if (
+            node.op_type in PIXEL_OPERATORS
+            and node.input[0] in levels
+            and all(name in constants for name in node.input[1:])
+        ):
             levels.add(node.output[0])
             found.add(node.output[0])
     return found
 
 
 class _Conversion:
-    """What is known while nodes are converted one by one, in the graph's order."""
+    """The state of a conversion of nodes one by one, in the graph's order."""
 
     def __init__(self, proto: onnx.ModelProto, precision: str, opset: int) -> None:
         self.weights: list[onnx.TensorProto] = []  # the converted ones
@@ -107,16 +111,16 @@ class _Conversion:
         self._form = FORMATS[precision]
         self._opset = opset
         self._types = element_types(proto)
-        self._outside = around(proto.graph)
+        self._outside = pixel_values(proto.graph)
         self._originals = {tensor.name: tensor for tensor in proto.graph.initializer}
         self._names: dict[str, str] = {}  # a float32 value -> its name in the format, once there is one
         self._squares: set[str] = set()  # values that are sums of squares
         self._floats = {*self._originals, *(value.name for value in proto.graph.input)}  # what exists in float32
 
-    def converted(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-        """The node, after the casts that it is the first to need."""
+    def convert(self, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        """The node, preceded by the casts that it is the first to need."""
         floats = any(self._types.get(name) == TensorProto.FLOAT for name in node.input)
-        if not floats or node.output[0] in self._outside or self._sums_squares(node) or not self._taken(node):
+        if not floats or node.output[0] in self._outside or self._sums_squares(node) or not self._is_supported(node):
             for name in node.input:
                 yield from self.as_float(name)
             self._floats.update(node.output)
@@ -127,7 +131,7 @@ class _Conversion:
         for position, name in enumerate(node.input):
             if self._types.get(name) != TensorProto.FLOAT:
                 continue
-            if position in ALWAYS_FLOAT.get(node.op_type, ()):
+            if position in FLOAT32_INPUTS.get(node.op_type, ()):
                 yield from self.as_float(name)
                 continue
             yield from self._into_format(name)
@@ -141,7 +145,7 @@ class _Conversion:
         yield moved
 
     def as_float(self, name: str) -> Iterator[onnx.NodeProto]:
-        """A cast, where the value exists only in the format so far."""
+        """A cast, if the value exists only in the format so far."""
         if name in self._names and name not in self._floats:
             self._floats.add(name)
             yield helper.make_node("Cast", [self._names[name]], [name], to=TensorProto.FLOAT)
@@ -162,17 +166,17 @@ class _Conversion:
             return True
         return False
 
-    def _taken(self, node: onnx.NodeProto) -> bool:
-        taken = _element_types_of(node.op_type, node.domain, self._opset)
-        return self._form.element_type in taken and node.op_type not in REFUSED[self._precision]
+    def _is_supported(self, node: onnx.NodeProto) -> bool:
+        allowed = _half_types_of(node.op_type, node.domain, self._opset)
+        return self._form.element_type in allowed and node.op_type not in NOT_BUILT_BY_TENSORRT[self._precision]
 
 
 @cache
-def _element_types_of(kind: str, domain: str, opset: int) -> frozenset[int]:
-    """What any of the operator's tensors may hold, where their type is free."""
-    schema = onnx.defs.get_schema(kind, opset, domain)
+def _half_types_of(operator: str, domain: str, opset: int) -> frozenset[int]:
+    """The types of `FORMATS` that ONNX allows for any of the operator's tensors."""
+    schema = onnx.defs.get_schema(operator, opset, domain)
     words = {word for constraint in schema.type_constraints for word in constraint.allowed_type_strs}
-    return frozenset(form.element_type for form in FORMATS.values() if f"tensor({form.word})" in words)
+    return frozenset(form.element_type for form in FORMATS.values() if f"tensor({form.name})" in words)
 
 
 def element_types(proto: onnx.ModelProto) -> dict[str, int]:
@@ -185,7 +189,10 @@ def element_types(proto: onnx.ModelProto) -> dict[str, int]:
 
 def _weight(tensor: onnx.TensorProto, name: str, form: Format) -> onnx.TensorProto:
     array: NDArray[np.generic] = numpy_helper.to_array(tensor)
-    most = float(np.abs(array).max(initial=0.0))
-    if most > form.largest:
-        raise ExportError(f"weight {tensor.name} reaches {most:.3g}, {form.word} ends at {form.largest:g}")
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > form.largest:
+        raise ExportError(
+            f"weight {tensor.name} reaches {largest:.3g}, the largest {form.name} is {form.largest:g}; "
+            "try --precision fp32"
+        )
     return numpy_helper.from_array(array.astype(helper.tensor_dtype_to_np_dtype(form.element_type)), name)

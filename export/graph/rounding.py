@@ -1,7 +1,7 @@
-"""A graph of less precision, computed in float32 and rounded after every node: what a GPU's tensor cores give.
+"""A half-precision graph computed in float32 and rounded after every node: what a GPU's tensor cores give.
 
 ONNX Runtime's CPU provider computes float16 graphs in float32 and takes the casts between nodes out, so that neither
-rounding nor overflow is seen, and it has no bfloat16 convolution at all.
+rounding nor overflow shows, and it has no bfloat16 convolution at all.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from export.graph.half_precision import FORMATS, element_types
 
 
-def rounded(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
-    """What `export.reduced.reduced` gave, in float32: weights and values of the format are exactly those it can hold.
+def simulate_rounding(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
+    """A float32 graph that computes what a graph from `to_half_precision` computes.
 
-    Products and sums within one node are float32, and their result is rounded once.
+    Weights and results of nodes have only values that the format can represent. Products and sums within one node are
+    float32, and their result is rounded once.
     """
     low = FORMATS[precision].element_type
     types = element_types(proto)
@@ -24,16 +25,16 @@ def rounded(proto: onnx.ModelProto, precision: str) -> onnx.ModelProto:
     graph = found.graph
     del graph.node[:], graph.value_info[:], graph.initializer[:]
     for tensor in proto.graph.initializer:
-        wide = tensor.data_type == low
-        array = numpy_helper.to_array(tensor)
-        graph.initializer.append(numpy_helper.from_array(array.astype("float32"), tensor.name) if wide else tensor)
+        if tensor.data_type == low:
+            tensor = numpy_helper.from_array(numpy_helper.to_array(tensor).astype("float32"), tensor.name)
+        graph.initializer.append(tensor)
     for node in proto.graph.node:
-        graph.node.extend(_rounded(node, types, low))
+        graph.node.extend(_with_rounded_outputs(node, types, low))
     onnx.checker.check_model(found, full_check=True)
     return found
 
 
-def _rounded(node: onnx.NodeProto, types: dict[str, int], low: int) -> Iterator[onnx.NodeProto]:
+def _with_rounded_outputs(node: onnx.NodeProto, types: dict[str, int], low: int) -> Iterator[onnx.NodeProto]:
     exact = onnx.NodeProto()
     exact.CopyFrom(node)
     for attribute in exact.attribute:

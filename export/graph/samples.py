@@ -1,4 +1,4 @@
-"""The fixed inputs on which graphs are traced and compared: latents by seed, labels in turn, pictures."""
+"""The fixed inputs on which graphs are traced and compared: latents by seed, labels in turn, images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,8 @@ PHOTOGRAPH = Path(__file__).parents[1] / "pictures" / "astronaut.png"
 Arrays = dict[str, NDArray[np.generic]]
 
 
-def picture(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
-    """A picture (H, W, C) uint8 with slopes, hard edges, fine stripes and noise, the same for the same arguments."""
+def synthetic_image(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np.uint8]:
+    """An image (H, W, C) uint8 with slopes, hard edges, fine stripes and noise, the same for the same arguments."""
     random = np.random.RandomState(seed)
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     layers = []
@@ -32,7 +32,7 @@ def picture(height: int, width: int, channels: int, seed: int = 0) -> NDArray[np
 
 
 def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """The middle (H, W, C) uint8 of the shipped photograph, mirrored at its borders where it is too small."""
+    """The middle (H, W, C) uint8 of the shipped photograph, mirrored at its borders if it is too small."""
     with Image.open(PHOTOGRAPH) as image:
         pixels = np.asarray(image.convert("RGB"))
     pixels = pixels[..., np.arange(channels) % 3]
@@ -42,51 +42,53 @@ def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
     return pixels[top : top + height, left : left + width]
 
 
-def inputs(generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)) -> Arrays:
-    """The graph's inputs by name, in the network's order, one row per seed.
+def sample_inputs(
+    generator: Generator, tensors: str, seeds: Sequence[int], size_px: tuple[int, int] = (24, 32)
+) -> Arrays:
+    """The graph's inputs by name, in the network's order, one item per seed.
 
-    `size_px` is (H, W) of pictures in, raised to the network's least and up to its multiple. Seeds draw latent and
-    noise as the server does: one stream each. Truncation falls with the seed, and odd seeds are drawn from `w`.
+    `size_px` is (H, W) of input images, raised to the network's minimum and multiple. Latent and noise of a seed come
+    from one stream, as in the server. Truncation falls with the seed, and odd seeds are generated from `w`.
     """
     if not generator.task.draws:
         sides = Sides(generator.multiple_px, generator.least_px)
         height, width = (sides.fit(size) for size in size_px)
-        stacked = np.stack([picture(height, width, generator.picture_channels, seed) for seed in seeds])
+        stacked = np.stack([synthetic_image(height, width, generator.picture_channels, seed) for seed in seeds])
         stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
-        return {"image": stacked if tensors == "uint8" else encoded(stacked, generator)}
+        return {"image": stacked if tensors == "uint8" else encode_images(stacked, generator)}
     size = generator.latent_size
-    rows = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
+    streams = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
     layers, length = generator.w_shape or (1, 1)
-    drawn: Arrays = {
-        "latent": rows[:, :size].astype(np.float32),
+    arrays: Arrays = {
+        "latent": streams[:, :size].astype(np.float32),
         "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
-        "noise": rows[:, size:].astype(np.float32),
+        "noise": streams[:, size:].astype(np.float32),
         "truncation_psi": np.array([1.0 - 0.15 * seed for seed in seeds], dtype=np.float32),
         "w": np.random.RandomState(len(seeds)).randn(len(seeds), layers, length).astype(np.float32),
         "w_given": np.array([seed % 2 for seed in seeds], dtype=np.float32),
     }
-    return {name: drawn[name] for name in generator.inputs}
+    return {name: arrays[name] for name in generator.inputs}
 
 
-def encoded(pictures: NDArray[np.uint8], generator: Generator) -> NDArray[np.float32]:
-    """(N, C, H, W) float32 as the network takes it, from `pictures` (N, H, W, C) uint8."""
+def encode_images(images: NDArray[np.uint8], generator: Generator) -> NDArray[np.float32]:
+    """The network's input (N, C, H, W) float32 from `images` (N, H, W, C) uint8."""
     if generator.encode is None:
-        return scaled(pictures, generator.input_range)
+        return scale_images(images, generator.input_range)
     with torch.no_grad():
-        levels = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2), dtype=np.float32))
+        levels = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2), dtype=np.float32))
         found: NDArray[np.float32] = generator.encode(levels).numpy()
     return found
 
 
-def scaled(pictures: NDArray[np.uint8], bounds: Bounds) -> NDArray[np.float32]:
+def scale_images(images: NDArray[np.uint8], bounds: Bounds) -> NDArray[np.float32]:
     """(N, C, H, W) float32 in `bounds` from (N, H, W, C) uint8."""
     low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
-    values = low + pictures.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
+    values = low + images.transpose(0, 3, 1, 2).astype(np.float32) * ((high - low) / 255.0)
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def levelled(values: NDArray[np.generic], bounds: Bounds) -> NDArray[np.uint8]:
-    """(N, H, W, C) uint8 from (N, C, H, W) floating point in `bounds`: what `export.wrapping.Levels` gives."""
+def to_uint8(values: NDArray[np.generic], bounds: Bounds) -> NDArray[np.uint8]:
+    """(N, H, W, C) uint8 from (N, C, H, W) floating point in `bounds`: what `export.graph.pixels.ToUint8` gives."""
     low, high = (np.reshape(bound, (-1, 1, 1)) for bound in bounds)
     levels = np.rint((values.astype(np.float64) - low) * (255.0 / (high - low)))
     return np.asarray(np.clip(levels, 0, 255).transpose(0, 2, 3, 1), dtype=np.uint8)

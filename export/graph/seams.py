@@ -1,4 +1,4 @@
-"""How far a picture put together from tiles is from the picture enlarged whole."""
+"""How far an image put together from upscaled tiles is from the image upscaled whole."""
 
 from collections.abc import Callable
 
@@ -12,10 +12,10 @@ Upscale = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
 def seam_levels(upscale: Upscale, plan: TilePlan, channels: int, scale: int) -> float:
-    """The largest difference in uint8 levels between a strip enlarged whole and in two tiles with the plan's overlap.
+    """The largest difference in uint8 levels between a strip upscaled whole and in two tiles with the plan's overlap.
 
-    The tiles are three overlaps wide and two high, smaller than those that are served, to keep it short; it is no
-    easier for that, since what a tile cannot see begins just as near. The strip is from a photograph: on noise, which
+    The tiles are three overlaps wide and two high, smaller than those that are served, to save time; this does not
+    make it easier, since what a tile cannot see begins just as near. The strip is from a photograph: on noise, which
     Real-ESRGAN's larger networks turn into invented texture, tiles of any affordable overlap differ by tens of levels.
 
     Args:

@@ -1,4 +1,4 @@
-"""torch -> ONNX: one graph with free batch, height and width axes, checked, without traces of this machine."""
+"""torch -> ONNX: one graph with free batch, height and width axes, checked, free of paths of this machine."""
 
 import contextlib
 import inspect
@@ -11,17 +11,79 @@ import onnx
 import torch
 from torch import nn
 
-from artifact.spec import Task
+from artifact.dtypes import KSERVE_OF_NUMPY
+from artifact.spec import Task, TensorSpec
 from export.errors import ExportError
-from export.graph.samples import Arrays
+from export.graph.samples import Arrays, sample_inputs
 from models.architecture import Generator
 
 OPSET = 18
 
 
+def output_name(generator: Generator) -> str:
+    """`image` for generated images; `upscaled` or `translated` for networks whose input is called `image`."""
+    if generator.task.draws:
+        return "image"
+    return "upscaled" if generator.task is Task.SUPER_RESOLUTION else "translated"
+
+
+def tensor_specs(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """(inputs, outputs) of the graph for the manifest: without the batch axis, free axes as -1."""
+    example = sample_inputs(generator, tensors, (0,))
+    height, width = generator.image_size_px if generator.task.draws else (-1, -1)
+    dtype = "UINT8" if tensors == "uint8" else "FP32"
+    axes = (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
+    output = TensorSpec(output_name(generator), dtype, axes)
+    return tuple(_input_spec(name, example, tensors) for name in generator.inputs), (output,)
+
+
+def _input_spec(name: str, example: Arrays, tensors: str) -> TensorSpec:
+    shape = example[name].shape[1:]
+    if name == "image":
+        shape = (-1, -1, shape[2]) if tensors == "uint8" else (shape[0], -1, -1)
+    return TensorSpec(name, KSERVE_OF_NUMPY[example[name].dtype], tuple(shape))
+
+
+def _dynamic_axes(generator: Generator, tensors: str) -> dict[str, dict[int, str]]:
+    """The inputs by name with their free axes, in the dynamo exporter's form."""
+    if generator.task.draws:
+        return {name: {0: "N"} for name in generator.inputs}
+    return {"image": {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}}
+
+
+def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arrays) -> onnx.ModelProto:
+    """The checked graph of `module` (see `export.graph.pixels.wrap`), traced on `example`, BatchNorm folded into convs.
+
+    Raises:
+        ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
+    """
+    axes = _dynamic_axes(generator, tensors)
+    shapes = tuple(axes.values())
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                module,
+                tuple(torch.from_numpy(example[name]) for name in axes),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=list(axes),
+                output_names=[output_name(generator)],
+                dynamic_shapes=(shapes,) if _has_varargs(module) else shapes,
+                optimize=True,
+                verbose=False,
+            )
+            assert program is not None
+            proto = _without_debug_info(program.model_proto)
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # the exporter and the checker raise many kinds
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ExportError(f"the ONNX exporter failed: {lines[0] if lines else type(error).__name__}") from error
+    return proto
+
+
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Holds back the exporter's own log lines and warnings; its errors come as exceptions."""
+def _quiet() -> Iterator[None]:
+    """Suppresses the exporter's log lines and warnings; its errors come as exceptions."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -32,58 +94,14 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def output_name(generator: Generator) -> str:
-    """`image` for what is drawn; for pictures in, whose input has the name `image` already, what became of it."""
-    if generator.task.draws:
-        return "image"
-    return "upscaled" if generator.task is Task.SUPER_RESOLUTION else "translated"
-
-
-def free_axes(generator: Generator, tensors: str) -> dict[str, dict[int, str]]:
-    """The inputs by name with their free axes, as the dynamo exporter takes them."""
-    if generator.task.draws:
-        return {name: {0: "N"} for name in generator.inputs}
-    return {"image": {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}}
-
-
-def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arrays) -> onnx.ModelProto:
-    """The checked graph of `module` (see `export.wrapping.wrap`), traced on `example`, BatchNorm folded into convs.
-
-    Raises:
-        ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
-    """
-    axes = free_axes(generator, tensors)
-    shapes = tuple(axes.values())
-    try:
-        with quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                module,
-                tuple(torch.from_numpy(example[name]) for name in axes),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=list(axes),
-                output_names=[output_name(generator)],
-                dynamic_shapes=(shapes,) if _takes_any(module) else shapes,
-                optimize=True,
-                verbose=False,
-            )
-            assert program is not None
-            proto = _without_traces(program.model_proto)
-        onnx.checker.check_model(proto, full_check=True)
-    except Exception as error:  # the exporter and the checker raise many kinds
-        lines = [line for line in str(error).splitlines() if line.strip()]
-        raise ExportError(f"the ONNX exporter failed: {lines[0] if lines else type(error).__name__}") from error
-    return proto
-
-
-def _takes_any(module: nn.Module) -> bool:
+def _has_varargs(module: nn.Module) -> bool:
     """Whether its forward is written with `*inputs`, which the exporter sees as one argument."""
     kinds = [parameter.kind for parameter in inspect.signature(module.forward).parameters.values()]
     return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
-def _without_traces(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Without the source lines and paths that the exporter notes on nodes and values."""
+def _without_debug_info(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Without the source lines and paths that the exporter attaches to nodes and values."""
     graph = proto.graph
     for node in graph.node:
         node.doc_string = ""

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import torch
 
 from export.errors import ExportError
 from export.pipeline import Request, export
+from models.families.superres.srvgg import SrvggNet
 
 
 @pytest.fixture(autouse=True)
@@ -114,3 +116,11 @@ def test_profiles_that_the_network_does_not_support_are_refused(
     profile: str, sentence: str, small_dcgan: Path, tmp_path: Path
 ) -> None:
     refused(f"--profile {profile}: .*{sentence}", small_dcgan, tmp_path / "r", tensorrt="rtx", profiles=(profile,))
+
+
+def test_a_network_that_diverged_is_refused(tmp_path: Path) -> None:
+    network = SrvggNet(3, 4, 3, 2, "prelu")
+    for parameter in network.parameters():
+        torch.nn.init.constant_(parameter, 1e30)
+    torch.save(network.state_dict(), tmp_path / "diverged.pth")
+    refused("the network gives NaN or infinity", tmp_path / "diverged.pth", tmp_path / "repository")

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from export.graph.parity import open_session, run
-from export.graph.samples import inputs, photograph
+from export.graph.samples import photograph, sample_inputs
 from export.pipeline import Exported, Request, export
 from export.source import open_source
 from models.catalogue import build
@@ -34,11 +34,11 @@ def drawing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def test_a_seed_gives_the_same_bytes_alone_and_in_any_batch(drawing: Exported) -> None:
     session = open_session(drawing.folder / "model.onnx")
     generator = open_source(drawing.folder.parent.name, "auto", {}, None, lambda line: None).generator
-    whole = run(session, inputs(generator, "uint8", range(12)))
+    whole = run(session, sample_inputs(generator, "uint8", range(12)))
     for size in (1, 2, 5, 7):
         for first in range(0, 12, size):
             seeds = range(first, min(first + size, 12))
-            part = run(session, inputs(generator, "uint8", seeds))
+            part = run(session, sample_inputs(generator, "uint8", seeds))
             assert part.tobytes() == whole[first : first + size].tobytes()
 
 

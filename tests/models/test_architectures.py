@@ -15,7 +15,7 @@ from torch import nn
 
 from export.graph.parity import open_session, run, run_torch
 from export.graph.pixels import wrap
-from export.graph.samples import Arrays, inputs, levelled
+from export.graph.samples import Arrays, sample_inputs, to_uint8
 from export.graph.trace import save, to_onnx
 from models.architecture import Generator
 from models.catalogue import ARCHITECTURES, build
@@ -58,7 +58,7 @@ def drawn_by_reference(case: Case, network: nn.Module, arrays: Arrays) -> NDArra
 
 def pixels(name: str) -> NDArray[np.uint8]:
     _, generator, _ = built(name)
-    arrays = inputs(generator, "uint8", (0, 1), CASES[name].sizes_px[0])
+    arrays = sample_inputs(generator, "uint8", (0, 1), CASES[name].sizes_px[0])
     return np.asarray(run_torch(wrap(generator, "uint8"), arrays), dtype=np.uint8)
 
 
@@ -87,10 +87,13 @@ def test_the_float32_graph_agrees_with_the_reference(name: str, tmp_path: Path) 
     case = CASES[name]
     _, generator, network = built(name)
     path = tmp_path / "model.onnx"
-    save(to_onnx(generator.network, generator, "float32", inputs(generator, "float32", (0, 1), case.sizes_px[0])), path)
+    save(
+        to_onnx(generator.network, generator, "float32", sample_inputs(generator, "float32", (0, 1), case.sizes_px[0])),
+        path,
+    )
     session = open_session(path)
     for seeds, size_px in (((5,), case.sizes_px[1]), ((1, 2, 3), case.sizes_px[0])):
-        arrays = inputs(generator, "float32", seeds, size_px)
+        arrays = sample_inputs(generator, "float32", seeds, size_px)
         expected = drawn_by_reference(case, network, arrays)
         found = np.asarray(run(session, arrays), dtype=np.float32)
         assert found.shape == expected.shape
@@ -101,8 +104,8 @@ def test_the_float32_graph_agrees_with_the_reference(name: str, tmp_path: Path) 
 def test_pixels_are_the_rounded_picture_of_the_reference(name: str) -> None:
     case = CASES[name]
     _, generator, network = built(name)
-    arrays = inputs(generator, "float32", (0, 1), case.sizes_px[0])
-    expected = levelled(drawn_by_reference(case, network, arrays), generator.output_range).astype(int)
+    arrays = sample_inputs(generator, "float32", (0, 1), case.sizes_px[0])
+    expected = to_uint8(drawn_by_reference(case, network, arrays), generator.output_range).astype(int)
     found = pixels(name)
     assert found.shape == case.shape
     assert np.abs(found - expected).max() <= 1, "one level of rounding"

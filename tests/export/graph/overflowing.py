@@ -6,7 +6,7 @@ import onnx
 import torch
 
 from export.graph.pixels import wrap
-from export.graph.samples import inputs
+from export.graph.samples import sample_inputs
 from export.graph.trace import to_onnx
 from models.architecture import Generator
 from models.catalogue import build
@@ -33,7 +33,7 @@ def overflowing() -> Generator:
 
 def traced(generator: Generator, tensors: str) -> onnx.ModelProto:
     """The generator's graph in float32."""
-    return to_onnx(wrap(generator, tensors), generator, tensors, inputs(generator, tensors, (0, 1)))
+    return to_onnx(wrap(generator, tensors), generator, tensors, sample_inputs(generator, tensors, (0, 1)))
 
 
 @cache

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from artifact.spec import FINITE
-from export.graph.finite_flag import flagged
-from export.graph.half_precision import reduced
+from export.graph.finite_flag import add_finite_flag
+from export.graph.half_precision import to_half_precision
 from export.graph.parity import open_session
-from export.graph.rounding import rounded
-from export.graph.samples import inputs
+from export.graph.rounding import simulate_rounding
+from export.graph.samples import sample_inputs
 from models.catalogue import build
 from models.families.basic.dcgan import DcganGenerator
 from tests.export.graph.overflowing import overflowing_graph, traced
@@ -50,7 +50,7 @@ def flags(proto: onnx.ModelProto, arrays: dict[str, NDArray[np.generic]]) -> NDA
 )
 def test_a_row_is_finite_unless_a_value_is_not_whatever_saturates_it_last(kinds: tuple[str, ...]) -> None:
     rows = np.array([row for row, _ in ROWS.values()], np.float32).reshape(-1, 2, 2)
-    proto = flagged(ending_with(kinds))
+    proto = add_finite_flag(ending_with(kinds))
     assert [output.name for output in proto.graph.output] == ["y", FINITE]
     found = flags(proto, {"x": rows})
     assert found.shape == (len(ROWS),)
@@ -66,23 +66,23 @@ def test_an_overflow_that_tanh_draws_as_white_or_black_is_seen(tensors: str) -> 
     state[last] *= 60000 / state[last].abs().max()
     generator = build(state)[1]
     before = traced(generator, tensors)
-    latent = inputs(generator, tensors, range(3))["latent"].astype(np.float32)
+    latent = sample_inputs(generator, tensors, range(3))["latent"].astype(np.float32)
     arrays: dict[str, NDArray[np.generic]] = {"latent": latent * np.array([[100.0], [0.0], [1e-4]], np.float32)}
-    low = open_session(rounded(flagged(reduced(before, "fp16")), "fp16"))
+    low = open_session(simulate_rounding(add_finite_flag(to_half_precision(before, "fp16")), "fp16"))
     picture, finite = low.run(None, arrays)
     expected = open_session(before).run(None, arrays)[0]
     assert not finite[0]
     assert finite[1:].all()
     assert np.isfinite(picture).all(), "the overflow itself is not in the picture"
     assert np.unique(picture[0]).size <= 3
-    assert np.array_equal(open_session(flagged(before)).run(None, arrays)[0], expected)
-    assert flags(flagged(before), arrays).all(), "in float32 nothing overflows"
+    assert np.array_equal(open_session(add_finite_flag(before)).run(None, arrays)[0], expected)
+    assert flags(add_finite_flag(before), arrays).all(), "in float32 nothing overflows"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
 def test_the_sum_is_float32_in_graphs_of_less(precision: str, tensors: str) -> None:
-    proto = flagged(reduced(overflowing_graph(tensors), precision))
+    proto = add_finite_flag(to_half_precision(overflowing_graph(tensors), precision))
     values = {value.name: value for value in onnx.shape_inference.infer_shapes(proto).graph.value_info}
     assert values[f"{FINITE}_sum"].type.tensor_type.elem_type == TensorProto.FLOAT
     assert len(values[f"{FINITE}_sum"].type.tensor_type.shape.dim) == 1
@@ -90,7 +90,7 @@ def test_the_sum_is_float32_in_graphs_of_less(precision: str, tensors: str) -> N
 
 def test_the_cast_to_uint8_stays_the_pictures_last_node_and_the_picture_the_first_output() -> None:
     before = overflowing_graph("uint8")
-    proto = flagged(before)
+    proto = add_finite_flag(before)
     assert [output.name for output in proto.graph.output] == ["upscaled", FINITE]
     assert not [node.op_type for node in proto.graph.node if "upscaled" in node.input]
     assert list(proto.graph.node)[: len(before.graph.node)] == list(before.graph.node)

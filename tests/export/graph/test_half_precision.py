@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from export.errors import ExportError
-from export.graph.half_precision import FORMATS, element_types, reduced
+from export.graph.half_precision import FORMATS, element_types, to_half_precision
 from export.graph.parity import open_session, run
-from export.graph.rounding import rounded
-from export.graph.samples import picture
+from export.graph.rounding import simulate_rounding
+from export.graph.samples import synthetic_image
 from models.catalogue import build
 from models.families.basic.dcgan import DcganGenerator
 from tests.export.graph.overflowing import overflowing_graph, traced
@@ -38,7 +38,7 @@ def narrowed(array: NDArray[Any], precision: str) -> NDArray[np.float32]:
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
 def test_weights_and_values_change_and_the_borders_do_not(precision: str, tensors: str) -> None:
     before = overflowing_graph(tensors)
-    after = reduced(before, precision)
+    after = to_half_precision(before, precision)
     low = FORMATS[precision].element_type
     types = element_types(after)
     convs = [node for node in after.graph.node if node.op_type == "Conv"]
@@ -54,7 +54,7 @@ def test_weights_and_values_change_and_the_borders_do_not(precision: str, tensor
 
 def test_what_tensorrt_does_not_build_in_bfloat16_stays_float32() -> None:
     torch.manual_seed(0)
-    after = reduced(traced(build(DcganGenerator((6, 16, 8, 3)).state_dict())[1], "uint8"), "bf16")
+    after = to_half_precision(traced(build(DcganGenerator((6, 16, 8, 3)).state_dict())[1], "uint8"), "bf16")
     types = element_types(after)
     kinds = {"ConvTranspose": TensorProto.FLOAT, "Relu": TensorProto.BFLOAT16, "Tanh": TensorProto.BFLOAT16}
     for kind, expected in kinds.items():
@@ -62,7 +62,7 @@ def test_what_tensorrt_does_not_build_in_bfloat16_stays_float32() -> None:
 
 
 def test_an_operator_that_onnx_lacks_in_bfloat16_stays_float32_between_casts() -> None:
-    low = reduced(
+    low = to_half_precision(
         graph(
             helper.make_node("Mul", ["x", "gain"], ["a"]),
             helper.make_node("Einsum", ["a", "mix"], ["b"], equation="ni,ij->nj"),
@@ -89,7 +89,7 @@ def test_squares_of_values_that_float16_holds_do_not_overflow(precision: str) ->
         axis=np.array([1]),
     )
     x = np.random.RandomState(0).randn(3, 4).astype(np.float32)
-    found: NDArray[Any] = run(open_session(rounded(reduced(norm, precision), precision)), {"x": x})
+    found: NDArray[Any] = run(open_session(simulate_rounding(to_half_precision(norm, precision), precision)), {"x": x})
     np.testing.assert_allclose(found, x / np.sqrt((x**2).mean(1, keepdims=True)), rtol=0.02)
 
 
@@ -103,30 +103,32 @@ def test_the_rounded_graph_rounds_weights_and_every_operators_result(precision: 
         first=first,
         second=second,
     )
-    found = run(open_session(rounded(reduced(sums, precision), precision)), {"x": x})
+    found = run(open_session(simulate_rounding(to_half_precision(sums, precision), precision)), {"x": x})
     added = narrowed(narrowed(x, precision) + narrowed(first, precision), precision)
     assert np.array_equal(found, narrowed(added * narrowed(second, precision), precision))
 
 
 def test_on_the_cpu_only_the_rounded_graph_shows_that_float16_overflows() -> None:
-    low = reduced(overflowing_graph("float32"), "fp16")
+    low = to_half_precision(overflowing_graph("float32"), "fp16")
     bright = np.full((1, 3, 8, 8), 1.0, np.float32)
     assert np.isfinite(run(open_session(low), {"image": bright})).all(), "ONNX Runtime left float32 between the nodes"
-    assert not np.isfinite(run(open_session(rounded(low, "fp16")), {"image": bright})).any()
+    assert not np.isfinite(run(open_session(simulate_rounding(low, "fp16")), {"image": bright})).any()
 
 
 def test_the_rounded_graph_of_float32_values_is_the_same_picture() -> None:
     before = overflowing_graph("uint8")
-    image = picture(16, 20, 3)[None] // 4
+    image = synthetic_image(16, 20, 3)[None] // 4
     expected = run(open_session(before), {"image": image}).astype(int)
     for precision, levels in (("fp16", 1), ("bf16", 8)):
-        found = run(open_session(rounded(reduced(before, precision), precision)), {"image": image})
+        found = run(open_session(simulate_rounding(to_half_precision(before, precision), precision)), {"image": image})
         assert 0 < np.abs(found.astype(int) - expected).max() <= levels
 
 
 def test_a_weight_beyond_float16_is_refused_and_fits_bfloat16() -> None:
     large = graph(helper.make_node("Mul", ["x", "gain"], ["y"]), gain=np.full(4, 1e5, np.float32))
-    with pytest.raises(ExportError, match="weight gain reaches 1e\\+05, float16 ends at 65504"):
-        reduced(large, "fp16")
-    found: NDArray[Any] = run(open_session(rounded(reduced(large, "bf16"), "bf16")), {"x": np.ones((1, 4), np.float32)})
+    with pytest.raises(ExportError, match="weight gain reaches 1e\\+05, the largest float16 is 65504"):
+        to_half_precision(large, "fp16")
+    found: NDArray[Any] = run(
+        open_session(simulate_rounding(to_half_precision(large, "bf16"), "bf16")), {"x": np.ones((1, 4), np.float32)}
+    )
     np.testing.assert_allclose(found, 1e5, rtol=0.004)

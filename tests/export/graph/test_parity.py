@@ -10,12 +10,12 @@ import torch
 
 from artifact.spec import FINITE
 from export.errors import ExportError
-from export.graph.finite_flag import flagged
-from export.graph.half_precision import reduced
-from export.graph.parity import GATES, Figures, measure, open_session
-from export.graph.pixels import wrap
-from export.graph.rounding import rounded
-from export.graph.samples import inputs
+from export.graph.finite_flag import add_finite_flag
+from export.graph.half_precision import to_half_precision
+from export.graph.parity import LIMITS, Measurement, measure, open_session, torch_references
+from export.graph.pixels import ToUint8, wrap
+from export.graph.rounding import simulate_rounding
+from export.graph.samples import sample_inputs
 from export.graph.trace import save, to_onnx
 from export.graph.write import Graphs, write_graphs
 from models.architecture import Generator
@@ -32,16 +32,20 @@ def test_a_graph_with_other_weights_is_refused(tensors: str, tmp_path: Path) -> 
     generator = build(DcganGenerator((6, 16, 8, 3)).state_dict())[1]
     other = build(DcganGenerator((6, 16, 8, 3)).state_dict())[1]
     module = wrap(generator, tensors)
-    save(to_onnx(module, generator, tensors, inputs(generator, tensors, (0, 1))), tmp_path / "model.onnx")
+    save(to_onnx(module, generator, tensors, sample_inputs(generator, tensors, (0, 1))), tmp_path / "model.onnx")
     with pytest.raises(ExportError, match=r"differ by .*, tolerance .* \(fp32\); nothing was written"):
-        measure(open_session(tmp_path / "model.onnx"), wrap(other, tensors), other, tensors, "fp32")
+        measure(
+            open_session(tmp_path / "model.onnx"),
+            torch_references(wrap(other, tensors), other, tensors),
+            other,
+            tensors,
+            "fp32",
+        )
 
 
 def test_levels_are_rounded_half_to_even_after_the_clamp() -> None:
-    from export.graph.pixels import Levels
-
-    picture = torch.tensor([-9.0, -1.0, -1 + 1 / 255, -1 + 3 / 255, 0.0, 1.0, 9.0]).reshape(1, 1, 1, -1)
-    assert Levels((-1.0, 1.0))(picture).flatten().tolist() == [0, 0, 0, 2, 128, 255, 255]
+    image = torch.tensor([-9.0, -1.0, -1 + 1 / 255, -1 + 3 / 255, 0.0, 1.0, 9.0]).reshape(1, 1, 1, -1)
+    assert ToUint8((-1.0, 1.0))(image).flatten().tolist() == [0, 0, 0, 2, 128, 255, 255]
 
 
 @cache
@@ -61,7 +65,7 @@ class Written:
 def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
     """By precision."""
     found = {}
-    for precision in GATES:
+    for precision in LIMITS:
         lines: list[str] = []
         folder = tmp_path_factory.mktemp(precision)
         found[precision] = Written(folder, write_graphs(classes(), "uint8", precision, folder, lines.append), lines)
@@ -85,7 +89,9 @@ def test_each_precision_has_its_files_and_says_which_rows_are_finite(
     assert graphs.engine_source == folder / engine_source
     assert {path.name for path in folder.iterdir()} == {*files, engine_source}
     assert graphs.session.get_outputs()[0].name == "image"
-    assert graphs.figures.parity.max_difference <= graphs.figures.parity.tolerance == (6 if precision == "fp16" else 1)
+    assert (
+        graphs.measured.parity.max_difference <= graphs.measured.parity.tolerance == (6 if precision == "fp16" else 1)
+    )
     assert sum("agrees with torch" in line for line in lines) == {"fp32": 1, "fp16": 3, "bf16": 2}[precision]
 
 
@@ -102,7 +108,7 @@ def test_weights_have_the_precision_that_the_files_promise(written: dict[str, Wr
 
 
 def test_notes_say_how_16_bits_were_measured(written: dict[str, Written]) -> None:
-    fp32, fp16, bf16 = (written[precision].graphs.notes for precision in GATES)
+    fp32, fp16, bf16 = (written[precision].graphs.notes for precision in LIMITS)
     assert len(fp32) == len(fp16) == 1
     assert fp32[0].startswith("parity: largest difference ")
     assert "every operator's result rounded to float16: a GPU rounds in other places too" in fp16[0]
@@ -112,22 +118,23 @@ def test_notes_say_how_16_bits_were_measured(written: dict[str, Written]) -> Non
 
 
 def test_a_network_that_overflows_on_fixed_seeds_is_refused_in_float16(tmp_path: Path) -> None:
-    sentence = "fp16 gives NaN or infinity in 1 of 1 pictures of .* nothing was written; try --precision bf16 with"
+    sentence = "fp16 gives NaN or infinity in 1 of 1 images of .* nothing was written; try --precision bf16 with"
     with pytest.raises(ExportError, match=sentence):
         write_graphs(overflowing(), "uint8", "fp16", tmp_path, lambda line: None)
     assert not list(tmp_path.iterdir())
 
 
-def simulated(generator: Generator, proto: onnx.ModelProto, tensors: str, precision: str) -> Figures:
-    session = open_session(rounded(flagged(reduced(proto, precision)), precision))
-    return measure(session, wrap(generator, tensors), generator, tensors, precision)
+def simulated(generator: Generator, proto: onnx.ModelProto, tensors: str, precision: str) -> Measurement:
+    session = open_session(simulate_rounding(add_finite_flag(to_half_precision(proto, precision)), precision))
+    references = torch_references(wrap(generator, tensors), generator, tensors)
+    return measure(session, references, generator, tensors, precision)
 
 
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
 def test_bfloat16_reaches_as_far_as_float32(tensors: str) -> None:
-    figures = simulated(overflowing(), overflowing_graph(tensors), tensors, "bf16")
-    assert figures.parity.tolerance == pytest.approx(32 if tensors == "uint8" else 32 / 255)
-    assert 38 < figures.psnr_db < 60
+    measured = simulated(overflowing(), overflowing_graph(tensors), tensors, "bf16")
+    assert measured.parity.tolerance == pytest.approx(32 if tensors == "uint8" else 32 / 255)
+    assert 38 < measured.psnr_db < 60
 
 
 def test_what_loses_too_much_is_refused_with_what_was_found_and_what_to_try() -> None:
@@ -140,7 +147,11 @@ def test_what_loses_too_much_is_refused_with_what_was_found_and_what_to_try() ->
     generator = build(state)[1]
     proto = traced(generator, "uint8")
     found = r" is \d\d\.\d dB from torch's float32 and differs by up to \d+; "
-    with pytest.raises(ExportError, match=found + "at least 45 dB and at most 6 are asked; .*; try --precision fp32"):
+    with pytest.raises(
+        ExportError, match=found + "at least 45 dB and at most 6 are required; .*; try --precision fp32"
+    ):
         simulated(generator, proto, "uint8", "fp16")
-    with pytest.raises(ExportError, match=found + "at least 38 dB and at most 32 are asked; .*; try --precision fp16"):
+    with pytest.raises(
+        ExportError, match=found + "at least 38 dB and at most 32 are required; .*; try --precision fp16"
+    ):
         simulated(generator, proto, "uint8", "bf16")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from export.graph.parity import run_torch
 from export.graph.pixels import wrap
-from export.graph.samples import inputs
+from export.graph.samples import sample_inputs
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import build
 from models.checkpoints import read as checkpoint
@@ -39,7 +39,7 @@ def skip(architecture: str = "skip") -> nn.Module:
 
 
 def largest_difference(generator: Generator, network: nn.Module) -> float:
-    arrays = inputs(generator, "float32", (0, 1, 2))
+    arrays = sample_inputs(generator, "float32", (0, 1, 2))
     expected = draw(network, {key: torch.from_numpy(array) for key, array in arrays.items()}).numpy()
     return float(np.abs(run_torch(generator.network, arrays) - expected).max())
 
@@ -71,7 +71,7 @@ def test_levels_are_those_of_the_training_repository() -> None:
     """It cuts `x * 127.5 + 128` to 0..255 and drops what is behind the point."""
     network = skip()
     _, generator = build(network.state_dict())
-    arrays = inputs(generator, "uint8", (0, 2, 4))
+    arrays = sample_inputs(generator, "uint8", (0, 2, 4))
     picture = draw(network, {key: torch.from_numpy(array) for key, array in arrays.items()})
     expected = (picture.permute(0, 2, 3, 1) * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy()
     found = run_torch(wrap(generator, "uint8"), arrays)
@@ -82,14 +82,14 @@ def test_levels_are_those_of_the_training_repository() -> None:
 
 def test_a_given_w_is_drawn_as_it_is_whatever_latent_and_truncation() -> None:
     _, generator = build(skip().state_dict())
-    arrays = inputs(generator, "float32", (1, 3))  # odd seeds: from w
+    arrays = sample_inputs(generator, "float32", (1, 3))  # odd seeds: from w
     other = arrays | {"latent": arrays["latent"][::-1].copy(), "truncation_psi": np.zeros(2, np.float32)}
     np.testing.assert_array_equal(run_torch(generator.network, arrays), run_torch(generator.network, other))
 
 
 def test_truncation_of_nought_draws_the_average_whatever_latent() -> None:
     _, generator = build(skip().state_dict())
-    arrays = inputs(generator, "float32", (0, 2)) | {"truncation_psi": np.zeros(2, np.float32)}
+    arrays = sample_inputs(generator, "float32", (0, 2)) | {"truncation_psi": np.zeros(2, np.float32)}
     drawn = run_torch(generator.network, arrays)
     np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-5)
 

@@ -1,5 +1,5 @@
-"""Rows that overflow in float16 come back in float32. The graphs overflow by themselves; see export.rounded for why
-float16 is a graph in float32 here."""
+"""Items that overflow in float16 come back in float32. The graphs overflow by themselves; export.graph.rounding says
+why float16 is a graph in float32 here."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -11,10 +11,10 @@ import pytest
 from numpy.typing import NDArray
 
 from artifact.spec import FINITE, TensorSpec
-from export.graph.finite_flag import flagged
-from export.graph.half_precision import reduced
-from export.graph.rounding import rounded
-from export.graph.samples import picture
+from export.graph.finite_flag import add_finite_flag
+from export.graph.half_precision import to_half_precision
+from export.graph.rounding import simulate_rounding
+from export.graph.samples import synthetic_image
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.queue import Policy
@@ -38,8 +38,8 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[O
     def opened(tensors: str) -> tuple[OnnxCpuEngine, OnnxCpuEngine]:
         before = overflowing_graph(tensors)
         low, precise = folder / f"{tensors}.fp16.onnx", folder / f"{tensors}.fp32.onnx"
-        onnx.save(rounded(flagged(reduced(before, "fp16")), "fp16"), low)
-        onnx.save(flagged(before), precise)
+        onnx.save(simulate_rounding(add_finite_flag(to_half_precision(before, "fp16")), "fp16"), low)
+        onnx.save(add_finite_flag(before), precise)
         return OnnxCpuEngine(low, 1, 1, True), OnnxCpuEngine(precise, 1, 1, True)
 
     return opened
@@ -56,7 +56,7 @@ def pixels(engines: Callable[[str], tuple[OnnxCpuEngine, OnnxCpuEngine]]) -> Ite
 
 
 def pictures(*shades: int) -> NDArray[np.uint8]:
-    return np.stack([picture(12, 10, 3, seed) // shade for seed, shade in enumerate(shades)])
+    return np.stack([synthetic_image(12, 10, 3, seed) // shade for seed, shade in enumerate(shades)])
 
 
 def test_rows_that_overflow_are_float32s_and_the_others_float16s(
