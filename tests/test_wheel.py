@@ -17,6 +17,8 @@ from PIL import Image
 from models.zoo.entries import ENTRIES
 from tests.serving import ServerProcess, serve_command
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 FOREIGN = ("artifact", "bench", "demo", "export", "models", "protos", "server", "tests", "training")
 RAISE = "raise ImportError(f'the foreign {__name__} was imported')\n"
@@ -33,8 +35,6 @@ import google.protobuf, grpc, numpy, PIL  # and what they import
 before = set(sys.modules)
 from ganserve import AsyncClient, Client
 import ganserve
-
-pytestmark = pytest.mark.slow
 print(ganserve.__file__)
 print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - sys.stdlib_module_names))
 """
