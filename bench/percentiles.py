@@ -16,16 +16,16 @@ def percentile(values: Sequence[float], percent: float) -> float:
 class Spread(NamedTuple):
     """What a noisy machine gave for one figure over several rounds."""
 
-    least: float
+    min: float
     median: float
-    most: float
+    max: float
 
     def __str__(self) -> str:
-        return f"{self.median:.0f} ({self.least:.0f}-{self.most:.0f})"
+        return f"{self.median:.0f} ({self.min:.0f}-{self.max:.0f})"
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Least, median (mean of the middle two) and most; nan where there is none."""
+    """Minimum, median (mean of the middle two) and maximum; nan if there is none."""
     if not values:
         return Spread(math.nan, math.nan, math.nan)
     ranked = sorted(values)

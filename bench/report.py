@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench.hardware import facts
+from bench.machine import facts
 
 FILE_WIDTH = 120  # columns where the output is no terminal
 

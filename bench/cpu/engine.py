@@ -14,7 +14,7 @@ from artifact.dtypes import KSERVE_OF_ONNX
 from artifact.repository import ONNX
 from artifact.spec import TensorSpec
 from bench.caller.payloads import Facts, facts_of, random_inputs
-from bench.hardware import core_count
+from bench.machine import core_count
 from bench.percentiles import Spread, percentile, spread
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from bench.hardware import core_count
+from bench.machine import core_count
 
 SAMPLE_S = 0.1
 _cudnn: Any = torch.backends.cudnn  # its stubs lack what it has

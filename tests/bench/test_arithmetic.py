@@ -9,7 +9,7 @@ import pytest
 
 from artifact.spec import TensorSpec
 from bench.caller.arrivals import schedule
-from bench.caller.exposition import Counts, counts, parse
+from bench.caller.exposition import Counts, counts
 from bench.caller.hpack import HeaderError, header_block, read_status
 from bench.caller.loops import Flood
 from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version, random_inputs
@@ -81,12 +81,6 @@ def test_counters_are_summed_over_a_models_versions() -> None:
 def test_a_model_that_the_page_does_not_name_has_no_counts() -> None:
     assert all(math.isnan(value) for value in counts(PAGE, "cats"))
     assert all(math.isnan(value) for value in counts("", "faces"))
-
-
-def test_labels_may_hold_quotes_commas_and_line_breaks() -> None:
-    odd, bare = parse(PAGE)[-2:]
-    assert odd == ("odd", {"text": 'a "quoted", comma', "other": "line\nbreak"}, 0.0015)
-    assert bare == ("bare", {}, math.inf)
 
 
 def test_the_mean_batch_is_rows_over_batches_since_before() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from bench.prometheus import Prometheus
+from bench.cluster.prometheus import Prometheus
 from ganserve import Client, ServerError
 from tests.observability.test_rules import RULES
 from tests.server.graphs import Z, write_styled, write_translator

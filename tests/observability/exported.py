@@ -4,7 +4,8 @@ import functools
 import re
 from collections.abc import Mapping
 
-from bench.caller.exposition import parse
+from prometheus_client.parser import text_string_to_metric_families
+
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
 from server.observability.saturation import LaneTime
@@ -26,7 +27,10 @@ def exported() -> Mapping[str, frozenset[str]]:
     metrics.rpc_started("Generate")
     metrics.rpc_finished("Generate", "faces", "OK", 0.1)
     found: dict[str, frozenset[str]] = {}
-    for sample in parse(metrics.render().decode()):
-        found[sample.name] = found.get(sample.name, SCRAPE_LABELS) | set(sample.labels)
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        for sample in family.samples:
+            # The parser adds _total to every counter; Triton's names have none.
+            name = sample.name.removesuffix("_total") if sample.name.startswith("nv_") else sample.name
+            found[name] = found.get(name, SCRAPE_LABELS) | set(sample.labels)
     assert all(re.fullmatch(r"(ganserve|nv|process)_\w+", name) for name in found)
     return found

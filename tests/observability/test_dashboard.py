@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench.panels import fill_in, read_panels
+from bench.cluster.panels import fill_in, read_panels
 from tests.observability.promql import names
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "k8s" / "base" / "dashboards" / "ganserve.json"
@@ -92,7 +92,7 @@ def test_what_is_drawn_is_what_the_file_has() -> None:
     panels = read_panels(DASHBOARD)
     assert [panel.title for panel in panels] == [panel["title"] for panel in PANELS]
     wait = next(panel for panel in panels if panel.title == "Queue wait p95 by model")
-    assert (wait.row, wait.unit, wait.limits, wait.least, wait.most) == ("Latency", "s", (0.25,), 0, None)
+    assert (wait.row, wait.unit, wait.limits, wait.min, wait.max) == ("Latency", "s", (0.25,), 0, None)
     assert wait.queries[0].name({"model": "faces"}) == "faces"
 
 

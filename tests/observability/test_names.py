@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.panels import read_panels
+from bench.cluster.panels import read_panels
 from ganserve.v1 import images_pb2
 from server.api import kserve
 from server.api.calls import LASTING

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from bench.prometheus import NoPrometheus, alerting_rules, program
+from bench.cluster.prometheus import NoPrometheus, alerting_rules, program
 
 ROOT = Path(__file__).resolve().parents[2]
 RESOURCE = ROOT / "k8s" / "base" / "prometheus-rule.yaml"

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from bench.chart import Sheet, draw_sheet
-from bench.dashboard import charts
-from bench.panels import Panel, fill_in, read_panels
-from bench.prometheus import Series
+from bench.cluster.dashboard import charts
+from bench.cluster.panels import Panel, fill_in, read_panels
+from bench.cluster.prometheus import Series
+from bench.cluster.sheet import draw_sheet
 from tests.observability.conftest import SCRAPES, Watched
 from tests.observability.exported import exported
 from tests.observability.promql import names
@@ -135,12 +135,16 @@ def test_the_gauge_of_saturation_says_what_the_counters_say(watched: Watched) ->
     assert gauge == pytest.approx(counted, abs=0.3)
 
 
-def test_every_diagram_of_the_dashboard_can_be_drawn_from_the_answers(watched: Watched) -> None:
+def test_every_chart_of_the_dashboard_can_be_drawn_from_the_answers(watched: Watched) -> None:
     now = time.time()
     rows = charts(PANELS, watched.prometheus, now - SCRAPES, now)
     wanted = [panel.title for panel in PANELS if panel.kind == "timeseries" and not on_gpu(panel)]
     assert [chart.title for _, row in rows for chart in row] == wanted
-    assert draw_sheet("a run", rows, Sheet(SCRAPES, 1)).width == Sheet(SCRAPES, 1).width
+    axes = [each for each in draw_sheet("a run", rows).get_axes() if each.axison]
+    assert [each.get_title(loc="left") for each in axes] == wanted
+    for chart, each in zip([chart for _, row in rows for chart in row], axes, strict=True):
+        drawn = [line for line in each.get_lines() if line.get_linestyle() == "-"]
+        assert [line.get_label() for line in drawn] == [line.name for line in chart.lines]
 
 
 def test_a_question_that_prometheus_refuses_is_an_error(watched: Watched) -> None:

@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
-from bench.hardware import core_count
+from bench.machine import core_count
 
 
 @pytest.fixture

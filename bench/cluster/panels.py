@@ -25,7 +25,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Panel:
-    """One diagram or number, and the row that it stands in. `limits`: values at which a line is drawn."""
+    """One chart or number, and the row that it stands in. `limits`: values at which a line is drawn."""
 
     row: str
     title: str
@@ -33,8 +33,8 @@ class Panel:
     unit: str
     queries: tuple[Query, ...]
     limits: tuple[float, ...]
-    least: float | None
-    most: float | None
+    min: float | None
+    max: float | None
 
 
 def read_panels(dashboard: Path) -> list[Panel]:
@@ -68,6 +68,6 @@ def _panel(row: str, found: dict[str, Any]) -> Panel:
         unit=defaults["unit"],
         queries=tuple(Query(target["expr"], target["legendFormat"]) for target in found["targets"]),
         limits=tuple(step["value"] for step in steps if step["value"] is not None),
-        least=defaults.get("min"),
-        most=defaults.get("max"),
+        min=defaults.get("min"),
+        max=defaults.get("max"),
     )

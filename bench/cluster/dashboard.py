@@ -1,4 +1,4 @@
-"""`python -m bench.dashboard`: the dashboard's queries, drawn from a run of a real server under a real Prometheus.
+"""`python -m bench.cluster.dashboard`: draws the dashboard over a run of a server under Prometheus.
 
 The run: few callers, more, far more than the server can take, then few again while a model is read again from disk,
 and another one breaks and is unloaded.
@@ -23,16 +23,16 @@ from PIL import Image
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from bench.caller.server import Target, TargetError, started
-from bench.chart import Chart, Line, Sheet, draw_sheet
-from bench.panels import Panel, fill_in, read_panels
-from bench.prometheus import NoPrometheus, Prometheus, alerting_rules
+from bench.cluster.panels import Panel, fill_in, read_panels
+from bench.cluster.prometheus import NoPrometheus, Prometheus, alerting_rules
+from bench.cluster.sheet import Chart, Line, draw_sheet
 from ganserve.v1 import images_pb2, images_pb2_grpc
 
-K8S = Path(__file__).resolve().parent.parent / "k8s" / "base"
+K8S = Path(__file__).resolve().parents[2] / "k8s" / "base"
 RATES_S, STEP_S = 10, 1
-MOST_CALLERS = 48
-# (share of the run, callers for pictures of the generator) from then on
-CALLERS = ((0.0, 1), (0.15, 4), (0.3, 12), (0.45, MOST_CALLERS), (0.65, 4), (0.8, 1))
+MAX_CALLERS = 48
+# (share of the run, callers of the generator) from then on
+CALLERS = ((0.0, 1), (0.15, 4), (0.3, 12), (0.45, MAX_CALLERS), (0.65, 4), (0.8, 1))
 RELOADED_AT, BROKEN_AT, UNLOADED_AT = 0.72, 0.78, 0.9
 IMAGES_PER_CALL, DEADLINE_S = 8, 1.0
 UPSCALES_EVERY_S = 0.5
@@ -40,25 +40,25 @@ BROKEN = "broken"
 
 
 @dataclass(frozen=True)
-class Cast:
-    """The models that play."""
+class Models:
+    """The two models of the run, and the repository that has them."""
 
     repository: Path
     generator: str
     upscaler: str
 
     def copied(self, folder: Path) -> Path:
-        """A repository of those two alone."""
+        """A repository of only those two."""
         for name in (self.generator, self.upscaler):
             shutil.copytree(self.repository / name, folder / name)
         return folder
 
 
-class Play:
+class Scenario:
     """The load of one run against one server."""
 
-    def __init__(self, cast: Cast, target: Target, repository: Path, seconds: float) -> None:
-        self._cast = cast
+    def __init__(self, models: Models, target: Target, repository: Path, seconds: float) -> None:
+        self._asked = models
         self._repository = repository
         self._seconds = seconds
         self._seeds = itertools.count()
@@ -72,8 +72,8 @@ class Play:
     def run(self) -> None:
         """Returns when the run is over."""
         self._began = time.monotonic()
-        with ThreadPoolExecutor(MOST_CALLERS + 1) as threads:
-            callers = [threads.submit(self._generate, number) for number in range(MOST_CALLERS)]
+        with ThreadPoolExecutor(MAX_CALLERS + 1) as threads:
+            callers = [threads.submit(self._generate, number) for number in range(MAX_CALLERS)]
             callers.append(threads.submit(self._upscale))
             try:
                 for share, act in ((RELOADED_AT, self._reload), (BROKEN_AT, self._break), (UNLOADED_AT, self._unload)):
@@ -99,14 +99,14 @@ class Play:
                 self._over.wait(0.2)
                 continue
             seeds = [next(self._seeds) for _ in range(IMAGES_PER_CALL)]
-            request = images_pb2.GenerateRequest(model=self._cast.generator, seeds=images_pb2.Seeds(values=seeds))
+            request = images_pb2.GenerateRequest(model=self._asked.generator, seeds=images_pb2.Seeds(values=seeds))
             self._ask(lambda asked=request: self._images.Generate(asked, timeout=DEADLINE_S))  # type: ignore[misc]
 
     def _upscale(self) -> None:
         levels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         file = BytesIO()
         Image.fromarray(levels).save(file, "png")
-        request = images_pb2.UpscaleRequest(model=self._cast.upscaler, image=file.getvalue())
+        request = images_pb2.UpscaleRequest(model=self._asked.upscaler, image=file.getvalue())
         while not self._over.wait(UPSCALES_EVERY_S):
             self._ask(lambda: self._images.Upscale(request, timeout=10 * DEADLINE_S))
 
@@ -119,7 +119,7 @@ class Play:
             self._over.wait(0.05)
 
     def _reload(self) -> None:
-        self._models.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=self._cast.generator))
+        self._models.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=self._asked.generator))
 
     def _break(self) -> None:
         (self._repository / BROKEN / "1").mkdir(parents=True)
@@ -135,7 +135,7 @@ class Play:
 
 
 def charts(panels: Sequence[Panel], prometheus: Prometheus, start: float, end: float) -> list[tuple[str, list[Chart]]]:
-    """The diagrams of the dashboard that have data from `start` to `end` (unix time), by their rows."""
+    """The panels of the dashboard that have data from `start` to `end` (unix time), by their rows."""
     variables = {"namespace": ".*", "pod": ".*", "model": ".*", "__rate_interval": f"{RATES_S}s"}
     rows: dict[str, list[Chart]] = {}
     for panel in panels:
@@ -147,37 +147,37 @@ def charts(panels: Sequence[Panel], prometheus: Prometheus, start: float, end: f
             for series in prometheus.query_range(fill_in(query.expression, variables), start, end, STEP_S)
         ]
         if lines:
-            chart = Chart(panel.title, panel.unit, lines, panel.limits, panel.most)
+            chart = Chart(panel.title, panel.unit, lines, panel.limits, panel.max)
             rows.setdefault(panel.row, []).append(chart)
     return list(rows.items())
 
 
-def draw(cast: Cast, seconds: float, serve_arguments: str, out: Path) -> str:
-    """Runs the play, writes the picture, returns a line about the run.
+def draw(models: Models, seconds: float, serve_arguments: str, out: Path) -> str:
+    """Runs the scenario, writes the picture, returns a line about the run.
 
     Raises:
-        NoPrometheus, TargetError: one of the two did not start, or the play went wrong.
+        NoPrometheus, TargetError: one of the two did not start, or the scenario went wrong.
     """
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        repository = cast.copied(folder / "repository")
+        repository = models.copied(folder / "repository")
         with started(repository, serve_arguments) as target:
             rules = alerting_rules(K8S / "prometheus-rule.yaml")
             with Prometheus(folder, {"ganserve-0": target.metrics}, rules) as prometheus:
                 start = time.time()
-                play = Play(cast, target, repository, seconds)
-                play.run()
+                scenario = Scenario(models, target, repository, seconds)
+                scenario.run()
                 found = charts(read_panels(K8S / "dashboards" / "ganserve.json"), prometheus, start, time.time())
-    heading = f"ganserve: {cast.generator} and {cast.upscaler}, {seconds:.0f} s of one server"
-    sheet = draw_sheet(heading, found, Sheet(seconds, STEP_S))
-    few = sheet.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)  # a third of the bytes
-    few.save(out, optimize=True)
-    return f"{out}: {sum(len(row) for _, row in found)} diagrams; {play.answered} calls answered, {play.refused} not"
+    heading = f"ganserve: {models.generator} and {models.upscaler}, {seconds:.0f} s of one server"
+    draw_sheet(heading, found).savefig(out)
+    return (
+        f"{out}: {sum(len(row) for _, row in found)} panels; {scenario.answered} calls answered, {scenario.refused} not"
+    )
 
 
 def main() -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m bench.dashboard", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m bench.cluster.dashboard", description=__doc__)
     parser.add_argument("--repository", type=Path, required=True, metavar="DIR")
     parser.add_argument("--generator", default="faces", metavar="MODEL")
     parser.add_argument("--upscaler", default="realesr-animevideov3", metavar="MODEL")
@@ -186,8 +186,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("docs/pictures/dashboard.png"), metavar="FILE")
     asked = parser.parse_args()
     try:
-        cast = Cast(asked.repository, asked.generator, asked.upscaler)
-        print(draw(cast, asked.seconds, asked.serve_arguments, asked.out))
+        models = Models(asked.repository, asked.generator, asked.upscaler)
+        print(draw(models, asked.seconds, asked.serve_arguments, asked.out))
     except (NoPrometheus, TargetError, OSError, grpc.RpcError) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 2
