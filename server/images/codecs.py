@@ -79,7 +79,8 @@ class Encoding:
             raise InvalidRequest(f"encoding.format: {self.format} does not support {channels} channels; use RAW")
         if self.format is Format.JPEG and channels in (2, 4):
             raise InvalidRequest(
-                "encoding.format: JPEG does not support alpha, which the image has; use PNG, WebP or alpha DROP"
+                "encoding.format: JPEG does not support alpha, which the image has; use PNG or WebP, or set alpha to "
+                "DROP"
             )
         max_side_px = _MAX_SIDE_PX.get(self.format)
         if max_side_px is not None and max(width, height) > max_side_px:

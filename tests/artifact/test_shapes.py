@@ -52,7 +52,7 @@ def test_a_graph_without_a_batch_axis_has_shapes_without_one() -> None:
     tile_px=st.integers(72, 400),
 )
 def test_every_tile_that_is_cut_is_a_served_shape(height: int, width: int, multiple: int, tile_px: int) -> None:
-    grid = tiling.plan(height, width, Tile(tile_px, 16, multiple, 16, 0.0))
+    grid = tiling.tile_grid(height, width, Tile(tile_px, 16, multiple, 16, 0.0))
     sides = Sides(multiple, 1, tile_px)
     served = served_shapes((IMAGE,), sides, 8)["image"]
     assert served.contains((8, grid.tile_height, grid.tile_width, 3))

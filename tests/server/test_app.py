@@ -183,7 +183,7 @@ def test_auto_takes_native_unless_something_is_asked_that_it_cannot_do(tmp_path:
     assert choose_frontend(read_settings(repository=tmp_path)) == "native"
     assert choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=0, frontend="native")) == "native"
     assert choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=60)) == "grpcio"
-    with pytest.raises(errors.StartError, match="native cannot do max_connection_age_s"):
+    with pytest.raises(errors.StartError, match="native does not support max_connection_age_s"):
         choose_frontend(read_settings(repository=tmp_path, max_connection_age_s=60, frontend="native"))
 
 
