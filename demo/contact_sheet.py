@@ -1,4 +1,4 @@
-"""One sheet with a picture of each model and its name beneath; where a picture goes in, in and out side by side."""
+"""One sheet with an image of each model over its name; of upscalers and translators, input and output side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-CELL_PX = 128  # what 16, 32 and 64 px pictures fill with whole pixels
+CELL_PX = 128  # what 16, 32 and 64 px images fill with whole pixels
 GAP_PX = 8
 TEXT_PX = 13
 COLUMNS = 7
@@ -16,15 +16,15 @@ PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 @dataclass(frozen=True)
 class Panel:
-    """`pictures`: (H, W, 1, 3 or 4) uint8 each, side by side; `title`: what stands beneath."""
+    """`images`: (H, W, 1, 3 or 4) uint8 each, side by side; `title`: the text below them."""
 
     title: str
-    pictures: tuple[NDArray[np.uint8], ...]
+    images: tuple[NDArray[np.uint8], ...]
 
     @property
     def width_px(self) -> int:
-        """Of the pictures in their cells."""
-        return len(self.pictures) * (CELL_PX + GAP_PX) - GAP_PX
+        """Of the images in their cells."""
+        return len(self.images) * (CELL_PX + GAP_PX) - GAP_PX
 
 
 def compose_contact_sheet(panels: Sequence[Panel]) -> Image.Image:
@@ -43,8 +43,8 @@ def compose_contact_sheet(panels: Sequence[Panel]) -> Image.Image:
     for index, row in enumerate(rows):
         left, top = GAP_PX, GAP_PX + index * row_px
         for panel in row:
-            for place, picture in enumerate(panel.pictures):
-                fitted = fit(picture, CELL_PX)
+            for place, pixels in enumerate(panel.images):
+                fitted = fit(pixels, CELL_PX)
                 x = left + place * (CELL_PX + GAP_PX) + (CELL_PX - fitted.width) // 2
                 sheet.paste(fitted, (x, top + (CELL_PX - fitted.height) // 2))
             _write(pen, panel, left, top + CELL_PX + GAP_PX // 2)
@@ -52,9 +52,9 @@ def compose_contact_sheet(panels: Sequence[Panel]) -> Image.Image:
     return sheet
 
 
-def fit(picture: NDArray[np.uint8], side_px: int) -> Image.Image:
-    """The picture as large as it gets within a square, RGB: pixels repeated where it is smaller, else resampled."""
-    image = Image.fromarray(picture.squeeze(2) if picture.shape[2] == 1 else picture)
+def fit(pixels: NDArray[np.uint8], side_px: int) -> Image.Image:
+    """The image as large as it gets within a square, RGB: pixels repeated if it is smaller, else resampled."""
+    image = Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels)
     if image.mode == "RGBA":
         paper = Image.new("RGBA", image.size, PAPER)
         image = Image.alpha_composite(paper, image)
@@ -70,15 +70,15 @@ def fit(picture: NDArray[np.uint8], side_px: int) -> Image.Image:
 def _rows(panels: Sequence[Panel]) -> list[list[Panel]]:
     rows: list[list[Panel]] = [[]]
     for panel in panels:
-        taken = sum(len(each.pictures) for each in rows[-1])
-        if rows[-1] and taken + len(panel.pictures) > COLUMNS:
+        cells = sum(len(each.images) for each in rows[-1])
+        if rows[-1] and cells + len(panel.images) > COLUMNS:
             rows.append([])
         rows[-1].append(panel)
     return rows
 
 
 def _write(pen: ImageDraw.ImageDraw, panel: Panel, left: int, top: int) -> None:
-    """The title in the middle beneath the pictures, in smaller letters where it is too long."""
+    """The title, centred below the images, in smaller letters if it is too long."""
     size = TEXT_PX
     while size > 6 and pen.textlength(panel.title, ImageFont.load_default(size)) > panel.width_px:
         size -= 1

@@ -1,4 +1,4 @@
-"""What a server's /metrics page says: batch sizes, latency and pictures served."""
+"""What a server's /metrics page says: batch sizes, latency and images served."""
 
 import itertools
 import math
@@ -51,11 +51,11 @@ class Page:
                 self._samples.setdefault(sample.name, []).append((sample.labels, sample.value))
 
     def total(self, name: str, **labels: str) -> float:
-        """The sum over the series that carry these labels; 0 where there is none."""
+        """The sum over the series that carry these labels; 0 if there is none."""
         return sum(value for _, value in self._matching(name, labels))
 
     def distribution(self, name: str, **labels: str) -> Distribution:
-        """The histograms that carry these labels, added up; empty where there is none."""
+        """The histograms that carry these labels, added up; empty if there is none."""
         cumulative: dict[float, float] = {}
         for found, value in self._matching(f"{name}_bucket", labels):
             bound = float(found["le"])
@@ -73,10 +73,10 @@ class Page:
 
 
 def read_metrics(port: int, host: str = "127.0.0.1") -> Page:
-    """The page of the server on this machine, past any proxy.
+    """The page of the server on this machine, not through a proxy.
 
     Raises:
-        OSError: nobody answers.
+        OSError: cannot connect.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"http://{host}:{port}/metrics", timeout=10) as reply:
@@ -84,11 +84,14 @@ def read_metrics(port: int, host: str = "127.0.0.1") -> Page:
 
 
 def describe_batches(sizes: Distribution) -> str:
-    """Such as `1 (20x), 2 (3x), 9-16 (5x)`: rows of a batch, and how often."""
+    """Such as `1 (20x), 2 (3x), 9-16 (5x)`: batch sizes, and how often each."""
     parts, lower = [], 0.0
     for bound, count in zip(sizes.bounds, sizes.counts, strict=True):
+        if math.isinf(bound):
+            size = f"over {lower:.0f}"
+        else:
+            size = f"{bound:.0f}" if bound == lower + 1 else f"{lower + 1:.0f}-{bound:.0f}"
         if count:
-            rows = f"over {lower:.0f}" if math.isinf(bound) else f"{lower + 1:.0f}-{bound:.0f}"
-            parts.append(f"{bound:.0f} ({count:.0f}x)" if lower + 1 == bound else f"{rows} ({count:.0f}x)")
+            parts.append(f"{size} ({count:.0f}x)")
         lower = bound
     return ", ".join(parts) or "none"

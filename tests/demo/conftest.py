@@ -1,4 +1,4 @@
-"""The fake server that the exhibits are made with."""
+"""The fake server that the gallery requests its images from."""
 
 from tests.ganserve.fake_server import fake
 

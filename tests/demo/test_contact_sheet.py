@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from demo.contact_sheet import CELL_PX, COLUMNS, GAP_PX, PAPER, Panel, compose_contact_sheet, fit
-from demo.gallery import show
+from demo.gallery import PORTRAIT, show
 from ganserve import Client
 from ganserve.client.results import ServedModel
 from tests.ganserve.fake_server import Fake, picture_of
@@ -16,13 +16,13 @@ def plain(level: int, height: int = 20, width: int = 20, channels: int = 3) -> N
 
 
 def model_of(task: str, **fields: object) -> ServedModel:
-    """A served model with nothing said but this."""
+    """A served model with these fields, the others empty."""
     empty: dict[str, object] = dict.fromkeys(ServedModel.__dataclass_fields__, "")
     numbers = dict.fromkeys(("latent_size", "scale", "height", "width", "input_channels", "channels", "multiple_px"), 0)
     return ServedModel(**{**empty, **numbers, "name": "m", "task": task, "labels": (), "knobs": (), **fields})  # type: ignore[arg-type]
 
 
-def test_a_small_picture_grows_by_whole_pixels_and_a_large_one_shrinks() -> None:
+def test_a_small_image_grows_by_whole_pixels_and_a_large_one_shrinks() -> None:
     assert fit(plain(5), 160).size == (160, 160)
     assert fit(plain(5, 28, 28, 1), 160).size == (140, 140)
     assert fit(plain(5, 300, 600), 160).size == (160, 80)
@@ -42,7 +42,7 @@ def test_panels_fill_rows_and_a_pair_is_never_torn_apart() -> None:
     assert (six.width, six.height - five.height) == (five.width, five.height - GAP_PX)
 
 
-def test_a_panels_pictures_stand_side_by_side_over_a_title() -> None:
+def test_a_panels_images_stand_side_by_side_over_a_title() -> None:
     sheet = np.asarray(compose_contact_sheet([Panel("a long title that must be made to fit", (plain(10), plain(200)))]))
     middle = GAP_PX + CELL_PX // 2
     assert sheet[middle, middle].tolist() == [10, 10, 10]
@@ -59,27 +59,27 @@ def test_no_panel_is_no_sheet() -> None:
 
 def test_a_generator_is_shown_by_seeds_and_its_classes_in_turn(fake: Fake) -> None:
     with Client(fake.server) as client:
-        exhibit = show(client, model_of("class-conditional", labels=("cat", "dog"), width=6, height=4), "")
+        exhibit = show(client, model_of("class-conditional", labels=("cat", "dog"), width=6, height=4), PORTRAIT)
     request = fake.drawings.asked[-1]
     assert list(request.seeds.values) == list(range(16))
     assert list(request.labels) == ["0", "1"] * 8
-    np.testing.assert_array_equal(exhibit.panel.pictures[0], picture_of(0))
+    np.testing.assert_array_equal(exhibit.panel.images[0], picture_of(0))
     assert exhibit.sheet.shape == (4 * 6 - 2, 4 * 8 - 2, 3)
 
 
-def test_an_upscaler_is_shown_by_the_middle_of_the_picture_before_and_after(fake: Fake) -> None:
+def test_an_upscaler_is_shown_by_the_middle_of_the_image_before_and_after(fake: Fake) -> None:
     with Client(fake.server) as client:
-        exhibit = show(client, model_of("super-resolution", scale=2), "")
-    before, after = exhibit.panel.pictures
+        exhibit = show(client, model_of("super-resolution", scale=2), PORTRAIT)
+    before, after = exhibit.panel.images
     assert (before.shape, after.shape) == ((64, 64, 3), (128, 128, 3))
     np.testing.assert_array_equal(after, before.repeat(2, 0).repeat(2, 1))
     assert exhibit.panel.title == "m x2"
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_translator_is_shown_with_what_went_in_in_the_channels_it_takes(fake: Fake, channels: int) -> None:
+def test_a_translator_is_shown_with_its_input_in_the_channels_it_accepts(fake: Fake, channels: int) -> None:
     with Client(fake.server) as client:
-        exhibit = show(client, model_of("image-to-image", scale=1, input_channels=channels), "")
-    before, after = exhibit.panel.pictures
+        exhibit = show(client, model_of("image-to-image", scale=1, input_channels=channels), PORTRAIT)
+    before, after = exhibit.panel.images
     assert before.shape == (128, 128, channels)
     np.testing.assert_array_equal(after, 255 - before)

@@ -33,7 +33,7 @@ def test_the_difference_of_two_pages_is_what_came_between() -> None:
     assert (later - earlier).counts == (0, 4)
 
 
-def test_batches_are_told_by_their_rows() -> None:
+def test_batches_are_described_by_their_sizes() -> None:
     sizes = Distribution((1.0, 2.0, 4.0, 8.0, math.inf), (20, 3, 0, 5, 1))
     assert describe_batches(sizes) == "1 (20x), 2 (3x), 5-8 (5x), over 8 (1x)"
     assert describe_batches(Distribution((1.0,), (0,))) == "none"
