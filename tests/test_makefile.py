@@ -45,6 +45,7 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_environment_is_made_and_filled_once_until_pyproject_changes(project: Project) -> None:
     environment = project.folder / ".venv"
     assert project.make(".venv/dev.stamp", PIP="false").returncode == 2
