@@ -69,6 +69,7 @@ def test_the_graph_carries_no_trace_of_the_machine_and_is_the_same_each_time(
     assert export(Request(small_dcgan, tmp_path, "again")).spec.files == faces.spec.files
 
 
+@pytest.mark.slow
 def test_each_export_takes_the_next_version(small_dcgan: Path, tmp_path: Path) -> None:
     first = export(Request(small_dcgan, tmp_path, "m", version=4))
     second = export(Request(small_dcgan, tmp_path, "m"))
@@ -93,6 +94,7 @@ def test_an_upscalers_tiles_leave_no_seam_beyond_what_the_manifest_says(upscaler
     assert spec.outputs == (TensorSpec("upscaled", "UINT8", (-1, -1, 3)),)
 
 
+@pytest.mark.slow
 def test_labels_come_from_a_file_and_reach_manifest_and_config(small_cgan: Path, tmp_path: Path) -> None:
     names = tmp_path / "labels.txt"
     names.write_text("cat\ndog\n\n bird \n")
@@ -107,6 +109,7 @@ def test_labels_come_from_a_file_and_reach_manifest_and_config(small_cgan: Path,
     assert [list(entry.dims) for entry in config.output] == [[28, 28, 1]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["small_cgan", "small_srvgg"])
 @pytest.mark.parametrize(("precision", "tensors"), [("fp32", "float32"), ("fp16", "uint8"), ("fp16", "float32")])
 def test_other_precisions_and_tensors_pass_the_same_checks(
@@ -130,6 +133,7 @@ def refused(request: Request, sentence: str) -> None:
     assert not request.repository.exists(), "nothing was written"
 
 
+@pytest.mark.slow
 def test_nothing_is_written_when_weights_do_not_fit_float16(tmp_path: Path) -> None:
     network = SrvggNet(3, 4, 3, 2, "prelu")
     torch.nn.init.constant_(network.body[0].weight, 1e5)  # type: ignore[arg-type]
@@ -150,6 +154,7 @@ def test_inspect_says_what_a_checkpoint_is(small_cgan: Path) -> None:
     ), "running statistics are no parameters"
 
 
+@pytest.mark.slow
 def test_a_new_version_keeps_what_an_operator_wrote_into_the_config(small_dcgan: Path, tmp_path: Path) -> None:
     folder = export(Request(small_dcgan, tmp_path, "m")).folder.parent
     written = (folder / "config.pbtxt").read_text()

@@ -17,6 +17,8 @@ from models.checkpoints.read import read
 from models.zoo import fetch
 from models.zoo.entries import ENTRIES
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_entry_builds_as_the_catalogue_says() -> None:
     for entry in ENTRIES.values():

@@ -44,6 +44,7 @@ def upscaler(small_srvgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Exp
     return export(Request(small_srvgg, tmp_path_factory.mktemp("repository"), "small-upscaler", precision="fp16"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["faces", "upscaler"])
 def test_exported_networks_become_engines_that_the_manifest_describes(
     fixture: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -11,6 +11,8 @@ from ganserve.cli.main import main
 from models.zoo import fetch
 from models.zoo.entries import ENTRIES
 
+pytestmark = pytest.mark.slow
+
 
 def exported(tmp_path: Path, name: str, *options: str) -> tuple[Path, Spec, TensorRTPlan]:
     """The version's folder that `ganserve export NAME --tensorrt rtx` writes, its manifest, and what that says of the

@@ -72,6 +72,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Written]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("precision", "files", "engine_source"),
     [
@@ -117,6 +118,7 @@ def test_notes_say_how_16_bits_were_measured(written: dict[str, Written]) -> Non
     assert bf16[2] == "ConvTranspose stays float32: TensorRT does not build it in bfloat16"
 
 
+@pytest.mark.slow
 def test_a_network_that_overflows_on_fixed_seeds_is_refused_in_float16(tmp_path: Path) -> None:
     sentence = "fp16 gives NaN or infinity in 1 of 1 images of .* nothing was written; try --precision bf16 with"
     with pytest.raises(ExportError, match=sentence):
@@ -137,6 +139,7 @@ def test_bfloat16_reaches_as_far_as_float32(tensors: str) -> None:
     assert 38 < measured.psnr_db < 60
 
 
+@pytest.mark.slow
 def test_what_loses_too_much_is_refused_with_what_was_found_and_what_to_try() -> None:
     torch.manual_seed(0)
     state = SrvggNet(3, 8, 3, 2, "prelu").state_dict()
