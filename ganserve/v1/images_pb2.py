@@ -4,68 +4,71 @@
 # source: ganserve/v1/images.proto
 # Protobuf Python Version: 6.33.5
 """Generated protocol buffer code."""
-
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pool as _descriptor_pool
 from google.protobuf import runtime_version as _runtime_version
 from google.protobuf import symbol_database as _symbol_database
 from google.protobuf.internal import builder as _builder
-
 _runtime_version.ValidateProtobufRuntimeVersion(
-    _runtime_version.Domain.PUBLIC, 6, 33, 5, "", "ganserve/v1/images.proto"
+    _runtime_version.Domain.PUBLIC,
+    6,
+    33,
+    5,
+    '',
+    'ganserve/v1/images.proto'
 )
 # @@protoc_insertion_point(imports)
 
 _sym_db = _symbol_database.Default()
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(
-    b'\n\x18ganserve/v1/images.proto\x12\x0bganserve.v1"V\n\x08\x45ncoding\x12(\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x18.ganserve.v1.ImageFormat\x12\x14\n\x07quality\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_quality"\x17\n\x05Seeds\x12\x0e\n\x06values\x18\x01 \x03(\r"\x17\n\x07Latents\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c"%\n\x02Ws\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tper_layer\x18\x02 \x01(\x08"\xc2\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05seeds\x18\x03 \x01(\x0b\x32\x12.ganserve.v1.SeedsH\x00\x12\x0f\n\x05\x63ount\x18\x04 \x01(\rH\x00\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.LatentsH\x00\x12\x1d\n\x02ws\x18\n \x01(\x0b\x32\x0f.ganserve.v1.WsH\x00\x12\x17\n\nfirst_seed\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x13\n\x0btruncations\x18\x08 \x03(\x02\x12\'\n\x08\x65ncoding\x18\t \x01(\x0b\x32\x15.ganserve.v1.Encoding\x12\x13\n\x0bnoise_seeds\x18\x0b \x03(\rB\x06\n\x04whatB\r\n\x0b_first_seed"\xd2\x01\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12(\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x18.ganserve.v1.ImageFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x11\n\x04seed\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05label\x18\x07 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nnoise_seed\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_labelB\r\n\x0b_noise_seed"b\n\x07Timings\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x10\n\x08\x64\x65\x63ode_s\x18\x03 \x01(\x01\x12\x10\n\x08\x65ncode_s\x18\x04 \x01(\x01\x12\x0f\n\x07total_s\x18\x05 \x01(\x01"\x91\x01\n\rGenerateReply\x12"\n\x06images\x18\x01 \x03(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rlargest_batch\x18\x04 \x01(\r\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Timings"\xa2\x01\n\x13GenerateStreamReply\x12\r\n\x05index\x18\x01 \x01(\r\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x12\n\nbatch_size\x18\x05 \x01(\r\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.ganserve.v1.Timings"\xb8\x01\n\x0eUpscaleRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05image\x18\x03 \x01(\x0c\x12\x11\n\traw_width\x18\x04 \x01(\r\x12\x12\n\nraw_height\x18\x05 \x01(\r\x12\'\n\x05\x61lpha\x18\x06 \x01(\x0e\x32\x18.ganserve.v1.AlphaPolicy\x12\'\n\x08\x65ncoding\x18\x07 \x01(\x0b\x32\x15.ganserve.v1.Encoding"\x9e\x01\n\x0cUpscaleReply\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05tiles\x18\x04 \x01(\r\x12\x15\n\rlargest_batch\x18\x05 \x01(\r\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.ganserve.v1.Timings"\xba\x01\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05image\x18\x03 \x01(\x0c\x12\x11\n\traw_width\x18\x04 \x01(\r\x12\x12\n\nraw_height\x18\x05 \x01(\r\x12\'\n\x05\x61lpha\x18\x06 \x01(\x0e\x32\x18.ganserve.v1.AlphaPolicy\x12\'\n\x08\x65ncoding\x18\x07 \x01(\x0b\x32\x15.ganserve.v1.Encoding"\x8e\x01\n\x0eTranslateReply\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Timings"\x13\n\x11ListModelsRequest"\x9e\x01\n\x04Knob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05shape\x18\x06 \x03(\rB\n\n\x08_minimumB\n\n\x08_maximumB\n\n\x08_default"\xea\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x06 \x01(\t\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x13\n\x0blatent_size\x18\x08 \x01(\r\x12\r\n\x05scale\x18\t \x01(\r\x12\x0e\n\x06height\x18\n \x01(\r\x12\r\n\x05width\x18\x0b \x01(\r\x12\x12\n\ntruncation\x18\x0c \x01(\x08\x12\x16\n\x0emax_batch_size\x18\r \x01(\r\x12\x0f\n\x07licence\x18\x0e \x01(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12 \n\x05knobs\x18\x10 \x03(\x0b\x32\x11.ganserve.v1.Knob\x12\x16\n\x0einput_channels\x18\x11 \x01(\r\x12\x10\n\x08\x63hannels\x18\x12 \x01(\r\x12\x13\n\x0bmultiple_px\x18\x13 \x01(\r"5\n\x0fListModelsReply\x12"\n\x06models\x18\x01 \x03(\x0b\x32\x12.ganserve.v1.Model*\x85\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x04*Y\n\x0b\x41lphaPolicy\x12\x1c\n\x18\x41LPHA_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41LPHA_POLICY_KEEP\x10\x01\x12\x15\n\x11\x41LPHA_POLICY_DROP\x10\x02\x32\x80\x03\n\x0cImageService\x12\x44\n\x08Generate\x12\x1c.ganserve.v1.GenerateRequest\x1a\x1a.ganserve.v1.GenerateReply\x12R\n\x0eGenerateStream\x12\x1c.ganserve.v1.GenerateRequest\x1a .ganserve.v1.GenerateStreamReply0\x01\x12\x41\n\x07Upscale\x12\x1b.ganserve.v1.UpscaleRequest\x1a\x19.ganserve.v1.UpscaleReply\x12G\n\tTranslate\x12\x1d.ganserve.v1.TranslateRequest\x1a\x1b.ganserve.v1.TranslateReply\x12J\n\nListModels\x12\x1e.ganserve.v1.ListModelsRequest\x1a\x1c.ganserve.v1.ListModelsReplyb\x06proto3'
-)
+
+
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18ganserve/v1/images.proto\x12\x0bganserve.v1\"V\n\x08\x45ncoding\x12(\n\x06\x66ormat\x18\x01 \x01(\x0e\x32\x18.ganserve.v1.ImageFormat\x12\x14\n\x07quality\x18\x02 \x01(\rH\x00\x88\x01\x01\x42\n\n\x08_quality\"\x17\n\x05Seeds\x12\x0e\n\x06values\x18\x01 \x03(\r\"\x17\n\x07Latents\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\"%\n\x02Ws\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12\x11\n\tper_layer\x18\x02 \x01(\x08\"\xc2\x02\n\x0fGenerateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12#\n\x05seeds\x18\x03 \x01(\x0b\x32\x12.ganserve.v1.SeedsH\x00\x12\x0f\n\x05\x63ount\x18\x04 \x01(\rH\x00\x12\'\n\x07latents\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.LatentsH\x00\x12\x1d\n\x02ws\x18\n \x01(\x0b\x32\x0f.ganserve.v1.WsH\x00\x12\x17\n\nfirst_seed\x18\x06 \x01(\rH\x01\x88\x01\x01\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x13\n\x0btruncations\x18\x08 \x03(\x02\x12\'\n\x08\x65ncoding\x18\t \x01(\x0b\x32\x15.ganserve.v1.Encoding\x12\x13\n\x0bnoise_seeds\x18\x0b \x03(\rB\x06\n\x04whatB\r\n\x0b_first_seed\"\xd2\x01\n\x05Image\x12\x0c\n\x04\x64\x61ta\x18\x01 \x01(\x0c\x12(\n\x06\x66ormat\x18\x02 \x01(\x0e\x32\x18.ganserve.v1.ImageFormat\x12\r\n\x05width\x18\x03 \x01(\r\x12\x0e\n\x06height\x18\x04 \x01(\r\x12\x10\n\x08\x63hannels\x18\x05 \x01(\r\x12\x11\n\x04seed\x18\x06 \x01(\rH\x00\x88\x01\x01\x12\x12\n\x05label\x18\x07 \x01(\rH\x01\x88\x01\x01\x12\x17\n\nnoise_seed\x18\x08 \x01(\rH\x02\x88\x01\x01\x42\x07\n\x05_seedB\x08\n\x06_labelB\r\n\x0b_noise_seed\"b\n\x07Timings\x12\x0f\n\x07queue_s\x18\x01 \x01(\x01\x12\x11\n\tcompute_s\x18\x02 \x01(\x01\x12\x10\n\x08\x64\x65\x63ode_s\x18\x03 \x01(\x01\x12\x10\n\x08\x65ncode_s\x18\x04 \x01(\x01\x12\x0f\n\x07total_s\x18\x05 \x01(\x01\"\x91\x01\n\rGenerateReply\x12\"\n\x06images\x18\x01 \x03(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x15\n\rlargest_batch\x18\x04 \x01(\r\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Timings\"\xa2\x01\n\x13GenerateStreamReply\x12\r\n\x05index\x18\x01 \x01(\r\x12!\n\x05image\x18\x02 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x03 \x01(\t\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x12\n\nbatch_size\x18\x05 \x01(\r\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.ganserve.v1.Timings\"\xb8\x01\n\x0eUpscaleRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05image\x18\x03 \x01(\x0c\x12\x11\n\traw_width\x18\x04 \x01(\r\x12\x12\n\nraw_height\x18\x05 \x01(\r\x12\'\n\x05\x61lpha\x18\x06 \x01(\x0e\x32\x18.ganserve.v1.AlphaPolicy\x12\'\n\x08\x65ncoding\x18\x07 \x01(\x0b\x32\x15.ganserve.v1.Encoding\"\x9e\x01\n\x0cUpscaleReply\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\r\n\x05tiles\x18\x04 \x01(\r\x12\x15\n\rlargest_batch\x18\x05 \x01(\r\x12%\n\x07timings\x18\x06 \x01(\x0b\x32\x14.ganserve.v1.Timings\"\xba\x01\n\x10TranslateRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05image\x18\x03 \x01(\x0c\x12\x11\n\traw_width\x18\x04 \x01(\r\x12\x12\n\nraw_height\x18\x05 \x01(\r\x12\'\n\x05\x61lpha\x18\x06 \x01(\x0e\x32\x18.ganserve.v1.AlphaPolicy\x12\'\n\x08\x65ncoding\x18\x07 \x01(\x0b\x32\x15.ganserve.v1.Encoding\"\x8e\x01\n\x0eTranslateReply\x12!\n\x05image\x18\x01 \x01(\x0b\x32\x12.ganserve.v1.Image\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x12\n\nbatch_size\x18\x04 \x01(\r\x12%\n\x07timings\x18\x05 \x01(\x0b\x32\x14.ganserve.v1.Timings\"\x13\n\x11ListModelsRequest\"\x9e\x01\n\x04Knob\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07maximum\x18\x04 \x01(\x01H\x01\x88\x01\x01\x12\x14\n\x07\x64\x65\x66\x61ult\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\r\n\x05shape\x18\x06 \x03(\rB\n\n\x08_minimumB\n\n\x08_maximumB\n\n\x08_default\"\xea\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0c\n\x04task\x18\x05 \x01(\t\x12\x14\n\x0c\x61rchitecture\x18\x06 \x01(\t\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12\x13\n\x0blatent_size\x18\x08 \x01(\r\x12\r\n\x05scale\x18\t \x01(\r\x12\x0e\n\x06height\x18\n \x01(\r\x12\r\n\x05width\x18\x0b \x01(\r\x12\x12\n\ntruncation\x18\x0c \x01(\x08\x12\x16\n\x0emax_batch_size\x18\r \x01(\r\x12\x0f\n\x07licence\x18\x0e \x01(\t\x12\x0e\n\x06source\x18\x0f \x01(\t\x12 \n\x05knobs\x18\x10 \x03(\x0b\x32\x11.ganserve.v1.Knob\x12\x16\n\x0einput_channels\x18\x11 \x01(\r\x12\x10\n\x08\x63hannels\x18\x12 \x01(\r\x12\x13\n\x0bmultiple_px\x18\x13 \x01(\r\"5\n\x0fListModelsReply\x12\"\n\x06models\x18\x01 \x03(\x0b\x32\x12.ganserve.v1.Model*\x85\x01\n\x0bImageFormat\x12\x1c\n\x18IMAGE_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10IMAGE_FORMAT_PNG\x10\x01\x12\x15\n\x11IMAGE_FORMAT_JPEG\x10\x02\x12\x15\n\x11IMAGE_FORMAT_WEBP\x10\x03\x12\x14\n\x10IMAGE_FORMAT_RAW\x10\x04*Y\n\x0b\x41lphaPolicy\x12\x1c\n\x18\x41LPHA_POLICY_UNSPECIFIED\x10\x00\x12\x15\n\x11\x41LPHA_POLICY_KEEP\x10\x01\x12\x15\n\x11\x41LPHA_POLICY_DROP\x10\x02\x32\x80\x03\n\x0cImageService\x12\x44\n\x08Generate\x12\x1c.ganserve.v1.GenerateRequest\x1a\x1a.ganserve.v1.GenerateReply\x12R\n\x0eGenerateStream\x12\x1c.ganserve.v1.GenerateRequest\x1a .ganserve.v1.GenerateStreamReply0\x01\x12\x41\n\x07Upscale\x12\x1b.ganserve.v1.UpscaleRequest\x1a\x19.ganserve.v1.UpscaleReply\x12G\n\tTranslate\x12\x1d.ganserve.v1.TranslateRequest\x1a\x1b.ganserve.v1.TranslateReply\x12J\n\nListModels\x12\x1e.ganserve.v1.ListModelsRequest\x1a\x1c.ganserve.v1.ListModelsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
-_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, "ganserve.v1.images_pb2", _globals)
+_builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'ganserve.v1.images_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
-    DESCRIPTOR._loaded_options = None
-    _globals["_IMAGEFORMAT"]._serialized_start = 2454
-    _globals["_IMAGEFORMAT"]._serialized_end = 2587
-    _globals["_ALPHAPOLICY"]._serialized_start = 2589
-    _globals["_ALPHAPOLICY"]._serialized_end = 2678
-    _globals["_ENCODING"]._serialized_start = 41
-    _globals["_ENCODING"]._serialized_end = 127
-    _globals["_SEEDS"]._serialized_start = 129
-    _globals["_SEEDS"]._serialized_end = 152
-    _globals["_LATENTS"]._serialized_start = 154
-    _globals["_LATENTS"]._serialized_end = 177
-    _globals["_WS"]._serialized_start = 179
-    _globals["_WS"]._serialized_end = 216
-    _globals["_GENERATEREQUEST"]._serialized_start = 219
-    _globals["_GENERATEREQUEST"]._serialized_end = 541
-    _globals["_IMAGE"]._serialized_start = 544
-    _globals["_IMAGE"]._serialized_end = 754
-    _globals["_TIMINGS"]._serialized_start = 756
-    _globals["_TIMINGS"]._serialized_end = 854
-    _globals["_GENERATEREPLY"]._serialized_start = 857
-    _globals["_GENERATEREPLY"]._serialized_end = 1002
-    _globals["_GENERATESTREAMREPLY"]._serialized_start = 1005
-    _globals["_GENERATESTREAMREPLY"]._serialized_end = 1167
-    _globals["_UPSCALEREQUEST"]._serialized_start = 1170
-    _globals["_UPSCALEREQUEST"]._serialized_end = 1354
-    _globals["_UPSCALEREPLY"]._serialized_start = 1357
-    _globals["_UPSCALEREPLY"]._serialized_end = 1515
-    _globals["_TRANSLATEREQUEST"]._serialized_start = 1518
-    _globals["_TRANSLATEREQUEST"]._serialized_end = 1704
-    _globals["_TRANSLATEREPLY"]._serialized_start = 1707
-    _globals["_TRANSLATEREPLY"]._serialized_end = 1849
-    _globals["_LISTMODELSREQUEST"]._serialized_start = 1851
-    _globals["_LISTMODELSREQUEST"]._serialized_end = 1870
-    _globals["_KNOB"]._serialized_start = 1873
-    _globals["_KNOB"]._serialized_end = 2031
-    _globals["_MODEL"]._serialized_start = 2034
-    _globals["_MODEL"]._serialized_end = 2396
-    _globals["_LISTMODELSREPLY"]._serialized_start = 2398
-    _globals["_LISTMODELSREPLY"]._serialized_end = 2451
-    _globals["_IMAGESERVICE"]._serialized_start = 2681
-    _globals["_IMAGESERVICE"]._serialized_end = 3065
+  DESCRIPTOR._loaded_options = None
+  _globals['_IMAGEFORMAT']._serialized_start=2454
+  _globals['_IMAGEFORMAT']._serialized_end=2587
+  _globals['_ALPHAPOLICY']._serialized_start=2589
+  _globals['_ALPHAPOLICY']._serialized_end=2678
+  _globals['_ENCODING']._serialized_start=41
+  _globals['_ENCODING']._serialized_end=127
+  _globals['_SEEDS']._serialized_start=129
+  _globals['_SEEDS']._serialized_end=152
+  _globals['_LATENTS']._serialized_start=154
+  _globals['_LATENTS']._serialized_end=177
+  _globals['_WS']._serialized_start=179
+  _globals['_WS']._serialized_end=216
+  _globals['_GENERATEREQUEST']._serialized_start=219
+  _globals['_GENERATEREQUEST']._serialized_end=541
+  _globals['_IMAGE']._serialized_start=544
+  _globals['_IMAGE']._serialized_end=754
+  _globals['_TIMINGS']._serialized_start=756
+  _globals['_TIMINGS']._serialized_end=854
+  _globals['_GENERATEREPLY']._serialized_start=857
+  _globals['_GENERATEREPLY']._serialized_end=1002
+  _globals['_GENERATESTREAMREPLY']._serialized_start=1005
+  _globals['_GENERATESTREAMREPLY']._serialized_end=1167
+  _globals['_UPSCALEREQUEST']._serialized_start=1170
+  _globals['_UPSCALEREQUEST']._serialized_end=1354
+  _globals['_UPSCALEREPLY']._serialized_start=1357
+  _globals['_UPSCALEREPLY']._serialized_end=1515
+  _globals['_TRANSLATEREQUEST']._serialized_start=1518
+  _globals['_TRANSLATEREQUEST']._serialized_end=1704
+  _globals['_TRANSLATEREPLY']._serialized_start=1707
+  _globals['_TRANSLATEREPLY']._serialized_end=1849
+  _globals['_LISTMODELSREQUEST']._serialized_start=1851
+  _globals['_LISTMODELSREQUEST']._serialized_end=1870
+  _globals['_KNOB']._serialized_start=1873
+  _globals['_KNOB']._serialized_end=2031
+  _globals['_MODEL']._serialized_start=2034
+  _globals['_MODEL']._serialized_end=2396
+  _globals['_LISTMODELSREPLY']._serialized_start=2398
+  _globals['_LISTMODELSREPLY']._serialized_end=2451
+  _globals['_IMAGESERVICE']._serialized_start=2681
+  _globals['_IMAGESERVICE']._serialized_end=3065
 # @@protoc_insertion_point(module_scope)

@@ -53,7 +53,7 @@ def servers_serve(dockerfile: Dockerfile) -> Iterator[str]:
         if set(dockerfile.last(target, "EXPOSE").rest.split()) != ports:
             yield f"{target} exposes other ports than {ports}"
         if str(fields["http_port"].default) not in dockerfile.last(target, "HEALTHCHECK").rest:
-            yield f"{target}: the HEALTHCHECK asks another port than the default"
+            yield f"{target}: the HEALTHCHECK requests another port than the default"
 
 
 def settings_exist(dockerfile: Dockerfile) -> Iterator[str]:

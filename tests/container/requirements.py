@@ -31,9 +31,9 @@ def closure(extras: Iterable[str]) -> tuple[set[str], set[str]]:
     seen: set[tuple[str, str]] = set()
     absent: set[str] = set()
     while waiting:
-        asked = waiting.pop()
-        name = canonicalize_name(asked.name)
-        for extra in ("", *sorted(asked.extras)):
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        for extra in ("", *sorted(requirement.extras)):
             if (name, extra) not in seen:
                 seen.add((name, extra))
                 try:

@@ -64,10 +64,10 @@ def test_every_installed_requirement_of_an_image_is_pinned_to_a_version_that_pyp
         assert names - set(pinned) == set(), target
     own = [*PROJECT["dependencies"], *(text for extra in EXTRAS for text in EXTRAS[extra] if extra != "dev")]
     checked = 0
-    for asked in map(Requirement, own):
-        version = pinned.get(canonicalize_name(asked.name))
+    for requirement in map(Requirement, own):
+        version = pinned.get(canonicalize_name(requirement.name))
         if version is not None:
-            assert asked.specifier.contains(version), asked
+            assert requirement.specifier.contains(version), requirement
             checked += 1
     assert checked > 20
 
