@@ -1,4 +1,4 @@
-"""The command's tree. `export`, `models` and `server` are imported only by the subcommand that needs them."""
+"""The tree of subcommands. Each imports `export`, `models` or `server` only when it runs."""
 
 from typing import Annotated
 
@@ -13,7 +13,7 @@ from ganserve.cli.transform import translate, upscale
 from ganserve.cli.zoo import zoo
 
 app = typer.Typer(
-    help="Serve trained GAN generators: export a checkpoint, serve it over gRPC, ask it for pictures.",
+    help="Serve trained GAN generators: export a checkpoint, serve it over gRPC, generate images.",
     pretty_exceptions_enable=False,
     add_completion=False,
 )
@@ -22,10 +22,10 @@ app = typer.Typer(
 @app.callback()
 def _options(
     traceback: Annotated[
-        bool, typer.Option("--traceback", help="Before the subcommand: show where an error arose.")
+        bool, typer.Option("--traceback", help="Show the traceback of an error; goes before the subcommand.")
     ] = False,
 ) -> None:
-    """`main` looks for `--traceback` itself, because it catches what happens while options are read."""
+    """`main` reads `--traceback` itself, because it also handles errors in the options."""
 
 
 def _example(text: str) -> str:

@@ -1,11 +1,11 @@
-"""`ganserve architectures`: whose checkpoints can be exported."""
+"""`ganserve architectures`: the architectures whose checkpoints can be exported."""
 
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.output import needing, print_json
 
 
 def architectures(as_json: JsonOption = False) -> None:
-    """Lists whose checkpoints can be read: names for --arch, training repositories, and what --set may say."""
+    """Lists the supported architectures: names for --arch, training repositories, settings for --set."""
     with needing("export"):
         from models.catalogue import ARCHITECTURES
 

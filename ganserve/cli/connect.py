@@ -1,4 +1,4 @@
-"""The options of every subcommand that talks to a server."""
+"""The options of every subcommand that calls a server."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,11 @@ from ganserve.cli.output import CommandError
 from ganserve.client.client import Client
 from ganserve.client.errors import Unavailable
 
-ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="The server to ask.")]
+ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Server to call.")]
 DeadlineOption = Annotated[
-    float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Longest that the call may take.")
+    float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Maximum time for the call.")
 ]
-AuthorityOption = Annotated[
-    Path | None, typer.Option("--ca", metavar="FILE", help="Connect with TLS; PEM file of whom to trust.")
-]
+AuthorityOption = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="CA certificate (PEM) for TLS.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 SERVER = "localhost:8001"
@@ -31,7 +29,7 @@ def connect(server: str, deadline_s: float, authority: Path | None) -> Iterator[
 
     Raises:
         OSError: the file of `--ca` cannot be read.
-        CommandError: nobody answers at `server`.
+        CommandError: cannot connect to `server`, or it is starting or stopping.
     """
     credentials = None if authority is None else grpc.ssl_channel_credentials(authority.read_bytes())
     with Client(server, deadline_s=deadline_s, credentials=credentials) as client:

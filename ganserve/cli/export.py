@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Precision(StrEnum):
-    """What the weights are stored and computed in."""
+    """Type of the weights and of the computation."""
 
     FP32 = "fp32"
     FP16 = "fp16"
@@ -24,14 +24,14 @@ class Precision(StrEnum):
 
 
 class Tensors(StrEnum):
-    """What the served graph takes and gives: pixels, or the network's own tensors."""
+    """Inputs and outputs of the served graph: pixels, or the network's own tensors."""
 
     UINT8 = "uint8"
     FLOAT32 = "float32"
 
 
 class Variant(StrEnum):
-    """Which TensorRT builds the engine: for RTX, which needs no GPU to build, or the classic one."""
+    """Which TensorRT builds the engine: TensorRT for RTX, which needs no GPU to build, or classic TensorRT."""
 
     RTX = "rtx"
     CLASSIC = "classic"
@@ -39,24 +39,31 @@ class Variant(StrEnum):
 
 CheckpointArgument = Annotated[
     str,
-    typer.Argument(metavar="CHECKPOINT|ZOO_NAME", help="A file, a folder with its config, or a name of the zoo."),
+    typer.Argument(
+        metavar="CHECKPOINT|ZOO_NAME", help="A file, a folder with its config, or a name from `ganserve zoo list`."
+    ),
 ]
 
 
-ArchOption = Annotated[str, typer.Option(metavar="auto|NAME", help="Architecture, where it is not to be detected.")]
+ArchOption = Annotated[
+    str, typer.Option(metavar="auto|NAME", help="Architecture (default: detected from the weights).")
+]
 SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A hyper-parameter that cannot be inferred.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Hyper-parameter that cannot be inferred. Repeatable."),
 ]
-CacheOption = Annotated[Path | None, typer.Option(metavar="DIR", help="Where fetched weights and engines are kept.")]
+CacheOption = Annotated[
+    Path | None, typer.Option(metavar="DIR", help="Folder for downloaded weights and built engines.")
+]
 TensorrtOption = Annotated[
-    Variant | None, typer.Option("--tensorrt", help="A TensorRT engine, model.plan, beside the ONNX graph.")
+    Variant | None, typer.Option("--tensorrt", help="Also build a TensorRT engine, model.plan, next to the ONNX graph.")
 ]
 ProfileOption = Annotated[
     list[str] | None,
     typer.Option(
         "--profile",
         metavar="MIN,OPT,MAX[:SIZE,...]",
-        help="Rows of a batch, and sizes HxW or HxW-HxW of pictures in, that the engine is built for. Repeatable.",
+        help="Batch sizes, and input image sizes HxW or HxW-HxW, that the engine is built for. Repeatable.",
     ),
 ]
 CapabilityOption = Annotated[
@@ -64,7 +71,7 @@ CapabilityOption = Annotated[
     typer.Option(
         "--compute-capability",
         metavar="8.9,12.0",
-        help="GPUs that the engine is built for, or `current`; rtx builds a portable one where not given.",
+        help="GPUs that the engine is built for, or `current` (rtx default: a portable engine).",
     ),
 ]
 
@@ -76,7 +83,7 @@ def inspect(
     cache: CacheOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Says what a checkpoint is: architecture, hyper-parameters, task, inputs, parameters. Nothing is written."""
+    """Shows what a checkpoint is: architecture, hyper-parameters, task, inputs, parameters. Writes nothing."""
     overrides = parse_settings(settings or [])
     with needing("export"):
         from export.errors import ExportError
@@ -103,20 +110,22 @@ def inspect(
 def export(
     checkpoint: CheckpointArgument,
     repository: Annotated[Path, typer.Option(metavar="DIR", help="Model repository to write to.")],
-    name: Annotated[str, typer.Option(metavar="NAME", help="Name to serve it under.")],
+    name: Annotated[str, typer.Option(metavar="NAME", help="Name of the served model.")],
     arch: ArchOption = "auto",
     settings: SetOption = None,
-    precision: Annotated[Precision, typer.Option(help="What weights are stored and computed in.")] = Precision.FP32,
-    tensors: Annotated[Tensors, typer.Option(help="Pixels, or the network's own tensors.")] = Tensors.UINT8,
-    version: Annotated[int | None, typer.Option(min=1, help="Version; the next free one where not given.")] = None,
-    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one a line.")] = None,
+    precision: Annotated[Precision, typer.Option(help="Type of the weights and of the computation.")] = Precision.FP32,
+    tensors: Annotated[
+        Tensors, typer.Option(help="uint8: pixels in and out; float32: the network's own tensors.")
+    ] = Tensors.UINT8,
+    version: Annotated[int | None, typer.Option(min=1, help="Version (default: the next free one).")] = None,
+    labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one per line.")] = None,
     cache: CacheOption = None,
     tensorrt: TensorrtOption = None,
     profile: ProfileOption = None,
     compute_capability: CapabilityOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Exports a checkpoint to ONNX in a model repository, compared with torch before anything is written."""
+    """Exports a checkpoint to ONNX into a model repository, after comparing it with PyTorch."""
     overrides = parse_settings(settings or [])
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
@@ -152,7 +161,7 @@ def export(
 
 
 def _plan_facts(spec: "Spec") -> Iterator[str]:
-    """One line about the engine, where there is one."""
+    """One line about the engine, if there is one."""
     from export.engine.profiles import in_words
 
     if plan := spec.plan:

@@ -1,4 +1,4 @@
-"""What the subcommands that write pictures share: their options, the file's format, and what they say about a call."""
+"""What the subcommands that write images share: options, the file's format, and the report of a call."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,17 +11,24 @@ from ganserve.client.formats import FormatName, format_of
 from ganserve.client.results import Timings
 
 OutputOption = Annotated[
-    Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write; .png, .jpg or .webp says the format.")
+    Path, typer.Option("--output", "-o", metavar="FILE", help="File to write: .png, .jpg or .webp.")
 ]
 QualityOption = Annotated[
-    int | None, typer.Option(min=0, max=100, help="1..100 for JPEG and WebP, compression level 0..9 for PNG.")
+    int | None,
+    typer.Option(
+        min=0,
+        max=100,
+        help="Quality 1..100 of JPEG and WebP (default: 90), compression level 0..9 of PNG (default: 1).",
+    ),
 ]
-VersionOption = Annotated[str, typer.Option("--version", help="Version of the model; the newest where not given.")]
+VersionOption = Annotated[
+    str, typer.Option("--version", help="Version of the model (default: the newest that is ready).")
+]
 ModelArgument = Annotated[str, typer.Argument(help="Name of the model, as `ganserve models` lists it.")]
 
 
 def read_format(output: Path) -> FormatName:
-    """The format that the file's suffix asks for.
+    """The format of the file's suffix.
 
     Raises:
         CommandError: the folder does not exist.
@@ -29,12 +36,11 @@ def read_format(output: Path) -> FormatName:
     """
     if not output.parent.is_dir():
         raise CommandError(f"{output.parent}: no such folder")
-    name = format_of(output)
-    return "jpeg" if name == "jpeg" else "webp" if name == "webp" else "png"
+    return format_of(output)
 
 
 def facts_of(model: str, version: str, batch: int, timings: Timings) -> dict[str, object]:
-    """What every call tells a script."""
+    """The fields of every call's JSON report."""
     return {"model": model, "version": version, "largest_batch": batch, "timings": asdict(timings)}
 
 

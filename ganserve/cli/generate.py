@@ -1,4 +1,4 @@
-"""`ganserve generate`: pictures by seed, latent or w from a running server into files."""
+"""`ganserve generate`: images by seed, latent or w from a running server into files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,7 +25,7 @@ from ganserve.cli.generate_options import (
     SeedsOption,
     TruncationOption,
     WOption,
-    read_what,
+    read_generate_options,
 )
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.output import CommandError, counted, print_json
@@ -44,9 +44,9 @@ def generate(
     truncation: TruncationOption = None,
     noise_seeds: NoiseSeedsOption = None,
     grid: Annotated[
-        bool, typer.Option("--grid", help="One sheet with all pictures in place of one file for each.")
+        bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
     ] = False,
-    columns: Annotated[int | None, typer.Option(min=1, help="Pictures in a row of the sheet.")] = None,
+    columns: Annotated[int | None, typer.Option(min=1, help="Images per row of the grid.")] = None,
     quality: QualityOption = None,
     version: VersionOption = "",
     server: ServerOption = SERVER,
@@ -54,28 +54,27 @@ def generate(
     ca: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Draws pictures: the same seed is always the same picture.
+    """Generates images; the same seed always gives the same image.
 
-    One picture is written to FILE itself, several to FILE-<seed>, or with --grid to FILE as one sheet. One seed with
-    several labels, truncations or noise seeds is drawn once for each. What a model takes, `ganserve models` says.
+    A single image is written to FILE, several to FILE-<seed> or, with --grid, to FILE as one image. A single seed is
+    repeated for each of several labels, truncations or noise seeds. `ganserve models` lists what a model supports.
     """
-    chosen = read_format(output)
-    what = read_what(seeds, count, latents, w, labels, truncation, noise_seeds)
+    format = read_format(output)
+    options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds)
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
-    with connect(server, deadline, ca) as client, counted(what.n, model) as advance:
-        images = []
-        for image in client.generate_stream(
-            model, seeds=what.seeds, count=what.count, latents=what.latents, ws=what.ws, labels=what.labels,
-            truncation=what.truncations, noise_seeds=what.noise_seeds, format="raw" if grid else chosen,
-            quality=None if grid else quality, version=version,
-        ):  # fmt: skip
+    options["version"] = version
+    options["format"] = "raw" if grid else format
+    options["quality"] = None if grid else quality
+    images = []
+    with connect(server, deadline, ca) as client, counted(n, model) as advance:
+        for image in client.generate_stream(model, **options):
             images.append(image)
             advance()
     images.sort(key=lambda image: image.index)
     paths = [output] * len(images) if grid else file_names(output, images)
     if grid:
-        _write_sheet(images, columns, output, chosen, quality)
+        _write_grid(images, columns, output, format, quality)
     else:
         for image, path in zip(images, paths, strict=True):
             path.write_bytes(image.data)
@@ -83,9 +82,9 @@ def generate(
 
 
 def file_names(output: Path, images: Sequence[GeneratedImage]) -> list[Path]:
-    """A file for each image: FILE for a single one, else FILE-<seed>, made unique by label, then by index.
+    """A path for each image: FILE for a single one, else FILE-<seed>, made unique by label, else by index.
 
-    Images without a seed are told apart by index.
+    Images without a seed are numbered by index.
     """
     if len(images) == 1:
         return [output]
@@ -98,20 +97,20 @@ def file_names(output: Path, images: Sequence[GeneratedImage]) -> list[Path]:
     return [output.with_name(f"{output.stem}-{name}{output.suffix}") for name in names]
 
 
-def _write_sheet(
-    images: Sequence[GeneratedImage], columns: int | None, output: Path, chosen: FormatName, quality: int | None
+def _write_grid(
+    images: Sequence[GeneratedImage], columns: int | None, output: Path, format: FormatName, quality: int | None
 ) -> None:
-    sheet = compose_grid([image.array for image in images], columns)
-    pixels = sheet.squeeze(2) if sheet.shape[2] == 1 else sheet
-    settings: dict[str, Any] = {} if quality is None else {"compress_level" if chosen == "png" else "quality": quality}
-    Image.fromarray(pixels).save(output, chosen, **settings)
+    grid = compose_grid([image.array for image in images], columns)
+    pixels = grid.squeeze(2) if grid.shape[2] == 1 else grid
+    settings: dict[str, Any] = {} if quality is None else {"compress_level" if format == "png" else "quality": quality}
+    Image.fromarray(pixels).save(output, format, **settings)
 
 
 def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bool) -> None:
     longest = Timings(*(max(getattr(image.timings, name) for image in images) for name in Timings.__dataclass_fields__))
     largest = max(image.batch_size for image in images)
     if as_json:
-        pictures = [
+        files = [
             {
                 "file": str(path),
                 "seed": image.seed,
@@ -121,7 +120,7 @@ def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bo
             }
             for image, path in zip(images, paths, strict=True)
         ]
-        print_json({**facts_of(images[0].model, images[0].version, largest, longest), "images": pictures})
+        print_json({**facts_of(images[0].model, images[0].version, largest, longest), "images": files})
         return
     for path in dict.fromkeys(paths):
         print(path)

@@ -1,8 +1,7 @@
-"""What `ganserve generate` is asked to draw, read from its options."""
+"""The options of `ganserve generate` that say what to generate, and the client's options that they stand for."""
 
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -12,41 +11,33 @@ from numpy.typing import NDArray
 
 from ganserve.cli.output import CommandError
 from ganserve.cli.parsing import parse_labels, parse_numbers, parse_seeds
+from ganserve.client.options import GenerateOptions
 
-SeedsOption = Annotated[str | None, typer.Option(help="Seeds such as 0-15 or 0,3,7-9.")]
-CountOption = Annotated[int | None, typer.Option(min=1, help="This many, from seeds that the server draws.")]
+SeedsOption = Annotated[str | None, typer.Option(help="Seeds, such as 0-15 or 0,3,7-9.")]
+CountOption = Annotated[int | None, typer.Option(min=1, help="Number of images; the server chooses the seeds.")]
 LatentsOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Latents in place of seeds: (n, size), .npy or .npz.")
+    Path | None, typer.Option(metavar="FILE", help="Latents instead of seeds: (n, size), .npy or .npz.")
 ]
 WOption = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="StyleGAN's w in place of seeds: (n, size) or (n, layers, size).")
+    Path | None, typer.Option(metavar="FILE", help="StyleGAN's w instead of seeds: (n, size) or (n, layers, size).")
 ]
 LabelsOption = Annotated[
-    str | None, typer.Option(help="Classes by index or name such as 3,7 or 0-9 or cat: one for all or one for each.")
+    str | None, typer.Option(help="Class indices or names, such as 3,7 or 0-9 or cat: one for all or one for each.")
 ]
 TruncationOption = Annotated[
-    str | None, typer.Option(metavar="PSI", help="1 is none, 0 the mean picture; such as 0.7, or 0,0.5,1 for three.")
+    str | None,
+    typer.Option(
+        metavar="PSI", help="Truncation psi: 1 = none, 0 = mean image. One for all or one for each, such as 0,0.5,1."
+    ),
 ]
-NoiseSeedsOption = Annotated[str | None, typer.Option(help="Where the noise is from, such as 5 or 0-15.")]
+NoiseSeedsOption = Annotated[
+    str | None, typer.Option(help="Seeds for the noise inputs (default: the image seed), such as 5 or 0-15.")
+]
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class What:
-    """The arguments of `Client.generate` that say what to draw; `n` pictures."""
-
-    n: int
-    seeds: list[int] | None = None
-    count: int | None = None
-    latents: NDArray[np.float32] | None = None
-    ws: NDArray[np.float32] | None = None
-    labels: list[str] | None = None
-    truncations: list[float] | None = None
-    noise_seeds: list[int] | None = None
-
-
-def read_what(
+def read_generate_options(
     seeds: str | None,
     count: int | None,
     latents: Path | None,
@@ -54,40 +45,54 @@ def read_what(
     labels: str | None,
     truncation: str | None,
     noise_seeds: str | None,
-) -> What:
-    """The options taken together. A single seed is drawn once for each of several labels, truncations or noise seeds.
+) -> tuple[GenerateOptions, int]:
+    """The client's options and the number of images.
+
+    A single seed is repeated for each of several labels, truncations or noise seeds.
 
     Raises:
         CommandError: two options that exclude each other, or a text or file that cannot be read.
     """
-    sources = {"--seeds": seeds, "--count": count, "--latents": latents, "--w": w}
-    given = [option for option, value in sources.items() if value is not None]
-    if len(given) > 1:
-        raise CommandError(
-            f"pass {' or '.join(given)}, not both" if len(given) == 2 else f"pass one of {', '.join(given)}"
-        )
-    wanted = _read("--labels", labels, parse_labels)
-    psis = _read("--truncation", truncation, parse_numbers)
-    noise = _read("--noise-seeds", noise_seeds, parse_seeds)
+    _check_exclusive({"--seeds": seeds, "--count": count, "--latents": latents, "--w": w})
+    found: GenerateOptions = {
+        "labels": _read("--labels", labels, parse_labels),
+        "truncation": _read("--truncation", truncation, parse_numbers),
+        "noise_seeds": _read("--noise-seeds", noise_seeds, parse_seeds),
+    }
+    if latents is not None:
+        found["latents"] = items = read_items("--latents", latents, "z", (1, 2))
+        return found, _count_items(items)
+    if w is not None:
+        found["ws"] = items = read_items("--w", w, "w", (1, 2, 3))
+        return found, _count_items(items)
     numbers = _read("--seeds", seeds, parse_seeds)
-    if numbers is not None and len(numbers) == 1:
-        numbers *= max(len(each) for each in (numbers, wanted or (), psis or (), noise or ()))
-    rows = None if latents is None else read_rows("--latents", latents, "z", (1, 2))
-    ws = None if w is None else read_rows("--w", w, "w", (1, 2, 3))
-    explicit = rows if rows is not None else ws
-    if explicit is not None:
-        n = 1 if explicit.ndim == 1 else len(explicit)
-    else:
-        n = count or len(numbers or [0])
-        count = count or (None if numbers else 1)
-    return What(n, numbers, count, rows, ws, wanted, psis, noise)
+    if numbers is None:
+        found["count"] = count or 1
+        return found, count or 1
+    if len(numbers) == 1:
+        n = max((len(each) for each in found.values() if isinstance(each, Sequence)), default=1)
+        numbers = [numbers[0]] * n
+    found["seeds"] = numbers
+    return found, len(numbers)
 
 
-def read_rows(option: str, path: Path, name: str, axes: tuple[int, ...]) -> NDArray[np.float32]:
-    """The array of a .npy file, or of a .npz file the one called `name`, else its only one. Nothing is unpickled.
+def _check_exclusive(options: dict[str, object]) -> None:
+    given = [option for option, value in options.items() if value is not None]
+    if len(given) == 2:
+        raise CommandError(f"pass {' or '.join(given)}, not both")
+    if len(given) > 2:
+        raise CommandError(f"pass one of {', '.join(given)}")
+
+
+def _count_items(items: NDArray[np.float32]) -> int:
+    return 1 if items.ndim == 1 else len(items)
+
+
+def read_items(option: str, path: Path, name: str, axes: tuple[int, ...]) -> NDArray[np.float32]:
+    """The array of a .npy file; of a .npz file the array `name`, or the only one. Nothing is unpickled.
 
     Raises:
-        CommandError: not such a file, or not numbers with so many axes.
+        CommandError: not a .npy or .npz file, or not numbers with one of these numbers of axes.
         OSError: it cannot be read.
     """
     try:
@@ -108,7 +113,7 @@ def read_rows(option: str, path: Path, name: str, axes: tuple[int, ...]) -> NDAr
     return np.asarray(found, np.float32)
 
 
-def _read(option: str, text: str | None, parse: Callable[[str], list[T]]) -> list[T] | None:
+def _read(option: str, text: str | None, parse: Callable[[str], Sequence[T]]) -> Sequence[T] | None:
     try:
         return None if text is None else parse(text)
     except ValueError as error:

@@ -13,7 +13,7 @@ INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command line and returns the exit code. A traceback is shown only where `--traceback` asks for it."""
+    """Runs the command line and returns the exit code. Shows a traceback only with `--traceback`."""
     if threading.current_thread() is threading.main_thread():
         # Process 1 of a container gets only signals that it handles, also while the rest is imported.
         signal.signal(signal.SIGTERM, _end)

@@ -1,4 +1,4 @@
-"""`ganserve models`: what a running server has, and what of each model may be set."""
+"""`ganserve models`: the models of a running server and their parameters."""
 
 import textwrap
 from dataclasses import asdict
@@ -11,17 +11,17 @@ from ganserve.cli.output import CommandError, print_json, print_table
 from ganserve.client.results import Knob, ServedModel
 
 WIDTH = 110
-FEW_LABELS = 24  # more than this are shown only of a model asked for by name
+SHOWN_LABELS = 24  # more are shown only if the model is named
 
 
 def models(
-    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this one, with all its labels.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="MODEL", help="Only this model, with all its labels.")] = None,
     server: ServerOption = SERVER,
     deadline: DeadlineOption = DEADLINE_S,
     ca: AuthorityOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Lists what the server has: family, task, what a request may set and within which limits, labels by name."""
+    """Lists the server's models: family, task, parameters with their limits, labels."""
     with connect(server, deadline, ca) as client:
         found = client.models()
     if name is not None:
@@ -31,13 +31,13 @@ def models(
     if as_json:
         print_json([asdict(model) for model in found])
         return
-    headers = ("name", "version", "state", "task", "family", "picture", "batch", "reason")
-    print_table(headers, [_row(model) for model in found])
+    headers = ("name", "version", "state", "task", "family", "image", "batch", "reason")
+    print_table(headers, [_table_row(model) for model in found])
     for model in found:
         _print_knobs(model, every_label=name is not None)
 
 
-def _row(model: ServedModel) -> tuple[object, ...]:
+def _table_row(model: ServedModel) -> tuple[object, ...]:
     if model.width:
         size = f"{model.width}x{model.height}"
     elif model.scale > 1:
@@ -53,13 +53,13 @@ def _row(model: ServedModel) -> tuple[object, ...]:
 
 
 def _print_knobs(model: ServedModel, every_label: bool) -> None:
-    """A line for each knob and one paragraph of labels; nothing for models without any."""
+    """A line for each parameter and a paragraph of labels; nothing for models without parameters."""
     if model.knobs:
         print(f"\n{model.name}:")
     for knob in model.knobs:
         print(f"  {knob.name:<10}  {_range(knob):<24}  {knob.description}".rstrip())
         if knob.name == "label":
-            shown = model.labels if every_label else model.labels[:FEW_LABELS]
+            shown = model.labels if every_label else model.labels[:SHOWN_LABELS]
             names = ", ".join(f"{index} {name}" if name != str(index) else name for index, name in enumerate(shown))
             more = len(model.labels) - len(shown)
             names += f", ... {more} more: `ganserve models {model.name}`" if more else ""

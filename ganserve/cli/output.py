@@ -10,7 +10,7 @@ OURS = ("artifact", "export", "ganserve", "models", "server")
 
 
 class CommandError(Exception):
-    """The command cannot be carried out; the message is the one line that is shown."""
+    """The command failed; the message is the one line that is shown."""
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def print_json(value: object) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A table on stdout: drawn on a terminal, plain aligned columns in a pipe."""
+    """A table on stdout: with borders on a terminal, plain aligned columns in a pipe."""
     cells = [[str(cell) for cell in row] for row in rows]
     if sys.stdout.isatty():
         from rich.console import Console
@@ -47,7 +47,7 @@ def print_table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 
 class Steps(Protocol):
-    """Shows what is being done, and while a long step runs the share of it that is done (0..1). From any thread."""
+    """Shows the current step and, during a long one, the share that is done (0..1). From any thread."""
 
     def __call__(self, text: str, share: float | None = None, /) -> None:
         """Shows it."""
@@ -55,7 +55,7 @@ class Steps(Protocol):
 
 @contextmanager
 def steps() -> Iterator[Steps]:
-    """A function that shows what is being done: a spinner on a terminal, beside a bar where a step tells its share.
+    """A function that shows the current step: a spinner on a terminal, with a bar if the step reports its share.
 
     Elsewhere one line on stderr for each step, and for every further quarter of a long one.
     """

@@ -1,9 +1,9 @@
-"""Seeds, labels and numbers as people type them: `0-15`, `0,3,7-9`, `3,cat`, `0,0.5,1`."""
+"""Lists of seeds, labels and numbers as typed: `0-15`, `0,3,7-9`, `3,cat`, `0,0.5,1`."""
 
 import re
 
 RANGE = re.compile(r"(\d+)-(\d+)")
-MOST = 1_000_000  # a slip of the keyboard must not fill the memory
+MAX_VALUES = 1_000_000  # a typing error must not fill the memory
 
 
 def parse_seeds(text: str) -> list[int]:
@@ -21,8 +21,8 @@ def parse_seeds(text: str) -> list[int]:
             seeds.append(int(part))
         else:
             raise ValueError(f"{part!r} is neither a number nor a range like 0-15")
-        if len(seeds) > MOST:
-            raise ValueError(f"{text!r} has more than {MOST} seeds")
+        if len(seeds) > MAX_VALUES:
+            raise ValueError(f"{text!r} has more than {MAX_VALUES} seeds")
     return seeds
 
 
@@ -64,6 +64,6 @@ def _parts(text: str) -> list[str]:
 def _span(part: str, first: int, last: int) -> range:
     if last < first:
         raise ValueError(f"{part!r} runs backwards")
-    if last - first >= MOST:
-        raise ValueError(f"{part!r} has more than {MOST} numbers")
+    if last - first >= MAX_VALUES:
+        raise ValueError(f"{part!r} has more than {MAX_VALUES} numbers")
     return range(first, last + 1)

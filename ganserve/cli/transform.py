@@ -1,8 +1,9 @@
-"""`ganserve upscale` and `ganserve translate`: a picture file through a running server into another file."""
+"""`ganserve upscale` and `ganserve translate`: an image file through a running server into another file."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,9 +18,10 @@ from ganserve.cli.files import (
     read_format,
 )
 from ganserve.cli.output import print_json
+from ganserve.client.client import Client
 from ganserve.client.results import Translated, Upscaled
 
-PictureArgument = Annotated[Path, typer.Argument(metavar="IN", help="PNG, JPEG or WebP.")]
+ImageArgument = Annotated[Path, typer.Argument(metavar="IN", help="PNG, JPEG or WebP file.")]
 
 
 class Alpha(StrEnum):
@@ -29,52 +31,49 @@ class Alpha(StrEnum):
     DROP = "drop"
 
 
-def upscale(
-    model: ModelArgument,
-    picture: PictureArgument,
-    output: OutputOption,
-    alpha: Annotated[Alpha, typer.Option(help="Enlarge the alpha channel too, or leave it out.")] = Alpha.KEEP,
-    quality: QualityOption = None,
-    version: VersionOption = "",
-    server: ServerOption = SERVER,
-    deadline: DeadlineOption = DEADLINE_S,
-    ca: AuthorityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Enlarges a picture with the model."""
-    chosen = read_format(output)
-    with connect(server, deadline, ca) as client:
-        result = client.upscale(model, picture, alpha=alpha.value, format=chosen, quality=quality, version=version)
-    output.write_bytes(result.data)
-    _report(result, output, as_json, {"tiles": result.tiles})
+def _command(call: Callable[..., Upscaled | Translated], help: str, alpha_help: str) -> Callable[..., None]:
+    """A subcommand named after the client's method `call`."""
+
+    def transform(
+        model: ModelArgument,
+        image: ImageArgument,
+        output: OutputOption,
+        alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
+        quality: QualityOption = None,
+        version: VersionOption = "",
+        server: ServerOption = SERVER,
+        deadline: DeadlineOption = DEADLINE_S,
+        ca: AuthorityOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        format = read_format(output)
+        with connect(server, deadline, ca) as client:
+            result = call(client, model, image, alpha=alpha.value, format=format, quality=quality, version=version)
+        output.write_bytes(result.data)
+        _report(result, output, as_json)
+
+    transform.__name__ = call.__name__
+    transform.__doc__ = help
+    return transform
 
 
-def translate(
-    model: ModelArgument,
-    picture: PictureArgument,
-    output: OutputOption,
-    alpha: Annotated[Alpha, typer.Option(help="Put the alpha channel back as it was, or leave it out.")] = Alpha.KEEP,
-    quality: QualityOption = None,
-    version: VersionOption = "",
-    server: ServerOption = SERVER,
-    deadline: DeadlineOption = DEADLINE_S,
-    ca: AuthorityOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Turns a picture into another of its size with the model; any size will do."""
-    chosen = read_format(output)
-    with connect(server, deadline, ca) as client:
-        result = client.translate(model, picture, alpha=alpha.value, format=chosen, quality=quality, version=version)
-    output.write_bytes(result.data)
-    _report(result, output, as_json, {})
+upscale = _command(
+    Client.upscale,
+    "Enlarges an image with a super-resolution model.",
+    "keep: enlarge the alpha channel too; drop: remove it.",
+)
+translate = _command(
+    Client.translate,
+    "Turns an image into another of the same size with an image-to-image model. Accepts any size.",
+    "keep: return the alpha channel unchanged; drop: remove it.",
+)
 
 
-def _report(result: Upscaled | Translated, output: Path, as_json: bool, more: dict[str, int]) -> None:
+def _report(result: Upscaled | Translated, output: Path, as_json: bool) -> None:
+    tiles: dict[str, Any] = {"tiles": result.tiles} if isinstance(result, Upscaled) else {}
     if as_json:
-        size = {"width": result.width, "height": result.height, **more}
         facts = facts_of(result.model, result.version, result.batch_size, result.timings)
-        print_json({**facts, "file": str(output), **size})
+        print_json({**facts, "file": str(output), "width": result.width, "height": result.height, **tiles})
         return
-    counts = {**more, "batch": result.batch_size}
-    told = "  ".join(f"{name} {count}" for name, count in counts.items())
-    print(f"{output}  {result.width}x{result.height}  {told}  {describe_timings(result.timings)}")
+    counts = "  ".join(f"{name} {count}" for name, count in {**tiles, "batch": result.batch_size}.items())
+    print(f"{output}  {result.width}x{result.height}  {counts}  {describe_timings(result.timings)}")

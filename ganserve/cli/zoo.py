@@ -8,7 +8,7 @@ import typer
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.output import CommandError, print_json, steps
 
-zoo = typer.Typer(help="Trained generators by name: what there is, and fetching it.")
+zoo = typer.Typer(help="Trained generators by name: list and download them.")
 
 
 @zoo.command("list", epilog="Example: ganserve zoo list --json")
@@ -43,17 +43,17 @@ def list_entries(as_json: JsonOption = False) -> None:
 
 @zoo.command(epilog="Example: ganserve zoo pull faces digits")
 def pull(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="As `ganserve zoo list` shows them.")],
-    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to keep what is fetched.")] = None,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names from `ganserve zoo list`.")],
+    cache: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder for downloaded weights.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fetches trained weights, checks their sha256 and prints where they are."""
+    """Downloads trained weights, checks their sha256 and prints their paths."""
     from models.zoo.fetch import ZooError, find
     from models.zoo.fetch import pull as fetch
 
     try:
         for name in names:
-            find(name)  # a misspelt name is refused before anything is fetched
+            find(name)  # a misspelt name is refused before anything is downloaded
         with steps() as progress:
             paths = {name: fetch(name, cache_dir=cache, progress=progress) for name in names}
     except ZooError as error:

@@ -8,7 +8,7 @@ from demo.contact_sheet import CELL_PX, COLUMNS, GAP_PX, PAPER, Panel, compose_c
 from demo.gallery import PORTRAIT, show
 from ganserve import Client
 from ganserve.client.results import ServedModel
-from tests.ganserve.fake_server import Fake, picture_of
+from tests.ganserve.fake_server import Fake, image_of
 
 
 def plain(level: int, height: int = 20, width: int = 20, channels: int = 3) -> NDArray[np.uint8]:
@@ -26,8 +26,8 @@ def test_a_small_image_grows_by_whole_pixels_and_a_large_one_shrinks() -> None:
     assert fit(plain(5), 160).size == (160, 160)
     assert fit(plain(5, 28, 28, 1), 160).size == (140, 140)
     assert fit(plain(5, 300, 600), 160).size == (160, 80)
-    grown = np.asarray(fit(picture_of(1), 12))
-    np.testing.assert_array_equal(grown, picture_of(1).repeat(2, 0).repeat(2, 1))
+    grown = np.asarray(fit(image_of(1), 12))
+    np.testing.assert_array_equal(grown, image_of(1).repeat(2, 0).repeat(2, 1))
 
 
 def test_transparent_pixels_show_the_paper() -> None:
@@ -60,10 +60,10 @@ def test_no_panel_is_no_sheet() -> None:
 def test_a_generator_is_shown_by_seeds_and_its_classes_in_turn(fake: Fake) -> None:
     with Client(fake.server) as client:
         exhibit = show(client, model_of("class-conditional", labels=("cat", "dog"), width=6, height=4), PORTRAIT)
-    request = fake.drawings.asked[-1]
+    request = fake.service.requests[-1]
     assert list(request.seeds.values) == list(range(16))
     assert list(request.labels) == ["0", "1"] * 8
-    np.testing.assert_array_equal(exhibit.panel.images[0], picture_of(0))
+    np.testing.assert_array_equal(exhibit.panel.images[0], image_of(0))
     assert exhibit.sheet.shape == (4 * 6 - 2, 4 * 8 - 2, 3)
 
 

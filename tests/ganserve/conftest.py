@@ -1,5 +1,5 @@
 """The fake server that the tests of clients, command and demo talk to."""
 
-from tests.ganserve.fake_server import ask, fake
+from tests.ganserve.fake_server import call, fake
 
-__all__ = ["ask", "fake"]
+__all__ = ["call", "fake"]

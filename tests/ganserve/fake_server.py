@@ -21,13 +21,13 @@ from ganserve.v1 import images_pb2_grpc
 FORMATS = {pb.IMAGE_FORMAT_PNG: "PNG", pb.IMAGE_FORMAT_JPEG: "JPEG", pb.IMAGE_FORMAT_WEBP: "WEBP"}
 
 
-def picture_of(seed: int, channels: int = 3) -> NDArray[np.uint8]:
+def image_of(seed: int, channels: int = 3) -> NDArray[np.uint8]:
     """(4, 6, channels) uint8, another for each seed."""
     return np.random.default_rng(seed).integers(0, 256, (4, 6, channels), np.uint8)
 
 
 def encoded(pixels: NDArray[np.uint8], format: pb.ImageFormat.ValueType) -> pb.Image:
-    """The message of a picture."""
+    """The message of an image."""
     height, width, channels = pixels.shape
     if format == pb.IMAGE_FORMAT_RAW:
         data = pixels.tobytes()
@@ -38,7 +38,7 @@ def encoded(pixels: NDArray[np.uint8], format: pb.ImageFormat.ValueType) -> pb.I
     return pb.Image(data=data, format=format, width=width, height=height, channels=channels)
 
 
-def sent_picture(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np.uint8]:
+def sent_image(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np.uint8]:
     """The pixels of a request, (H, W, C)."""
     if request.raw_width:
         return np.frombuffer(request.image, np.uint8).reshape(request.raw_height, request.raw_width, -1)
@@ -46,15 +46,15 @@ def sent_picture(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np
 
 
 @dataclass
-class Drawings(images_pb2_grpc.ImageServiceServicer):
-    """Draws `picture_of(seed)`, gives back pictures twice as large or inverted, and remembers every request.
+class FakeService(images_pb2_grpc.ImageServiceServicer):
+    """Generates `image_of(seed)`, returns images twice as large or inverted, and keeps every request.
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
     answers when the caller has left. The first calls are refused with `refusals`, and the first streams end as `cuts`
-    says: after so many pictures with that status.
+    says: after so many images with that status.
     """
 
-    asked: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
     refusals: list[grpc.StatusCode] = field(default_factory=list)
     cuts: list[tuple[int, grpc.StatusCode]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
@@ -62,7 +62,7 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateReply:
         await self._heed(request, context)
-        images = [self._draw(request, index) for index in range(self.count(request))]
+        images = [self._generate(request, index) for index in range(self.count(request))]
         timings = pb.Timings(queue_s=0.25, total_s=1.5)
         return pb.GenerateReply(images=images, model=request.model, version="3", largest_batch=8, timings=timings)
 
@@ -73,7 +73,7 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
             for sent, index in enumerate(reversed(range(self.count(request)))):
                 if sent == cut:
                     await context.abort(code, "cut")
-                image = self._draw(request, index)
+                image = self._generate(request, index)
                 yield pb.GenerateStreamReply(
                     index=index, image=image, model=request.model, version="3", batch_size=index % 5 + 1
                 )
@@ -82,21 +82,21 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Any) -> pb.UpscaleReply:
         await self._heed(request, context)
-        large = sent_picture(request).repeat(2, 0).repeat(2, 1)
+        large = sent_image(request).repeat(2, 0).repeat(2, 1)
         image = encoded(large, request.encoding.format)
         return pb.UpscaleReply(image=image, model=request.model, version="1", tiles=4, largest_batch=2)
 
     async def Translate(self, request: pb.TranslateRequest, context: Any) -> pb.TranslateReply:
         await self._heed(request, context)
-        image = encoded(255 - sent_picture(request), request.encoding.format)
+        image = encoded(255 - sent_image(request), request.encoding.format)
         return pb.TranslateReply(image=image, model=request.model, version="1", batch_size=3)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsReply:
-        self.asked.append(request)
+        self.requests.append(request)
         faces = pb.Model(
             name="faces", version="3", state="READY", task="unconditional", architecture="dcgan", width=64, height=64
         )
-        faces.knobs.add(name="seed", description="the same picture", minimum=0, maximum=4294967295)
+        faces.knobs.add(name="seed", description="the same image", minimum=0, maximum=4294967295)
         faces.knobs.add(name="w", description="in place of a seed", shape=[16, 512])
         faces.knobs.add(name="truncation", description="psi", minimum=-2, maximum=2, default=0.7)
         broken = pb.Model(name="broken", state="UNAVAILABLE", reason="no such file", labels=["cat", "dog"])
@@ -107,7 +107,7 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
         return pb.ListModelsReply(models=[faces, broken, digits, sketch])
 
     async def _heed(self, request: Any, context: Any) -> None:
-        self.asked.append(request)
+        self.requests.append(request)
         self.came.set()
         if self.refusals:
             await context.abort(self.refusals.pop(0), "refused")
@@ -121,13 +121,13 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
                 self.left.set()
 
     def count(self, request: pb.GenerateRequest) -> int:
-        """Pictures that a request asks for."""
+        """Images that a request asks for."""
         return request.count or len(request.seeds.values) or (len(request.latents.data) + len(request.ws.data)) // 16
 
-    def _draw(self, request: pb.GenerateRequest, index: int) -> pb.Image:
+    def _generate(self, request: pb.GenerateRequest, index: int) -> pb.Image:
         values = request.seeds.values
         seed = values[index] if values else request.first_seed + index
-        image = encoded(picture_of(seed, 1 if request.model == "grey" else 3), request.encoding.format)
+        image = encoded(image_of(seed, 1 if request.model == "grey" else 3), request.encoding.format)
         if not request.latents.data and not request.ws.data:
             image.seed = seed
         if request.noise_seeds:
@@ -140,21 +140,21 @@ class Drawings(images_pb2_grpc.ImageServiceServicer):
 
 @dataclass
 class Fake:
-    """A running server: where it listens and what it was asked."""
+    """A running server: its address, and its service with the requests that it got."""
 
     server: str
-    drawings: Drawings
+    service: FakeService
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
     """A grpc.aio server in a thread of its own, so that blocking clients can talk to it."""
-    drawings = Drawings()
+    service = FakeService()
     started: Future[tuple[int, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def run() -> None:
         server = grpc.aio.server()
-        images_pb2_grpc.add_ImageServiceServicer_to_server(drawings, server)
+        images_pb2_grpc.add_ImageServiceServicer_to_server(service, server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         stop = asyncio.Event()
@@ -165,28 +165,28 @@ def fake() -> Iterator[Fake]:
     thread = threading.Thread(target=asyncio.run, args=(run(),))
     thread.start()
     port, loop, stop = started.result(30)
-    yield Fake(f"127.0.0.1:{port}", drawings)
+    yield Fake(f"127.0.0.1:{port}", service)
     loop.call_soon_threadsafe(stop.set)
     thread.join(30)
 
 
-class Ask(Protocol):
-    """`ask("generate", "faces", seeds=3)`: a client's answer, streams as lists."""
+class Call(Protocol):
+    """`call("generate", "faces", seeds=3)`: what a client returns, streams as lists."""
 
-    def __call__(self, method: str, *arguments: Any, **options: Any) -> Any: ...
+    def __call__(self, method: str, *arguments: Any, retries: int = 0, **options: Any) -> Any: ...
 
 
 @pytest.fixture(params=["sync", "asyncio"])
-def ask(request: pytest.FixtureRequest, fake: Fake) -> Ask:
-    """Each of the two clients in turn, connected to the fake; test_retries.py is about trying again."""
+def call(request: pytest.FixtureRequest, fake: Fake) -> Call:
+    """Each of the two clients in turn, connected to the fake server."""
 
-    def sync(method: str, *arguments: Any, **options: Any) -> Any:
-        with Client(fake.server, deadline_s=30, retries=0) as client:
+    def sync(method: str, *arguments: Any, retries: int = 0, **options: Any) -> Any:
+        with Client(fake.server, deadline_s=30, retries=retries) as client:
             answer = getattr(client, method)(*arguments, **options)
             return list(answer) if method == "generate_stream" else answer
 
-    async def awaited(method: str, *arguments: Any, **options: Any) -> Any:
-        async with AsyncClient(fake.server, deadline_s=30, retries=0) as client:
+    async def awaited(method: str, *arguments: Any, retries: int = 0, **options: Any) -> Any:
+        async with AsyncClient(fake.server, deadline_s=30, retries=retries) as client:
             answer = getattr(client, method)(*arguments, **options)
             return [image async for image in answer] if method == "generate_stream" else await answer
 

@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +14,13 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from ganserve import Client
 from ganserve.cli.app import app
 from ganserve.cli.export import parse_settings
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.main import main
 from ganserve.cli.output import CommandError, needing
-from tests.ganserve.fake_server import Fake, picture_of
+from tests.ganserve.fake_server import Fake, image_of
 
 COMMANDS = [
     "zoo list",
@@ -51,29 +53,29 @@ def test_every_subcommand_has_help_with_an_example(command: str) -> None:
     assert f"Example: ganserve {command}" in result.output
 
 
-def test_several_pictures_get_a_file_each(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_several_images_get_a_file_each(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     out = tmp_path / "faces.png"
     assert main(["generate", "faces", "--seeds", "3,7-8", "-o", str(out), "--server", fake.server]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["faces-3.png", "faces-7.png", "faces-8.png"]
-    np.testing.assert_array_equal(pixels_of(tmp_path / "faces-7.png"), picture_of(7))
+    np.testing.assert_array_equal(pixels_of(tmp_path / "faces-7.png"), image_of(7))
     assert "3 from faces version 3" in capsys.readouterr().out
 
 
-def test_one_picture_is_the_file_itself(fake: Fake, tmp_path: Path) -> None:
+def test_one_image_is_the_file_itself(fake: Fake, tmp_path: Path) -> None:
     out = tmp_path / "face.webp"
     assert main(["generate", "faces", "--seeds", "3", "-o", str(out), "--server", fake.server]) == 0
     with Image.open(out) as image:
         assert image.format == "WEBP"
 
 
-def test_a_grid_is_one_sheet(fake: Fake, tmp_path: Path) -> None:
+def test_with_grid_all_images_are_one_file(fake: Fake, tmp_path: Path) -> None:
     out = tmp_path / "faces.png"
     grid = ["--grid", "--columns", "3", "-o", str(out), "--server", fake.server]
     assert main(["generate", "faces", "--seeds", "0-5", *grid]) == 0
-    np.testing.assert_array_equal(pixels_of(out), compose_grid([picture_of(seed) for seed in range(6)], 3))
+    np.testing.assert_array_equal(pixels_of(out), compose_grid([image_of(seed) for seed in range(6)], 3))
 
 
-def test_one_seed_is_drawn_once_for_each_label(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_one_seed_is_generated_once_for_each_label(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     out = ["-o", str(tmp_path / "d.png"), "--server", fake.server, "--json"]
     assert main(["generate", "digits", "--seeds", "5", "--labels", "0-2", *out]) == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d-5-0.png", "d-5-1.png", "d-5-2.png"]
@@ -82,35 +84,35 @@ def test_one_seed_is_drawn_once_for_each_label(fake: Fake, tmp_path: Path, capsy
     assert (found["model"], found["version"], found["largest_batch"]) == ("digits", "3", 3)
 
 
-def test_without_seeds_the_server_draws_one(fake: Fake, tmp_path: Path) -> None:
+def test_without_seeds_the_server_chooses_one(fake: Fake, tmp_path: Path) -> None:
     assert main(["generate", "faces", "-o", str(tmp_path / "f.png"), "--server", fake.server]) == 0
-    assert fake.drawings.asked[-1].count == 1
+    assert fake.service.requests[-1].count == 1
 
 
-def test_a_picture_is_enlarged_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_an_image_is_enlarged_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     small, large = tmp_path / "small.png", tmp_path / "large.png"
-    Image.fromarray(picture_of(1)).save(small)
+    Image.fromarray(image_of(1)).save(small)
     assert main(["upscale", "sr", str(small), "-o", str(large), "--server", fake.server, "--json"]) == 0
-    np.testing.assert_array_equal(pixels_of(large), picture_of(1).repeat(2, 0).repeat(2, 1))
+    np.testing.assert_array_equal(pixels_of(large), image_of(1).repeat(2, 0).repeat(2, 1))
     found = json.loads(capsys.readouterr().out)
     assert (found["file"], found["width"], found["height"], found["tiles"]) == (str(large), 12, 8, 4)
 
 
-def test_a_picture_is_translated_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_an_image_is_translated_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     sketch, photo = tmp_path / "sketch.png", tmp_path / "photo.png"
-    Image.fromarray(picture_of(1)).save(sketch)
+    Image.fromarray(image_of(1)).save(sketch)
     assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server]) == 0
-    np.testing.assert_array_equal(pixels_of(photo), 255 - picture_of(1))
+    np.testing.assert_array_equal(pixels_of(photo), 255 - image_of(1))
     assert capsys.readouterr().out.startswith(f"{photo}  6x4  batch 3")
     assert main(["translate", "pix", str(sketch), "-o", str(photo), "--server", fake.server, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["file"], found["width"], found["height"], found["largest_batch"]) == (str(photo), 6, 4, 3)
 
 
-def test_one_seed_is_drawn_once_for_each_truncation_and_noise_seed(fake: Fake, tmp_path: Path) -> None:
-    out = ["--grid", "-o", str(tmp_path / "sheet.png"), "--server", fake.server]
+def test_one_seed_is_generated_once_for_each_truncation_and_noise_seed(fake: Fake, tmp_path: Path) -> None:
+    out = ["--grid", "-o", str(tmp_path / "grid.png"), "--server", fake.server]
     assert main(["generate", "faces", "--seeds", "3", "--truncation", "0,0.5,1", "--noise-seeds", "4-6", *out]) == 0
-    request = fake.drawings.asked[-1]
+    request = fake.service.requests[-1]
     assert list(request.seeds.values) == [3, 3, 3]
     assert (list(request.truncations), list(request.noise_seeds)) == ([0, 0.5, 1], [4, 5, 6])
 
@@ -122,16 +124,16 @@ def test_latents_and_w_come_from_files(fake: Fake, tmp_path: Path, suffix: str, 
     np.save(path, rows) if suffix == ".npy" else np.savez(path, w=rows, other=rows[0])
     out = ["-o", str(tmp_path / "face.png"), "--server", fake.server, "--json"]
     assert main(["generate", "faces", "--w", str(path), *out]) == 0
-    request = fake.drawings.asked[-1]
+    request = fake.service.requests[-1]
     assert (request.ws.data, request.ws.per_layer) == (rows.astype("<f4").tobytes(), True)
     names = [Path(image["file"]).name for image in json.loads(capsys.readouterr().out)["images"]]
     assert names == ["face-0.png", "face-1.png", "face-2.png"]
     np.save(tmp_path / "z.npy", rows[0])
     assert main(["generate", "faces", "--latents", str(tmp_path / "z.npy"), *out]) == 0
-    assert fake.drawings.asked[-1].latents.data == rows[0].astype("<f4").tobytes()
+    assert fake.service.requests[-1].latents.data == rows[0].astype("<f4").tobytes()
 
 
-def test_a_file_that_holds_no_rows_is_refused(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_a_file_without_numbers_is_refused(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     out = ["-o", str(tmp_path / "face.png"), "--server", fake.server]
     np.savez(tmp_path / "two.npz", a=np.zeros(2), b=np.zeros(2))
     np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -146,7 +148,7 @@ def test_a_file_that_holds_no_rows_is_refused(fake: Fake, tmp_path: Path, capsys
     ):
         assert main(["generate", "faces", "--latents", str(tmp_path / name), *out]) == 2
         assert text in capsys.readouterr().err
-    assert fake.drawings.asked == []
+    assert fake.service.requests == []
 
 
 def test_what_may_be_set_is_listed_with_limits_and_labels_by_name(fake: Fake, capsys: Capture) -> None:
@@ -154,7 +156,7 @@ def test_what_may_be_set_is_listed_with_limits_and_labels_by_name(fake: Fake, ca
     out = capsys.readouterr().out
     assert re.search(r"truncation +-2\.\.2, else 0\.7 +psi", out)
     assert re.search(r"w +16 x 512 numbers +in place of a seed", out)
-    assert re.search(r"seed +0\.\.4294967295 +the same picture", out)
+    assert re.search(r"seed +0\.\.4294967295 +the same image", out)
     assert re.search(r"sketch .*any, to 4, 1 to 3 channels", out)
     assert "23 name 23, ... 6 more: `ganserve models digits`" in " ".join(out.split())
     assert main(["models", "digits", "--server", fake.server]) == 0
@@ -198,7 +200,6 @@ def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None
         (["generate", "faces", "-o", "x.png", "--noise-seeds", "2-1"], "--noise-seeds: '2-1' runs backwards"),
         (["generate", "faces", "-o", "x.png", "--columns", "2"], "--columns goes with --grid"),
         (["generate", "faces", "-o", "x.png", "--labels", ","], "--labels:"),
-        (["generate", "faces", "-o", "x.png", "--server", "127.0.0.1:1"], "127.0.0.1:1: "),
         (["upscale", "sr", "no-such.png", "-o", "x.png"], "no-such.png: No such file"),
         (["zoo", "pull", "nope"], "no zoo entry 'nope'"),
         (["inspect", "no-such.pth"], "no-such.pth: no such file"),
@@ -215,6 +216,14 @@ def test_what_goes_wrong_is_one_line_and_exit_code_2(arguments: list[str], text:
     assert text in captured.err
 
 
+def test_a_server_that_is_not_there_is_one_line_with_its_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
+) -> None:
+    monkeypatch.setattr("ganserve.cli.connect.Client", partial(Client, retries=0))
+    assert main(["generate", "faces", "-o", str(tmp_path / "x.png"), "--server", "127.0.0.1:1"]) == 2
+    assert re.fullmatch(r"ganserve: 127\.0\.0\.1:1: .+\n", capsys.readouterr().err)
+
+
 def test_what_the_server_refuses_is_one_line_and_nothing_is_written(
     fake: Fake, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -224,13 +233,11 @@ def test_what_the_server_refuses_is_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_a_traceback_is_shown_only_on_request() -> None:
-    done = run("inspect", "/dev/null/x")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    done = run("--traceback", "inspect", "/dev/null/x")
-    assert done.returncode != 0
-    assert "Traceback" in done.stderr
+def test_a_traceback_is_shown_only_on_request(capsys: Capture) -> None:
+    assert main(["zoo", "pull", "nope"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    with pytest.raises(CommandError, match="nope"):
+        main(["--traceback", "zoo", "pull", "nope"])
 
 
 def test_exit_codes_reach_the_shell() -> None:
@@ -241,21 +248,16 @@ def test_exit_codes_reach_the_shell() -> None:
 
 @pytest.mark.usefixtures("interruptible")
 def test_ctrl_c_is_exit_code_130_without_a_word(fake: Fake, tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "ganserve",
-        "upscale",
-        "slow",
-        str(tmp_path / "in.png"),
-        "-o",
-        str(tmp_path / "x.png"),
-    ]
-    Image.fromarray(picture_of(1)).save(tmp_path / "in.png")
+    image = tmp_path / "in.png"
+    Image.fromarray(image_of(1)).save(image)
+    command = [sys.executable, "-m", "ganserve", "upscale", "slow", str(image), "-o", str(tmp_path / "x.png")]
     with subprocess.Popen([*command, "--server", fake.server], stderr=subprocess.PIPE, text=True) as process:
-        assert fake.drawings.came.wait(30)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        try:
+            assert fake.service.came.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert (process.returncode, errors) == (130, "")
 
 
@@ -293,14 +295,24 @@ def test_the_command_starts_without_torch_the_server_or_the_models() -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.slow
-def test_sigterm_ends_an_export_with_nothing_written(tmp_path: Path) -> None:
+def test_sigterm_is_exit_code_143(tmp_path: Path) -> None:
     """As a Job's pod is stopped: process 1 gets no signal that it does not handle."""
-    command = [sys.executable, "-m", "ganserve", "export", "digits", "--repository", str(tmp_path / "r"), "--name", "d"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("cgan: ")
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=60)
-    assert process.returncode == 143
-    assert not (tmp_path / "r").exists()
+    code = (
+        "import sys, time, models.zoo.fetch\n"
+        "def pull(*arguments, **options):\n"
+        "    print('pulling', flush=True)\n"
+        "    time.sleep(60)\n"
+        "models.zoo.fetch.pull = pull\n"
+        "from ganserve.cli.main import main\n"
+        "sys.exit(main(['zoo', 'pull', 'faces']))"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdout=pipe, stderr=pipe, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "pulling\n"
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert (process.returncode, errors) == (143, "")

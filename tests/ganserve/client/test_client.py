@@ -1,4 +1,4 @@
-"""Both clients against a real server; `ask` is the one and then the other."""
+"""Both clients against a real server; `call` is the one and then the other."""
 
 import asyncio
 import inspect
@@ -20,98 +20,98 @@ from ganserve import AsyncClient, Client, GenerateOptions, ImageOptions, Invalid
 from ganserve.client import errors, messages
 from ganserve.client.errors import CLASS_OF
 from ganserve.v1 import images_pb2 as pb
-from tests.ganserve.fake_server import Ask, Fake, picture_of
+from tests.ganserve.fake_server import Call, Fake, image_of
 
 Code = grpc.StatusCode
 
 
-def test_pictures_come_in_the_order_asked_with_what_is_known_about_them(ask: Ask) -> None:
-    images = ask("generate", "faces", seeds=[9, 2], labels=["4"])
+def test_images_come_in_the_order_of_the_request_with_what_is_known_about_them(call: Call) -> None:
+    images = call("generate", "faces", seeds=[9, 2], labels=["4"])
     assert [image.seed for image in images] == [9, 2]
     assert [image.index for image in images] == [0, 1]
-    np.testing.assert_array_equal(images[0].array, picture_of(9))
+    np.testing.assert_array_equal(images[0].array, image_of(9))
     found = images[0]
     assert (found.model, found.version, found.label, found.batch_size) == ("faces", "3", 4, 8)
     assert (found.timings.queue_s, found.timings.total_s) == (0.25, 1.5)
 
 
 @pytest.mark.parametrize("format", ["png", "webp", "jpeg", "raw"])
-def test_every_format_gives_an_array_and_an_image_of_the_same_pixels(ask: Ask, format: str) -> None:
-    (image,) = ask("generate", "faces", seeds=5, format=format)
+def test_every_format_gives_an_array_and_an_image_of_the_same_pixels(call: Call, format: str) -> None:
+    (image,) = call("generate", "faces", seeds=5, format=format)
     assert image.format == format
     assert (image.array.shape, image.array.dtype) == ((4, 6, 3), np.uint8)
     assert image.pil.mode == "RGB"
     np.testing.assert_array_equal(np.asarray(image.pil), image.array)
     if format in ("png", "raw"):
-        np.testing.assert_array_equal(image.array, picture_of(5))
+        np.testing.assert_array_equal(image.array, image_of(5))
 
 
 @pytest.mark.parametrize("format", ["png", "raw"])
-def test_a_grey_picture_has_one_channel(ask: Ask, format: str) -> None:
-    (image,) = ask("generate", "grey", seeds=5, format=format)
-    np.testing.assert_array_equal(image.array, picture_of(5, channels=1))
+def test_a_grey_image_has_one_channel(call: Call, format: str) -> None:
+    (image,) = call("generate", "grey", seeds=5, format=format)
+    np.testing.assert_array_equal(image.array, image_of(5, channels=1))
     assert image.pil.mode == "L"
 
 
-def test_the_request_says_what_was_asked_and_no_more(ask: Ask, fake: Fake) -> None:
-    ask("generate", "faces", count=3, first_seed=7, truncation=0.5, format="jpeg", quality=80, version="2")
-    request = fake.drawings.asked[-1]
+def test_the_request_says_what_was_given_and_no_more(call: Call, fake: Fake) -> None:
+    call("generate", "faces", count=3, first_seed=7, truncation=0.5, format="jpeg", quality=80, version="2")
+    request = fake.service.requests[-1]
     assert (request.count, request.first_seed, request.version) == (3, 7, "2")
     assert (list(request.truncations), request.encoding.quality) == ([0.5], 80)
-    ask("generate", "faces", count=1)
-    request = fake.drawings.asked[-1]
+    call("generate", "faces", count=1)
+    request = fake.service.requests[-1]
     assert not request.HasField("first_seed")
     assert [*request.truncations, *request.noise_seeds, *request.labels] == []
     assert not request.encoding.HasField("quality")
 
 
 @pytest.mark.parametrize("shape", [(2, 4), (4,)])
-def test_latents_travel_as_little_endian_float32(ask: Ask, fake: Fake, shape: tuple[int, ...]) -> None:
+def test_latents_travel_as_little_endian_float32(call: Call, fake: Fake, shape: tuple[int, ...]) -> None:
     latents = np.arange(np.prod(shape), dtype=np.float64).reshape(shape)
-    images = ask("generate", "faces", latents=latents)
-    assert fake.drawings.asked[-1].latents.data == latents.astype("<f4").tobytes()
+    images = call("generate", "faces", latents=latents)
+    assert fake.service.requests[-1].latents.data == latents.astype("<f4").tobytes()
     assert len(images) == len(np.atleast_2d(latents))
     assert images[0].seed is None
 
 
-def test_knobs_are_one_for_all_or_one_for_each(ask: Ask, fake: Fake) -> None:
-    (image,) = ask("generate", "faces", seeds=1, truncation=np.float32(0.25), noise_seeds=7)
-    assert list(fake.drawings.asked[-1].truncations) == [0.25]
+def test_knobs_are_one_for_all_or_one_for_each(call: Call, fake: Fake) -> None:
+    (image,) = call("generate", "faces", seeds=1, truncation=np.float32(0.25), noise_seeds=7)
+    assert list(fake.service.requests[-1].truncations) == [0.25]
     assert image.noise_seed == 7
-    images = ask("generate_stream", "faces", seeds=[1, 2], truncation=[0.25, -1], noise_seeds=range(2))
-    request = fake.drawings.asked[-1]
+    images = call("generate_stream", "faces", seeds=[1, 2], truncation=[0.25, -1], noise_seeds=range(2))
+    request = fake.service.requests[-1]
     assert (list(request.truncations), list(request.noise_seeds)) == ([0.25, -1], [0, 1])
     assert [image.noise_seed for image in images] == [1, 0]
-    assert ask("generate", "faces", seeds=1)[0].noise_seed is None
+    assert call("generate", "faces", seeds=1)[0].noise_seed is None
 
 
 @pytest.mark.parametrize(("shape", "per_layer", "n"), [((4,), False, 1), ((2, 4), False, 2), ((3, 2, 2), True, 3)])
 def test_ws_travel_with_or_without_their_layers(
-    ask: Ask, fake: Fake, shape: tuple[int, ...], per_layer: bool, n: int
+    call: Call, fake: Fake, shape: tuple[int, ...], per_layer: bool, n: int
 ) -> None:
     ws = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
-    images = ask("generate", "faces", ws=ws)
-    request = fake.drawings.asked[-1]
+    images = call("generate", "faces", ws=ws)
+    request = fake.service.requests[-1]
     assert (request.ws.data, request.ws.per_layer) == (ws.astype("<f4").tobytes(), per_layer)
     assert len(images) == n
     assert images[0].seed is None
 
 
-def test_many_explicit_rows_come_over_the_stream_too(ask: Ask, fake: Fake) -> None:
-    assert len(ask("generate", "faces", ws=np.zeros((100, 2, 2), np.float32), format="raw")) == 100
-    assert fake.drawings.left.is_set()
+def test_many_explicit_items_come_over_the_stream_too(call: Call, fake: Fake) -> None:
+    assert len(call("generate", "faces", ws=np.zeros((100, 2, 2), np.float32), format="raw")) == 100
+    assert fake.service.left.is_set()
 
 
 @pytest.mark.parametrize("what", [{"seeds": range(200)}, {"count": 200, "first_seed": 0}])
-def test_many_pictures_come_over_the_stream_and_are_put_in_order(ask: Ask, fake: Fake, what: dict[str, object]) -> None:
-    images = ask("generate", "faces", format="raw", **what)
-    assert fake.drawings.left.is_set()
+def test_many_images_come_over_the_stream_and_are_put_in_order(call: Call, fake: Fake, what: dict[str, Any]) -> None:
+    images = call("generate", "faces", format="raw", **what)
+    assert fake.service.left.is_set()
     assert [image.seed for image in images] == list(range(200))
     assert [image.index for image in images] == list(range(200))
 
 
-def test_a_stream_gives_pictures_as_they_are_ready(ask: Ask) -> None:
-    images = ask("generate_stream", "faces", seeds=[5, 6, 7])
+def test_a_stream_gives_images_as_they_are_ready(call: Call) -> None:
+    images = call("generate_stream", "faces", seeds=[5, 6, 7])
     assert [(image.index, image.seed) for image in images] == [(2, 7), (1, 6), (0, 5)]
     assert [image.batch_size for image in images] == [3, 2, 1]
 
@@ -121,7 +121,7 @@ def test_leaving_a_stream_cancels_the_rest(fake: Fake) -> None:
         stream = client.generate_stream("faces", count=4_000_000_000, first_seed=0, format="raw")
         next(stream)
         stream.close()  # type: ignore[attr-defined]
-        assert fake.drawings.left.wait(30)
+        assert fake.service.left.wait(30)
 
 
 def test_leaving_a_stream_in_asyncio_cancels_the_rest(fake: Fake) -> None:
@@ -130,45 +130,45 @@ def test_leaving_a_stream_in_asyncio_cancels_the_rest(fake: Fake) -> None:
             stream = client.generate_stream("faces", count=4_000_000_000, first_seed=0, format="raw")
             await anext(stream)
             await stream.aclose()  # type: ignore[attr-defined]
-            assert await asyncio.to_thread(fake.drawings.left.wait, 30)
+            assert await asyncio.to_thread(fake.service.left.wait, 30)
 
     asyncio.run(leave())
 
 
-def test_a_picture_can_be_a_path_bytes_an_image_or_an_array(ask: Ask, tmp_path: Path) -> None:
-    pixels = picture_of(1)
+def test_an_image_can_be_a_path_bytes_an_image_or_an_array(call: Call, tmp_path: Path) -> None:
+    pixels = image_of(1)
     path = tmp_path / "in.png"
     Image.fromarray(pixels).save(path)
-    for picture in (path, str(path), path.read_bytes(), Image.fromarray(pixels), pixels):
-        large = ask("upscale", "sr", picture)
+    for image in (path, str(path), path.read_bytes(), Image.fromarray(pixels), pixels):
+        large = call("upscale", "sr", image)
         np.testing.assert_array_equal(large.array, pixels.repeat(2, 0).repeat(2, 1))
         assert (large.width, large.height, large.tiles, large.batch_size) == (12, 8, 4, 2)
 
 
-def test_a_picture_is_translated_whatever_it_comes_as(ask: Ask, fake: Fake) -> None:
-    pixels = picture_of(1)
-    for picture in (Image.fromarray(pixels), pixels):
-        made = ask("translate", "sketch", picture, alpha="drop", quality=5, version="2")
+def test_an_image_is_translated_whatever_it_comes_as(call: Call, fake: Fake) -> None:
+    pixels = image_of(1)
+    for image in (Image.fromarray(pixels), pixels):
+        made = call("translate", "sketch", image, alpha="drop", quality=5, version="2")
         np.testing.assert_array_equal(made.array, 255 - pixels)
         assert (made.width, made.height, made.batch_size, made.model) == (6, 4, 3, "sketch")
-        request = fake.drawings.asked[-1]
+        request = fake.service.requests[-1]
         assert (request.alpha, request.encoding.quality, request.version) == (pb.ALPHA_POLICY_DROP, 5, "2")
     with pytest.raises(InvalidRequest, match="alpha must be keep or drop"):
-        ask("translate", "sketch", pixels, alpha="invert")
+        call("translate", "sketch", pixels, alpha="invert")
 
 
-def test_grey_and_transparent_arrays_keep_their_channels(ask: Ask) -> None:
-    for pixels in (picture_of(1, 4), picture_of(1, 1), picture_of(1, 1)[..., 0]):
-        large = ask("upscale", "sr", pixels, format="raw")
+def test_grey_and_transparent_arrays_keep_their_channels(call: Call) -> None:
+    for pixels in (image_of(1, 4), image_of(1, 1), image_of(1, 1)[..., 0]):
+        large = call("upscale", "sr", pixels, format="raw")
         np.testing.assert_array_equal(large.array, np.atleast_3d(pixels).repeat(2, 0).repeat(2, 1))
 
 
-def test_a_photograph_is_turned_as_the_camera_held_it_and_keeps_its_colour_profile(ask: Ask, fake: Fake) -> None:
-    image = Image.fromarray(picture_of(1))
+def test_a_photograph_is_turned_as_the_camera_held_it_and_keeps_its_colour_profile(call: Call, fake: Fake) -> None:
+    image = Image.fromarray(image_of(1))
     image.getexif()[0x0112] = 6
     image.info["icc_profile"] = b"profile"
-    assert ask("upscale", "sr", image).array.shape == (12, 8, 3)
-    assert b"iCCP" in fake.drawings.asked[-1].image
+    assert call("upscale", "sr", image).array.shape == (12, 8, 3)
+    assert b"iCCP" in fake.service.requests[-1].image
 
 
 @pytest.mark.parametrize(
@@ -179,12 +179,12 @@ def test_image_modes_that_no_server_takes_are_converted(mode: str, sent: str) ->
     assert Image.open(io.BytesIO(request.image)).mode == sent
 
 
-def test_models_are_listed_with_state_and_reason(ask: Ask) -> None:
-    faces, broken, _, sketch = ask("models")
+def test_models_are_listed_with_state_and_reason(call: Call) -> None:
+    faces, broken, _, sketch = call("models")
     assert (faces.name, faces.version, faces.state, faces.width) == ("faces", "3", "READY", 64)
     assert (broken.state, broken.reason, broken.labels) == ("UNAVAILABLE", "no such file", ("cat", "dog"))
     seed, w, truncation = faces.knobs
-    assert seed == Knob("seed", "the same picture", 0, 4294967295, None, ())
+    assert seed == Knob("seed", "the same image", 0, 4294967295, None, ())
     assert (w.shape, w.minimum, truncation.default) == ((16, 512), None, pytest.approx(0.7))
     assert (sketch.input_channels, sketch.channels, sketch.multiple_px) == (1, 3, 4)
 
@@ -192,11 +192,11 @@ def test_models_are_listed_with_state_and_reason(ask: Ask) -> None:
 @pytest.mark.parametrize("code", [Code.NOT_FOUND, Code.FAILED_PRECONDITION, Code.ABORTED])
 @pytest.mark.parametrize("method", ["generate", "generate_stream", "translate"])
 def test_a_status_of_the_server_is_an_exception_with_its_code_and_text(
-    ask: Ask, method: str, code: grpc.StatusCode
+    call: Call, method: str, code: grpc.StatusCode
 ) -> None:
-    what: dict[str, object] = {"image": picture_of(1)} if method == "translate" else {"seeds": 1}
+    what: dict[str, Any] = {"image": image_of(1)} if method == "translate" else {"seeds": 1}
     with pytest.raises(ServerError) as caught:
-        ask(method, f"fails-{code.name}", **what)
+        call(method, f"fails-{code.name}", **what)
     assert type(caught.value) is CLASS_OF.get(code, ServerError)
     assert (caught.value.code, str(caught.value)) == (code, f"because {code.name}")
     assert caught.value.__suppress_context__
@@ -222,15 +222,15 @@ def test_every_exception_of_the_tree_is_exported() -> None:
         assert getattr(ganserve, kind.__name__) is kind
 
 
-def test_a_call_that_takes_too_long_is_a_passed_deadline(ask: Ask, fake: Fake) -> None:
+def test_a_call_that_takes_too_long_is_a_passed_deadline(call: Call, fake: Fake) -> None:
     with pytest.raises(ganserve.DeadlinePassed):
-        ask("generate", "slow", seeds=1, deadline_s=0.2)
-    assert fake.drawings.left.wait(30)
+        call("generate", "slow", seeds=1, deadline_s=0.2)
+    assert fake.service.left.wait(30)
 
 
 def test_a_client_has_a_deadline_of_its_own(fake: Fake) -> None:
     with Client(fake.server, deadline_s=0.2) as client, pytest.raises(ganserve.DeadlinePassed):
-        client.upscale("slow", picture_of(1))
+        client.upscale("slow", image_of(1))
 
 
 def test_a_server_that_is_not_there_is_unavailable() -> None:
@@ -269,23 +269,23 @@ def test_a_message_that_the_server_refuses_by_size_names_the_setting() -> None:
     ],
 )
 def test_what_no_server_could_take_is_refused_before_it_is_sent(
-    ask: Ask, fake: Fake, what: dict[str, object], text: str
+    call: Call, fake: Fake, what: dict[str, Any], text: str
 ) -> None:
     with pytest.raises(InvalidRequest, match=text):
-        ask("generate", "faces", **what)
-    assert fake.drawings.asked == []
+        call("generate", "faces", **what)
+    assert fake.service.requests == []
 
 
 @pytest.mark.parametrize(
-    "picture", [np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2), np.float32), np.zeros((0, 2), np.uint8), 7]
+    "image", [np.zeros((2, 2, 2), np.uint8), np.zeros((2, 2), np.float32), np.zeros((0, 2), np.uint8), 7]
 )
-def test_an_array_that_is_no_picture_is_refused(ask: Ask, picture: object) -> None:
+def test_an_array_that_is_no_image_is_refused(call: Call, image: object) -> None:
     with pytest.raises(InvalidRequest, match="image must be"):
-        ask("upscale", "sr", picture)
+        call("upscale", "sr", image)
 
 
-def test_a_picture_is_saved_as_its_suffix_says(ask: Ask, tmp_path: Path) -> None:
-    (image,) = ask("generate", "faces", seeds=5)
+def test_an_image_is_saved_as_its_suffix_says(call: Call, tmp_path: Path) -> None:
+    (image,) = call("generate", "faces", seeds=5)
     image.save(tmp_path / "same.png")
     assert (tmp_path / "same.png").read_bytes() == image.data
     image.save(tmp_path / "other.jpg")
@@ -304,14 +304,14 @@ def test_both_clients_have_the_same_methods_with_the_same_arguments() -> None:
             ), name
 
 
-def test_an_unknown_option_is_a_type_error(ask: Ask, fake: Fake) -> None:
+def test_an_unknown_option_is_a_type_error(call: Call, fake: Fake) -> None:
     with pytest.raises(TypeError, match="seed"):
-        ask("generate", "faces", seed=1)
+        call("generate", "faces", seed=1)
     with pytest.raises(TypeError, match="seed"):
-        ask("generate_stream", "faces", seed=1)
+        call("generate_stream", "faces", seed=1)
     with pytest.raises(TypeError, match="scale"):
-        ask("upscale", "sr", picture_of(1), scale=2)
-    assert fake.drawings.asked == []
+        call("upscale", "sr", image_of(1), scale=2)
+    assert fake.service.requests == []
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])

@@ -1,8 +1,8 @@
 """What both clients try again, and for how long; tests/scale has the same with real servers that stop and die."""
 
-import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import grpc
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ganserve import AsyncClient, Client, DeadlinePassed, Overloaded, ServerError
-from tests.ganserve.fake_server import Fake, picture_of
+from tests.ganserve.fake_server import Call, Fake, image_of
 
 Code = grpc.StatusCode
 Retry = Callable[..., Any]
@@ -18,66 +18,55 @@ Retry = Callable[..., Any]
 CALLS: dict[str, tuple[str, dict[str, Any]]] = {
     "generate": ("faces", {"seeds": [1, 2]}),
     "generate_stream": ("faces", {"seeds": [1, 2]}),
-    "upscale": ("sr", {"image": picture_of(1)}),
-    "translate": ("sketch", {"image": picture_of(1)}),
+    "upscale": ("sr", {"image": image_of(1)}),
+    "translate": ("sketch", {"image": image_of(1)}),
 }
 
 
-@pytest.fixture(params=["sync", "asyncio"])
-def call(request: pytest.FixtureRequest, fake: Fake) -> Retry:
-    """`call(method, *arguments, retries=..., **options)` with each of the two clients in turn; streams as lists."""
-
-    def sync(method: str, *arguments: Any, retries: int = 4, **options: Any) -> Any:
-        with Client(fake.server, deadline_s=30, retries=retries) as client:
-            answer = getattr(client, method)(*arguments, **options)
-            return list(answer) if method == "generate_stream" else answer
-
-    async def awaited(method: str, *arguments: Any, retries: int = 4, **options: Any) -> Any:
-        async with AsyncClient(fake.server, deadline_s=30, retries=retries) as client:
-            answer = getattr(client, method)(*arguments, **options)
-            return [image async for image in answer] if method == "generate_stream" else await answer
-
-    return sync if request.param == "sync" else lambda *a, **k: asyncio.run(awaited(*a, **k))
+@pytest.fixture
+def call(call: Call) -> Retry:
+    """`call` with as many retries as a client makes by default."""
+    return partial(call, retries=4)
 
 
 @pytest.mark.parametrize("method", CALLS)
 def test_a_refused_call_is_tried_again(call: Retry, fake: Fake, method: str) -> None:
     model, what = CALLS[method]
-    fake.drawings.refusals = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED]
+    fake.service.refusals = [Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED]
     assert call(method, model, **what)
-    assert len(fake.drawings.asked) == 3
+    assert len(fake.service.requests) == 3
 
 
 @pytest.mark.parametrize("code", [Code.INVALID_ARGUMENT, Code.INTERNAL, Code.DEADLINE_EXCEEDED, Code.NOT_FOUND])
 def test_what_would_fail_again_is_not_tried_again(call: Retry, fake: Fake, code: grpc.StatusCode) -> None:
-    fake.drawings.refusals = [code]
+    fake.service.refusals = [code]
     with pytest.raises(ServerError) as caught:
         call("generate", "faces", seeds=1)
-    assert (caught.value.code, len(fake.drawings.asked)) == (code, 1)
+    assert (caught.value.code, len(fake.service.requests)) == (code, 1)
 
 
 @pytest.mark.parametrize("retries", [0, 1])
 def test_it_is_tried_again_as_often_as_was_allowed(call: Retry, fake: Fake, retries: int) -> None:
-    fake.drawings.refusals = [Code.RESOURCE_EXHAUSTED] * 5
+    fake.service.refusals = [Code.RESOURCE_EXHAUSTED] * 5
     with pytest.raises(Overloaded, match="refused"):
         call("generate", "faces", seeds=1, retries=retries)
-    assert len(fake.drawings.asked) == 1 + retries
+    assert len(fake.service.requests) == 1 + retries
 
 
 def test_trying_again_ends_at_the_deadline(call: Retry, fake: Fake) -> None:
-    fake.drawings.refusals = [Code.UNAVAILABLE] * 5
+    fake.service.refusals = [Code.UNAVAILABLE] * 5
     began = time.monotonic()
     with pytest.raises(DeadlinePassed):
         call("generate", "faces", seeds=1, deadline_s=0.3)
     assert time.monotonic() - began < 3, "without the deadline it is 4 s"
-    assert 1 < len(fake.drawings.asked) < 5
+    assert 1 < len(fake.service.requests) < 5
 
 
-def test_a_large_picture_is_sent_again(call: Retry, fake: Fake) -> None:
-    fake.drawings.refusals = [Code.UNAVAILABLE]
+def test_a_large_image_is_sent_again(call: Retry, fake: Fake) -> None:
+    fake.service.refusals = [Code.UNAVAILABLE]
     image = np.zeros((800, 1200, 3), np.uint8)
     assert call("upscale", "sr", image, format="png").width == 2400
-    assert len(fake.drawings.asked) == 2
+    assert len(fake.service.requests) == 2
 
 
 SEEDS = {"seeds": [9, 8, 7, 6, 5]}
@@ -94,13 +83,13 @@ WHATS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("what", WHATS)
 def test_a_stream_that_is_cut_off_goes_on_with_what_has_not_come(call: Retry, fake: Fake, what: str) -> None:
     whole = call("generate_stream", "faces", format="raw", **WHATS[what])
-    fake.drawings.asked.clear()
-    fake.drawings.cuts = [(2, Code.UNAVAILABLE), (1, Code.CANCELLED)]
+    fake.service.requests.clear()
+    fake.service.cuts = [(2, Code.UNAVAILABLE), (1, Code.CANCELLED)]
     images = call("generate_stream", "faces", format="raw", **WHATS[what])
     assert [image.index for image in images] == [4, 3, 2, 1, 0]
     assert [(i.seed, i.label, i.noise_seed) for i in images] == [(i.seed, i.label, i.noise_seed) for i in whole]
-    first, second, third = fake.drawings.asked
-    assert [fake.drawings.count(request) for request in (first, second, third)] == [5, 3, 2]
+    first, second, third = fake.service.requests
+    assert [fake.service.count(request) for request in (first, second, third)] == [5, 3, 2]
     for field in ("labels", "truncations"):
         values = list(getattr(first, field))
         assert list(getattr(third, field)) == (values if len(values) < 2 else values[:2])
@@ -109,23 +98,23 @@ def test_a_stream_that_is_cut_off_goes_on_with_what_has_not_come(call: Retry, fa
     assert third.ws.per_layer == first.ws.per_layer
 
 
-def test_seeds_that_the_server_draws_are_asked_for_by_number(call: Retry, fake: Fake) -> None:
-    fake.drawings.cuts = [(2, Code.UNAVAILABLE)]
+def test_seeds_that_the_server_chooses_are_requested_by_number(call: Retry, fake: Fake) -> None:
+    fake.service.cuts = [(2, Code.UNAVAILABLE)]
     assert [image.index for image in call("generate_stream", "faces", count=5, format="raw")] == [4, 3, 2, 1, 0]
-    assert [request.count for request in fake.drawings.asked] == [5, 3]
+    assert [request.count for request in fake.service.requests] == [5, 3]
 
 
 @pytest.mark.parametrize(("code", "retries"), [(Code.UNAVAILABLE, 0), (Code.INTERNAL, 4)])
 def test_a_stream_does_not_go_on_without_retries_or_after_a_fault(
     fake: Fake, code: grpc.StatusCode, retries: int
 ) -> None:
-    fake.drawings.cuts = [(2, code)]
+    fake.service.cuts = [(2, code)]
     with Client(fake.server, retries=retries) as client:
         stream = client.generate_stream("faces", seeds=range(5))
         assert [next(stream).seed, next(stream).seed] == [4, 3]
         with pytest.raises(ServerError, match="cut"):
             next(stream)
-    assert len(fake.drawings.asked) == 1
+    assert len(fake.service.requests) == 1
 
 
 @pytest.mark.parametrize("client", [Client, AsyncClient])
