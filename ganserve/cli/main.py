@@ -14,9 +14,15 @@ INTERRUPTED = 130
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns the exit code. Shows a traceback only with `--traceback`."""
+    ended_by: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        ended_by.append(number)
+        raise SystemExit(128 + number)
+
     if threading.current_thread() is threading.main_thread():
         # Process 1 of a container gets only signals that it handles, also while the rest is imported.
-        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGTERM, end)
     from ganserve.cli.app import app
 
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -31,14 +37,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:
+        if ended_by:  # PyTorch's exporter turns whatever is raised while it traces into an error of its own
+            return 128 + ended_by[0]
         if given[:1] == ["--traceback"]:
             raise
         print(f"ganserve: {_sentence(error)}", file=sys.stderr)
         return FAILED
-
-
-def _end(number: int, frame: object) -> None:
-    raise SystemExit(128 + number)
 
 
 def _sentence(error: Exception) -> str:

@@ -295,13 +295,17 @@ def test_the_command_starts_without_torch_the_server_or_the_models() -> None:
     assert done.stdout.strip() == ""
 
 
-def test_sigterm_is_exit_code_143(tmp_path: Path) -> None:
+@pytest.mark.parametrize("caught", ["()", "BaseException"])
+def test_sigterm_is_exit_code_143_even_if_the_work_turns_it_into_an_error(caught: str) -> None:
     """As a Job's pod is stopped: process 1 gets no signal that it does not handle."""
     code = (
         "import sys, time, models.zoo.fetch\n"
         "def pull(*arguments, **options):\n"
         "    print('pulling', flush=True)\n"
-        "    time.sleep(60)\n"
+        "    try:\n"
+        "        time.sleep(60)\n"
+        f"    except {caught}:\n"
+        "        raise RuntimeError('failed')\n"
         "models.zoo.fetch.pull = pull\n"
         "from ganserve.cli.main import main\n"
         "sys.exit(main(['zoo', 'pull', 'faces']))"
