@@ -32,7 +32,7 @@ def require_compatible(config: ModelConfig, files: Collection[str], max_batch_si
     """Checks what is kept of an existing config.pbtxt against the version to export, which has `files`.
 
     Raises:
-        ExportError: it asks for what an exported generator cannot be served with.
+        ExportError: an exported generator cannot be served with it.
     """
     scheduling = config.WhichOneof("scheduling_choice")
     preferred = max(config.dynamic_batching.preferred_batch_size, default=0)

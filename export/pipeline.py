@@ -17,7 +17,7 @@ from artifact.spec import Parity, Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
 from export.engine.build import build, installed_library, local_compute_capability
-from export.engine.profiles import Taken, largest_batch, profiles_of
+from export.engine.profiles import NetworkShapes, largest_batch, parse_profiles
 from export.engine.targets import target_capabilities
 from export.errors import ExportError
 from export.graph.parity import run
@@ -174,8 +174,8 @@ def _profiles(request: Request, generator: Generator) -> tuple[Profile, ...]:
     inputs, _ = tensor_specs(generator, request.tensors)
     tile_px = generator.tile.size_px if generator.tile else None
     sides = Sides(generator.multiple_px, generator.least_px, tile_px)
-    taken = Taken(inputs, generator.max_batch_size, sides)
-    return profiles_of(request.profiles, taken)
+    network = NetworkShapes(inputs, generator.max_batch_size, sides)
+    return parse_profiles(request.profiles, network)
 
 
 def _plan(

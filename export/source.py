@@ -1,4 +1,4 @@
-"""What the user asked to export: a file, a folder or a zoo entry, read and built."""
+"""The checkpoint to export, a file, a folder or a zoo entry: fetched, read and built."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from models.zoo.entries import ENTRIES
 
 @dataclass(frozen=True)
 class Source:
-    """A built generator with where it came from; `labels` are the zoo's, empty otherwise."""
+    """A built generator and where it came from; `labels` are the zoo entry's, empty otherwise."""
 
     architecture: str
     generator: Generator
@@ -32,7 +32,7 @@ def open_source(
     cache_dir: Path | None,
     progress: Callable[[str], None],
 ) -> Source:
-    """The generator in a checkpoint file or folder, or that of a zoo entry, which is fetched first where needed.
+    """The generator in a checkpoint file or folder, or that of a zoo entry, which is fetched first if needed.
 
     A name of the zoo means the zoo unless a file of that name exists.
 

@@ -1,4 +1,4 @@
-"""TensorRT engines that were built before, so that the same is not built twice; and what a builder timed before."""
+"""The cache of TensorRT engines, so that none is built twice, and of classic TensorRT's kernel timings."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 from artifact.repository import sha256_of
 from artifact.spec import ShapeRange, TensorRTPlan
 
-# Counts up when the same facts give another engine, because export builds it in another way.
+# Raised if export builds engines in another way, so that the same facts give another engine.
 RECIPE = 1
 
 
@@ -23,7 +23,7 @@ def plan_key(
     precision: str,
     profiles: Iterable[Mapping[str, ShapeRange]],
 ) -> str:
-    """Hex sha256 of everything that an engine is built from, with and for: those of one key are interchangeable."""
+    """Hex sha256 of everything that an engine is built from, with and for; engines of one key are interchangeable."""
     facts = {
         "recipe": RECIPE,
         "onnx_sha256": onnx_sha256,
@@ -38,12 +38,12 @@ def plan_key(
 
 @dataclass(frozen=True)
 class PlanCache:
-    """A folder that may be deleted at any time: `plans/<key>.plan` with its sha256 beside it, and `timing/`."""
+    """A folder that may be deleted at any time: `plans/<key>.plan` with its sha256 next to it, and `timing/`."""
 
     folder: Path
 
     def find(self, plan: TensorRTPlan) -> Path | None:
-        """The engine kept for `plan`; None where there is none or its bytes are not those that were kept."""
+        """The engine kept for `plan`; None if there is none or its bytes have changed."""
         path = self._path(plan)
         digest = path.with_suffix(".sha256")
         try:
@@ -52,14 +52,14 @@ class PlanCache:
             return None
 
     def keep(self, plan: TensorRTPlan, built: Path) -> None:
-        """Copies the engine `built` for `plan` into the cache; its sha256 comes last, so that half a copy is none."""
+        """Copies the engine `built` for `plan` into the cache, its sha256 last, so that a partial copy is ignored."""
         path = self._path(plan)
         with built.open("rb") as file:
             write(path, file.read())
         write(path.with_suffix(".sha256"), sha256_of(built).encode())
 
     def timing(self, plan: TensorRTPlan) -> Path:
-        """Where the timings of that library on that GPU are kept."""
+        """The file of kernel timings of that library on that GPU."""
         return self.folder / "timing" / f"{'-'.join((plan.variant, plan.version, *plan.compute_capabilities))}.cache"
 
     def _path(self, plan: TensorRTPlan) -> Path:
@@ -70,7 +70,7 @@ class PlanCache:
 
 
 def write(path: Path, content: bytes | memoryview) -> None:
-    """Writes a file in one rename, its folder first where there is none. Others may read it, unlike a temporary one."""
+    """Writes a file in one rename, readable by everyone (temporary files are not), and creates its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name[:20]}-", dir=path.parent)
     try:

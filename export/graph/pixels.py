@@ -2,7 +2,7 @@
 
 Out: level = round_half_to_even(clamp((y - low) / (high - low) * 255, 0, 255)), as one multiply and one add.
 In:  x = low + level * (high - low) / 255.
-The cast to uint8 is the very last node, after the transpose, and the cast from uint8 the very first: TensorRT takes
+The cast to uint8 is the very last node, after the transpose, and the cast from uint8 the very first: TensorRT supports
 UINT8 only at a network's inputs and outputs.
 """
 

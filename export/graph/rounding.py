@@ -1,6 +1,6 @@
 """A half-precision graph computed in float32 and rounded after every node: what a GPU's tensor cores give.
 
-ONNX Runtime's CPU provider computes float16 graphs in float32 and takes the casts between nodes out, so that neither
+ONNX Runtime's CPU provider computes float16 graphs in float32 and removes the casts between nodes, so that neither
 rounding nor overflow shows, and it has no bfloat16 convolution at all.
 """
 

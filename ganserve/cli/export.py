@@ -162,11 +162,11 @@ def export(
 
 def _plan_facts(spec: "Spec") -> Iterator[str]:
     """One line about the engine, if there is one."""
-    from export.engine.profiles import in_words
+    from export.engine.profiles import profile_text
 
     if plan := spec.plan:
         gpus = f"for {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "portable"
-        profiles = " and ".join(in_words(profile, spec.inputs) for profile in plan.profiles)
+        profiles = " and ".join(profile_text(profile, spec.inputs) for profile in plan.profiles)
         yield f"model.plan: TensorRT {plan.variant} {plan.version}, {plan.precision}, {gpus}; profiles {profiles}"
 
 

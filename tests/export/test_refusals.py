@@ -110,7 +110,7 @@ def test_labels_that_the_generator_does_not_have_are_refused(
 
 @pytest.mark.parametrize(
     ("profile", "sentence"),
-    [("1,2", "expected min,opt,max"), ("1,2,4:64x64", "have one size"), ("2,2,2", "no profile .* a batch of 1;")],
+    [("1,2", "expected min,opt,max"), ("1,2,4:64x64", "have a fixed size"), ("2,2,2", "no profile .* a batch of 1;")],
 )
 def test_profiles_that_the_network_does_not_support_are_refused(
     profile: str, sentence: str, small_dcgan: Path, tmp_path: Path

@@ -22,7 +22,7 @@ from artifact.shapes import Sides
 from artifact.spec import ShapeRange, Spec, TensorRTPlan
 from export.engine.build import build, local_compute_capability
 from export.engine.builder_log import Phases, set_flags
-from export.engine.profiles import Taken, profiles_of
+from export.engine.profiles import NetworkShapes, parse_profiles
 from export.errors import ExportError
 from export.pipeline import Exported, Request, export
 from ganserve.cli.main import main
@@ -51,7 +51,7 @@ def test_exported_networks_become_engines_that_the_manifest_describes(
 ) -> None:
     exported: Exported = request.getfixturevalue(fixture)
     spec, onnx_path = exported.spec, exported.folder / "model.onnx"
-    profiles = profiles_of((), Taken(spec.inputs, 8, Sides.of(spec)))
+    profiles = parse_profiles((), NetworkShapes(spec.inputs, 8, Sides.of(spec)))
     seen: list[tuple[str, float | None]] = []
     plan = build(
         onnx_path,
