@@ -47,6 +47,12 @@ def needs_openssl() -> None:
     _need("openssl", "openssl")
 
 
+@pytest.fixture(scope="session")
+def needs_curl() -> None:
+    """For the test that runs README's commands."""
+    _need("curl", "curl")
+
+
 @pytest.fixture
 def interruptible() -> Iterator[None]:
     """SIGINT interrupts this process and those it starts, even if the tests run in the background with it ignored."""

@@ -9,12 +9,10 @@ with the ports that it names, in a network namespace of its own.
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tomllib
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import jsonschema
@@ -74,9 +72,7 @@ class Pasted:
 
 
 @pytest.fixture(scope="module")
-def pasted(tmp_path_factory: pytest.TempPathFactory) -> Pasted:
-    if find_spec("ensurepip") is None or shutil.which("curl") is None:
-        pytest.skip("needs python3-venv and curl: apt-get install python3-venv curl")
+def pasted(needs_curl: None, tmp_path_factory: pytest.TempPathFactory) -> Pasted:
     here = Path(sys.executable).parent
     kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
     environment = {"PATH": f"{here}:/usr/local/bin:/usr/bin:/bin", **kept}
