@@ -121,7 +121,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
                 self.left.set()
 
     def count(self, request: pb.GenerateRequest) -> int:
-        """Images that a request asks for."""
+        """Number of images of a request."""
         return request.count or len(request.seeds.values) or (len(request.latents.data) + len(request.ws.data)) // 16
 
     def _generate(self, request: pb.GenerateRequest, index: int) -> pb.Image:
