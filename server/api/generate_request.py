@@ -74,7 +74,7 @@ def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limit
 
 
 def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:
-    """How many images explicit latents or ws are for; `latents` refuses those that are not whole."""
+    """How many images explicit latents or ws are for; `latents` rejects a remainder."""
     if what == "latents":
         return len(request.latents.data) // (4 * spec.latent_size)
     if spec.w_shape is None:

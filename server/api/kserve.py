@@ -245,7 +245,7 @@ def _check_repository(name: str) -> None:
 
 
 def _read_parameters(parameters: Mapping[str, Any]) -> float:
-    """The caller's queue timeout in seconds, 0 for none; refuses what would change the meaning of the request."""
+    """The caller's queue timeout in seconds, 0 for none. Rejects what would change the request's meaning."""
     timeout_s = 0.0
     for key, value in parameters.items():
         if key == "timeout":

@@ -45,7 +45,7 @@ def read_inputs(
     Absent inputs that have a default are filled in, so that requests with and without them share batches.
 
     Raises:
-        InvalidRequest: a tensor missing, unknown, doubled, or of another dtype, shape, batch or byte size.
+        InvalidRequest: a tensor missing, unknown, given twice, or of another dtype, shape, batch or byte size.
     """
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
@@ -56,7 +56,7 @@ def read_inputs(
         spec = specs.get(tensor.name)
         if spec is None or tensor.name in arrays:
             what = "is not an input of the model" if spec is None else "is given twice"
-            raise InvalidRequest(f"input {tensor.name!r} {what}, which takes {', '.join(specs)}")
+            raise InvalidRequest(f"input {tensor.name!r} {what}, which accepts {', '.join(specs)}")
         if SHARED_MEMORY in tensor.parameters:
             raise Unsupported(f"input {tensor.name!r}: shared memory is not offered; send raw_input_contents")
         _check_shape(tensor, spec, max_batch_size)
@@ -119,18 +119,20 @@ def _graph_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: T
 
 def _check_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec, max_batch_size: int) -> None:
     if tensor.datatype != spec.dtype:
-        raise InvalidRequest(f"input {tensor.name!r} has datatype {tensor.datatype!r}, the model takes {spec.dtype!r}")
+        raise InvalidRequest(
+            f"input {tensor.name!r} has datatype {tensor.datatype!r}, the model accepts {spec.dtype!r}"
+        )
     shape = list(_graph_shape(tensor, spec))
     axes = shape[1:] if max_batch_size else shape
     fits = len(shape) == len(spec.shape) + bool(max_batch_size) and all(
         size > 0 and limit in (-1, size) for size, limit in zip(axes, spec.shape, strict=True)
     )
     if not fits:
-        takes = ["batch", *spec.shape] if max_batch_size else list(spec.shape)
-        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}, the model takes {takes}")
+        accepted = ["batch", *spec.shape] if max_batch_size else list(spec.shape)
+        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}, the model accepts {accepted}")
     if max_batch_size and not 1 <= shape[0] <= max_batch_size:
         raise InvalidRequest(
-            f"input {tensor.name!r} has batch {shape[0]}, the model takes 1..{max_batch_size} (max_batch_size)"
+            f"input {tensor.name!r} has batch {shape[0]}, the model accepts 1..{max_batch_size} (max_batch_size)"
         )
 
 

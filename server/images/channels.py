@@ -100,7 +100,7 @@ class ChannelPlan:
             return np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=2)
         if self.input_channels == 1 and colours.shape[2] == 3:
             if (colours != colours[..., :1]).any():
-                raise InvalidRequest("image: it has colours, but the model takes grey images of one channel")
+                raise InvalidRequest("image: it has colours, but the model accepts only grey images of one channel")
             return colours[..., :1]
         return colours
 

@@ -66,7 +66,7 @@ class Encoding:
             raise InvalidRequest(f"encoding.quality: {quality} given, but raw images have none; leave it unset")
         low, high = _QUALITY_RANGE[kind]
         if not low <= quality <= high:
-            raise InvalidRequest(f"encoding.quality: {quality}; {kind} takes {low}..{high}")
+            raise InvalidRequest(f"encoding.quality: {quality}; {kind} accepts {low}..{high}")
         return Encoding(kind, quality)
 
     def check(self, width: int, height: int, channels: int) -> None:

@@ -127,7 +127,7 @@ def resolve_truncation(values: Sequence[float], n: int, spec: Spec) -> NDArray[n
     default = spec.truncation_default
     if default is None:
         if values:
-            raise InvalidRequest(f"truncations: {values[0]:g} given, but the model does not take it; leave them out")
+            raise InvalidRequest(f"truncations: {values[0]:g} given, but the model does not support it; leave them out")
         return None
     if not values:
         return np.full(n, default, np.float32)

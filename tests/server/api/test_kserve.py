@@ -203,11 +203,15 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     "batch above the limit": (
         {"tensor": {"shape": [9, 4]}, "raw_input_contents": [ONES * 9]},
         Code.INVALID_ARGUMENT,
-        "batch 9, the model takes 1..8",
+        "batch 9, the model accepts 1..8",
     ),
-    "wrong shape": ({"tensor": {"shape": [1, 5]}}, Code.INVALID_ARGUMENT, "shape [1, 5], the model takes"),
+    "wrong shape": ({"tensor": {"shape": [1, 5]}}, Code.INVALID_ARGUMENT, "shape [1, 5], the model accepts"),
     "negative axis": ({"tensor": {"shape": [-1, 4]}}, Code.INVALID_ARGUMENT, "batch -1"),
-    "wrong dtype": ({"tensor": {"datatype": "FP16"}}, Code.INVALID_ARGUMENT, "datatype 'FP16', the model takes 'FP32'"),
+    "wrong dtype": (
+        {"tensor": {"datatype": "FP16"}},
+        Code.INVALID_ARGUMENT,
+        "datatype 'FP16', the model accepts 'FP32'",
+    ),
     "wrong byte size": ({"raw_input_contents": [ONES[:-1]]}, Code.INVALID_ARGUMENT, "15 raw bytes"),
     "raw and typed": ({"tensor": {"contents": {"fp32_contents": [1]}}}, Code.INVALID_ARGUMENT, "must be empty"),
     "one raw entry too many": ({"raw_input_contents": [ONES, ONES]}, Code.INVALID_ARGUMENT, "1 inputs, 2 raw"),

@@ -293,9 +293,9 @@ def test_an_image_whose_pixels_disagree_with_its_header_is_rejected(kind: str) -
 @pytest.mark.parametrize(
     ("kind", "quality", "text"),
     [
-        (Format.PNG, 10, "quality: 10; PNG takes 0..9"),
-        (Format.JPEG, 0, "quality: 0; JPEG takes 1..100"),
-        (Format.WEBP, 101, "quality: 101; WebP takes 1..100"),
+        (Format.PNG, 10, "quality: 10; PNG accepts 0..9"),
+        (Format.JPEG, 0, "quality: 0; JPEG accepts 1..100"),
+        (Format.WEBP, 101, "quality: 101; WebP accepts 1..100"),
         (Format.RAW, 1, "raw images have none"),
     ],
 )

@@ -122,7 +122,10 @@ W = pb.Ws(data=bytes(32))
     ("fields", "text"),
     [
         ({"model": "faces", "seeds": ONE, "noise_seeds": [1]}, "noise_seeds: 1 given, but the model takes no noise"),
-        ({"model": "faces", "seeds": ONE, "truncations": [1]}, "truncations: 1 given, but the model does not take it"),
+        (
+            {"model": "faces", "seeds": ONE, "truncations": [1]},
+            "truncations: 1 given, but the model does not support it",
+        ),
         ({"model": "faces", "seeds": ONE, "labels": ["0"]}, "labels: 1 given, but the model has no classes"),
         ({"model": "layered", "seeds": ONE}, "PNG does not support 5 channels; use RAW"),
         ({"model": "faces", "ws": W}, "ws: the model has no w; give seeds or latents"),

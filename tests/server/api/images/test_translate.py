@@ -94,7 +94,7 @@ async def test_grey_saved_as_colours_is_grey_and_colours_are_rejected_by_a_grey_
     made = await world.stub.Translate(sent(grey.repeat(3, axis=2), "coloured"))
     assert made.image.data == grey.repeat(3, axis=2).tobytes()
     text = await world.refusal(world.stub.Translate(sent(noise(8, 8, 3), "coloured")))
-    assert text == "image: it has colours, but the model takes grey images of one channel"
+    assert text == "image: it has colours, but the model accepts only grey images of one channel"
     assert world.waiting("coloured") == 0
 
 
@@ -129,7 +129,7 @@ async def test_the_answer_comes_in_the_format_asked(world: Any, kind: str) -> No
         (pb.TranslateRequest(model="styled"), "image: 0 bytes that is empty"),
         (pb.TranslateRequest(model="styled", image=b"GIF89a"), "must be PNG, JPEG or WebP"),
         (pb.TranslateRequest(model="styled", image=bytes(12), raw_width=4), "raw_width, raw_height: 4 x 0"),
-        (sent(noise(2, 2), encoding=pb.Encoding(quality=10)), r"PNG takes 0\.\.9"),
+        (sent(noise(2, 2), encoding=pb.Encoding(quality=10)), r"PNG accepts 0\.\.9"),
         (sent(noise(2, 2, 4), encoding=pb.Encoding(format=pb.IMAGE_FORMAT_JPEG)), "set alpha to DROP"),
     ],
 )
