@@ -1,10 +1,11 @@
-"""Checkpoints to export: small ones made on the spot."""
+"""Small checkpoints, made on the spot, and exports of them."""
 
 from pathlib import Path
 
 import pytest
 import torch
 
+from export.pipeline import Exported, Request, export
 from models.families.basic.cgan import ConditionalGenerator
 from models.families.basic.dcgan import DcganGenerator
 from models.families.superres.srvgg import SrvggNet
@@ -35,3 +36,15 @@ def small_cgan(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_srvgg(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """x2, receptive field 4 px."""
     return _save(tmp_path_factory.mktemp("srvgg"), "srvgg.pth", SrvggNet(3, 8, 4, 2, "prelu"))
+
+
+@pytest.fixture(scope="session")
+def faces(small_dcgan: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The small DCGAN in fp32; not to be changed on disk."""
+    return export(Request(small_dcgan, tmp_path_factory.mktemp("repository"), "small-faces"))
+
+
+@pytest.fixture(scope="session")
+def upscaler(small_srvgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The small upscaler in fp16; not to be changed on disk."""
+    return export(Request(small_srvgg, tmp_path_factory.mktemp("repository"), "small-upscaler", precision="fp16"))

@@ -24,7 +24,7 @@ from export.engine.build import build, local_compute_capability
 from export.engine.builder_log import Phases, set_flags
 from export.engine.profiles import NetworkShapes, parse_profiles
 from export.errors import ExportError
-from export.pipeline import Exported, Request, export
+from export.pipeline import Exported
 from ganserve.cli.main import main
 from tests.export.engine.small_engines import FLOAT, built, cuda, graph, halving, refused, sizes
 
@@ -32,16 +32,6 @@ from tests.export.engine.small_engines import FLOAT, built, cuda, graph, halving
 @pytest.fixture
 def halver(tmp_path: Path) -> Path:
     return halving(tmp_path / "model.onnx")
-
-
-@pytest.fixture(scope="module")
-def faces(small_dcgan: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export(Request(small_dcgan, tmp_path_factory.mktemp("repository"), "small-faces"))
-
-
-@pytest.fixture(scope="module")
-def upscaler(small_srvgg: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return export(Request(small_srvgg, tmp_path_factory.mktemp("repository"), "small-upscaler", precision="fp16"))
 
 
 @pytest.mark.slow

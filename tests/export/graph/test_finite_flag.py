@@ -58,6 +58,7 @@ def test_a_row_is_finite_unless_a_value_is_not_whatever_saturates_it_last(kinds:
     assert dict(zip(ROWS, found.tolist(), strict=True)) == {name: finite for name, (_, finite) in ROWS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
 def test_an_overflow_that_tanh_draws_as_white_or_black_is_seen(tensors: str) -> None:
     torch.manual_seed(0)
@@ -79,6 +80,7 @@ def test_an_overflow_that_tanh_draws_as_white_or_black_is_seen(tensors: str) -> 
     assert flags(add_finite_flag(before), arrays).all(), "in float32 nothing overflows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp16", "bf16"])
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
 def test_the_sum_is_float32_in_graphs_of_less(precision: str, tensors: str) -> None:

@@ -96,6 +96,7 @@ def test_each_precision_has_its_files_and_says_which_rows_are_finite(
     assert sum("agrees with torch" in line for line in lines) == {"fp32": 1, "fp16": 3, "bf16": 2}[precision]
 
 
+@pytest.mark.slow
 def test_weights_have_the_precision_that_the_files_promise(written: dict[str, Written]) -> None:
     def kinds(path: Path) -> set[int]:
         return {tensor.data_type for tensor in onnx.load(path).graph.initializer} - {onnx.TensorProto.INT64}
@@ -108,6 +109,7 @@ def test_weights_have_the_precision_that_the_files_promise(written: dict[str, Wr
         assert [kinds(path) for path in rest] == [{onnx.TensorProto.FLOAT}]
 
 
+@pytest.mark.slow
 def test_notes_say_how_16_bits_were_measured(written: dict[str, Written]) -> None:
     fp32, fp16, bf16 = (written[precision].graphs.notes for precision in LIMITS)
     assert len(fp32) == len(fp16) == 1
