@@ -25,7 +25,7 @@ from tests.docs.pages import ROOT, first_cells
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LIMIT_S = 300.0
-NAMESPACE = ("unshare", "--user", "--map-root-user", "--net")
+NAMESPACE = ("unshare", "--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child")  # ends the server too
 LOOPBACK_UP = """
 import fcntl, os, socket, struct, sys
 SIOCSIFFLAGS, IFF_UP, IFF_RUNNING = 0x8914, 0x1, 0x40
