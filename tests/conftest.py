@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
-APART = ("test_architectures.py", "test_zoo_engines.py")  # long ones that share nothing
+# Long ones whose tests share nothing, or what all processes share (tests/models/exported.py).
+APART = ("test_architectures.py", "test_zoo_engines.py")
 # Packages, separated by commas, without which tests fail instead of being skipped.
 REQUIRED = os.environ.get("GANSERVE_TEST_REQUIRE", "")
 

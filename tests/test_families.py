@@ -1,26 +1,21 @@
-"""Every family behind both APIs: each architecture's small network, exported as a user would, served, and asked.
+"""Every family behind both APIs: the small networks that tests/models/test_architectures.py exports, served.
 
-The export compares each graph of pixels with torch; here the image API must give, byte for byte, what the tensor API
-gives for the same latents, labels and knobs, whatever else is in the batch.
+There each graph is compared with the training repository's network; here the image API must give, byte for byte, what
+the tensor API gives for the same latents, labels and knobs, whatever else is in the batch.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
 
-from artifact.repository import read_manifest
 from artifact.spec import Spec
-from export.pipeline import Request, export
 from ganserve import Client, InvalidRequest
-from models.catalogue import ARCHITECTURES
-from tests.models.cases.base import ready
-from tests.models.test_architectures import CASES, REPRESENTATIVES
+from tests.models.all_cases import CASES, GRAPHS
+from tests.models.exported import exported, repository
 from tests.serving import running
 
 SEEDS = [4, 9, 2, 4_294_967_295, 0]
@@ -30,31 +25,16 @@ Arrays = dict[str, NDArray[Any]]
 
 
 @pytest.fixture(scope="module")
-def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The first case of each architecture, exported."""
-    root = tmp_path_factory.mktemp("families")
-    for architecture, name in REPRESENTATIVES.items():
-        case = CASES[name]
-        torch.save(dict(case.file(ready(case))), root / "network.pth")
-        configured = ARCHITECTURES[architecture].configure(case.config) if case.config else {}
-        settings = {key: str(value) for key, value in {**configured, **case.overrides}.items()}
-        request = Request(root / "network.pth", root / "repository", architecture, arch=case.arch, overrides=settings)
-        spec = export(request).spec
-        assert (spec.architecture, spec.parity.max_difference <= 1.0) == (architecture, True)
-    return root / "repository"
+def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Spec]:
+    """The manifests by name, all in the repository."""
+    return {name: exported(name, tmp_path_factory)[1] for name in GRAPHS}
 
 
 @pytest.fixture(scope="module")
-def specs(repository: Path) -> dict[str, Spec]:
-    """Their manifests."""
-    return {folder.name: spec for folder in repository.iterdir() if (spec := read_manifest(folder / "1")) is not None}
-
-
-@pytest.fixture(scope="module")
-def server(repository: Path) -> Iterator[str]:
+def server(specs: dict[str, Spec], tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a real server process over that repository."""
-    with running(repository) as process:
-        assert (process.ready["models"], process.ready["unavailable"]) == (len(REPRESENTATIVES), 0)
+    with running(repository(tmp_path_factory)) as process:
+        assert (process.ready["models"], process.ready["unavailable"]) == (len(specs), 0)
         yield process.address
 
 
@@ -94,11 +74,11 @@ def knobs_of(spec: Spec) -> tuple[dict[str, Any], Arrays]:
     return asked, {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-@pytest.mark.parametrize("model", REPRESENTATIVES)
-def test_both_apis_give_the_same_picture_to_the_byte(server: str, specs: dict[str, Spec], model: str) -> None:
+@pytest.mark.parametrize("model", GRAPHS)
+def test_both_apis_give_the_same_image_to_the_byte(server: str, specs: dict[str, Spec], model: str) -> None:
     spec = specs[model]
     if not spec.task.draws:
-        check_picture(server, model, spec)
+        check_image(server, model, spec)
         return
     asked, arrays = knobs_of(spec)
     rows = [infer(server, model, {name: array[i : i + 1] for name, array in arrays.items()}) for i in range(len(SEEDS))]
@@ -131,10 +111,11 @@ def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
         assert images[0].data != client.generate(model, format="raw", **one(knobs_of(spec)[0], 0))[0].data
 
 
-def check_picture(server: str, model: str, spec: Spec) -> None:
+def check_image(server: str, model: str, spec: Spec) -> None:
     """A picture of no round size comes back whole: what the network makes of it reflected out, cropped."""
     picture = np.random.RandomState(0).randint(0, 256, (37, 23, spec.image_shape[2])).astype(np.uint8)
-    sides = [-(-max(side, spec.least_px) // spec.multiple_px) * spec.multiple_px for side in picture.shape[:2]]
+    multiple_px = spec.multiple_px if spec.tile is None else spec.tile.multiple_px
+    sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in picture.shape[:2]]
     padding = [(0, padded - side) for padded, side in zip(sides, picture.shape[:2], strict=True)]
     whole = np.pad(picture, [*padding, (0, 0)], "reflect")
     expected = infer(server, model, {"image": whole[None]})[0][: 37 * spec.scale, : 23 * spec.scale]
@@ -144,7 +125,7 @@ def check_picture(server: str, model: str, spec: Spec) -> None:
     np.testing.assert_array_equal(made.array, expected)
 
 
-@pytest.mark.parametrize("model", REPRESENTATIVES)
+@pytest.mark.parametrize("model", GRAPHS)
 def test_a_knob_that_the_family_does_not_have_is_refused(server: str, specs: dict[str, Spec], model: str) -> None:
     spec = specs[model]
     knobs: dict[str, Any] = {}
@@ -160,7 +141,7 @@ def test_a_knob_that_the_family_does_not_have_is_refused(server: str, specs: dic
             with pytest.raises(InvalidRequest, match="the model has no w"):
                 client.generate(model, ws=np.zeros((1, 4), np.float32))
         (listed,) = (found for found in client.models() if found.name == model)
-    assert (listed.architecture, listed.task) == (model, spec.task)
+    assert (listed.architecture, listed.task) == (CASES[model].architecture, spec.task)
     names = {knob.name for knob in listed.knobs}
     assert not names & {name.removesuffix("s") for name in knobs}
     assert names >= ({"seed", "latent"} if spec.task.draws else set())

@@ -1,44 +1,35 @@
 """The same tests for every architecture. A new one adds a file of cases to tests/models/cases.
 
-`python -m tests.models.test_architectures` writes the golden pictures that are missing.
+Every case is compared in torch, which shows what its keys, shapes and settings can get wrong; one case for every kind
+of network is also exported and compared in ONNX Runtime, which shows what tracing can get wrong.
+
+`python -m tests.models.test_architectures` writes the golden images that are missing.
 """
 
-import importlib
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from export.graph.parity import open_session, run, run_torch
+from export.graph.parity import open_session, run_torch
 from export.graph.pixels import wrap
 from export.graph.samples import Arrays, sample_inputs, to_uint8
-from export.graph.trace import save, to_onnx
 from models.architecture import Generator
 from models.catalogue import ARCHITECTURES, build
+from tests.models.all_cases import CASES, FIRST, GRAPHS
 from tests.models.cases.base import Case, ready
+from tests.models.exported import exported
 
-HERE = Path(__file__).parent
-GOLDEN = HERE / "golden"
-
-
-def _collect() -> dict[str, Case]:
-    cases: dict[str, Case] = {}
-    for path in sorted((HERE / "cases").glob("*.py")):
-        if path.stem not in ("base", "__init__"):
-            found = importlib.import_module(f"tests.models.cases.{path.stem}").CASES
-            assert not cases.keys() & found.keys(), f"{path.name} uses a name that is taken"
-            cases |= found
-    return cases
-
-
-CASES = _collect()
+GOLDEN = Path(__file__).parent / "golden"
 case_by_name = pytest.mark.parametrize("name", CASES)
-# One per architecture is drawn as it was when somebody last looked; tests/test_families.py exports and serves it.
-REPRESENTATIVES = {case.architecture: name for name, case in reversed(CASES.items())}
 
 
 @lru_cache(maxsize=2)
@@ -50,13 +41,21 @@ def built(name: str) -> tuple[str, Generator, nn.Module]:
     return found, generator, network
 
 
-def drawn_by_reference(case: Case, network: nn.Module, arrays: Arrays) -> NDArray[np.float32]:
+def by_reference(case: Case, network: nn.Module, arrays: Arrays) -> NDArray[np.float32]:
+    """What the reference gives for the network's own inputs: (N, C, H, W)."""
     with torch.no_grad():
-        picture = case.call(network, {key: torch.from_numpy(array) for key, array in arrays.items()})
-    return np.asarray(picture.numpy(), dtype=np.float32)
+        output = case.call(network, {key: torch.from_numpy(array) for key, array in arrays.items()})
+    return np.asarray(output.numpy(), dtype=np.float32)
+
+
+def batches(case: Case) -> Iterator[tuple[Sequence[int], tuple[int, int]]]:
+    """(seeds, size of images in): one item, and three of another size."""
+    yield (5,), case.sizes_px[1]
+    yield (1, 2, 3), case.sizes_px[0]
 
 
 def pixels(name: str) -> NDArray[np.uint8]:
+    """Two images (N, H, W, C) by our network with pixels inside, in torch."""
     _, generator, _ = built(name)
     arrays = sample_inputs(generator, "uint8", (0, 1), CASES[name].sizes_px[0])
     return np.asarray(run_torch(wrap(generator, "uint8"), arrays), dtype=np.uint8)
@@ -83,49 +82,101 @@ def test_no_other_architecture_takes_the_file(name: str) -> None:
 
 
 @case_by_name
-def test_the_float32_graph_agrees_with_the_reference(name: str, tmp_path: Path) -> None:
+def test_the_network_agrees_with_the_reference(name: str) -> None:
     case = CASES[name]
     _, generator, network = built(name)
-    path = tmp_path / "model.onnx"
-    save(
-        to_onnx(generator.network, generator, "float32", sample_inputs(generator, "float32", (0, 1), case.sizes_px[0])),
-        path,
-    )
-    session = open_session(path)
-    for seeds, size_px in (((5,), case.sizes_px[1]), ((1, 2, 3), case.sizes_px[0])):
+    for seeds, size_px in batches(case):
         arrays = sample_inputs(generator, "float32", seeds, size_px)
-        expected = drawn_by_reference(case, network, arrays)
-        found = np.asarray(run(session, arrays), dtype=np.float32)
+        expected = by_reference(case, network, arrays)
+        found = np.asarray(run_torch(generator.network, arrays), dtype=np.float32)
         assert found.shape == expected.shape
         np.testing.assert_allclose(found, expected, rtol=0, atol=case.tolerance)
 
 
 @case_by_name
-def test_pixels_are_the_rounded_picture_of_the_reference(name: str) -> None:
+def test_pixels_are_the_rounded_image_of_the_reference(name: str) -> None:
     case = CASES[name]
     _, generator, network = built(name)
     arrays = sample_inputs(generator, "float32", (0, 1), case.sizes_px[0])
-    expected = to_uint8(drawn_by_reference(case, network, arrays), generator.output_range).astype(int)
+    expected = to_uint8(by_reference(case, network, arrays), generator.output_range).astype(int)
     found = pixels(name)
     assert found.shape == case.shape
     assert np.abs(found - expected).max() <= 1, "one level of rounding"
-    assert found.std() > 5, "a picture, not a flat field"
+    assert found.std() > 5, "an image, not a flat field"
+
+
+class Operators(TorchDispatchMode):
+    """Notes the names of the ATen operators that run."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.add(function._schema.name)
+        return function(*args, **(kwargs or {}))
+
+
+def parts(name: str) -> set[object]:
+    """What tracing a case meets: its architecture, its inputs, our modules, and torch's operators."""
+    architecture, generator, _ = built(name)
+    module = wrap(generator, "uint8")
+    with Operators() as operators:
+        run_torch(module, sample_inputs(generator, "uint8", (0, 1), CASES[name].sizes_px[0]))
+    ours = {type(part).__qualname__ for part in module.modules() if type(part).__module__.startswith("models.")}
+    return {architecture, generator.inputs, *ours, *operators.names}
+
+
+def test_whatever_a_network_consists_of_is_in_an_exported_graph() -> None:
+    traced = set().union(*(parts(name) for name in GRAPHS))
+    missing = {name: found for name in CASES if (found := parts(name) - traced)}
+    assert not missing, "mark one of these cases graph=True"
+
+
+def with_values(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with one output more: what the network inside gives, before it is made pixels."""
+    makers = {name: node for node in graph.graph.node for name in node.output}
+    name = graph.graph.output[0].name
+    for kind in ("Cast", "Transpose", "Round", "Clip", "Add", "Mul"):
+        if makers[name].op_type == kind:
+            name = makers[name].input[0]
+        else:
+            assert kind == "Add", f"{kind} is expected, the graph has {makers[name].op_type}"  # 0 is not added
+    graph.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    return graph
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_exported_graph_agrees_with_the_reference(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    case = CASES[name]
+    _, generator, network = built(name)
+    folder, spec = exported(name, tmp_path_factory)
+    assert (spec.architecture, spec.parity.max_difference <= 1.0) == (case.architecture, True)
+    session = open_session(with_values(onnx.load(folder / "model.onnx")))
+    for seeds, size_px in batches(case):
+        expected = by_reference(case, network, sample_inputs(generator, "float32", seeds, size_px))
+        images, values = session.run(None, sample_inputs(generator, "uint8", seeds, size_px))
+        assert values.shape == expected.shape
+        np.testing.assert_allclose(values, expected, rtol=0, atol=case.tolerance)
+        levels = to_uint8(expected, generator.output_range)
+        assert (images.dtype, images.shape) == (np.uint8, levels.shape)
+        assert np.abs(images.astype(int) - levels).max() <= 1, "one level of rounding"
 
 
 def thinned(name: str) -> NDArray[np.uint8]:
-    """One picture, of a large one every n-th pixel."""
-    picture = pixels(name)[:1]
-    step = max(1, min(picture.shape[1:3]) // 128)
-    return picture[:, ::step, ::step]
+    """One image, of a large one every n-th pixel."""
+    image = pixels(name)[:1]
+    step = max(1, min(image.shape[1:3]) // 128)
+    return image[:, ::step, ::step]
 
 
-@pytest.mark.parametrize("name", REPRESENTATIVES.values())
-def test_draws_the_golden_picture(name: str) -> None:
+@pytest.mark.parametrize("name", FIRST.values())
+def test_generates_the_golden_image(name: str) -> None:
     golden = np.load(GOLDEN / f"{name}.npy")
     difference = np.abs(thinned(name).astype(int) - golden)
     assert difference.max() <= 1, "one level of rounding is left to other CPUs"
 
 
 if __name__ == "__main__":
-    for missing in (name for name in REPRESENTATIVES.values() if not (GOLDEN / f"{name}.npy").exists()):
+    for missing in (name for name in FIRST.values() if not (GOLDEN / f"{name}.npy").exists()):
         np.save(GOLDEN / f"{missing}.npy", thinned(missing))

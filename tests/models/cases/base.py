@@ -33,7 +33,8 @@ class Case:
     `hyperparameters` is all that must be inferred from what `file` gives: the state dict as the repository saves it.
     `shape` is (N, H, W, C) for two rows; pictures in are `sizes_px[0]`. `call` is how the repository calls its network:
     inputs by `Generator.inputs` name -> (N, C, H, W). `ambiguous_with`: architectures that rightly take the file too.
-    `prepare` is called once random weights are in. `tolerance` is of float32 outputs, absolute.
+    `prepare` is called once random weights are in. `tolerance` is of float32 outputs, absolute. `graph`: the case is
+    exported and served, one for every kind of network (see tests/models/test_architectures.py).
     """
 
     architecture: str
@@ -49,6 +50,7 @@ class Case:
     sizes_px: tuple[tuple[int, int], tuple[int, int]] = ((24, 32), (36, 20))
     tolerance: float = 2e-4
     prepare: Callable[[nn.Module], None] = _nothing
+    graph: bool = False
 
 
 def trained(network: nn.Module) -> dict[str, Tensor]:

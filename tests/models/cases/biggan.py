@@ -61,6 +61,7 @@ CASES = {
         (2, 32, 32, 3),
         call=call,
         overrides={"BN_eps": "0.03"},
+        graph=True,
     ),
     "biggan-own-embeddings": Case(
         "biggan",

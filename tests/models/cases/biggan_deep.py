@@ -26,6 +26,7 @@ CASES = {
         call=call,
         prepare=unit_vectors,
         tolerance=1e-3,
+        graph=True,
     ),
     "biggan-deep-configured": Case(
         "biggan-deep",

@@ -9,6 +9,7 @@ CASES = {
         lambda: Dcgan(6, [32, 16, 8, 3]),
         {"nz": 6, "ngf": 8, "nc": 3, "image_size_px": 32},
         (2, 32, 32, 3),
+        graph=True,
     ),
     "dcgan-grey-128": Case(
         "dcgan",
@@ -29,5 +30,6 @@ CASES = {
             "image_size_px": 28,
         },
         (2, 28, 28, 1),
+        graph=True,
     ),
 }

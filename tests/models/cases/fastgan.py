@@ -42,6 +42,7 @@ CASES = {
         (2, 256, 256, 3),
         call=draw,
         prepare=_settled(2.0),
+        graph=True,
     ),
     "fastgan-1024": Case(
         "fastgan",

@@ -79,6 +79,7 @@ CASES = {
         },
         (2, 28, 28, 1),
         call=uniform,
+        graph=True,
     ),
     "lapgan-breadbread": Case(
         "lapgan",
@@ -95,5 +96,6 @@ CASES = {
         },
         (2, 6, 6, 3),
         call=tenth,
+        graph=True,
     ),
 }

@@ -48,4 +48,20 @@ CASES = {
         call=draw,
         prepare=_constants,
     ),
+    "lightweight-gan-attention-8": Case(
+        "lightweight-gan",
+        lambda: Trainer(12, [12, 16, 16, 12, 8, 6], [8], by_frequency=False),
+        {
+            "image_size": 128,
+            "latent_dim": 12,
+            "channels": 3,
+            "attn_res_layers": "8",
+            "freq_chan_attn": False,
+            "noise": "input",
+        },
+        (2, 128, 128, 3),
+        call=draw,
+        prepare=_constants,
+        graph=True,
+    ),
 }

@@ -12,7 +12,9 @@ def facts(size_px: int, **changed: Scalar) -> dict[str, Scalar]:
 
 CASES = {
     "sngan": Case("sngan", lambda: Generator((16, 8, 4, 4, 4), 9), facts(64), (2, 64, 64, 3)),
-    "sngan-48": Case("sngan", lambda: Generator((16, 8, 4, 4), 9, bottom=6), facts(48, bottom_width=6), (2, 48, 48, 3)),
+    "sngan-48": Case(
+        "sngan", lambda: Generator((16, 8, 4, 4), 9, bottom=6), facts(48, bottom_width=6), (2, 48, 48, 3), graph=True
+    ),
     "sngan-cifar-dcgan": Case(
         "sngan",
         lambda: Generator((16, 16, 16, 16), 9, sigmoid=True),
@@ -21,7 +23,11 @@ CASES = {
         overrides={"output": "sigmoid"},
     ),
     "cgan-pd": Case(
-        "cgan-pd", lambda: Generator((16, 16, 16, 16), 9, classes=5), facts(32, num_classes=5), (2, 32, 32, 3)
+        "cgan-pd",
+        lambda: Generator((16, 16, 16, 16), 9, classes=5),
+        facts(32, num_classes=5),
+        (2, 32, 32, 3),
+        graph=True,
     ),
     "sagan": Case(
         "sagan",
@@ -29,6 +35,7 @@ CASES = {
         facts(32, num_classes=5, attention_px=16),
         (2, 32, 32, 3),
         prepare=unit_vectors,
+        graph=True,
     ),
     "sagan-128": Case(
         "sagan",

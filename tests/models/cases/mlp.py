@@ -76,6 +76,7 @@ CASES = {
         {"latent": 6, "hidden": "16", "channels": 1, "image_size_px": 12},
         (2, 12, 12, 1),
         call=flat(1, 12),
+        graph=True,
     ),
     "mlp-znxlwm": Case(
         "mlp",
@@ -95,6 +96,7 @@ CASES = {
         lambda: mlp.MnistCgan(5, 6, (8, 12, 16), 12),
         {"latent": 6, "hidden": "8-12-16", "classes": 5, "channels": 1, "image_size_px": 12},
         (2, 12, 12, 1),
+        graph=True,
     ),
     "cgan-mlp-two-entrances": Case(
         "cgan-mlp",

@@ -17,5 +17,6 @@ CASES = {
         {"in_channels": 1, "out_channels": 3, "width": 4, "num_downs": 5},
         (2, 64, 96, 3),
         sizes_px=((64, 96), (96, 32)),
+        graph=True,
     ),
 }

@@ -63,6 +63,7 @@ CASES = {
         arch="pix2pixhd",
         ambiguous_with=("resnet",),
         sizes_px=SIZES_PX,
+        graph=True,
     ),
     "pix2pixhd-rgb-instances": Case(
         "pix2pixhd",
@@ -71,6 +72,7 @@ CASES = {
         (2, 32, 48, 3),
         overrides={"input": "rgb+instances"},
         sizes_px=SIZES_PX,
+        graph=True,
     ),
     "pix2pixhd-local": Case(
         "pix2pixhd",
@@ -89,5 +91,6 @@ CASES = {
         },
         (2, 32, 48, 3),
         sizes_px=SIZES_PX,
+        graph=True,
     ),
 }

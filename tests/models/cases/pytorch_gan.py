@@ -36,6 +36,7 @@ CASES = {
         lambda: pytorch_gan.Plain(7, WIDTHS, 1, 28, first_norm=False),
         {"latent": 7, "channels": 1, "image_size_px": 28},
         (2, 28, 28, 1),
+        graph=True,
     ),
     "dcgan-upsampling-of-74": Case(
         "dcgan-upsampling",
@@ -71,6 +72,7 @@ CASES = {
         (2, 16, 16, 1),
         arch="acgan",
         ambiguous_with=("sgan",),
+        graph=True,
     ),
     "sgan": Case(
         "sgan",
@@ -79,5 +81,6 @@ CASES = {
         (2, 16, 16, 1),
         arch="sgan",
         ambiguous_with=("acgan",),
+        graph=True,
     ),
 }

@@ -12,12 +12,13 @@ def _found(blocks: int, norm: str, dropout: bool = False, inputs: int = 3, outpu
     return {**counts, "norm": norm, "dropout": dropout}
 
 
-def _cut(norm: str, down: bool, up: bool, dropout: bool = False) -> Case:
+def _cut(norm: str, down: bool, up: bool, dropout: bool = False, graph: bool = False) -> Case:
     return Case(
         "cut",
         lambda: ResnetGenerator(3, 3, 4, 2, norm, dropout, antialias_down=down, antialias_up=up),
         {**_found(2, norm, dropout), "no_antialias": not down, "no_antialias_up": not up},
         (2, 24, 32, 3),
+        graph=graph,
     )
 
 
@@ -30,7 +31,11 @@ CASES = {
         (2, 24, 32, 1),
     ),
     "resnet-batch": Case(
-        "resnet", lambda: ResnetGenerator(1, 3, 4, 2, "batch"), _found(2, "batch", inputs=1), (2, 24, 32, 3)
+        "resnet",
+        lambda: ResnetGenerator(1, 3, 4, 2, "batch"),
+        _found(2, "batch", inputs=1),
+        (2, 24, 32, 3),
+        graph=True,
     ),
     "resnet-without-eval": Case(
         "resnet",
@@ -41,7 +46,10 @@ CASES = {
         overrides={"norm_statistics": "picture"},
     ),
     "resnet-no-norm": Case(
-        "resnet", lambda: ResnetGenerator(3, 3, 4, 1, "none", dropout=True), _found(1, "none", True), (2, 24, 32, 3)
+        "resnet",
+        lambda: ResnetGenerator(3, 3, 4, 1, "none", dropout=True),
+        _found(1, "none", True),
+        (2, 24, 32, 3),
     ),
     "resnet-instance-tracked": Case(
         "resnet",
@@ -60,7 +68,7 @@ CASES = {
     "cut": _cut("instance", down=True, up=True),
     "cut-no-antialias": _cut("batch", down=False, up=True),
     "cut-no-antialias-up": _cut("instance", down=True, up=False, dropout=True),
-    "cut-no-norm": _cut("none", down=True, up=True),
+    "cut-no-norm": _cut("none", down=True, up=True, graph=True),
     "cyclegan": Case(
         "cyclegan",
         lambda: GeneratorResNet(3, 4, 9, padding=3),
@@ -73,5 +81,6 @@ CASES = {
         {"input_nc": 1, "output_nc": 1, "ngf": 4, "n_blocks": 2, "norm": "instance", "padding": 3},
         (2, 24, 32, 1),
         overrides={"padding": "3"},
+        graph=True,
     ),
 }

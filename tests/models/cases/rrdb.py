@@ -25,6 +25,7 @@ def case(
     blocks: int = 1,
     channels: int = 3,
     factor: int = 2,
+    graph: bool = False,
 ) -> Case:
     found: dict[str, Scalar] = {
         "layout": layout,
@@ -38,12 +39,12 @@ def case(
     shape = (2, 24 * scale, 32 * scale, channels)
     if channels == 1:
         return Case("rrdb", reference, found, shape, overrides=overrides, prepare=brighten)
-    return Case("rrdb", reference, found, shape, overrides=overrides)
+    return Case("rrdb", reference, found, shape, overrides=overrides, graph=graph)
 
 
 CASES = {
     "rrdb-x4": case("basicsr", lambda: BasicSr(3, 8, 4, 2, 4), scale=4, blocks=2),
-    "rrdb-x2": case("basicsr", lambda: BasicSr(3, 8, 4, 1, 2), scale=2),
+    "rrdb-x2": case("basicsr", lambda: BasicSr(3, 8, 4, 1, 2), scale=2, graph=True),
     "rrdb-x1": case("basicsr", lambda: BasicSr(3, 8, 4, 1, 1), scale=1),
     "rrdb-kair-x4": case("kair", lambda: Kair(3, 8, 5, 2, 4), scale=4, growth=5, blocks=2),
     "rrdb-kair-x2": case("kair", lambda: Kair(3, 8, 4, 1, 2), scale=2),

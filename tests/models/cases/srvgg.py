@@ -5,7 +5,7 @@ from tests.models.cases.base import Case
 from tests.models.references.srvgg import SrvggCompact
 
 
-def case(upscale: int, num_conv: int, act_type: str = "prelu", channels: int = 3) -> Case:
+def case(upscale: int, num_conv: int, act_type: str = "prelu", channels: int = 3, graph: bool = False) -> Case:
     found: dict[str, Scalar] = {
         "num_feat": 8,
         "num_conv": num_conv,
@@ -19,12 +19,13 @@ def case(upscale: int, num_conv: int, act_type: str = "prelu", channels: int = 3
         found,
         (2, 24 * upscale, 32 * upscale, channels),
         overrides={} if act_type == "prelu" else {"activation": act_type},
+        graph=graph,
     )
 
 
 CASES = {
     "srvgg-x4": case(4, 3),
-    "srvgg-x2": case(2, 2),
-    "srvgg-x3-relu": case(3, 2, "relu"),
-    "srvgg-x1-leakyrelu-grey": case(1, 4, "leakyrelu", channels=1),
+    "srvgg-x2": case(2, 2, graph=True),
+    "srvgg-x3-relu": case(3, 2, "relu", graph=True),
+    "srvgg-x1-leakyrelu-grey": case(1, 4, "leakyrelu", channels=1, graph=True),
 }

@@ -51,6 +51,7 @@ CASES = {
         SHAPE,
         call=call_uniform,
         overrides={"z_prior": "uniform"},
+        graph=True,
     ),
     "studiogan-big-unconditional": Case(
         "studiogan",
@@ -84,5 +85,6 @@ CASES = {
         SHAPE,
         call=call,
         prepare=unit_vectors,
+        graph=True,
     ),
 }

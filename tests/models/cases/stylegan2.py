@@ -109,6 +109,7 @@ CASES = {
         call=_call(_estimated, noise="input"),
         overrides={"noise": "input"},
         prepare=settle,
+        graph=True,
     ),
     "stylegan2-without-noise": Case(
         "stylegan2",
@@ -119,5 +120,6 @@ CASES = {
         file=_without_noise,
         overrides={"noise": "none"},
         prepare=settle,
+        graph=True,
     ),
 }

@@ -81,6 +81,7 @@ CASES = {
         file=_averages_only,
         config=_config(16, transparent=True, attn_layers=[1, 3], lr_mlp=0.05),
         prepare=_settle,
+        graph=True,
     ),
     "stylegan2-lucidrains-no-const": Case(
         "stylegan2-lucidrains",

@@ -54,6 +54,7 @@ CASES = {
         overrides={"truncation_cutoff": "3"},
         prepare=prepare,
         tolerance=1e-3,
+        graph=True,
     ),
     "stylegan3-designed": Case(
         "stylegan3",

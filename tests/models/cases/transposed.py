@@ -161,6 +161,7 @@ CASES = {
         {"nz": 6, "classes": 3, "ngf": 4, "nc": 1, "image_size_px": 32},
         (2, 32, 32, 1),
         call=call_two_entrances,
+        graph=True,
     ),
     "cdcgan-celeba": Case(
         "cdcgan",
@@ -182,6 +183,7 @@ CASES = {
         {"latent": 62, "code": 0, "classes": 10, "channels": 3, "image_size_px": 32},
         (2, 32, 32, 3),
         call=call_collection,
+        graph=True,
     ),
     "fc-dcgan-infogan": Case(
         "fc-dcgan",
@@ -204,6 +206,7 @@ CASES = {
         (2, 32, 32, 3),
         call=call_info(124, 4),
         prepare=louder,
+        graph=True,
     ),
     "infogan-natsu-celeba": Case(
         "infogan",
