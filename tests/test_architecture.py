@@ -126,6 +126,13 @@ def test_the_rank_rule_sees_a_violation_wherever_it_is_hidden() -> None:
     assert above(Path("server/api/images.py"), found) == {"server.app"}
 
 
+def test_exports_graph_and_engine_know_neither_each_other_nor_the_pipeline() -> None:
+    for folder in ("graph", "engine"):
+        for path in modules(f"export/{folder}"):
+            used = {name.split(".")[1] for name in imports(path) if name.startswith("export.")}
+            assert used <= {"errors", folder}, path
+
+
 def test_the_border_needs_only_the_standard_library_and_numpy() -> None:
     for path in modules("artifact"):
         for name in imports(path):

@@ -32,8 +32,8 @@ def weight(name: str, *shape: int) -> onnx.TensorProto:
     return numpy_helper.from_array(np.full(shape, 0.01, np.float32), name)
 
 
-def sizes(least: int, most: int) -> Profiles:
-    shapes = [(rows, 3, side, side) for rows, side in ((1, least), (2, most), (2, most))]
+def sizes(smallest: int, largest: int) -> Profiles:
+    shapes = [(batch, 3, side, side) for batch, side in ((1, smallest), (2, largest), (2, largest))]
     return ({"x": ShapeRange(*shapes)},)
 
 
@@ -55,7 +55,7 @@ def refused(path: Path, profiles: Profiles, *capabilities: str, **given: Any) ->
 
 
 def cuda(major: int, minor: int) -> Any:
-    """CUDA's binding on a machine with one GPU of that compute capability; with none where `major` is 0."""
+    """CUDA's binding on a machine with one GPU of that compute capability; with none if `major` is 0."""
     attributes = SimpleNamespace(cudaDevAttrComputeCapabilityMajor=major, cudaDevAttrComputeCapabilityMinor=minor)
     return SimpleNamespace(
         cudaDeviceAttr=attributes,
@@ -66,7 +66,7 @@ def cuda(major: int, minor: int) -> Any:
 
 
 def halving(path: Path) -> Path:
-    """Halves the picture, doubles it again and sets the two side by side: odd heights and widths contradict it."""
+    """Halves the image, doubles it again and concatenates the two: odd heights and widths contradict it."""
     return graph(
         path,
         helper.make_node("Conv", ["x", "a"], ["down"], name="halve", strides=[2, 2]),

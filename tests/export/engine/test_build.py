@@ -101,8 +101,8 @@ def test_a_node_that_tensorrt_cannot_use_is_named_with_tensorrts_own_words(tmp_p
 
 
 def test_a_profile_that_the_network_contradicts_is_refused(halver: Path) -> None:
-    for least, most in ((5, 5), (5, 64), (4, 5)):
-        told = refused(halver, sizes(least, most))
+    for smallest, largest in ((5, 5), (5, 64), (4, 5)):
+        told = refused(halver, sizes(smallest, largest))
         assert "skip: axis 2 dimensions must be equal for concatenation" in told
         assert "/_src" not in told
     assert "profile 0" in refused(halver, ({"x": ShapeRange(*((1, 4, 8, 8),) * 3)},))

@@ -75,7 +75,7 @@ def test_every_ingredient_changes_the_key() -> None:
     assert len(changed | {key}) == 1 + len(others)
 
 
-def test_weights_beside_the_graph_are_found_and_such_engines_are_not_kept(halver: Path) -> None:
+def test_weights_next_to_the_graph_are_found_and_such_engines_are_not_kept(halver: Path) -> None:
     onnx.save_model(onnx.load(halver), halver, save_as_external_data=True, location="weights.bin", size_threshold=0)
     assert (halver.parent / "weights.bin").stat().st_size > 0
     path, _ = built(halver, sizes(2, 64))

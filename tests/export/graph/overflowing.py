@@ -1,4 +1,4 @@
-"""An upscaler that float32 draws well and float16 only in the dark."""
+"""An upscaler that works in float32, and in float16 only for dark images."""
 
 from functools import cache
 
@@ -18,7 +18,7 @@ GAINS = (60000.0, 60000.0, 100.0, 1.0)
 
 @cache
 def overflowing() -> Generator:
-    """x2 RGB. Pixels brighter than some 100 levels reach beyond float16's 65504 inside: the picture is NaN there."""
+    """x2 RGB. Pixels brighter than some 100 levels reach beyond float16's 65504 inside: the image is NaN there."""
     torch.manual_seed(0)
     state = SrvggNet(3, 8, 4, 2, "prelu").state_dict()
     for tensor in state.values():

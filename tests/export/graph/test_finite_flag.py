@@ -1,4 +1,4 @@
-"""The flag of each row: what it sees, what it leaves alone."""
+"""The flag of each item: what it finds, what it leaves unchanged."""
 
 import numpy as np
 import onnx
@@ -17,7 +17,7 @@ from models.catalogue import build
 from models.families.basic.dcgan import DcganGenerator
 from tests.export.graph.overflowing import overflowing_graph, traced
 
-ROWS = {
+ITEMS = {
     "ordinary": ([0.0, -1.0, 0.5, 1.0], True),
     "as large as float16": ([65504.0] * 4, True),
     "large of both signs": ([1e30, -1e30, 1e37, 1e37], True),
@@ -48,19 +48,19 @@ def flags(proto: onnx.ModelProto, arrays: dict[str, NDArray[np.generic]]) -> NDA
     [(), ("Tanh",), ("Sigmoid",), ("HardSigmoid",), ("Relu", "Tanh"), ("Tanh", "Transpose", "Relu")],
     ids=lambda kinds: "-".join(kinds) or "nothing",
 )
-def test_a_row_is_finite_unless_a_value_is_not_whatever_saturates_it_last(kinds: tuple[str, ...]) -> None:
-    rows = np.array([row for row, _ in ROWS.values()], np.float32).reshape(-1, 2, 2)
+def test_an_item_is_finite_unless_a_value_is_not_whatever_saturates_it_last(kinds: tuple[str, ...]) -> None:
+    x = np.array([item for item, _ in ITEMS.values()], np.float32).reshape(-1, 2, 2)
     proto = add_finite_flag(ending_with(kinds))
     assert [output.name for output in proto.graph.output] == ["y", FINITE]
-    found = flags(proto, {"x": rows})
-    assert found.shape == (len(ROWS),)
+    found = flags(proto, {"x": x})
+    assert found.shape == (len(ITEMS),)
     assert found.dtype == np.bool_
-    assert dict(zip(ROWS, found.tolist(), strict=True)) == {name: finite for name, (_, finite) in ROWS.items()}
+    assert dict(zip(ITEMS, found.tolist(), strict=True)) == {name: finite for name, (_, finite) in ITEMS.items()}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tensors", ["uint8", "float32"])
-def test_an_overflow_that_tanh_draws_as_white_or_black_is_seen(tensors: str) -> None:
+def test_an_overflow_that_tanh_makes_white_or_black_is_found(tensors: str) -> None:
     torch.manual_seed(0)
     state = DcganGenerator((6, 16, 8, 3)).state_dict()
     last = [name for name, tensor in state.items() if tensor.ndim == 4][-1]
@@ -70,12 +70,12 @@ def test_an_overflow_that_tanh_draws_as_white_or_black_is_seen(tensors: str) -> 
     latent = sample_inputs(generator, tensors, range(3))["latent"].astype(np.float32)
     arrays: dict[str, NDArray[np.generic]] = {"latent": latent * np.array([[100.0], [0.0], [1e-4]], np.float32)}
     low = open_session(simulate_rounding(add_finite_flag(to_half_precision(before, "fp16")), "fp16"))
-    picture, finite = low.run(None, arrays)
+    image, finite = low.run(None, arrays)
     expected = open_session(before).run(None, arrays)[0]
     assert not finite[0]
     assert finite[1:].all()
-    assert np.isfinite(picture).all(), "the overflow itself is not in the picture"
-    assert np.unique(picture[0]).size <= 3
+    assert np.isfinite(image).all(), "the overflow itself is not in the image"
+    assert np.unique(image[0]).size <= 3
     assert np.array_equal(open_session(add_finite_flag(before)).run(None, arrays)[0], expected)
     assert flags(add_finite_flag(before), arrays).all(), "in float32 nothing overflows"
 
@@ -90,7 +90,7 @@ def test_the_sum_is_float32_in_graphs_of_less(precision: str, tensors: str) -> N
     assert len(values[f"{FINITE}_sum"].type.tensor_type.shape.dim) == 1
 
 
-def test_the_cast_to_uint8_stays_the_pictures_last_node_and_the_picture_the_first_output() -> None:
+def test_the_cast_to_uint8_stays_the_images_last_node_and_the_image_the_first_output() -> None:
     before = overflowing_graph("uint8")
     proto = add_finite_flag(before)
     assert [output.name for output in proto.graph.output] == ["upscaled", FINITE]

@@ -115,7 +115,7 @@ def test_on_the_cpu_only_the_rounded_graph_shows_that_float16_overflows() -> Non
     assert not np.isfinite(run(open_session(simulate_rounding(low, "fp16")), {"image": bright})).any()
 
 
-def test_the_rounded_graph_of_float32_values_is_the_same_picture() -> None:
+def test_the_rounded_graph_gives_nearly_the_same_image() -> None:
     before = overflowing_graph("uint8")
     image = synthetic_image(16, 20, 3)[None] // 4
     expected = run(open_session(before), {"image": image}).astype(int)
