@@ -53,7 +53,7 @@ def check_target(repository: Path, name: str, version: int) -> None:
             with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder):
                 pass
     except OSError as error:
-        raise ArtifactError(f"cannot write {target}: {error}") from None
+        raise ArtifactError(f"cannot write {target}: {error.strerror or error}") from None
 
 
 def next_version(repository: Path, name: str) -> int:
