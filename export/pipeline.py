@@ -206,7 +206,7 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
             return np.asarray(run(session, {"image": image}), dtype=np.uint8)
         return to_uint8(run(session, {"image": encode_images(image, generator)}), generator.output_range)
 
-    measured = seam_levels(upscale, plan, generator.picture_channels, generator.scale)
+    measured = seam_levels(upscale, plan, generator.image_channels, generator.scale)
     progress(
         f"tiles of {plan.size_px} px, overlap {plan.overlap_px} px: differ by up to {measured:g} level(s) from the "
         "image upscaled whole"
@@ -242,7 +242,7 @@ def _spec(
         opset=OPSET,
         inputs=inputs,
         outputs=outputs,
-        image_shape=(*generator.image_size_px, generator.picture_channels),
+        image_shape=(*generator.image_size_px, generator.image_channels),
         provenance=replace(source.provenance, exported_with={tool: installed(tool) for tool in TOOLS}),
         parity=parity,
         latent_size=generator.latent_size,

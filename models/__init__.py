@@ -1,1 +1,1 @@
-"""What a generator is: architectures, checkpoints, the zoo, and the torch-free formats that cross to the server."""
+"""Generators: their architectures in torch, the checkpoints of training repositories, and the zoo of trained ones."""

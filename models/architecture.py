@@ -11,16 +11,16 @@ from artifact.spec import TRUNCATION_RANGE, Scalar, Task
 
 StateDict: TypeAlias = Mapping[str, torch.Tensor]
 Bounds: TypeAlias = tuple[float | tuple[float, ...], float | tuple[float, ...]]
-"""(low, high) of a picture's values: one number for all channels, or one for each."""
+"""(low, high) of an image's values: one number for all channels, or one for each."""
 
 
 class ArchitectureError(ValueError):
-    """Weights that no architecture, or not the one asked for, can be built from; one line that says what was found."""
+    """Weights that no architecture, or not the requested one, can be built from; one line that says what was found."""
 
 
 @dataclass(frozen=True)
-class TilePlan:
-    """How a fully convolutional network is run on pictures larger than one tile; pixels of the input picture.
+class Tiling:
+    """How a fully convolutional network is run on images larger than one tile; pixels of the input image.
 
     `overlap_px` is chosen by measurement: far pixels inside the receptive field weigh next to nothing.
     """
@@ -35,18 +35,19 @@ class TilePlan:
 class Generator:
     """A generator built from its own weights.
 
-    `network` is in eval mode, float32, and gives pictures (N, C, H, W) float32, nominally in `output_range`.
+    `network` is in eval mode, float32, and gives images (N, C, H, W) float32, nominally in `output_range`.
 
-    Drawing networks take what `inputs` lists, in that order: `latent` (N, latent_size) float32, standard normal; with
-    `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all noise maps
-    of one picture in a row; with `truncation_default`, `truncation_psi` (N,) float32; with `w_shape` (layers, length),
-    `w` (N, layers, length) float32 and `w_given` (N,) float32: rows where that is 1 are drawn from `w` as it stands,
-    the others from the latent. `image_size_px` is (H, W) of what is drawn, (0, 0) for pictures in.
+    Generating networks have the inputs that `inputs` lists, in that order: `latent` (N, latent_size) float32, standard
+    normal; with `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all
+    noise maps of one image one after the other; with `truncation_default`, `truncation_psi` (N,) float32; with
+    `w_shape` (layers, length), `w` (N, layers, length) float32 and `w_given` (N,) float32: items where that is 1 are
+    generated from `w` as it stands, the others from the latent. `image_size_px` is (H, W) of what is generated, (0, 0)
+    for networks whose input is an image.
 
-    The others take `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px` and `least_px` at
-    least; its channels are `input_channels`, where that is 0 `channels`. `encode` turns pictures (N, C, H, W) float32
-    of levels 0..255 into what the network takes where that is not a linear scale (label maps); the levels that mean
-    something are then 0..`input_levels` - 1.
+    Those have the input `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px` and not
+    smaller than `least_px`; it has `input_channels`, or if that is 0 `channels`. `encode` turns images (N, C, H, W)
+    float32 of levels 0..255 into that input if it is not a linear scale (label maps); the levels that mean something
+    are then 0..`input_levels` - 1.
 
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
@@ -69,7 +70,7 @@ class Generator:
     encode: nn.Module | None = None
     input_levels: int = 256
     scale: int = 1
-    tile: TilePlan | None = None
+    tile: Tiling | None = None
     multiple_px: int = 1
     least_px: int = 1
     tolerance: float = 2e-4
@@ -90,8 +91,8 @@ class Generator:
         return tuple(name for name, taken in has.items() if taken)
 
     @property
-    def picture_channels(self) -> int:
-        """Channels of the picture that goes in; for drawing networks of the one that comes out."""
+    def image_channels(self) -> int:
+        """Channels of the input image; for generating networks of the one that comes out."""
         return self.input_channels or self.channels
 
 
@@ -124,7 +125,7 @@ class Architecture:
     `matches`: whether the keys and shapes are this generator's.
     `build`: the generator from its own state dict and the values of `settings`, every one of them present.
     `relative`: a sentence where the weights are a relative that is no generator (its discriminator), else None.
-    `accepts`: what `--arch` may force, where that is more than `matches` (None: the same).
+    `accepts`: what `--arch` may force, if that is more than `matches` (None: the same).
     `configure`: values of `settings` that a config file belonging to the checkpoint gives.
     """
 

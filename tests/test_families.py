@@ -98,7 +98,7 @@ def one(asked: dict[str, Any], index: int) -> dict[str, Any]:
 
 
 def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
-    """Explicit w for all layers and for each is drawn as the tensor API draws it, and not as the latents are."""
+    """Explicit w for all layers and for each gives what the tensor API gives for it, and not what the latents give."""
     layers, length = spec.w_shape or (0, 0)
     w = np.random.RandomState(1).randn(len(SEEDS), layers, length).astype(np.float32)
     same = np.ascontiguousarray(np.broadcast_to(w[:, :1], w.shape))
@@ -112,16 +112,16 @@ def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
 
 
 def check_image(server: str, model: str, spec: Spec) -> None:
-    """A picture of no round size comes back whole: what the network makes of it reflected out, cropped."""
-    picture = np.random.RandomState(0).randint(0, 256, (37, 23, spec.image_shape[2])).astype(np.uint8)
+    """An image of no round size comes back whole: what the network makes of it reflected out, cropped."""
+    image = np.random.RandomState(0).randint(0, 256, (37, 23, spec.image_shape[2])).astype(np.uint8)
     multiple_px = spec.multiple_px if spec.tile is None else spec.tile.multiple_px
-    sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in picture.shape[:2]]
-    padding = [(0, padded - side) for padded, side in zip(sides, picture.shape[:2], strict=True)]
-    whole = np.pad(picture, [*padding, (0, 0)], "reflect")
+    sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in image.shape[:2]]
+    padding = [(0, padded - side) for padded, side in zip(sides, image.shape[:2], strict=True)]
+    whole = np.pad(image, [*padding, (0, 0)], "reflect")
     expected = infer(server, model, {"image": whole[None]})[0][: 37 * spec.scale, : 23 * spec.scale]
     with Client(server) as client:
         call = client.translate if spec.tile is None else client.upscale
-        made = call(model, picture, format="raw")
+        made = call(model, image, format="raw")
     np.testing.assert_array_equal(made.array, expected)
 
 

@@ -53,7 +53,7 @@ def sample_inputs(
     if not generator.task.draws:
         sides = Sides(generator.multiple_px, generator.least_px)
         height, width = (sides.fit(size) for size in size_px)
-        stacked = np.stack([synthetic_image(height, width, generator.picture_channels, seed) for seed in seeds])
+        stacked = np.stack([synthetic_image(height, width, generator.image_channels, seed) for seed in seeds])
         stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
         return {"image": stacked if tensors == "uint8" else encode_images(stacked, generator)}
     size = generator.latent_size

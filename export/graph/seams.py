@@ -6,12 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from export.graph.samples import photograph
-from models.architecture import TilePlan
+from models.architecture import Tiling
 
 Upscale = Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
 
 
-def seam_levels(upscale: Upscale, plan: TilePlan, channels: int, scale: int) -> float:
+def seam_levels(upscale: Upscale, plan: Tiling, channels: int, scale: int) -> float:
     """The largest difference in uint8 levels between a strip upscaled whole and in two tiles with the plan's overlap.
 
     The tiles are three overlaps wide and two high, smaller than those that are served, to save time; this does not

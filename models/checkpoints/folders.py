@@ -1,4 +1,4 @@
-"""Where training repositories put the generator's weights and what they write beside them about the network.
+"""Where training repositories put the generator's weights and what they write next to them about the network.
 
 A folder of a known layout is read as its newest generator, the running average first; the config file that belongs to
 it, or to a file of a known name, goes along. Config files are JSON or YAML, read as plain values only.
@@ -12,14 +12,14 @@ from pathlib import Path
 
 import yaml
 
-from models.checkpoints.pyramid import read_folder
+from models.checkpoints.pyramid import read_pyramid
 from models.checkpoints.read import Checkpoint, CheckpointError, read
 
 MAX_CONFIG_BYTES = 2**20
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """How one repository names its files.
 
     `weights` are patterns, the preferred first; of files that fit the same, the one with the highest number counts.
@@ -33,28 +33,30 @@ class Layout:
 
 
 LAYOUTS = (
-    Layout("huggingface/pytorch-pretrained-BigGAN", (r"model\.safetensors", r"pytorch_model\.bin"), ("config.json",)),
-    Layout(
+    FolderLayout(
+        "huggingface/pytorch-pretrained-BigGAN", (r"model\.safetensors", r"pytorch_model\.bin"), ("config.json",)
+    ),
+    FolderLayout(
         "POSTECH-CVLab/PyTorch-StudioGAN",
         tuple(rf"model={net}-{when}-weights-step=(\d+)\.pth" for net in ("G_ema", "G") for when in ("best", "current")),
         ("*.yaml", "*.yml"),
     ),
-    Layout("kwotsin/mimicry", (r"netG_(\d+)_steps\.pth",), inside=("checkpoints/netG", "netG")),
-    Layout("lucidrains", (r"model_(\d+)\.pt",), (".config.json",)),
-    Layout("martinarjovsky/WassersteinGAN", (r"netG_epoch_(\d+)\.pth",), ("generator_config.json",)),
-    Layout("ajbrock/BigGAN-PyTorch", (r"G_ema\.pth", r"G_ema_best(\d*)\.pth", r"G\.pth", r"G_best(\d*)\.pth")),
+    FolderLayout("kwotsin/mimicry", (r"netG_(\d+)_steps\.pth",), inside=("checkpoints/netG", "netG")),
+    FolderLayout("lucidrains", (r"model_(\d+)\.pt",), (".config.json",)),
+    FolderLayout("martinarjovsky/WassersteinGAN", (r"netG_epoch_(\d+)\.pth",), ("generator_config.json",)),
+    FolderLayout("ajbrock/BigGAN-PyTorch", (r"G_ema\.pth", r"G_ema_best(\d*)\.pth", r"G\.pth", r"G_best(\d*)\.pth")),
 )
 
 
 def read_at(path: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
-    """The checkpoint at `path`, a file or a folder, with what the config beside it says.
+    """The checkpoint at `path`, a file or a folder, with what the config next to it says.
 
     Raises:
-        CheckpointError: as `reading.read` does; a folder of no known layout; a config that cannot be read.
+        CheckpointError: as `read.read` does; a folder of no known layout; a config that cannot be read.
     """
     found = find_config(path)
     if found is None:
-        return read_folder(path, read_file) if path.is_dir() else read_file(path)
+        return read_pyramid(path, read_file) if path.is_dir() else read_file(path)
     weights, config = found
     checkpoint = read_file(weights)
     notes = (f"{weights.relative_to(path)} of the folder",) if path.is_dir() else ()
@@ -62,7 +64,7 @@ def read_at(path: Path, read_file: Callable[[Path], Checkpoint] = read) -> Check
 
 
 def find_config(path: Path) -> tuple[Path, Mapping[str, object]] | None:
-    """(the file with the weights, what its config says; empty where there is none); None: `path` fits no layout.
+    """(the file with the weights, what its config says; empty if there is none); None: `path` fits no layout.
 
     Raises:
         CheckpointError: the config is no JSON or YAML mapping, there are several, or it names what is not read.
@@ -74,7 +76,7 @@ def find_config(path: Path) -> tuple[Path, Mapping[str, object]] | None:
     return None
 
 
-def _weights(path: Path, layout: Layout) -> Path | None:
+def _weights(path: Path, layout: FolderLayout) -> Path | None:
     if path.is_file():
         return path if any(re.fullmatch(pattern, path.name) for pattern in layout.weights) else None
     folders = [path, *(path / name for name in layout.inside)]
@@ -90,7 +92,7 @@ def _number(found: re.Match[str]) -> int:
     return int(found[1]) if found.groups() and found[1] else 0
 
 
-def _config(folder: Path, layout: Layout) -> Mapping[str, object]:
+def _config(folder: Path, layout: FolderLayout) -> Mapping[str, object]:
     files = [file for glob in layout.configs for file in sorted(folder.glob(glob))]
     if not files:
         return {}
@@ -114,9 +116,9 @@ def _mapping(file: Path) -> Mapping[str, object]:
         found = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{file.name} beside the weights cannot be read: {line[:160]}") from None
+        raise CheckpointError(f"{file.name} next to the weights cannot be read: {line[:160]}") from None
     if not isinstance(found, Mapping):
-        raise CheckpointError(f"{file.name} beside the weights holds a {type(found).__name__}, not settings by name")
+        raise CheckpointError(f"{file.name} next to the weights holds a {type(found).__name__}, not settings by name")
     return {str(key): value for key, value in found.items()}
 
 

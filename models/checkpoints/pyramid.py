@@ -16,7 +16,7 @@ NAME = re.compile(
 WORDS = ("zero", "one", "two", "three", "four")
 
 
-def read_folder(folder: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
+def read_pyramid(folder: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
     """The levels' weights as one state dict: keys `levels.<i>.<key>`, i from 0, coarse to fine.
 
     Numbers in the files' names order them. Which end is coarse the files say: the base has only linear layers, so that

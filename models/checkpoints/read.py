@@ -17,7 +17,8 @@ from artifact.repository import sha256_of
 from models.architecture import StateDict
 from models.checkpoints import ncnn
 from models.checkpoints.pickle import nvidia
-from models.checkpoints.pickle.nvidia import PickleError, Snapshot
+from models.checkpoints.pickle.machine import PickleError
+from models.checkpoints.pickle.nvidia import Snapshot
 
 # Where training scripts put the generator, the copy that their authors sample from (the running average) first.
 AVERAGES = (
@@ -51,7 +52,7 @@ PLAIN = (
     "GAN",
 )
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
-BESIDE = ("latent_avg",)  # tensors beside the generator that belong to it: the mean latent of converted StyleGAN2
+BESIDE = ("latent_avg",)  # tensors next to the generator that belong to it: the mean latent of converted StyleGAN2
 PREFIXES = ("_orig_mod.", "module.")
 LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa8501900")[:14]
 MAX_NAME = 500
@@ -101,7 +102,7 @@ def read(path: Path) -> Checkpoint:
 
 def _read_ncnn(param: Path, binary: Path) -> Checkpoint:
     if not binary.is_file():
-        raise CheckpointError(f"{param.name}: ncnn keeps the weights in {binary.name} beside it, which is missing")
+        raise CheckpointError(f"{param.name}: ncnn keeps the weights in {binary.name} next to it, which is missing")
     try:
         state = ncnn.read(param, binary)
         _check(state, 4 * binary.stat().st_size)
@@ -139,7 +140,7 @@ def _load(path: Path) -> Any:
     if head.startswith(b"\x80"):
         return nvidia.read(path)
     if head.startswith(b"7767517"):
-        raise CheckpointError("an ncnn .param text; give it the suffix .param, beside its .bin")
+        raise CheckpointError("an ncnn .param text; give it the suffix .param, next to its .bin")
     raise CheckpointError(f"not a checkpoint: begins with bytes {head[:8].hex(' ')}")
 
 

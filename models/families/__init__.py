@@ -1,1 +1,1 @@
-"""The generators' architectures by kind, one file each with its parts next to it."""
+"""The generators' architectures by kind, one file for each with its parts next to it."""

@@ -11,7 +11,7 @@ from models.architecture import Setting
 
 NOISE = Setting(
     "auto",
-    "the noise of each pixel: an input drawn by seed, the same at every call, or none; auto is input up to 256 px",
+    "the noise of each pixel: an input sampled by seed, the same at every call, or none; auto is input up to 256 px",
     ("auto", "input", "const", "none"),
 )
 AUTO_INPUT_PX = 256
@@ -36,7 +36,7 @@ class NoiseMaps(nn.Module):
 
     Args:
         sizes_px: the side of each map.
-        source: "input"; "const", drawn here by `numpy.random.RandomState(0)`; or "none", no maps.
+        source: "input"; "const", sampled here by `numpy.random.RandomState(0)`; or "none", no maps.
     """
 
     fixed: torch.Tensor
@@ -46,9 +46,9 @@ class NoiseMaps(nn.Module):
         self.sizes_px = list(sizes_px) if source != "none" else []
         size = sum(side**2 for side in self.sizes_px)
         self.input_size = size if source == "input" else 0
-        drawn = np.random.RandomState(0).randn(1, size if source == "const" else 0)
-        self.register_buffer("fixed", torch.from_numpy(drawn).float(), persistent=False)
+        fixed = np.random.RandomState(0).randn(1, size if source == "const" else 0)
+        self.register_buffer("fixed", torch.from_numpy(fixed).float(), persistent=False)
 
     def forward(self, noise: torch.Tensor | None) -> list[torch.Tensor]:
-        """Maps (N or 1, 1, S, S) float32, none for "none"; `noise` is (N, input_size) float32 where it is an input."""
+        """Maps (N or 1, 1, S, S) float32, none for "none"; `noise` is (N, input_size) float32 if it is an input."""
         return split_noise(self.fixed if noise is None else noise, self.sizes_px) if self.sizes_px else []

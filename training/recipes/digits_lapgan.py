@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.families.basic.pyramid import ANIRUDHMAIYA, LevelPlan, Pyramid, pyr_down, pyr_up
+from models.families.basic.pyramid import ANIRUDHMAIYA, LevelConfig, Pyramid, pyr_down, pyr_up
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.generate import draw as draw_pictures
@@ -49,7 +49,7 @@ STORED = {"linears": "fc", "convs": "c", "norms": "b"}
 def build_generator(hidden: Sequence[int] = HIDDEN, widths: Sequence[Sequence[int]] = WIDTHS) -> Pyramid:
     """The pyramid, untrained; residual convs have no bias, as their layout's."""
     plans = [
-        LevelPlan(tuple(level), (3,) * (len(level) + 1), normed=True, biased=(False,) * (len(level) + 1))
+        LevelConfig(tuple(level), (3,) * (len(level) + 1), normed=True, biased=(False,) * (len(level) + 1))
         for level in widths
     ]
     return Pyramid((LATENT, *hidden, BASE_PX**2), 1, BASE_PX, plans, ANIRUDHMAIYA)

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.families.translation.translator_layers import ResnetPlan, ResnetTranslator
+from models.families.translation.translator_layers import ResnetConfig, ResnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid
@@ -51,7 +51,7 @@ class CycleganLearner(Alternating):
     """Alternates one step of both generators and one of both discriminators; `averages` are kept: there, back."""
 
     def __init__(self, twitter: Tensor, device: torch.device, width: int = WIDTH) -> None:
-        plan = ResnetPlan(3, 3, width, BLOCKS, "instance", biased=True)
+        plan = ResnetConfig(3, 3, width, BLOCKS, "instance", biased=True)
         self.twitter = twitter
         self.device = device
         self.there, self.back = (ResnetTranslator(plan).to(device) for _ in range(2))

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.families.translation.unet import UnetPlan, UnetTranslator
+from models.families.translation.unet import UnetConfig, UnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.grid import save_grid
@@ -50,7 +50,7 @@ class Pix2pixLearner(Alternating):
     """Alternates one discriminator and one generator step; `average` is the generator that is kept."""
 
     def __init__(self, widths: tuple[int, ...], device: torch.device) -> None:
-        self.generator = UnetTranslator(UnetPlan(3, 3, widths, "batch")).to(device)
+        self.generator = UnetTranslator(UnetConfig(3, 3, widths, "batch")).to(device)
         draw_weights(self.generator)
         self.average = copy.deepcopy(self.generator).eval()
         self.discriminator = PatchDiscriminator(6, DISCRIMINATOR_WIDTH, 2, "batch").to(device)

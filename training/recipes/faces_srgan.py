@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.families.superres.srresnet import Config, SrResNet
+from models.families.superres.srresnet import SrResNet, SrResNetConfig
 from training.average import average_into
 from training.data.generated_faces import SCALE, SIDE_PX, Pairs, resize, to_levels
 from training.grid import save_grid
@@ -73,7 +73,7 @@ class ContentLearner(_Teacher):
     def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
         """One batch of uint8 faces; `labels` are their rows."""
         low, high = self.pair(pictures, labels, random)
-        loss = functional.l1_loss(self.generator.draw(low), high)
+        loss = functional.l1_loss(self.generator.unclipped(low), high)
         self.player.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.player.step()
@@ -107,7 +107,7 @@ class SrganLearner(_Teacher):
     def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
         """One batch of uint8 faces; `labels` are their rows."""
         low, high = self.pair(pictures, labels, random)
-        fake = self.generator.draw(low)
+        fake = self.generator.unclipped(low)
         judged = self._step_discriminator(high, fake.detach())
         losses = self._step_generator(high, fake)
         self.keep()
@@ -206,7 +206,7 @@ def train(
     torch.manual_seed(seed)
     rows = Data(data.high, torch.arange(len(data.high)))
     content = ContentLearner(
-        start_as_enlarger(SrResNet(Config(3, size.features, size.blocks, STEPS))), data.low, device
+        start_as_enlarger(SrResNet(SrResNetConfig(3, size.features, size.blocks, STEPS))), data.low, device
     )
     run = Run(out / "content.pt", size.pretraining_epochs, size.batch_size, seed)
     first = learn(content, rows, run, resume=resume)

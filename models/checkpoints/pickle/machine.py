@@ -27,7 +27,7 @@ class Name:
     text: str
 
 
-class Made:
+class Fillable:
     """What a call makes and BUILD fills afterwards."""
 
     def fill(self, state: Any) -> None:
@@ -40,7 +40,7 @@ class Made:
 
 
 @dataclass
-class Part(Made):
+class Part(Fillable):
     """An object of a network's class: the class's name and the object's attributes."""
 
     name: str
@@ -85,7 +85,7 @@ class Budget:
 class Vocabulary:
     """What a pickle may name. `calls`: name -> what makes the value from the budget and the file's arguments;
     `parts`: beginnings of names of classes whose objects become `Part`s; `identified`: makes the value of a
-    persistent id, None where there must be none.
+    persistent id, None if there must be none.
     """
 
     calls: Mapping[str, Callable[..., Any]]
@@ -164,9 +164,9 @@ class Machine:
     def build(self) -> None:
         """Fills what was made last."""
         state, made = self.take(1)[0], self.stack[-1]
-        if isinstance(made, Made):
+        if isinstance(made, Fillable):
             made.fill(state)
-        elif not isinstance(made, dict):  # what a dict has beside its entries, such as _metadata, is not needed
+        elif not isinstance(made, dict):  # what a dict has next to its entries, such as _metadata, is not needed
             raise PickleError("sets attributes of something that has none; refused")
 
     def identify(self) -> None:

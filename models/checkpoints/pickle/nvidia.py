@@ -2,7 +2,7 @@
 
 StyleGAN2-ADA (NVlabs/stylegan2-ada-pytorch), StyleGAN3 (NVlabs/stylegan3) and projected-gan
 (autonomousvision/projected-gan) pickle a dict of networks: `G`, `D`, `G_ema`. Each module is a record of its attributes
-beside the source text of its class, which the official loaders execute. Here the attributes are read as data, and the
+next to the source text of its class, which the official loaders execute. Here the attributes are read as data, and the
 generator's parameters and buffers get the names that its `state_dict()` would give them.
 """
 
@@ -16,8 +16,6 @@ import torch
 from models.checkpoints.pickle import tensors
 from models.checkpoints.pickle.machine import DAMAGED, Part, PickleError
 from models.checkpoints.pickle.tensors import Array
-
-__all__ = ["PickleError", "Snapshot", "read"]
 
 GENERATORS = ("G_ema", "G")  # the copy that the authors sample from, first
 MAX_DEPTH = 32  # modules within modules

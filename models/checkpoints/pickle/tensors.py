@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.checkpoints.pickle.machine import DAMAGED, Budget, Machine, Made, Name, Part, PickleError, Vocabulary
+from models.checkpoints.pickle.machine import DAMAGED, Budget, Fillable, Machine, Name, Part, PickleError, Vocabulary
 
 MAX_STEPS = 500_000  # a snapshot of StyleGAN2 at 1024 px, two generators and a discriminator, takes 70,000
 MAX_INFLATION = 4  # bytes made out of the file's bytes, as a multiple of its size
@@ -47,7 +47,7 @@ def load(stream: IO[bytes], size_bytes: int) -> Any:
 
 
 @dataclass
-class Dtype(Made):
+class Dtype(Fillable):
     """A plain numeric numpy dtype."""
 
     code: str
@@ -65,7 +65,7 @@ class Dtype(Made):
 
 
 @dataclass
-class Array(Made):
+class Array(Fillable):
     """A numpy array of plain numbers; made empty, filled later."""
 
     value: NDArray[np.generic]

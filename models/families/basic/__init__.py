@@ -1,1 +1,1 @@
-"""Generators without a residual trunk: perceptrons, DCGAN and its relatives, LAPGAN, FastGAN."""
+"""Generators without a residual trunk: perceptrons, DCGAN and its relatives, LAPGAN, FastGAN, Lightweight GAN."""

@@ -12,10 +12,10 @@ import torch
 
 from artifact.spec import Scalar
 from models.architecture import Architecture, Generator, Setting, StateDict
-from models.families.basic.dcgan import EPS, drawn_by
-from models.families.basic.dcgan_layouts import Config, read
+from models.families.basic.dcgan import EPS, as_generator
+from models.families.basic.dcgan_layouts import DcganConfig, read
 from models.families.basic.entrances import join
-from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.families.basic.latent_code import Conditioned, Distribution, LatentCode, Section
 from models.families.basic.transposed import TransposedGenerator
 from models.state_dict import load
 
@@ -31,8 +31,8 @@ SETTINGS = {
 }
 
 
-def _joined(state: StateDict) -> Config | None:
-    """The plan of one generator whose first layer is both entrances; None where the file has not both."""
+def _joined(state: StateDict) -> DcganConfig | None:
+    """One generator whose first layer is both entrances; None if the file has not both."""
     joined = join(state, LATENT, LABEL, "deconv1")
     return read(joined) if joined else None
 
@@ -42,14 +42,14 @@ def _matches(state: StateDict) -> bool:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = _joined(state)
-    assert plan is not None, "only called where _matches"
+    config = _joined(state)
+    assert config is not None, "only called where _matches"
     latent, classes = state[f"{LATENT}.weight"].shape[0], state[f"{LABEL}.weight"].shape[0]
-    slope = {"auto": SLOPES.get(len(plan.steps), 0.2), "relu": 0.0, "leaky_relu": 0.2}[str(settings["activation"])]
-    body = TransposedGenerator(plan.steps, float(settings["eps"]), slope)
-    load(body, plan.state)
-    code = LatentCode([Section(Draw.NORMAL, latent), Section(Draw.LABEL, classes)], torch.eye(classes))
-    return drawn_by(Conditioned(code, body), plan, latent, classes, "tanh", {})
+    slope = {"auto": SLOPES.get(len(config.steps), 0.2), "relu": 0.0, "leaky_relu": 0.2}[str(settings["activation"])]
+    body = TransposedGenerator(config.steps, float(settings["eps"]), slope)
+    load(body, config.state)
+    code = LatentCode([Section(Distribution.NORMAL, latent), Section(Distribution.LABEL, classes)], torch.eye(classes))
+    return as_generator(Conditioned(code, body), config, latent, classes, "tanh", {})
 
 
 ARCHITECTURE = Architecture(

@@ -19,15 +19,15 @@ from models.state_dict import load
 
 
 class ConditionalGenerator(nn.Module):
-    """Draws a picture of the label's class.
+    """Generates an image of the label's class.
 
     Args:
         classes: number of labels.
         embedding: length of a label's embedding.
         latent: length Z of the latent.
-        width: channels before the picture; doubled once per step towards the latent.
-        channels: of the picture.
-        first_kernel: side of the first map; the picture is `first_kernel * 2**doublings` pixels wide.
+        width: channels before the image; doubled once per step towards the latent.
+        channels: of the image.
+        first_kernel: side of the first map; the image is `first_kernel * 2**doublings` pixels wide.
         doublings: number of stride-2 transposed convs.
         eps: of BatchNorm.
     """
@@ -54,15 +54,15 @@ class ConditionalGenerator(nn.Module):
                 nn.init.normal_(module.weight, 1.0, 0.02)
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32 in [-1, 1].
+        """Images (N, C, H, W) float32 in [-1, 1].
 
         Args:
             latent: (N, Z) float32, standard normal.
             label: (N,) int64 in 0..classes-1.
         """
         code = torch.cat([latent, self.label_emb(label)], dim=1)
-        picture: torch.Tensor = self.main(code[:, :, None, None])
-        return picture
+        image: torch.Tensor = self.main(code[:, :, None, None])
+        return image
 
 
 def _matches(state: StateDict) -> bool:

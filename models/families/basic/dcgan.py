@@ -3,7 +3,7 @@ Networks", 2015, arXiv:1511.06434; the same network as a Wasserstein GAN: Arjovs
 arXiv:1701.07875, and Gulrajani et al., 2017, arXiv:1704.00028.
 
 Reads the checkpoints of pytorch/examples `dcgan` and the PyTorch faces tutorial (the same network, keys `main.<i>`),
-and of the repositories that `models.basic.dcgan_layouts` lists, martinarjovsky/WassersteinGAN among them.
+and of the repositories that `models.families.basic.dcgan_layouts` lists, martinarjovsky/WassersteinGAN among them.
 Differences: any number of upsampling steps, so users' 128 px variants load (4 * 2^(n-1) pixels for n transposed convs),
 and any channel counts rather than multiples of ngf.
 """
@@ -17,8 +17,8 @@ from torch import nn
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
-from models.families.basic.dcgan_layouts import Config, read
-from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.families.basic.dcgan_layouts import DcganConfig, read
+from models.families.basic.latent_code import Conditioned, Distribution, LatentCode, Section
 from models.families.basic.transposed import RANGES, TransposedGenerator, doubling_steps, stack
 from models.state_dict import load
 
@@ -40,18 +40,18 @@ def transposed_stack(channels: Sequence[int], first_kernel: int, eps: float = 1e
 
 
 def stack_channels(state: StateDict, prefix: str = "main.") -> tuple[tuple[int, ...], int] | None:
-    """(channel counts from latent to picture, first kernel) of a `transposed_stack`; None where it is none."""
+    """(channel counts from latent to image, first kernel) of a `transposed_stack`; None if it is none."""
     own = {key: tensor for key, tensor in state.items() if re.match(rf"{prefix}\d+\.", key)}
-    plan = read(own)
-    if plan is None:
+    config = read(own)
+    if config is None:
         return None
-    channels = (plan.steps[0].before, *(step.after for step in plan.steps))
-    first_kernel = plan.steps[0].kernel
-    return (channels, first_kernel) if list(plan.steps) == doubling_steps(channels, first_kernel) else None
+    channels = (config.steps[0].before, *(step.after for step in config.steps))
+    first_kernel = config.steps[0].kernel
+    return (channels, first_kernel) if list(config.steps) == doubling_steps(channels, first_kernel) else None
 
 
 def is_discriminator(state: StateDict) -> bool:
-    """Whether these are a DCGAN's convs from picture to score: in a chain, with a single output at the end."""
+    """Whether these are a DCGAN's convs from image to score: in a chain, with a single output at the end."""
     kernels = [tensor for tensor in state.values() if tensor.ndim == 4]
     return (
         len(kernels) >= 2
@@ -62,40 +62,40 @@ def is_discriminator(state: StateDict) -> bool:
 
 
 class DcganGenerator(TransposedGenerator):
-    """DCGAN's generator: `channels` from the latent to the picture, e.g. (100, 512, 256, 128, 64, 3) for 64 px."""
+    """DCGAN's generator: `channels` from the latent to the image, e.g. (100, 512, 256, 128, 64, 3) for 64 px."""
 
     def __init__(self, channels: Sequence[int], eps: float = 1e-5) -> None:
         super().__init__(doubling_steps(channels), eps)
 
 
-def drawn_by(
-    network: nn.Module, plan: Config, latent: int, classes: int, output: str, extra: Mapping[str, Scalar]
+def as_generator(
+    network: nn.Module, config: DcganConfig, latent: int, classes: int, output: str, extra: Mapping[str, Scalar]
 ) -> Generator:
-    """The generator of a network that ends in the plan's steps; `extra` hyper-parameters beside the usual."""
-    channels = plan.steps[-1].after
+    """The generator of a network that ends in the config's steps; `extra` hyper-parameters next to the usual."""
+    channels = config.steps[-1].after
     return Generator(
         network=network.eval(),
         task=Task.CLASS_CONDITIONAL if classes else Task.UNCONDITIONAL,
         hyperparameters={
             "nz": latent,
             **({"classes": classes} if classes else {}),
-            "ngf": plan.steps[-1].before,
+            "ngf": config.steps[-1].before,
             "nc": channels,
-            "image_size_px": plan.size_px,
+            "image_size_px": config.size_px,
             **extra,
         },
         channels=channels,
         output_range=RANGES[output],
         max_batch_size=32,
-        image_size_px=(plan.size_px, plan.size_px),
+        image_size_px=(config.size_px, config.size_px),
         latent_size=latent,
         classes=classes,
     )
 
 
 def _matches(state: StateDict) -> bool:
-    plan = read(state)
-    return plan is not None and plan.steps[0].kernel > 2
+    config = read(state)
+    return config is not None and config.steps[0].kernel > 2
 
 
 def _relative(state: StateDict) -> str | None:
@@ -105,19 +105,19 @@ def _relative(state: StateDict) -> str | None:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = read(state)
-    assert plan is not None, "only called where _matches"
+    config = read(state)
+    assert config is not None, "only called where _matches"
     output, classes = str(settings["output"]), int(settings["classes"])
-    body = TransposedGenerator(plan.steps, float(settings["eps"]), float(settings["slope"]), output)
-    load(body, plan.state)
-    inputs = plan.steps[0].before
+    body = TransposedGenerator(config.steps, float(settings["eps"]), float(settings["slope"]), output)
+    load(body, config.state)
+    inputs = config.steps[0].before
     if not classes:
-        return drawn_by(body, plan, inputs, 0, output, {})
+        return as_generator(body, config, inputs, 0, output, {})
     if classes >= inputs:
         raise ArchitectureError(f"classes={classes}: the first layer has {inputs} inputs, the latent among them")
-    sections = [Section(Draw.NORMAL, inputs - classes), Section(Draw.LABEL, classes)]
+    sections = [Section(Distribution.NORMAL, inputs - classes), Section(Distribution.LABEL, classes)]
     network = Conditioned(LatentCode(sections, torch.eye(classes)), body)
-    return drawn_by(network, plan, inputs - classes, classes, output, {})
+    return as_generator(network, config, inputs - classes, classes, output, {})
 
 
 ARCHITECTURE = Architecture(

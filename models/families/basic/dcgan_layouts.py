@@ -1,4 +1,4 @@
-"""DCGAN-like generators as repositories name their layers, all brought to the keys of `models.basic.transposed`.
+"""DCGAN-like generators as repositories name their layers, all brought to the keys of `transposed.py`.
 
 | keys | repository |
 |---|---|
@@ -42,19 +42,19 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Config:
-    """A generator read from its file: its steps, the side of its picture, its tensors under canonical keys."""
+class DcganConfig:
+    """A generator read from its file: its steps, the side of its image, its tensors under canonical keys."""
 
     steps: tuple[Step, ...]
     size_px: int
     state: dict[str, torch.Tensor]
 
 
-def read(state: StateDict) -> Config | None:
-    """The plan of a DCGAN-like generator, whoever saved it; None where every tensor is not one of its."""
+def read(state: StateDict) -> DcganConfig | None:
+    """A DCGAN-like generator, whoever saved it; None if every tensor is not one of its."""
     for layers in (_sequential(state), _nested(state), _numbered(state), _wasserstein(state)):
-        if layers and (plan := _plan(state, layers)):
-            return plan
+        if layers and (config := _config(state, layers)):
+            return config
     return None
 
 
@@ -112,7 +112,7 @@ def _wasserstein(state: StateDict) -> list[Layer]:
     return [layer for _, layer in sorted(found, key=lambda pair: pair[0])]
 
 
-def _plan(state: StateDict, layers: Sequence[Layer]) -> Config | None:
+def _config(state: StateDict, layers: Sequence[Layer]) -> DcganConfig | None:
     weights = [state.get(f"{layer.convolution}.weight") for layer in layers]
     if len(layers) < 2 or layers[-1].norm or any(weight is None or weight.ndim != 4 for weight in weights):
         return None
@@ -128,11 +128,11 @@ def _plan(state: StateDict, layers: Sequence[Layer]) -> Config | None:
         steps.append(step)
         channels, size_px = step.after, step.size_px(size_px)
     renamed = _renamed(state, layers)
-    return Config(tuple(steps), size_px, renamed) if len(renamed) == len(state) and size_px >= 8 else None
+    return DcganConfig(tuple(steps), size_px, renamed) if len(renamed) == len(state) and size_px >= 8 else None
 
 
 def _step(state: StateDict, layer: Layer, channels: int, size_px: int, move: tuple[int, int] | None) -> Step | None:
-    """The step of a layer on a map of so many channels and that side; None where shapes say it cannot be one."""
+    """The step of a layer on a map of so many channels and that side; None if shapes say it cannot be one."""
     weight = state[f"{layer.convolution}.weight"]
     first, second, kernel, width = weight.shape
     plain = kernel == 3 and second == channels and size_px > 1 and move is None

@@ -8,7 +8,7 @@ from models.architecture import StateDict
 def join(state: StateDict, latent: str, label: str, joined: str) -> dict[str, torch.Tensor] | None:
     """The state with the two layers' tensors, and those of their norms, under names that begin with `joined`.
 
-    None where one of them lacks its partner. What the joined layer takes is latent, then label; so is what it gives.
+    None if one of them lacks its partner. What the joined layer takes is latent, then label; so is what it gives.
     """
     found: dict[str, torch.Tensor] = {}
     for key, tensor in state.items():

@@ -4,8 +4,8 @@ Synthesis", 2021, arXiv:2101.04775.
 Reads the checkpoints of odegeasslbc/FastGAN-pytorch and its forks: `<iteration>.pth` with {g, d}, whose g is the
 running average, and `all_<iteration>.pth`, whose g_ema is a list (models/checkpoints/read.py puts it in place). Keys
 `init.init.<i>`, `feat_<8..1024>.<i>`, `se_<64..512>.main.<i>`, `to_128`, `to_big`; im_size 256, 512 and 1024.
-Differences: the repository's eval.py stays in training mode, so its pictures are normalised with the statistics of the
-batch they are drawn in. Here they are normalised with the stored ones, or one caller's picture would depend on
+Differences: the repository's eval.py stays in training mode, so its images are normalised with the statistics of the
+batch they are generated in. Here they are normalised with the stored ones, or one caller's image would depend on
 another's. The side output at 128 px is left out.
 """
 
@@ -41,7 +41,7 @@ class ScaledBlock(nn.Module):
         self.strengths = nn.Parameter(torch.zeros(steps)) if noisy else None
 
     def forward(self, maps: torch.Tensor, noise: list[torch.Tensor]) -> torch.Tensor:
-        """(N, after, 2H, 2W) float32; `noise` holds a map for each conv where noise is drawn, else nothing."""
+        """(N, after, 2H, 2W) float32; `noise` holds a map for each conv if there is noise, else nothing."""
         maps = F.interpolate(maps, scale_factor=2.0, mode="nearest")
         for step, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             maps = conv(maps)
@@ -67,14 +67,14 @@ class SkipLayerExcitation(nn.Module):
 
 
 class FastGanGenerator(nn.Module):
-    """Blocks that double a 4x4 map up to the picture.
+    """Blocks that double a 4x4 map up to the image.
 
     Args:
         latent: its length.
-        widths: channels of the map by its side, 4 to the picture's.
+        widths: channels of the map by its side, 4 to the image's.
         noisy: sides of the maps that come out of a block with noise.
         excited: sides of the maps that are scaled by channel.
-        channels: of the picture.
+        channels: of the image.
         noise: "input", "const" or "none".
     """
 
@@ -105,25 +105,25 @@ class FastGanGenerator(nn.Module):
         self.noise = NoiseMaps([side for side in sides if side in noisy for _ in range(2)], noise)
 
     def forward(self, latent: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32, nominally in [-1, 1]; only the 1024 px network ends in tanh.
+        """Images (N, C, H, W) float32, nominally in [-1, 1]; only the 1024 px network ends in tanh.
 
         Args:
             latent: (N, Z) float32, standard normal.
-            noise: (N, K) float32, standard normal, where it is an input.
+            noise: (N, K) float32, standard normal, if it is an input.
         """
-        drawn = self.noise(noise)
+        noise_maps = self.noise(noise)
         maps = F.glu(self.first_norm(self.first(latent[:, :, None, None])), dim=1)
         by_side = {4: maps}
         for key, block in self.blocks.items():
             side = int(key)
             wanted = self.noise.sizes_px.count(side)
-            maps = block(maps, drawn[:wanted])
-            drawn = drawn[wanted:]
+            maps = block(maps, noise_maps[:wanted])
+            noise_maps = noise_maps[wanted:]
             if key in self.excitations:
                 maps = maps * self.excitations[key](by_side[side // SQUEEZED])
             by_side[side] = maps
-        picture: torch.Tensor = self.last(maps)
-        return torch.tanh(picture) if self.side_px == 1024 else picture
+        image: torch.Tensor = self.last(maps)
+        return torch.tanh(image) if self.side_px == 1024 else image
 
 
 def _plain(state: StateDict) -> dict[str, torch.Tensor]:

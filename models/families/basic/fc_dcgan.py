@@ -3,7 +3,7 @@ map, two transposed convolutions, as znxlwm/pytorch-generative-model-collections
 
 Reads that repository's `<MODEL>_G.pkl`: keys `fc.<i>`, `deconv.<i>`. GAN, LSGAN, WGAN, WGAN_GP, DRAGAN, EBGAN and BEGAN
 have a latent of 62; CGAN and ACGAN the one-hot label behind it; infoGAN a continuous code between the two. The
-repository draws the latent uniformly from 0..1 and the code from -1..1, which the graph does with its normal latent.
+repository samples the latent uniformly from 0..1 and the code from -1..1, which the graph does with its normal latent.
 Differences: none in what is computed. Where the first layer has other than 62, 72 or 74 inputs the user must say which
 are the latent's.
 """
@@ -16,7 +16,7 @@ from torch import nn
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.dcgan import EPS
-from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.families.basic.latent_code import Conditioned, Distribution, LatentCode, Section
 from models.state_dict import load
 
 # Inputs of the first layer -> (latent, continuous code, labels).
@@ -30,7 +30,7 @@ SETTINGS = {
 
 
 class FcDcganGenerator(nn.Module):
-    """Linear, BatchNorm, ReLU twice; then transposed convolutions from `maps` maps to a picture four times as wide."""
+    """Linear, BatchNorm, ReLU twice; then transposed convolutions from `maps` maps to an image four times as wide."""
 
     def __init__(
         self, inputs: int, hidden: int, maps: int, init_px: int, width: int, channels: int, eps: float = 1e-5
@@ -55,13 +55,13 @@ class FcDcganGenerator(nn.Module):
         )
 
     def forward(self, code: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32 in [-1, 1] from `code` (N, K) float32: latent, continuous code, label."""
-        picture: torch.Tensor = self.deconv(self.fc(code).unflatten(1, self.map))
-        return picture
+        """Images (N, C, H, W) float32 in [-1, 1] from `code` (N, K) float32: latent, continuous code, label."""
+        image: torch.Tensor = self.deconv(self.fc(code).unflatten(1, self.map))
+        return image
 
 
 def _sizes(state: StateDict) -> tuple[int, int, int, int, int, int] | None:
-    """The arguments of `FcDcganGenerator`; None where the file is not one."""
+    """The arguments of `FcDcganGenerator`; None if the file is not one."""
     if {key.rpartition(".")[0] for key in state} != MODULES:
         return None
     first, second = state.get("fc.0.weight"), state.get("fc.3.weight")
@@ -104,9 +104,9 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     latent, code, classes = _split(inputs, settings)
     body = FcDcganGenerator(*sizes, eps=float(settings["eps"]))
     load(body, state)
-    sections = [Section(Draw.UNIT, latent)]
-    sections += [Section(Draw.SIGNED, code)] if code else []
-    sections += [Section(Draw.LABEL, classes)] if classes else []
+    sections = [Section(Distribution.UNIT, latent)]
+    sections += [Section(Distribution.SIGNED, code)] if code else []
+    sections += [Section(Distribution.LABEL, classes)] if classes else []
     size_px = 4 * init_px
     return Generator(
         network=Conditioned(LatentCode(sections, torch.eye(classes) if classes else None), body).eval(),

@@ -16,9 +16,9 @@ import torch
 from artifact.spec import Scalar
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic import dcgan, upsampling
-from models.families.basic.dcgan_layouts import Config
-from models.families.basic.dcgan_layouts import read as read_plan
-from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
+from models.families.basic.dcgan_layouts import DcganConfig
+from models.families.basic.dcgan_layouts import read as read_stack
+from models.families.basic.latent_code import Conditioned, Distribution, LatentCode, Section
 from models.families.basic.transposed import TransposedGenerator
 from models.state_dict import load
 
@@ -33,15 +33,15 @@ SETTINGS = {
 }
 
 
-def _layout(state: StateDict) -> upsampling.KeyLayout | None:
+def _layout(state: StateDict) -> upsampling.UpsamplingConfig | None:
     found = upsampling.read(state)
     return found if found and found.first_norm and upsampling.LABELS not in state else None
 
 
-def _natsu(state: StateDict) -> Config | None:
-    plan = read_plan(state) if "tconv1.weight" in state else None
-    known = plan is not None and plan.steps[0].kernel <= 2 and plan.steps[0].before in NATSU
-    return plan if known else None
+def _natsu(state: StateDict) -> DcganConfig | None:
+    config = read_stack(state) if "tconv1.weight" in state else None
+    known = config is not None and config.steps[0].kernel <= 2 and config.steps[0].before in NATSU
+    return config if known else None
 
 
 def _matches(state: StateDict) -> bool:
@@ -54,8 +54,8 @@ def _accepts(state: StateDict) -> bool:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    if plan := _natsu(state):
-        return _build_natsu(plan)
+    if config := _natsu(state):
+        return _build_natsu(config)
     layout = _layout(state)
     assert layout is not None, "only called where _accepts"
     classes, code = int(settings["classes"]), int(settings["code"])
@@ -65,24 +65,24 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             f"{layout.latent} inputs cannot hold {classes} labels, a code of {code} and noise: "
             "say --set classes=COUNT --set code=LENGTH"
         )
-    sections = [Section(Draw.NORMAL, noise), Section(Draw.LABEL, classes)]
-    sections += [Section(Draw.SIGNED, code)] if code else []
+    sections = [Section(Distribution.NORMAL, noise), Section(Distribution.LABEL, classes)]
+    sections += [Section(Distribution.SIGNED, code)] if code else []
     body = layout.build(state, float(settings["eps"]))
     network = Conditioned(LatentCode(sections, torch.eye(classes)), body)
-    return upsampling.drawn_by(network, layout, noise + code, classes)
+    return upsampling.as_generator(network, layout, noise + code, classes)
 
 
-def _build_natsu(plan: Config) -> Generator:
-    noise, categories, code = NATSU[plan.steps[0].before]
-    output = "sigmoid" if plan.steps[0].kernel == 1 else "tanh"
-    body = TransposedGenerator(plan.steps, output=output)
-    load(body, plan.state)
-    sections = [Section(Draw.NORMAL, noise), Section(Draw.LABEL, CATEGORY)]
-    sections += [Section(Draw.CHOICE, CATEGORY)] * (categories - 1)
-    sections += [Section(Draw.SIGNED, code)] if code else []
+def _build_natsu(config: DcganConfig) -> Generator:
+    noise, categories, code = NATSU[config.steps[0].before]
+    output = "sigmoid" if config.steps[0].kernel == 1 else "tanh"
+    body = TransposedGenerator(config.steps, output=output)
+    load(body, config.state)
+    sections = [Section(Distribution.NORMAL, noise), Section(Distribution.LABEL, CATEGORY)]
+    sections += [Section(Distribution.CHOICE, CATEGORY)] * (categories - 1)
+    sections += [Section(Distribution.SIGNED, code)] if code else []
     rows = LatentCode(sections, torch.eye(CATEGORY))
     extra = {"categories": categories, "code": code}
-    return dcgan.drawn_by(Conditioned(rows, body), plan, rows.latent_size, CATEGORY, output, extra)
+    return dcgan.as_generator(Conditioned(rows, body), config, rows.latent_size, CATEGORY, output, extra)
 
 
 ARCHITECTURE = Architecture(

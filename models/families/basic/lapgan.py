@@ -1,15 +1,15 @@
 """LAPGAN: Denton, Chintala, Szlam, Fergus, "Deep Generative Image Models using a Laplacian Pyramid of Adversarial
 Networks", 2015, arXiv:1506.05751.
 
-A base generator draws a small picture from the latent; each further level doubles it with OpenCV's pyrUp and adds a
-residual, drawn from the enlarged picture and one map of noise. No repository saves a pyramid in one file; read are
+A base generator makes a small image from the latent; each further level doubles it with OpenCV's pyrUp and adds a
+residual, made from the enlarged image and one map of noise. No repository saves a pyramid in one file; read are
 
 - one state dict with keys `levels.<i>.<key>`, coarse to fine: what `models.checkpoints.folder` makes of a folder with
   one file per level, and what the zoo's own recipe writes;
 - keys below that as in witnessai/LAPGAN (`fc<n>`, `conv<n>`, `bn<n>`), AnirudhMaiya/pytorch-LapGAN (`fc<n>`, `c<n>`,
   `b<n>`), or any others in whose natural order the layers run (breadbread1984/LAPGAN-pt, whose convs are plain).
 
-What the repositories compute differs, see `models.basic.pyramid.Variant`; names tell which. Differences: any number of
+What the repositories compute differs, see `Variant` in `pyramid.py`; names tell which. Differences: any number of
 levels, layers and widths; stride-1 transposed convs become convs; one graph in place of a loop over cv2.pyrUp.
 """
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
-from models.families.basic.pyramid import ANIRUDHMAIYA, WITNESSAI, LevelPlan, Pyramid, Variant
+from models.families.basic.pyramid import ANIRUDHMAIYA, WITNESSAI, LevelConfig, Pyramid, Variant
 from models.state_dict import load
 
 SETTINGS = {
@@ -58,7 +58,7 @@ class _Level:
 
 
 def _levels(state: StateDict) -> list[dict[str, Tensor]] | None:
-    """The state dicts of the levels, coarse to fine; None where keys are not `levels.<i>.<key>` for i = 0, 1, ..."""
+    """The state dicts of the levels, coarse to fine; None if keys are not `levels.<i>.<key>` for i = 0, 1, ..."""
     split = [re.fullmatch(r"levels\.(\d+)\.(.+)", key) for key in state]
     numbers = {int(found[1]) for found in split if found}
     if not all(split) or numbers != set(range(len(numbers))) or len(numbers) < 2:
@@ -91,9 +91,9 @@ def _is_base(level: StateDict) -> bool:
 
 
 def _kernels(level: StateDict) -> list[Tensor] | None:
-    """The kernels of a residual level as plain convs, (out, in, k, k); None where the level is none.
+    """The kernels of a residual level as plain convs, (out, in, k, k); None if the level is none.
 
-    A residual level takes its picture and one map more than it gives, and its kernels are odd. A transposed conv of
+    A residual level takes its image and one map more than it gives, and its kernels are odd. A transposed conv of
     stride 1 is a conv with the kernel turned round.
     """
     layers = _layers(level)
@@ -110,7 +110,7 @@ def _kernels(level: StateDict) -> list[Tensor] | None:
 
 
 def _channels(levels: Sequence[StateDict]) -> int:
-    """Channels of the picture that every residual level gives; 0 where the levels are no pyramid."""
+    """Channels of the image that every residual level gives; 0 if the levels are no pyramid."""
     found = [_kernels(level) for level in levels[1:]]
     channels = {0 if kernels is None else kernels[-1].shape[0] for kernels in found}
     return channels.pop() if _is_base(levels[0]) and len(channels) == 1 else 0
@@ -167,30 +167,30 @@ def _renamed(levels: Sequence[StateDict]) -> dict[str, Tensor]:
     return state
 
 
-def _plans(levels: Sequence[StateDict]) -> tuple[list[int], list[LevelPlan]]:
+def _level_configs(levels: Sequence[StateDict]) -> tuple[list[int], list[LevelConfig]]:
     base, *residuals = levels
     weights = [base[f"{name}.weight"] for name in _layers(base).linears]
-    plans = []
+    configs = []
     for level in residuals:
         kernels, layers = _kernels(level) or [], _layers(level)
-        plans.append(
-            LevelPlan(
+        configs.append(
+            LevelConfig(
                 widths=tuple(kernel.shape[0] for kernel in kernels[:-1]),
                 kernels_px=tuple(kernel.shape[2] for kernel in kernels),
                 normed=bool(layers.norms),
                 biased=tuple(f"{name}.bias" in level for name in layers.convs),
             )
         )
-    return [weights[0].shape[1], *(weight.shape[0] for weight in weights)], plans
+    return [weights[0].shape[1], *(weight.shape[0] for weight in weights)], configs
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     levels = _levels(state) or []
     variant = _variant(levels, settings)
-    widths, plans = _plans(levels)
+    widths, configs = _level_configs(levels)
     channels = _channels(levels)
     base_px = _base_size_px(levels[0], channels)
-    network = Pyramid(tuple(widths), channels, base_px, tuple(plans), variant)
+    network = Pyramid(tuple(widths), channels, base_px, tuple(configs), variant)
     load(network, _renamed(levels))
     return Generator(
         network=network,
@@ -201,7 +201,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             "channels": channels,
             "base_size_px": base_px,
             "levels": len(levels),
-            "widths": ", ".join("-".join(map(str, plan.widths)) for plan in plans),
+            "widths": ", ".join("-".join(map(str, config.widths)) for config in configs),
             "variant": variant.name,
             "noise": f"{'uniform' if variant.uniform else 'normal'}, {variant.noise_std:g}",
         },

@@ -126,7 +126,7 @@ class LightweightGenerator(nn.Module):
         widths: channels of the maps, the 4x4 one first.
         excitations: by layer, (width in the middle, side of the frequency weights or 0).
         attentions: by layer, the width inside.
-        channels: of the picture.
+        channels: of the image.
         noise: "input", "const" or "none".
     """
 
@@ -156,25 +156,25 @@ class LightweightGenerator(nn.Module):
         self.noise = NoiseMaps([8 * 2**layer for layer in range(len(self.blocks))], noise)
 
     def forward(self, latent: torch.Tensor, noise: torch.Tensor | None = None) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32, nominally in [0, 1].
+        """Images (N, C, H, W) float32, nominally in [0, 1].
 
         Args:
             latent: (N, Z) float32, standard normal.
-            noise: (N, K) float32, standard normal, where it is an input.
+            noise: (N, K) float32, standard normal, if it is an input.
         """
-        drawn = self.noise(noise)
+        noise_maps = self.noise(noise)
         maps = F.normalize(F.glu(self.first_norm(self.first(latent[:, :, None, None])), dim=1), dim=1)
         factors: dict[int, torch.Tensor] = {}
         for layer, block in enumerate(self.blocks):
             if str(layer) in self.attentions:
                 maps = maps + self.attentions[str(layer)](maps)
-            maps = block(maps, drawn[layer] if drawn else None)
+            maps = block(maps, noise_maps[layer] if noise_maps else None)
             if str(layer) in self.excitations:
                 factors[layer + LATER] = self.excitations[str(layer)](maps)
             if layer in factors:
                 maps = maps * factors[layer]
-        picture: torch.Tensor = self.last(maps)
-        return picture
+        image: torch.Tensor = self.last(maps)
+        return image
 
 
 RULES: Rules = {
@@ -202,7 +202,7 @@ RULES: Rules = {
 
 
 def _own(state: StateDict) -> dict[str, torch.Tensor]:
-    """The generator's tensors without their prefix, the running average's where it is there; empty where none is."""
+    """The generator's tensors without their prefix, the running average's where it is there; empty if none is."""
     prefix = next((prefix for prefix in PREFIXES if f"{prefix}initial_conv.0.weight" in state), None)
     if prefix is None:
         return {}

@@ -2,8 +2,8 @@
 arXiv:1406.2661, and, with a label, Mirza, Osindero, "Conditional Generative Adversarial Nets", 2014, arXiv:1411.1784.
 
 Reads the checkpoints of eriklindernoren/PyTorch-GAN (gan, wgan, wgan_gp, wgan_div, softmax_gan, bgan, cgan), of the
-tutorials that `models.basic.mlp_layouts` lists, and any other plain sequence of linear layers where the user says its
-activation. Differences: none in what is computed; the picture's shape is read from the last layer, whose size no
+tutorials that `mlp_layouts.py` lists, and any other plain sequence of linear layers if the user says its
+activation. Differences: none in what is computed; the image's shape is read from the last layer, whose size no
 repository stores as a shape: C * s * s with C 1 or 3, anything else is a setting.
 """
 
@@ -16,15 +16,23 @@ from torch import nn
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic.entrances import join
-from models.families.basic.latent_code import Conditioned, Draw, LatentCode, Section
-from models.families.basic.mlp_layouts import UNKNOWN, ZNXLWM_CGAN, KeyLayout, Stack, numbered, read_stack, recognise
+from models.families.basic.latent_code import Conditioned, Distribution, LatentCode, Section
+from models.families.basic.mlp_layouts import (
+    UNKNOWN,
+    ZNXLWM_CGAN,
+    RepositoryDefaults,
+    Stack,
+    numbered,
+    read_stack,
+    recognise,
+)
 from models.families.basic.perceptron import RANGES, MlpGenerator
 from models.state_dict import load
 
 LABELS = "label_emb.weight"
 SETTINGS = {
     "img_size": Setting(0, "height and width in pixels; 0: from the last layer's size"),
-    "channels": Setting(0, "channels of the picture; 0: 1 or 3, whichever gives a square"),
+    "channels": Setting(0, "channels of the image; 0: 1 or 3, whichever gives a square"),
     "activation": Setting(
         "auto", "of the hidden layers; auto: as the repository has it", ("auto", "relu", "leaky_relu")
     ),
@@ -41,13 +49,13 @@ CONDITIONAL_SETTINGS = {
 _BRANCHES = ("fc1_1", "fc1_2")
 
 
-def _draws(stack: Stack | None) -> bool:
-    """Whether it ends in a picture: at least 8x8, larger than what goes in."""
+def _gives_image(stack: Stack | None) -> bool:
+    """Whether it ends in an image: at least 8x8, larger than what goes in."""
     return stack is not None and stack.widths[-1] >= 64 and stack.widths[-1] > stack.widths[0]
 
 
 def _matches(state: StateDict) -> bool:
-    return _draws(read_stack(numbered(state)))
+    return _gives_image(read_stack(numbered(state)))
 
 
 def _relative(state: StateDict) -> str | None:
@@ -58,7 +66,7 @@ def _relative(state: StateDict) -> str | None:
     return None
 
 
-def _picture(values: int, settings: Mapping[str, Scalar]) -> tuple[int, int, int]:
+def _image_shape(values: int, settings: Mapping[str, Scalar]) -> tuple[int, int, int]:
     """(C, H, W) of a last layer with that many outputs."""
     size, channels = int(settings["img_size"]), int(settings["channels"])
     if size and channels:
@@ -72,12 +80,12 @@ def _picture(values: int, settings: Mapping[str, Scalar]) -> tuple[int, int, int
             return count, side, side
     given = "".join(f" with {name} {value}" for name, value in (("img_size", size), ("channels", channels)) if value)
     raise ArchitectureError(
-        f"{values} outputs are no square picture{given or ' of 1 or 3 channels'}: "
+        f"{values} outputs are no square image{given or ' of 1 or 3 channels'}: "
         "say --set img_size=PIXELS --set channels=COUNT"
     )
 
 
-def _activation(layout: KeyLayout, settings: Mapping[str, Scalar]) -> tuple[float, str]:
+def _activation(layout: RepositoryDefaults, settings: Mapping[str, Scalar]) -> tuple[float, str]:
     """(slope of the leaky ReLU, 0 for a ReLU; output), the user's word before the repository's."""
     activation, slope, output = str(settings["activation"]), float(settings["slope"]), str(settings["output"])
     if activation == "auto" and not slope and layout.slope is None:
@@ -96,11 +104,11 @@ def _activation(layout: KeyLayout, settings: Mapping[str, Scalar]) -> tuple[floa
 
 
 def _body(
-    stack: Stack, state: Mapping[str, torch.Tensor], layout: KeyLayout, settings: Mapping[str, Scalar]
+    stack: Stack, state: Mapping[str, torch.Tensor], layout: RepositoryDefaults, settings: Mapping[str, Scalar]
 ) -> tuple[MlpGenerator, str]:
     slope, output = _activation(layout, settings)
     eps = float(settings["eps"]) or layout.eps
-    network = MlpGenerator(stack.widths, _picture(stack.widths[-1], settings), stack.norms, eps, slope, output)
+    network = MlpGenerator(stack.widths, _image_shape(stack.widths[-1], settings), stack.norms, eps, slope, output)
     load(network, stack.renamed(state))
     return network, output
 
@@ -108,7 +116,7 @@ def _body(
 def _generator(
     body: MlpGenerator, network: nn.Module, latent: int, classes: int, stack: Stack, output: str
 ) -> Generator:
-    channels, size_px, _ = body.picture
+    channels, size_px, _ = body.image_shape
     return Generator(
         network=network.eval(),
         task=Task.CLASS_CONDITIONAL if classes else Task.UNCONDITIONAL,
@@ -140,11 +148,11 @@ def _labelled(state: StateDict) -> Stack | None:
     rows = state.get(LABELS)
     stack = read_stack({key: tensor for key, tensor in state.items() if key != LABELS})
     fits = rows is not None and rows.ndim == 2 and stack is not None and stack.widths[0] > rows.shape[1]
-    return stack if fits and _draws(stack) else None
+    return stack if fits and _gives_image(stack) else None
 
 
 def _branched(state: StateDict) -> dict[str, torch.Tensor] | None:
-    """One stack from znxlwm's two entrances, latent first; None where the file is not his."""
+    """One stack from znxlwm's two entrances, latent first; None if the file is not his."""
     joined = join(state, *_BRANCHES, "fc1")
     names = {f"fc{layer}{norm}": f"fc.{3 * layer - 3 + bool(norm)}" for layer in range(1, 5) for norm in ("", "_bn")}
     parts = {key: key.rpartition(".") for key in joined or {}}
@@ -155,7 +163,7 @@ def _branched(state: StateDict) -> dict[str, torch.Tensor] | None:
 
 def _conditional_matches(state: StateDict) -> bool:
     branched = _branched(state)
-    return _labelled(state) is not None or (branched is not None and _draws(read_stack(branched)))
+    return _labelled(state) is not None or (branched is not None and _gives_image(read_stack(branched)))
 
 
 def _conditional_build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
@@ -163,7 +171,7 @@ def _conditional_build(state: StateDict, settings: Mapping[str, Scalar]) -> Gene
         latent, classes = (state[f"{name}.weight"].shape[1] for name in _BRANCHES)
         stack = read_stack(joined)
         assert stack is not None, "only called where _conditional_matches"
-        sections = [Section(Draw.UNIT, latent), Section(Draw.LABEL, classes)]
+        sections = [Section(Distribution.UNIT, latent), Section(Distribution.LABEL, classes)]
         code = LatentCode(sections, torch.eye(classes))
         body, output = _body(stack, joined, ZNXLWM_CGAN, settings)
         return _generator(body, Conditioned(code, body), latent, classes, stack, output)
@@ -172,14 +180,14 @@ def _conditional_build(state: StateDict, settings: Mapping[str, Scalar]) -> Gene
     layout = recognise(stack, labelled=True)
     rows = state[LABELS]
     latent = stack.widths[0] - rows.shape[1]
-    sections = [Section(Draw.LABEL, rows.shape[1]), Section(Draw.NORMAL, latent)]
+    sections = [Section(Distribution.LABEL, rows.shape[1]), Section(Distribution.NORMAL, latent)]
     if not _label_first(layout, settings):
         sections.reverse()
     body, output = _body(stack, state, layout, settings)
     return _generator(body, Conditioned(LatentCode(sections, rows), body), latent, len(rows), stack, output)
 
 
-def _label_first(layout: KeyLayout, settings: Mapping[str, Scalar]) -> bool:
+def _label_first(layout: RepositoryDefaults, settings: Mapping[str, Scalar]) -> bool:
     said = str(settings["label"])
     if said == "auto" and layout is UNKNOWN:
         raise ArchitectureError(

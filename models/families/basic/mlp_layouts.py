@@ -36,7 +36,7 @@ class Stack:
     norms: tuple[bool, ...]
 
     def renamed(self, state: StateDict) -> dict[str, torch.Tensor]:
-        """The stack's tensors under the keys of `models.basic.perceptron.MlpGenerator`."""
+        """The stack's tensors under the keys of `models.families.basic.perceptron.MlpGenerator`."""
         renamed: dict[str, torch.Tensor] = {}
         place = 0
         for position, norm in zip(self.positions, (*self.norms, False), strict=True):
@@ -50,7 +50,7 @@ class Stack:
 
 
 @dataclass(frozen=True)
-class KeyLayout:
+class RepositoryDefaults:
     """What a repository's code says and its files do not; `slope` None: unknown."""
 
     repository: str
@@ -60,15 +60,15 @@ class KeyLayout:
     label_first: bool = True
 
 
-PYTORCH_GAN = KeyLayout("eriklindernoren/PyTorch-GAN", 0.2, "tanh", eps=0.8)
-PYTORCH_GAN_AAE = KeyLayout("eriklindernoren/PyTorch-GAN aae", 0.2, "tanh")
-ARTURML = KeyLayout("arturml/mnist-cgan", 0.2, "tanh", label_first=False)
-YUNJEY = KeyLayout("yunjey/pytorch-tutorial", 0.0, "tanh")
-WASSERSTEIN = KeyLayout("martinarjovsky/WassersteinGAN", 0.0, "none")
-ALADDIN = KeyLayout("aladdinpersson SimpleGAN", 0.01, "tanh")
-ZNXLWM = KeyLayout("znxlwm/pytorch-MNIST-CelebA-GAN-DCGAN", 0.2, "tanh")
-ZNXLWM_CGAN = KeyLayout("znxlwm/pytorch-MNIST-CelebA-cGAN-cDCGAN", 0.0, "tanh")
-UNKNOWN = KeyLayout("unknown", None, "auto")
+PYTORCH_GAN = RepositoryDefaults("eriklindernoren/PyTorch-GAN", 0.2, "tanh", eps=0.8)
+PYTORCH_GAN_AAE = RepositoryDefaults("eriklindernoren/PyTorch-GAN aae", 0.2, "tanh")
+ARTURML = RepositoryDefaults("arturml/mnist-cgan", 0.2, "tanh", label_first=False)
+YUNJEY = RepositoryDefaults("yunjey/pytorch-tutorial", 0.0, "tanh")
+WASSERSTEIN = RepositoryDefaults("martinarjovsky/WassersteinGAN", 0.0, "none")
+ALADDIN = RepositoryDefaults("aladdinpersson SimpleGAN", 0.01, "tanh")
+ZNXLWM = RepositoryDefaults("znxlwm/pytorch-MNIST-CelebA-GAN-DCGAN", 0.2, "tanh")
+ZNXLWM_CGAN = RepositoryDefaults("znxlwm/pytorch-MNIST-CelebA-cGAN-cDCGAN", 0.0, "tanh")
+UNKNOWN = RepositoryDefaults("unknown", None, "auto")
 
 
 def numbered(state: StateDict) -> StateDict:
@@ -79,7 +79,7 @@ def numbered(state: StateDict) -> StateDict:
 
 
 def read_stack(state: StateDict) -> Stack | None:
-    """The stack that all of `state` is; None where it is none, or has anything else in it."""
+    """The stack that all of `state` is; None if it is none, or has anything else in it."""
     found = [_KEY.fullmatch(key) for key in state]
     if not found or not all(found) or len({match[1] for match in found if match}) > 1:
         return None
@@ -110,7 +110,7 @@ def _chained(state: StateDict, prefix: str, positions: list[int], followed: list
     return Stack(prefix, tuple(positions), widths, tuple(followed[:-1]))
 
 
-def recognise(stack: Stack, labelled: bool) -> KeyLayout:
+def recognise(stack: Stack, labelled: bool) -> RepositoryDefaults:
     """Whose stack it is; UNKNOWN where several repositories could have saved it."""
     hidden = stack.widths[1:-1]
     equal = len(set(hidden)) == 1

@@ -1,4 +1,4 @@
-"""The network behind every multilayer-perceptron generator of `models.basic.mlp`: linear layers, then one picture."""
+"""The network behind every multilayer-perceptron generator of `mlp.py`: linear layers, then one image."""
 
 import itertools
 from collections.abc import Sequence
@@ -15,8 +15,8 @@ class MlpGenerator(nn.Module):
     The keys are those of eriklindernoren/PyTorch-GAN: `model.<i>` counts linear layers, norms and activations alike.
 
     Args:
-        widths: from the latent to the picture's C * H * W values.
-        picture: (C, H, W).
+        widths: from the latent to the image's C * H * W values.
+        image_shape: (C, H, W).
         norms: one per hidden layer.
         eps: of BatchNorm; PyTorch-GAN passes 0.8 where the momentum seems meant.
         slope: of the leaky ReLU below zero; 0 is a ReLU.
@@ -26,7 +26,7 @@ class MlpGenerator(nn.Module):
     def __init__(
         self,
         widths: Sequence[int],
-        picture: tuple[int, int, int],
+        image_shape: tuple[int, int, int],
         norms: Sequence[bool],
         eps: float = 0.8,
         slope: float = 0.2,
@@ -42,9 +42,9 @@ class MlpGenerator(nn.Module):
         ends: dict[str, list[nn.Module]] = {"tanh": [nn.Tanh()], "sigmoid": [nn.Sigmoid()], "none": []}
         layers += ends[output]
         self.model = nn.Sequential(*layers)
-        self.picture = picture
+        self.image_shape = image_shape
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32, in the range of the output's activation, from `latent` (N, Z) float32."""
+        """Images (N, C, H, W) float32, in the range of the output's activation, from `latent` (N, Z) float32."""
         values: torch.Tensor = self.model(latent)
-        return values.reshape(-1, *self.picture)
+        return values.reshape(-1, *self.image_shape)

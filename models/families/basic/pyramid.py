@@ -1,4 +1,4 @@
-"""The network of `models.basic.lapgan`: a pyramid of generators in one graph, with OpenCV's pyrUp between them."""
+"""The network of `lapgan.py`: a pyramid of generators in one graph, with OpenCV's pyrUp between them."""
 
 import itertools
 import math
@@ -14,7 +14,7 @@ class Variant:
     """What a training repository computes that its files do not say.
 
     `slope`: of all hidden LeakyReLUs, 0 for ReLU. `sigmoid`: the base's last hidden activation is one instead.
-    `norm_first`: BatchNorm before the activation. `tanh`: after every level. `clamp`: the picture at the end, to -1..1.
+    `norm_first`: BatchNorm before the activation. `tanh`: after every level. `clamp`: the image at the end, to -1..1.
     Latent and noise: `uniform` in -noise_std..noise_std, else normal.
     """
 
@@ -34,7 +34,7 @@ ANIRUDHMAIYA = Variant("anirudhmaiya", 0.2, sigmoid=False, norm_first=True, tanh
 
 
 @dataclass(frozen=True)
-class LevelPlan:
+class LevelConfig:
     """A residual level: channels after each conv but the last, kernel sides, and which convs have a bias."""
 
     widths: tuple[int, ...]
@@ -60,21 +60,21 @@ class Base(nn.Module):
                 values = values.sigmoid()
             elif index < last:
                 values = nn.functional.leaky_relu(values, self.variant.slope)
-        picture: Tensor = values.tanh() if self.variant.tanh else values
-        return picture.reshape(-1, *self.shape)
+        image: Tensor = values.tanh() if self.variant.tanh else values
+        return image.reshape(-1, *self.shape)
 
 
 class Residual(nn.Module):
-    """A finer level: enlarged picture (N, C, S, S) and noise (N, 1, S, S) -> what is added, (N, C, S, S)."""
+    """A finer level: enlarged image (N, C, S, S) and noise (N, 1, S, S) -> what is added, (N, C, S, S)."""
 
-    def __init__(self, channels: int, plan: LevelPlan, variant: Variant) -> None:
+    def __init__(self, channels: int, config: LevelConfig, variant: Variant) -> None:
         super().__init__()
-        steps = itertools.pairwise((channels + 1, *plan.widths, channels))
+        steps = itertools.pairwise((channels + 1, *config.widths, channels))
         self.convs = nn.ModuleList(
             nn.Conv2d(before, after, side, padding=side // 2, bias=bias)
-            for (before, after), side, bias in zip(steps, plan.kernels_px, plan.biased, strict=True)
+            for (before, after), side, bias in zip(steps, config.kernels_px, config.biased, strict=True)
         )
-        self.norms = nn.ModuleList(nn.BatchNorm2d(width, variant.eps) for width in plan.widths if plan.normed)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width, variant.eps) for width in config.widths if config.normed)
         self.variant = variant
 
     def forward(self, enlarged: Tensor, noise: Tensor) -> Tensor:
@@ -97,34 +97,34 @@ class Pyramid(nn.Module):
     """All levels, coarse to fine.
 
     Args:
-        widths: of the base: latent, hidden layers, values of its picture.
-        channels: of every picture.
-        base_px: side of the base's picture; each residual level doubles it.
-        plans: of the residual levels.
+        widths: of the base: latent, hidden layers, values of its image.
+        channels: of every image.
+        base_px: side of the base's image; each residual level doubles it.
+        configs: of the residual levels.
         variant: whose function it is.
     """
 
     def __init__(
-        self, widths: Sequence[int], channels: int, base_px: int, plans: Sequence[LevelPlan], variant: Variant
+        self, widths: Sequence[int], channels: int, base_px: int, configs: Sequence[LevelConfig], variant: Variant
     ) -> None:
         super().__init__()
-        residuals = (Residual(channels, plan, variant) for plan in plans)
+        residuals = (Residual(channels, config, variant) for config in configs)
         self.levels = nn.ModuleList([Base(widths, channels, base_px, variant), *residuals])
         self.variant = variant
-        self.sides_px = [base_px * 2**level for level in range(1, len(plans) + 1)]
+        self.sides_px = [base_px * 2**level for level in range(1, len(configs) + 1)]
         self.size_px = self.sides_px[-1]
         self.noise_size = sum(side**2 for side in self.sides_px)
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) float32, nominally -1..1, from `latent` (N, Z) and the levels' noise maps in a row,
+        """Images (N, C, H, W) float32, nominally -1..1, from `latent` (N, Z) and the levels' noise maps in a row,
         `noise` (N, sum of side^2), coarse to fine, row by row; both float32, standard normal.
         """
-        picture: Tensor = self.levels[0](self._distributed(latent))
+        image: Tensor = self.levels[0](self._distributed(latent))
         maps = torch.split(self._distributed(noise), [side**2 for side in self.sides_px], 1)
         for level, side, numbers in zip(self.levels[1:], self.sides_px, maps, strict=True):
-            enlarged = pyr_up(picture)
-            picture = enlarged + level(enlarged, numbers.reshape(-1, 1, side, side))
-        return picture.clamp(-1, 1) if self.variant.clamp else picture
+            enlarged = pyr_up(image)
+            image = enlarged + level(enlarged, numbers.reshape(-1, 1, side, side))
+        return image.clamp(-1, 1) if self.variant.clamp else image
 
     def _distributed(self, normal: Tensor) -> Tensor:
         """Standard normal numbers as the variant was trained on."""
@@ -132,30 +132,30 @@ class Pyramid(nn.Module):
         return numbers * self.variant.noise_std
 
 
-def pyr_up(pictures: Tensor) -> Tensor:
+def pyr_up(images: Tensor) -> Tensor:
     """OpenCV's pyrUp: (N, C, H, W) float32 -> (N, C, 2 H, 2 W); H, W >= 2.
 
     Zeros between the pixels, then the binomial kernel (1, 4, 6, 4, 1) / 8 along each axis. The borders differ: above
-    and to the left the picture is mirrored without its edge, below and to the right its edge is repeated.
+    and to the left the image is mirrored without its edge, below and to the right its edge is repeated.
     """
-    return _double(_double(pictures).transpose(2, 3)).transpose(2, 3)
+    return _double(_double(images).transpose(2, 3)).transpose(2, 3)
 
 
-def _double(pictures: Tensor) -> Tensor:
+def _double(images: Tensor) -> Tensor:
     """Doubles the last axis."""
-    around = torch.cat([pictures[..., 1:2], pictures, pictures[..., -1:]], -1)
+    around = torch.cat([images[..., 1:2], images, images[..., -1:]], -1)
     before, here, after = around[..., :-2], around[..., 1:-1], around[..., 2:]
     pairs = torch.stack([(before + 6 * here + after) / 8, (here + after) / 2], -1)
     return pairs.flatten(-2)
 
 
-def pyr_down(pictures: Tensor) -> Tensor:
+def pyr_down(images: Tensor) -> Tensor:
     """OpenCV's pyrDown: (N, C, H, W) float32, H and W even -> (N, C, H/2, W/2): the same kernel, every other pixel.
 
     Borders are mirrored without their edge.
     """
-    kernel = pictures.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
-    channels = pictures.shape[1]
-    padded = nn.functional.pad(pictures, (2, 2, 2, 2), mode="reflect")
+    kernel = images.new_tensor([1.0, 4.0, 6.0, 4.0, 1.0]) / 16
+    channels = images.shape[1]
+    padded = nn.functional.pad(images, (2, 2, 2, 2), mode="reflect")
     weights = (kernel[:, None] * kernel).expand(channels, 1, 5, 5)
     return nn.functional.conv2d(padded, weights, stride=2, groups=channels)

@@ -1,4 +1,4 @@
-"""The network behind every DCGAN-like generator: transposed convolutions from one pixel to the picture."""
+"""The network behind every DCGAN-like generator: transposed convolutions from one pixel to the image."""
 
 import itertools
 from collections.abc import Sequence
@@ -63,6 +63,6 @@ class TransposedGenerator(nn.Module):
         self.main = stack(steps, eps, slope, output)
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32, in the output's range, from `latent` (N, Z) float32."""
-        picture: torch.Tensor = self.main(latent[:, :, None, None])
-        return picture
+        """Images (N, C, H, W) float32, in the output's range, from `latent` (N, Z) float32."""
+        image: torch.Tensor = self.main(latent[:, :, None, None])
+        return image

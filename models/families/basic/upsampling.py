@@ -4,7 +4,7 @@ with nearest upsampling and plain convolutions in place of transposed ones.
 Reads the checkpoints of its scripts dcgan, began, dragan, relativistic_gan, lsgan, ebgan (here `dcgan-upsampling`),
 acgan (Odena, Olah, Shlens, 2016, arXiv:1610.09585) and sgan (Odena, 2016, arXiv:1606.01583).
 Differences: none. acgan and sgan save the same keys and shapes, though sgan never uses its `label_emb`: one of them
-must be named. infogan saves dcgan's keys: `models.basic.infogan`.
+must be named. infogan saves dcgan's keys: `models.families.basic.infogan`.
 """
 
 import itertools
@@ -27,9 +27,9 @@ class UpsamplingGenerator(nn.Module):
 
     Args:
         latent: inputs of the linear layer.
-        init_px: side of the small map; the picture is four times as wide.
+        init_px: side of the small map; the image is four times as wide.
         widths: of the small map and behind the two convolutions.
-        channels: of the picture.
+        channels: of the image.
         first_norm: BatchNorm on the small map (lsgan and ebgan have none).
         eps: of the other BatchNorm layers.
     """
@@ -47,9 +47,9 @@ class UpsamplingGenerator(nn.Module):
         self.conv_blocks = nn.Sequential(*layers, nn.Conv2d(widths[-1], channels, 3, 1, 1), nn.Tanh())
 
     def forward(self, latent: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32 in [-1, 1] from `latent` (N, Z) float32."""
-        picture: torch.Tensor = self.conv_blocks(self.l1(latent).unflatten(1, self.map))
-        return picture
+        """Images (N, C, H, W) float32 in [-1, 1] from `latent` (N, Z) float32."""
+        image: torch.Tensor = self.conv_blocks(self.l1(latent).unflatten(1, self.map))
+        return image
 
 
 class AuxiliaryGenerator(nn.Module):
@@ -61,13 +61,13 @@ class AuxiliaryGenerator(nn.Module):
         self.body = body
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32 in [-1, 1] from `latent` (N, Z) float32 and `label` (N,) int64."""
-        picture: torch.Tensor = self.body(self.rows(label) * latent)
-        return picture
+        """Images (N, C, H, W) float32 in [-1, 1] from `latent` (N, Z) float32 and `label` (N,) int64."""
+        image: torch.Tensor = self.body(self.rows(label) * latent)
+        return image
 
 
 @dataclass(frozen=True)
-class KeyLayout:
+class UpsamplingConfig:
     """What an `UpsamplingGenerator`'s shapes say."""
 
     latent: int
@@ -83,8 +83,8 @@ class KeyLayout:
         return network
 
 
-def read(state: StateDict) -> KeyLayout | None:
-    """The layout of the generator's own tensors; None where they are none, or others are among them."""
+def read(state: StateDict) -> UpsamplingConfig | None:
+    """What the generator's own tensors say; None if they are none, or others are among them."""
     first_norm = "conv_blocks.0.running_mean" in state
     numbers = (2, 6, 9) if first_norm else (1, 5, 8)
     norms = (0, 3, 7) if first_norm else (2, 6)
@@ -102,22 +102,22 @@ def read(state: StateDict) -> KeyLayout | None:
     chained = shapes[1][1] == widths[1] and shapes[2][1] == widths[2]
     if not chained or init_px * init_px * widths[0] != linear.shape[0]:
         return None
-    return KeyLayout(linear.shape[1], init_px, widths, shapes[2][0], first_norm)
+    return UpsamplingConfig(linear.shape[1], init_px, widths, shapes[2][0], first_norm)
 
 
-def drawn_by(network: nn.Module, layout: KeyLayout, latent: int, classes: int) -> Generator:
-    """The generator of a network that ends in the layout's picture."""
-    size_px = 4 * layout.init_px
+def as_generator(network: nn.Module, config: UpsamplingConfig, latent: int, classes: int) -> Generator:
+    """The generator of a network that ends in the config's image."""
+    size_px = 4 * config.init_px
     return Generator(
         network=network.eval(),
         task=Task.CLASS_CONDITIONAL if classes else Task.UNCONDITIONAL,
         hyperparameters={
             "latent": latent,
             **({"classes": classes} if classes else {}),
-            "channels": layout.channels,
+            "channels": config.channels,
             "image_size_px": size_px,
         },
-        channels=layout.channels,
+        channels=config.channels,
         output_range=(-1.0, 1.0),
         max_batch_size=32,
         image_size_px=(size_px, size_px),
@@ -131,8 +131,8 @@ def _matches(state: StateDict) -> bool:
 
 
 def _matches_labelled(state: StateDict) -> bool:
-    layout, rows = read(state), state.get(LABELS)
-    return layout is not None and rows is not None and rows.ndim == 2 and rows.shape[1] == layout.latent
+    config, rows = read(state), state.get(LABELS)
+    return config is not None and rows is not None and rows.ndim == 2 and rows.shape[1] == config.latent
 
 
 def _relative(state: StateDict) -> str | None:
@@ -142,17 +142,17 @@ def _relative(state: StateDict) -> str | None:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    layout = read(state)
-    assert layout is not None, "only called where matched"
-    return drawn_by(layout.build(state, float(settings["eps"])), layout, layout.latent, 0)
+    config = read(state)
+    assert config is not None, "only called where matched"
+    return as_generator(config.build(state, float(settings["eps"])), config, config.latent, 0)
 
 
 def _build_labelled(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    layout = read(state)
-    assert layout is not None, "only called where matched"
+    config = read(state)
+    assert config is not None, "only called where matched"
     rows = state[LABELS]
-    network = AuxiliaryGenerator(rows, layout.build(state, float(settings["eps"])))
-    return drawn_by(network, layout, layout.latent, len(rows))
+    network = AuxiliaryGenerator(rows, config.build(state, float(settings["eps"])))
+    return as_generator(network, config, config.latent, len(rows))
 
 
 DCGAN_UPSAMPLING = Architecture(

@@ -1,1 +1,1 @@
-"""Residual generators: SNGAN, SAGAN, BigGAN, in their repositories."""
+"""Residual generators: SNGAN, SAGAN, BigGAN and BigGAN-deep, in their repositories and in StudioGAN."""

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
 
 
 def fold_gain(state: dict[str, torch.Tensor], gain: str) -> dict[str, torch.Tensor]:
-    """The state with every `<attention>.<gain>` multiplied into `<attention>.o.weight` beside it."""
+    """The state with every `<attention>.<gain>` multiplied into `<attention>.o.weight` next to it."""
     folded = dict(state)
     for key in state:
         prefix = key.removesuffix(f".{gain}")

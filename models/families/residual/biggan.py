@@ -9,11 +9,11 @@ norm stores them. SN_eps and num_G_SVs do not enter. Three things no file says, 
 - BN_eps of the blocks; the last batch norm has 1e-5 whatever BN_eps is.
 - With cross-replica batch norm, the repository's training on several GPUs multiplies by the gain, and everything else
   it does, sampling included, adds the gain. Added here too, unless `cross_replica_gain=multiply`.
-- Whether custom batch norm holds standing statistics, sums to be divided by the counter beside them: taken to be so
+- Whether custom batch norm holds standing statistics, sums to be divided by the counter next to them: taken to be so
   where the counter is a whole number above 0.
 
 The repository samples in training mode (statistics of the batch) unless --G_eval_mode is given; served is eval mode, in
-which a picture does not depend on its batch.
+which an image does not depend on its batch.
 """
 
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from models.architecture import Architecture, ArchitectureError, Generator, Sett
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import entries, joined_norms, side_px
 from models.families.residual.spectral import fold_power_step
-from models.families.residual.trunk_plan import Config
+from models.families.residual.trunk_config import TrunkConfig
 from models.state_dict import Rules, load, rename, shape
 
 LAST_EPS = 1e-5
@@ -64,7 +64,7 @@ def _relative(state: StateDict) -> str | None:
     return None
 
 
-def _plan(state: StateDict) -> Config:
+def _config(state: StateDict) -> TrunkConfig:
     """Read from `state` with spectral normalisation folded.
 
     Raises:
@@ -83,10 +83,12 @@ def _plan(state: StateDict) -> Config:
     else:
         condition = "shared" if gain[1] == embedding else "chunks"
     side = side_px(state.get("linear.weight"), listed[0].before)
-    plan = Config(tuple(listed), condition, stem, side, classes, embedding, shape(state, "output_layer.2.weight", 4)[0])
-    if embedding and gain[1] != plan.condition_size:
-        raise ArchitectureError(f"the norms depend on {gain[1]} numbers, {plan.condition_size} are expected")
-    return plan
+    config = TrunkConfig(
+        tuple(listed), condition, stem, side, classes, embedding, shape(state, "output_layer.2.weight", 4)[0]
+    )
+    if embedding and gain[1] != config.condition_size:
+        raise ArchitectureError(f"the norms depend on {gain[1]} numbers, {config.condition_size} are expected")
+    return config
 
 
 def _plain_statistics(state: StateDict, standing: str) -> dict[str, torch.Tensor]:
@@ -120,10 +122,10 @@ def _adding(weights: Mapping[str, torch.Tensor], table: bool) -> dict[str, torch
     return added
 
 
-def _weights(state: StateDict, plan: Config, settings: Mapping[str, Scalar]) -> dict[str, torch.Tensor]:
-    table = plan.condition == "label"
+def _weights(state: StateDict, config: TrunkConfig, settings: Mapping[str, Scalar]) -> dict[str, torch.Tensor]:
+    table = config.condition == "label"
     plain = joined_norms(_plain_statistics(state, str(settings["standing_stats"])), table)
-    for index, entry in enumerate(plan.entries):
+    for index, entry in enumerate(config.entries):
         plain = {key.replace(entry.prefix, f"layers.{index}.", 1): tensor for key, tensor in plain.items()}
     named = fold_gain(rename(plain, NAMES), "gamma")
     is_cross_replica = "blocks.0.0.bn1.bn.running_mean" in state
@@ -132,27 +134,27 @@ def _weights(state: StateDict, plan: Config, settings: Mapping[str, Scalar]) -> 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     folded = fold_power_step(state)
-    plan = _plan(folded)
-    network = plan.network(float(settings["BN_eps"]), LAST_EPS, nn.ReLU())
+    config = _config(folded)
+    network = config.network(float(settings["BN_eps"]), LAST_EPS, nn.ReLU())
     return Generator(
-        network=load(network, _weights(folded, plan, settings)),
+        network=load(network, _weights(folded, config, settings)),
         task=Task.CLASS_CONDITIONAL,
         hyperparameters={
-            "model": "BigGANdeep" if plan.depth == 2 else "BigGAN",
-            "resolution": plan.size_px,
-            "G_ch": plan.base_width,
-            "dim_z": plan.latent_size,
-            "n_classes": plan.classes,
-            "shared_dim": plan.embedding,
-            "hier": plan.condition in ("chunks", "joint"),
-            "G_attn": "_".join(map(str, plan.attention_px)) or "0",
+            "model": "BigGANdeep" if config.depth == 2 else "BigGAN",
+            "resolution": config.size_px,
+            "G_ch": config.base_width,
+            "dim_z": config.latent_size,
+            "n_classes": config.classes,
+            "shared_dim": config.embedding,
+            "hier": config.condition in ("chunks", "joint"),
+            "G_attn": "_".join(map(str, config.attention_px)) or "0",
         },
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(-1.0, 1.0),
         max_batch_size=8,
-        image_size_px=(plan.size_px, plan.size_px),
-        latent_size=plan.latent_size,
-        classes=plan.classes,
+        image_size_px=(config.size_px, config.size_px),
+        latent_size=config.latent_size,
+        classes=config.classes,
         tolerance=1e-3,
     )
 

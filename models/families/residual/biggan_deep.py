@@ -1,7 +1,7 @@
 """BigGAN-deep: Brock, Donahue, Simonyan, "Large Scale GAN Training for High Fidelity Natural Image Synthesis", 2018,
 arXiv:1809.11096.
 
-Reads huggingface/pytorch-pretrained-BigGAN: `pytorch_model.bin`, and the `config.json` beside it for what no tensor
+Reads huggingface/pytorch-pretrained-BigGAN: `pytorch_model.bin`, and the `config.json` next to it for what no tensor
 tells: `eps`, and which blocks double (without a config every second one, as in all published models).
 
 Truncation. `truncation_psi` in (0, 1], default 0.4 as in the repository's README, picks the batch-norm statistics,
@@ -16,7 +16,7 @@ sqrt(2) erfinv(erf(2 / sqrt 2) erf(latent / sqrt 2)), to about 1e-6. `--set late
 is, for callers that pass what the repository's do.
 
 Differences: labels are indices, not class vectors. Of the channel_width channels that the last conv makes, only the
-first three, the picture, are computed.
+first three, the image, are computed.
 """
 
 import re
@@ -78,7 +78,7 @@ class BigGanDeep(nn.Module):
         self.is_normal = is_normal
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor, truncation_psi: torch.Tensor) -> torch.Tensor:
-        """Pictures (N, 3, H, W) float32 in [-1, 1].
+        """Images (N, 3, H, W) float32 in [-1, 1].
 
         Args:
             latent: (N, Z) float32, standard normal.
@@ -157,7 +157,7 @@ NAMES: Rules = {
 
 
 def _weights(state: StateDict) -> dict[str, torch.Tensor]:
-    """Under the network's names; the stem's rows from (H, W, C) to (C, H, W), the picture's three channels alone."""
+    """Under the network's names; the stem's rows from (H, W, C) to (C, H, W), the image's three channels alone."""
     named = fold_gain(rename(fold_stored(state), NAMES), "gamma")
     named = {re.sub(r"\.(conv|bn)_(\d)\.", _counted_from_one, key): tensor for key, tensor in named.items()}
     for key in [key for key in named if key.endswith(".running_means")]:

@@ -15,7 +15,7 @@ from models.families.residual.conditional_norm import linear_weights, table_weig
 class Entry:
     """One module of `blocks`: its prefix, its widths, and which kind it is.
 
-    `bottleneck` blocks have four convs, `projected` ones of them a 1x1 conv beside them; attention has one width.
+    `bottleneck` blocks have four convs, `projected` ones of them a 1x1 conv next to them; attention has one width.
     """
 
     prefix: str
@@ -77,7 +77,7 @@ def joined_norms(state: StateDict, table: bool) -> dict[str, torch.Tensor]:
 
 
 def side_px(stem: torch.Tensor | None, width: int) -> int:
-    """Side of the square first map of `width` channels, from the stem's weight; 0 where it is none."""
+    """Side of the square first map of `width` channels, from the stem's weight; 0 if it is none."""
     if stem is None or stem.ndim != 2 or not width or stem.shape[0] % width:
         return 0
     side = math.isqrt(stem.shape[0] // width)

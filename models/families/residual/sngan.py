@@ -22,7 +22,7 @@ from models.architecture import Architecture, ArchitectureError, Generator, Sett
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import Entry, side_px
 from models.families.residual.spectral import fold_stored
-from models.families.residual.trunk_plan import Config
+from models.families.residual.trunk_config import TrunkConfig
 from models.state_dict import Rules, load, rename, shape, weight_shape
 
 EPS = 1e-5
@@ -82,20 +82,20 @@ def _entries(state: StateDict, after: int) -> list[Entry]:
     return blocks
 
 
-def _plan(state: StateDict, after: int) -> Config:
+def _config(state: StateDict, after: int) -> TrunkConfig:
     listed = _entries(state, after)
     classes = shape(state, "block2.b1.embed.weight", 2)[0]
     stem = weight_shape(state, "l1", 2)
     head = weight_shape(state, f"c{_last(state)}", 4)
     side = int((stem[0] // listed[0].before) ** 0.5 + 0.5)
     condition = "label" if classes else "nothing"
-    return Config(tuple(listed), condition, stem[1], side, classes, 0, head[0], "bilinear")
+    return TrunkConfig(tuple(listed), condition, stem[1], side, classes, 0, head[0], "bilinear")
 
 
-def _weights(state: StateDict, plan: Config) -> dict[str, torch.Tensor]:
+def _weights(state: StateDict, config: TrunkConfig) -> dict[str, torch.Tensor]:
     last = _last(state)
     named = fold_stored(state)
-    for index, entry in enumerate(plan.entries):
+    for index, entry in enumerate(config.entries):
         named = rename(named, {re.escape(entry.prefix) + r"(.*)": rf"layers.{index}.\1"})
     names: Rules = {
         r"l1\.(.*)": r"stem.\1",
@@ -111,31 +111,31 @@ def _weights(state: StateDict, plan: Config) -> dict[str, torch.Tensor]:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = _plan(state, int(settings.get("attention_after", 0)))
-    if side_px(fold_stored(state).get("l1.weight"), plan.blocks[0].before) != plan.side_px:
+    config = _config(state, int(settings.get("attention_after", 0)))
+    if side_px(fold_stored(state).get("l1.weight"), config.blocks[0].before) != config.side_px:
         raise ArchitectureError("l1 does not make a square map of the first block's channels")
     is_tanh = settings["output"] == "tanh"
-    network = plan.network(EPS, EPS, nn.ReLU(), torch.tanh if is_tanh else torch.sigmoid)
+    network = config.network(EPS, EPS, nn.ReLU(), torch.tanh if is_tanh else torch.sigmoid)
     sizes: dict[str, Scalar] = {
-        "nz": plan.latent_size,
-        "ngf": plan.blocks[0].before,
-        "bottom_width": plan.side_px,
-        "image_size_px": plan.size_px,
+        "nz": config.latent_size,
+        "ngf": config.blocks[0].before,
+        "bottom_width": config.side_px,
+        "image_size_px": config.size_px,
     }
-    if plan.classes:
-        sizes["num_classes"] = plan.classes
-    if plan.attention_px:
-        sizes["attention_px"] = plan.attention_px[0]
+    if config.classes:
+        sizes["num_classes"] = config.classes
+    if config.attention_px:
+        sizes["attention_px"] = config.attention_px[0]
     return Generator(
-        network=load(network, _weights(state, plan)),
-        task=Task.CLASS_CONDITIONAL if plan.classes else Task.UNCONDITIONAL,
+        network=load(network, _weights(state, config)),
+        task=Task.CLASS_CONDITIONAL if config.classes else Task.UNCONDITIONAL,
         hyperparameters=sizes,
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(-1.0 if is_tanh else 0.0, 1.0),
         max_batch_size=16,
-        image_size_px=(plan.size_px, plan.size_px),
-        latent_size=plan.latent_size,
-        classes=plan.classes,
+        image_size_px=(config.size_px, config.size_px),
+        latent_size=config.latent_size,
+        classes=config.classes,
         tolerance=1e-3,
     )
 

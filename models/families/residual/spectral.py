@@ -2,7 +2,7 @@
 
 Miyato, Kataoka, Koyama, Yoshida, "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957.
 Training repositories store the weight as it was before the division, and vectors to estimate its largest singular value
-with; what they do with these when they draw is repeated here, so that the served network has plain weights.
+with; what they do with these when they generate is repeated here, so that the served network has plain weights.
 """
 
 from collections.abc import Callable

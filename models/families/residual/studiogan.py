@@ -3,8 +3,8 @@
 
 Reads `model=G-...-weights-step=<n>.pth` and `model=G_ema-...` of POSTECH-CVLab/PyTorch-StudioGAN with the backbones
 resnet, big_resnet, big_resnet_deep_legacy and big_resnet_deep_studiogan: conditional or not, with and without spectral
-normalisation, attention anywhere. A YAML file beside the weights says what no tensor does: the activation, how latents
-are drawn (a uniform prior is made from the standard normal latent here), and the backbone where classes are as many as
+normalisation, attention anywhere. A YAML file next to the weights says what no tensor does: the activation, how latents
+are sampled (a uniform prior is made from the standard normal latent here), and the backbone if classes are as many as
 the latent's numbers. Differences: the statistics are the stored ones, while the repository may measure anew with
 `-std_stat` or `-batch_stat`. Not read: InfoGAN's extra codes, deep_conv, and its copies of StyleGAN2 and StyleGAN3.
 """
@@ -19,7 +19,7 @@ from models.architecture import Architecture, ArchitectureError, Generator, Sett
 from models.families.residual.attention import fold_gain
 from models.families.residual.entries import entries, joined_norms, side_px
 from models.families.residual.spectral import fold_stored
-from models.families.residual.trunk_plan import Config
+from models.families.residual.trunk_config import TrunkConfig
 from models.state_dict import Rules, load, rename, shape, weight_shape
 
 EPS = 1e-4
@@ -58,9 +58,9 @@ class UniformPrior(nn.Module):
         self.network = network
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32 from `latent` (N, Z) float32, standard normal, and `label` (N,) int64."""
-        picture: torch.Tensor = self.network(torch.erf(latent * 0.5**0.5), label)
-        return picture
+        """Images (N, C, H, W) float32 from `latent` (N, Z) float32, standard normal, and `label` (N,) int64."""
+        image: torch.Tensor = self.network(torch.erf(latent * 0.5**0.5), label)
+        return image
 
 
 def _matches(state: StateDict) -> bool:
@@ -92,7 +92,7 @@ def _configure(config: Mapping[str, object]) -> Mapping[str, Scalar]:
     return {key: str(model[key]) for key in SETTINGS if key in model}
 
 
-def _plan(state: StateDict, backbone: str) -> Config:
+def _config(state: StateDict, backbone: str) -> TrunkConfig:
     """Read from `state` with spectral normalisation folded.
 
     Raises:
@@ -119,60 +119,60 @@ def _plan(state: StateDict, backbone: str) -> Config:
         condition, classes = ("label", size) if size else ("nothing", 0)
     side = side_px(state.get("linear0.weight"), listed[0].before)
     channels = shape(state, "conv2d5.weight", 4)[0]
-    plan = Config(tuple(listed), condition, stem, side, classes, embedding, channels)
-    if not side or (condition in ("joint", "chunks") and size != plan.condition_size):
+    config = TrunkConfig(tuple(listed), condition, stem, side, classes, embedding, channels)
+    if not side or (condition in ("joint", "chunks") and size != config.condition_size):
         raise ArchitectureError(f"linear0 gives no square map, or the norms depend on {size} numbers of another making")
-    return plan
+    return config
 
 
-def _weights(state: StateDict, plan: Config) -> dict[str, torch.Tensor]:
-    table = plan.condition == "label"
+def _weights(state: StateDict, config: TrunkConfig) -> dict[str, torch.Tensor]:
+    table = config.condition == "label"
     plain = dict(state)
     if table:  # linear in a one-hot label: columns are the table's rows
         plain = {key: t.T if key.endswith((".gain.weight", ".bias.weight")) else t for key, t in plain.items()}
     plain = joined_norms(plain, table)
-    for index, entry in enumerate(plan.entries):
+    for index, entry in enumerate(config.entries):
         plain = {key.replace(entry.prefix, f"layers.{index}.", 1): tensor for key, tensor in plain.items()}
     return fold_gain(rename(plain, NAMES), "sigma")
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     folded = fold_stored(state)
-    plan = _plan(folded, str(settings["backbone"]))
+    config = _config(folded, str(settings["backbone"]))
     activation = ACTIVATIONS.get(str(settings["g_act_fn"]))
     if activation is None or settings["z_prior"] not in ("gaussian", "uniform"):
         raise ArchitectureError(f"g_act_fn={settings['g_act_fn']} or z_prior={settings['z_prior']} is not known")
-    network = load(plan.network(EPS, EPS, activation), _weights(folded, plan))
+    network = load(config.network(EPS, EPS, activation), _weights(folded, config))
     if settings["z_prior"] == "uniform":
         network = UniformPrior(network).eval()
     return Generator(
         network=network,
-        task=Task.CLASS_CONDITIONAL if plan.classes else Task.UNCONDITIONAL,
+        task=Task.CLASS_CONDITIONAL if config.classes else Task.UNCONDITIONAL,
         hyperparameters={
-            "backbone": _backbone(plan),
-            "img_size": plan.size_px,
-            "z_dim": plan.latent_size,
-            "g_shared_dim": plan.embedding,
-            "g_conv_dim": plan.base_width,
-            "g_cond_mtd": "cBN" if plan.classes else "W/O",
-            "num_classes": plan.classes,
+            "backbone": _backbone(config),
+            "img_size": config.size_px,
+            "z_dim": config.latent_size,
+            "g_shared_dim": config.embedding,
+            "g_conv_dim": config.base_width,
+            "g_cond_mtd": "cBN" if config.classes else "W/O",
+            "num_classes": config.classes,
             "apply_g_sn": "linear0.weight_orig" in state,
-            "attn_px": "_".join(map(str, plan.attention_px)) or "0",
+            "attn_px": "_".join(map(str, config.attention_px)) or "0",
         },
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(-1.0, 1.0),
         max_batch_size=8,
-        image_size_px=(plan.size_px, plan.size_px),
-        latent_size=plan.latent_size,
-        classes=plan.classes,
+        image_size_px=(config.size_px, config.size_px),
+        latent_size=config.latent_size,
+        classes=config.classes,
         tolerance=1e-3,
     )
 
 
-def _backbone(plan: Config) -> str:
-    if plan.condition == "joint":
-        return "big_resnet_deep_studiogan" if plan.blocks[0].projected else "big_resnet_deep_legacy"
-    return "big_resnet" if plan.condition == "chunks" else "resnet"
+def _backbone(config: TrunkConfig) -> str:
+    if config.condition == "joint":
+        return "big_resnet_deep_studiogan" if config.blocks[0].projected else "big_resnet_deep_legacy"
+    return "big_resnet" if config.condition == "chunks" else "resnet"
 
 
 ARCHITECTURE = Architecture(

@@ -1,8 +1,8 @@
-"""Residual generators: the plan that SNGAN (Miyato and others, 2018, arXiv:1802.05957), SAGAN (Zhang and others, 2018,
+"""Residual generators: the trunk that SNGAN (Miyato and others, 2018, arXiv:1802.05957), SAGAN (Zhang and others, 2018,
 arXiv:1805.08318) and BigGAN (Brock, Donahue, Simonyan, 2018, arXiv:1809.11096) share.
 
 A linear stem makes a small map; residual blocks double it; batch norm, activation, a conv and a squashing function give
-the picture. The families differ in how the condition is made and enters, in upsampling, in epsilons and in names: their
+the image. The families differ in how the condition is made and enters, in upsampling, in epsilons and in names: their
 modules translate their state dicts into this network's.
 """
 
@@ -20,7 +20,7 @@ Squash: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class ResidualBlock(nn.Module):
-    """norm, activation, upsample, 3x3 conv, norm, activation, 3x3 conv; beside it a 1x1 conv, upsampled.
+    """norm, activation, upsample, 3x3 conv, norm, activation, 3x3 conv; next to it a 1x1 conv, upsampled.
 
     The 1x1 conv runs before the upsampling, which changes nothing but its cost: both are linear and keep constants.
     """
@@ -146,7 +146,7 @@ class ResidualGenerator(nn.Module):
         side_px: of the map that comes out of it.
         layers: residual blocks, and attention between them.
         widths: channels of the first map and of the last.
-        channels: of the picture.
+        channels: of the image.
         eps: of the last batch norm.
         activation: before the last conv.
         squash: after it.
@@ -175,7 +175,7 @@ class ResidualGenerator(nn.Module):
         self.first_map = (widths[0], side_px, side_px)
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        """Pictures (N, C, H, W) float32.
+        """Images (N, C, H, W) float32.
 
         Args:
             latent: (N, Z) float32, standard normal.

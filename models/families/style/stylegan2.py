@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.noise_maps import split_noise
+from models.families.style.stylegan2_config import StyleGan2Config, read_config
 from models.families.style.stylegan2_ops import (
     GAIN,
     Fir,
@@ -27,7 +28,6 @@ from models.families.style.stylegan2_ops import (
     mean_latent,
     normalise_second_moment,
 )
-from models.families.style.stylegan2_plan import StyleGan2Plan, find_plan
 
 MEAN_OF = 4096
 MAPPING_RATE = 0.01
@@ -58,9 +58,9 @@ class StyledConv(nn.Module):
         self.register_buffer("strength", state[f"{name}.noise.weight"] * GAIN)
         self.register_buffer("stored", None if noise is None else noise * self.strength)
 
-    def forward(self, picture: Tensor, latent: Tensor, noise: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, latent: Tensor, noise: Tensor | None = None) -> Tensor:
         """(N, out, H', W') float32; `noise` (N, 1, H', W') where it is an input."""
-        out: Tensor = self.blur(self.conv(picture, self.style(latent)))
+        out: Tensor = self.blur(self.conv(maps, self.style(latent)))
         if noise is not None:
             out = out + noise * self.strength
         elif self.stored is not None:
@@ -83,19 +83,19 @@ class ToRgb(nn.Module):
         kernel = state.get(f"{name}.upsample.kernel")
         self.upsample = nn.Identity() if kernel is None else FirUpsample(weight.shape[0], kernel, (2, 1, 2, 1))
 
-    def forward(self, picture: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
+    def forward(self, maps: Tensor, latent: Tensor, skip: Tensor | None = None) -> Tensor:
         """(N, channels, H, W) float32 of `picture` (N, C, H, W) and `skip` (N, channels, H / 2, W / 2)."""
-        out: Tensor = self.conv(picture, self.style(latent)) + self.bias
+        out: Tensor = self.conv(maps, self.style(latent)) + self.bias
         return out if skip is None else out + self.upsample(skip)
 
 
 class MappingNetwork(nn.Module):
     """Latents (N, Z) float32 to intermediate ones (N, Z)."""
 
-    def __init__(self, state: StateDict, plan: StyleGan2Plan, rate: float) -> None:
+    def __init__(self, state: StateDict, config: StyleGan2Config, rate: float) -> None:
         super().__init__()
         gain = rate * GAIN
-        self.layers = nn.ModuleList(folded(state, f"style.{index + 1}", gain, gain) for index in range(plan.n_mlp))
+        self.layers = nn.ModuleList(folded(state, f"style.{index + 1}", gain, gain) for index in range(config.n_mlp))
 
     def forward(self, latent: Tensor) -> Tensor:
         """(N, Z) float32; `latent` is divided by its root mean square first."""
@@ -110,41 +110,41 @@ class _Generator(nn.Module):
 
     const: Tensor
 
-    def __init__(self, state: StateDict, plan: StyleGan2Plan, noise: str, cutoff: int, rate: float) -> None:
+    def __init__(self, state: StateDict, config: StyleGan2Config, noise: str, cutoff: int, rate: float) -> None:
         super().__init__()
-        steps = range(len(plan.widths) - 1)
+        steps = range(len(config.widths) - 1)
         names = ["conv1", *(f"convs.{index}" for index in range(2 * len(steps)))]
         stored = [state[f"noises.noise_{index}"] if noise == "const" else None for index in range(len(names))]
-        self.mapping = MappingNetwork(state, plan, rate)
-        self.latents = LatentsPerLayer(plan.layers, plan.style_dim, cutoff)
+        self.mapping = MappingNetwork(state, config, rate)
+        self.latents = LatentsPerLayer(config.layers, config.style_dim, cutoff)
         self.register_buffer("const", state["input.input"])
         self.convs = nn.ModuleList(StyledConv(state, name, pixels) for name, pixels in zip(names, stored, strict=True))
         self.to_rgbs = nn.ModuleList(ToRgb(state, name) for name in ("to_rgb1", *(f"to_rgbs.{step}" for step in steps)))
-        self.noise_sizes_px = plan.noise_sizes_px
+        self.noise_sizes_px = config.noise_sizes_px
 
-    def draw(self, latents: Sequence[Tensor], maps: Sequence[Tensor | None]) -> Tensor:
-        """Pictures (N, channels, H, W) float32, about -1..1.
+    def synthesise(self, latents: Sequence[Tensor], maps: Sequence[Tensor | None]) -> Tensor:
+        """Images (N, channels, H, W) float32, about -1..1.
 
         Args:
             latents: one (N, Z) for each layer.
             maps: noise (N, 1, S, S) for each convolution where it is an input.
         """
         out = self.convs[0](self.const.expand(latents[0].shape[0], -1, -1, -1), latents[0], maps[0])
-        picture: Tensor = self.to_rgbs[0](out, latents[1])
+        image: Tensor = self.to_rgbs[0](out, latents[1])
         for step in range(1, len(self.convs), 2):
             out = self.convs[step](out, latents[step], maps[step])
             out = self.convs[step + 1](out, latents[step + 1], maps[step + 1])
-            picture = self.to_rgbs[(step + 1) // 2](out, latents[step + 2], picture)
-        return picture
+            image = self.to_rgbs[(step + 1) // 2](out, latents[step + 2], image)
+        return image
 
 
 class StyleGan2Generator(_Generator):
     """With the noise that is stored, or none."""
 
     def forward(self, latent: Tensor, truncation_psi: Tensor, w: Tensor, w_given: Tensor) -> Tensor:
-        """Pictures (N, channels, H, W) float32, about -1..1, from `latent` (N, Z); the rest as `LatentsPerLayer`."""
+        """Images (N, channels, H, W) float32, about -1..1, from `latent` (N, Z); the rest as `LatentsPerLayer`."""
         latents = self.latents(self.mapping(latent), truncation_psi, w, w_given)
-        return self.draw(latents.unbind(1), [None] * len(self.convs))
+        return self.synthesise(latents.unbind(1), [None] * len(self.convs))
 
 
 class NoisyStyleGan2Generator(_Generator):
@@ -153,7 +153,7 @@ class NoisyStyleGan2Generator(_Generator):
     def forward(self, latent: Tensor, noise: Tensor, truncation_psi: Tensor, w: Tensor, w_given: Tensor) -> Tensor:
         """As without, and `noise` (N, K) standard normal: the maps of all convolutions, coarse to fine, row by row."""
         latents = self.latents(self.mapping(latent), truncation_psi, w, w_given)
-        return self.draw(latents.unbind(1), split_noise(noise, self.noise_sizes_px))
+        return self.synthesise(latents.unbind(1), split_noise(noise, self.noise_sizes_px))
 
 
 def folded(state: StateDict, name: str, gain: float = 1.0, bias_gain: float = 1.0) -> nn.Linear:
@@ -175,39 +175,39 @@ def _relative(state: StateDict) -> str | None:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = find_plan(state)
-    assert plan is not None, "only called where _matches"
+    config = read_config(state)
+    assert config is not None, "only called where _matches"
     noise, cutoff, rate = str(settings["noise"]), int(settings["truncation_cutoff"]), float(settings["lr_mlp"])
     if noise == "const" and "noises.noise_0" not in state:
         raise ArchitectureError(
             "the file stores no noise (rosinality before 2020); --set noise=none or --set noise=input"
         )
-    if not 0 <= cutoff <= plan.layers:
-        raise ArchitectureError(f"truncation_cutoff={cutoff}: must be 0 (all) to {plan.layers}, the layers there are")
+    if not 0 <= cutoff <= config.layers:
+        raise ArchitectureError(f"truncation_cutoff={cutoff}: must be 0 (all) to {config.layers}, the layers there are")
     kind = NoisyStyleGan2Generator if noise == "input" else StyleGan2Generator
-    network = kind(state, plan, noise, cutoff, rate)
+    network = kind(state, config, noise, cutoff, rate)
     stored = state.get("latent_avg")
-    mean = mean_latent(network.mapping, plan.style_dim, MEAN_OF) if stored is None else stored.flatten()
+    mean = mean_latent(network.mapping, config.style_dim, MEAN_OF) if stored is None else stored.flatten()
     network.latents.average.copy_(mean)
     return Generator(
         network=network.eval().requires_grad_(False),
         task=Task.UNCONDITIONAL,
         hyperparameters={
-            "size": plan.size_px,
-            "style_dim": plan.style_dim,
-            "n_mlp": plan.n_mlp,
-            "widths": ",".join(map(str, plan.widths)),
+            "size": config.size_px,
+            "style_dim": config.style_dim,
+            "n_mlp": config.n_mlp,
+            "widths": ",".join(map(str, config.widths)),
             "noise": noise,
             "latent_avg": "stored" if stored is not None else f"of {MEAN_OF} latents",
         },
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(-1.0, 1.0),
-        max_batch_size=max(1, min(32, 2**22 // plan.size_px**2)),
-        image_size_px=(plan.size_px, plan.size_px),
-        latent_size=plan.style_dim,
-        noise_size=sum(size * size for size in plan.noise_sizes_px) if noise == "input" else 0,
+        max_batch_size=max(1, min(32, 2**22 // config.size_px**2)),
+        image_size_px=(config.size_px, config.size_px),
+        latent_size=config.style_dim,
+        noise_size=sum(size * size for size in config.noise_sizes_px) if noise == "input" else 0,
         truncation_default=1.0,
-        w_shape=(plan.layers, plan.style_dim),
+        w_shape=(config.layers, config.style_dim),
         tolerance=1e-3,
     )
 
@@ -215,7 +215,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
 ARCHITECTURE = Architecture(
     name="stylegan2",
     reference="rosinality/stylegan2-pytorch",
-    matches=lambda state: find_plan(state) is not None,
+    matches=lambda state: read_config(state) is not None,
     build=_build,
     settings=SETTINGS,
     relative=_relative,

@@ -5,7 +5,7 @@ Reads the generators of NVlabs/stylegan2-ada-pytorch, of `--cfg=stylegan2` in NV
 autonomousvision/projected-gan: pickles, or state dicts with keys `mapping.fc0...`, `synthesis.b4...`; architectures
 skip, resnet and orig. Differences: float32 throughout (`force_fp32`); activations are scaled instead of weights, the
 gains folded into weights; noise is the stored maps by default, as in the authors' scripts, and can be left out or
-become an input; random noise is that input, drawn by the caller.
+become an input; random noise is that input, sampled by the caller.
 """
 
 import re
@@ -22,7 +22,7 @@ from models.families.style.stylegan_mapping import (
     TOLERANCE,
     StyleGenerator,
     fully_connected,
-    mapping_plan,
+    mapping_config,
     mapping_settings,
 )
 from models.state_dict import require_shapes
@@ -36,7 +36,7 @@ SYNTHESIS_KEYS = re.compile(
 
 
 @dataclass(frozen=True)
-class SynthesisPlan:
+class StyleGan2SynthesisConfig:
     """Sizes of a synthesis network. `widths`: channels at 4, 8, 16 ... pixels; `taps`: side of the FIR kernel."""
 
     architecture: str
@@ -48,16 +48,16 @@ class SynthesisPlan:
 
     @property
     def resolutions(self) -> tuple[int, ...]:
-        """Sides of the blocks' pictures."""
+        """Sides of the blocks' images."""
         return tuple(4 * 2**index for index in range(len(self.widths)))
 
     @property
     def latents(self) -> int:
-        """How many intermediate latents it takes: one for each convolution, one for the last picture."""
+        """How many intermediate latents it takes: one for each convolution, one for the last image."""
         return 2 * len(self.widths)
 
-    def draws(self, side: int) -> bool:
-        """Whether the block of that side has a picture of its own."""
+    def gives_image(self, side: int) -> bool:
+        """Whether the block of that side has an image of its own."""
         return self.architecture == "skip" or side == self.resolutions[-1]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -72,7 +72,7 @@ class SynthesisPlan:
             if inner and self.architecture == "resnet":
                 shapes[f"{block}.skip.weight"] = (width, inner, 1, 1)
                 shapes[f"{block}.skip.resample_filter"] = (self.taps, self.taps)
-            if self.draws(side):
+            if self.gives_image(side):
                 shapes[f"{block}.torgb.weight"] = (self.img_channels, width, 1, 1)
                 shapes[f"{block}.torgb.bias"] = (self.img_channels,)
                 shapes |= fully_connected(f"{block}.torgb.affine", self.w_dim, width)
@@ -86,8 +86,8 @@ class SynthesisPlan:
         return shapes | fully_connected(f"{prefix}.affine", self.w_dim, inner)
 
 
-def synthesis_plan(state: StateDict) -> SynthesisPlan | None:
-    """The sizes of the synthesis network in a state dict; None where it has none."""
+def synthesis_config(state: StateDict) -> StyleGan2SynthesisConfig | None:
+    """The sizes of the synthesis network in a state dict; None if it has none."""
     widths: list[int] = []
     while f"synthesis.b{4 * 2 ** len(widths)}.conv1.bias" in state:
         widths.append(len(state[f"synthesis.b{4 * 2 ** len(widths)}.conv1.bias"]))
@@ -99,7 +99,7 @@ def synthesis_plan(state: StateDict) -> SynthesisPlan | None:
         architecture = "resnet"
     else:
         architecture = "skip" if "synthesis.b4.torgb.bias" in state else "orig"
-    return SynthesisPlan(
+    return StyleGan2SynthesisConfig(
         architecture=architecture,
         widths=tuple(widths),
         img_channels=len(state[f"{last}.torgb.bias"]),
@@ -111,8 +111,8 @@ def synthesis_plan(state: StateDict) -> SynthesisPlan | None:
 
 def _matches(state: StateDict) -> bool:
     return (
-        synthesis_plan(state) is not None
-        and mapping_plan(state) is not None
+        synthesis_config(state) is not None
+        and mapping_config(state) is not None
         and all(KEYS.fullmatch(key) or SYNTHESIS_KEYS.fullmatch(key) for key in state)
         and state["synthesis.b4.const"].shape[1:] == (4, 4)
     )
@@ -139,20 +139,20 @@ def _configure(config: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan, mapping = synthesis_plan(state), mapping_plan(state)
-    assert plan is not None, "only called where _matches"
+    config, mapping = synthesis_config(state), mapping_config(state)
+    assert config is not None, "only called where _matches"
     assert mapping is not None
-    require_shapes(state, mapping.shapes() | plan.shapes())
+    require_shapes(state, mapping.shapes() | config.shapes())
     noise = str(settings["noise"])
-    if noise == "input" and not plan.noise:
+    if noise == "input" and not config.noise:
         raise ArchitectureError("noise=input: the generator was trained without noise")
-    noise = noise if plan.noise else "none"
-    synthesis = Synthesis(state, plan.architecture, plan.resolutions, float(settings["conv_clamp"]), noise)
-    side = plan.resolutions[-1]
+    noise = noise if config.noise else "none"
+    synthesis = Synthesis(state, config.architecture, config.resolutions, float(settings["conv_clamp"]), noise)
+    side = config.resolutions[-1]
     takes = {"label": mapping.classes > 0, "noise": noise == "input"}
     inputs = [name for name in ("latent", "label", "noise", "truncation_psi", "w", "w_given") if takes.get(name, True)]
     return Generator(
-        network=StyleGenerator(state, mapping, settings, synthesis, plan.latents, inputs),
+        network=StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs),
         task=Task.CLASS_CONDITIONAL if mapping.classes else Task.UNCONDITIONAL,
         hyperparameters={
             "z_dim": mapping.z_dim,
@@ -160,19 +160,19 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             "w_dim": mapping.w_dim,
             "mapping_layers": len(mapping.features),
             "img_resolution": side,
-            "img_channels": plan.img_channels,
-            "architecture": plan.architecture,
+            "img_channels": config.img_channels,
+            "architecture": config.architecture,
             "noise": noise,
         },
-        channels=plan.img_channels,
+        channels=config.img_channels,
         output_range=OUTPUT_RANGE,
         max_batch_size=max(1, min(32, 2**22 // side**2)),
         image_size_px=(side, side),
         latent_size=mapping.z_dim,
         classes=mapping.classes,
-        noise_size=sum(size * size for size in noise_sizes_px(plan.resolutions)) if noise == "input" else 0,
+        noise_size=sum(size * size for size in noise_sizes_px(config.resolutions)) if noise == "input" else 0,
         truncation_default=1.0,
-        w_shape=(plan.latents, mapping.w_dim),
+        w_shape=(config.latents, mapping.w_dim),
         tolerance=TOLERANCE,
     )
 

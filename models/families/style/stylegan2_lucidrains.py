@@ -4,9 +4,9 @@ Complexities", 2018, arXiv:1812.01243.
 
 Reads the checkpoints of lucidrains/stylegan2-pytorch: of `GAN` the averages `SE.` (mapping) and `GE.` (synthesis), from
 which the repository samples. Differences: activations are scaled instead of weights (`stylegan2_ops`); the noise
-picture, uniform there, is an input that is standard normal and made uniform by its distribution function; the mean of
+image, uniform there, is an input that is standard normal and made uniform by its distribution function; the mean of
 truncation, which the repository estimates from 2000 random latents, is that of 2000 latents of seed 0, in float64;
-psi acts (the repository's ModelLoader takes one and then uses 0.75); pictures are clamped to 0..1 only as pixels.
+psi acts (the repository's ModelLoader takes one and then uses 0.75); images are clamped to 0..1 only as pixels.
 """
 
 import math
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, Generator, Setting, StateDict
-from models.families.style.stylegan2_lucidrains_plan import HEAD, LucidrainsPlan, averages, find_plan
+from models.families.style.stylegan2_lucidrains_config import HEAD, LucidrainsConfig, averages, read_config
 from models.families.style.stylegan2_ops import Fir, LatentsPerLayer, ModulatedConv, activate, mean_latent
 from models.state_dict import load
 
@@ -29,9 +29,9 @@ SETTINGS = {"lr_mlp": Setting(0.1, "the mapping network's learning rate multipli
 class MappingNetwork(nn.Module):
     """Latents (N, Z) float32 to intermediate ones (N, Z)."""
 
-    def __init__(self, state: StateDict, plan: LucidrainsPlan, rate: float) -> None:
+    def __init__(self, state: StateDict, config: LucidrainsConfig, rate: float) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(_linear(state, f"SE.net.{2 * layer}", rate) for layer in range(plan.style_depth))
+        self.layers = nn.ModuleList(_linear(state, f"SE.net.{2 * layer}", rate) for layer in range(config.style_depth))
 
     def forward(self, latent: Tensor) -> Tensor:
         """(N, Z) float32; `latent` is divided by its length first."""
@@ -49,11 +49,11 @@ class ChannelNorm(nn.Module):
         self.g = nn.Parameter(torch.ones(1, channels, 1, 1))
         self.b = nn.Parameter(torch.zeros(1, channels, 1, 1))
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32."""
-        mean = picture.mean(1, keepdim=True)
-        variance = (picture - mean).square().mean(1, keepdim=True)
-        return (picture - mean) / (variance + 1e-5).sqrt() * self.g + self.b
+        mean = maps.mean(1, keepdim=True)
+        variance = (maps - mean).square().mean(1, keepdim=True)
+        return (maps - mean) / (variance + 1e-5).sqrt() * self.g + self.b
 
 
 class LinearAttention(nn.Module):
@@ -69,11 +69,11 @@ class LinearAttention(nn.Module):
         )
         self.to_out = nn.Conv2d(inner, channels, 1)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32."""
-        _, _, height, width = picture.shape
+        _, _, height, width = maps.shape
         q, k, v = (
-            part.reshape(-1, 8, HEAD, height * width) for part in (self.to_q(picture), *self.to_kv(picture).chunk(2, 1))
+            part.reshape(-1, 8, HEAD, height * width) for part in (self.to_q(maps), *self.to_kv(maps).chunk(2, 1))
         )
         context = torch.softmax(k, -1) @ v.transpose(2, 3)
         out = context.transpose(2, 3) @ (torch.softmax(q, 2) * HEAD**-0.5)
@@ -82,7 +82,7 @@ class LinearAttention(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """Attention and a small network per pixel, each after a norm and beside a shortcut."""
+    """Attention and a small network per pixel, each after a norm and next to a shortcut."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -92,9 +92,9 @@ class AttentionLayer(nn.Module):
             nn.Conv2d(channels, 2 * channels, 1), nn.LeakyReLU(0.2), nn.Conv2d(2 * channels, channels, 1)
         )
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H, W) float32."""
-        attended = picture + self.attend(self.norms[0](picture))
+        attended = maps + self.attend(self.norms[0](maps))
         out: Tensor = attended + self.feed(self.norms[1](attended))
         return out
 
@@ -109,9 +109,9 @@ class Styled(nn.Module):
         self.conv = ModulatedConv(weight.shape[1], weight.shape[0], weight.shape[2], demodulate=demodulate)
         self.conv.take(weight)
 
-    def forward(self, picture: Tensor, latent: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, latent: Tensor) -> Tensor:
         """(N, out, H, W) float32 of `picture` (N, in, H, W) and `latent` (N, Z)."""
-        out: Tensor = self.conv(picture, self.style(latent))
+        out: Tensor = self.conv(maps, self.style(latent))
         return out
 
 
@@ -140,12 +140,12 @@ class Block(nn.Module):
         cut = noise[:, :, : out.shape[2], : out.shape[3]]
         for conv, strength, bias in zip(self.convs, self.strengths, self.biases, strict=True):
             out = functional.leaky_relu(conv(out, latent) + (cut * strength + bias), 0.2)
-        drawn: Tensor = self.to_rgb(out, latent)
+        added: Tensor = self.to_rgb(out, latent)
         if colours is not None:
-            drawn = drawn + colours
+            added = added + colours
         if self.blur is not None:
-            drawn = self.blur(functional.pad(_doubled(drawn), (1, 1, 1, 1), mode="reflect"))
-        return out, drawn
+            added = self.blur(functional.pad(_doubled(added), (1, 1, 1, 1), mode="reflect"))
+        return out, added
 
 
 class LucidrainsGenerator(nn.Module):
@@ -153,19 +153,19 @@ class LucidrainsGenerator(nn.Module):
 
     start: Tensor
 
-    def __init__(self, state: StateDict, plan: LucidrainsPlan, rate: float) -> None:
+    def __init__(self, state: StateDict, config: LucidrainsConfig, rate: float) -> None:
         super().__init__()
-        self.size_px, self.no_const = plan.size_px, plan.no_const
-        self.mapping = MappingNetwork(state, plan, rate)
-        self.latents = LatentsPerLayer(plan.layers, plan.latent_dim)
-        self.register_buffer("start", state["GE.to_initial_block.weight" if plan.no_const else "GE.initial_block"])
-        self.initial_conv = nn.Conv2d(plan.widths[0], plan.widths[0], 3, padding=1)
+        self.size_px, self.no_const = config.size_px, config.no_const
+        self.mapping = MappingNetwork(state, config, rate)
+        self.latents = LatentsPerLayer(config.layers, config.latent_dim)
+        self.register_buffer("start", state["GE.to_initial_block.weight" if config.no_const else "GE.initial_block"])
+        self.initial_conv = nn.Conv2d(config.widths[0], config.widths[0], 3, padding=1)
         load(self.initial_conv, {key: state[f"GE.initial_conv.{key}"] for key in ("weight", "bias")})
-        self.attention = nn.ModuleDict({str(index): _attention(state, index) for index in plan.attention})
-        self.blocks = nn.ModuleList(Block(state, index) for index in range(plan.layers))
+        self.attention = nn.ModuleDict({str(index): _attention(state, index) for index in config.attention})
+        self.blocks = nn.ModuleList(Block(state, index) for index in range(config.layers))
 
     def forward(self, latent: Tensor, noise: Tensor, truncation_psi: Tensor, w: Tensor, w_given: Tensor) -> Tensor:
-        """Pictures (N, channels, S, S) float32, about 0..1, from `latent` (N, Z).
+        """Images (N, channels, S, S) float32, about 0..1, from `latent` (N, Z).
 
         `noise` (N, S * S) is standard normal, one map for all layers in the repository's order, whose columns become
         rows; the rest as `LatentsPerLayer`.
@@ -206,8 +206,8 @@ def _attention(state: StateDict, index: int) -> nn.Module:
     return load(AttentionLayer(found["norms.0.g"].shape[1]), found)
 
 
-def _doubled(picture: Tensor) -> Tensor:
-    return functional.interpolate(picture, scale_factor=2.0, mode="bilinear", align_corners=False)
+def _doubled(maps: Tensor) -> Tensor:
+    return functional.interpolate(maps, scale_factor=2.0, mode="bilinear", align_corners=False)
 
 
 def _blur(taps: Tensor, channels: int) -> Fir:
@@ -221,33 +221,33 @@ def _configure(config: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = find_plan(state)
-    assert plan is not None, "only called where it matches"
+    config = read_config(state)
+    assert config is not None, "only called where it matches"
     rate = float(settings["lr_mlp"])
-    network = LucidrainsGenerator(averages(state), plan, rate)
-    network.latents.average.copy_(mean_latent(network.mapping, plan.latent_dim, MEAN_OF))
+    network = LucidrainsGenerator(averages(state), config, rate)
+    network.latents.average.copy_(mean_latent(network.mapping, config.latent_dim, MEAN_OF))
     return Generator(
         network=network.eval().requires_grad_(False),
         task=Task.UNCONDITIONAL,
         hyperparameters={
-            "image_size": plan.size_px,
-            "network_capacity": plan.widths[-1] // 2,
-            "widths": ",".join(map(str, plan.widths[1:])),
-            "latent_dim": plan.latent_dim,
-            "style_depth": plan.style_depth,
-            "transparent": plan.channels == 4,
-            "attn_layers": ",".join(str(plan.layers - block) for block in reversed(plan.attention)),
-            "no_const": plan.no_const,
+            "image_size": config.size_px,
+            "network_capacity": config.widths[-1] // 2,
+            "widths": ",".join(map(str, config.widths[1:])),
+            "latent_dim": config.latent_dim,
+            "style_depth": config.style_depth,
+            "transparent": config.channels == 4,
+            "attn_layers": ",".join(str(config.layers - block) for block in reversed(config.attention)),
+            "no_const": config.no_const,
             "lr_mlp": rate,
         },
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(0.0, 1.0),
-        max_batch_size=max(1, min(32, 2**22 // plan.size_px**2)),
-        image_size_px=(plan.size_px, plan.size_px),
-        latent_size=plan.latent_dim,
-        noise_size=plan.size_px**2,
+        max_batch_size=max(1, min(32, 2**22 // config.size_px**2)),
+        image_size_px=(config.size_px, config.size_px),
+        latent_size=config.latent_dim,
+        noise_size=config.size_px**2,
         truncation_default=0.75,
-        w_shape=(plan.layers, plan.latent_dim),
+        w_shape=(config.layers, config.latent_dim),
         tolerance=1e-3,
     )
 
@@ -255,7 +255,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
 ARCHITECTURE = Architecture(
     name="stylegan2-lucidrains",
     reference="lucidrains/stylegan2-pytorch",
-    matches=lambda state: find_plan(state) is not None,
+    matches=lambda state: read_config(state) is not None,
     build=_build,
     settings=SETTINGS,
     configure=_configure,

@@ -1,8 +1,8 @@
 """What the StyleGAN2 family shares, in plain operations: FIR resampling, modulated convolutions, latents per layer.
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", 2019,
-arXiv:1912.04958. The reference implementations scale the weights of every picture (a convolution with as many groups
-as pictures) and insert zeros before filtering; here the activations are scaled and the zeros are left to a transposed
+arXiv:1912.04958. The reference implementations scale the weights of every image (a convolution with as many groups
+as images) and insert zeros before filtering; here the activations are scaled and the zeros are left to a transposed
 convolution, so that graphs hold convolutions with fixed weights and fixed groups only. Both give the same numbers but
 for rounding.
 """
@@ -49,18 +49,18 @@ class Fir(nn.Module):
         self.register_buffer("kernel", kernel.flip(0, 1)[None, None].repeat(channels, 1, 1, 1), persistent=False)
         self.padding, self.down = padding, down
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         left, right, top, bottom = self.padding
         if (left, top) != (right, bottom):
-            picture, left, top = functional.pad(picture, self.padding), 0, 0
+            maps, left, top = functional.pad(maps, self.padding), 0, 0
         groups = len(self.kernel)
-        return functional.conv2d(picture, self.kernel, stride=self.down, padding=(top, left), groups=groups)
+        return functional.conv2d(maps, self.kernel, stride=self.down, padding=(top, left), groups=groups)
 
 
 class FirUpsample(nn.Module):
     """Puts `up` - 1 zeros after every pixel, pads and filters: upfirdn without the down, as a transposed convolution.
 
-    `padding` counts zeros around the picture with the zeros in, negative to crop. (N, C, H, W) float32 in;
+    `padding` counts zeros around the image with the zeros in, negative to crop. (N, C, H, W) float32 in;
     out (N, C, up H + top + bottom - K + 1, up W + left + right - K + 1).
     """
 
@@ -75,19 +75,19 @@ class FirUpsample(nn.Module):
         # A transposed convolution gives (H - 1) up + K rows; these are how many of them lie outside the result.
         self.outside = (width - 1 - left, width - up - right, height - 1 - top, height - up - bottom)
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         left, right, top, bottom = self.outside
         groups = len(self.kernel)
         if (left, top) == (right, bottom) and min(left, top) >= 0:
-            return functional.conv_transpose2d(picture, self.kernel, None, self.up, (top, left), groups=groups)
-        full = functional.conv_transpose2d(picture, self.kernel, None, self.up, groups=groups)
+            return functional.conv_transpose2d(maps, self.kernel, None, self.up, (top, left), groups=groups)
+        full = functional.conv_transpose2d(maps, self.kernel, None, self.up, groups=groups)
         grown = functional.pad(full, [max(-side, 0) for side in self.outside]) if min(self.outside) < 0 else full
         top, left = max(top, 0), max(left, 0)
         return grown[:, :, top : grown.shape[2] - max(bottom, 0), left : grown.shape[3] - max(right, 0)]
 
 
 class ModulatedConv(nn.Module):
-    """A convolution whose input channels are scaled by a style, optionally demodulated and after doubling the picture.
+    """A convolution whose input channels are scaled by a style, optionally demodulated and after doubling the image.
 
     With `demodulate` every output channel is divided by the norm of its scaled weights (EPS under the root) and
     multiplied by `gain`. With `up` it is a transposed convolution of stride 2 without padding, so
@@ -114,9 +114,9 @@ class ModulatedConv(nn.Module):
         self.weight.copy_(weight.transpose(0, 1) if self.up else weight)
         self.squares.copy_(weight.double().square().sum((2, 3)).T)
 
-    def forward(self, picture: Tensor, style: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, style: Tensor) -> Tensor:
         """(N, out, H', W') float32 of `picture` (N, in, H, W) and `style` (N, in)."""
-        scaled = picture * style[:, :, None, None]
+        scaled = maps * style[:, :, None, None]
         if self.up:
             out = functional.conv_transpose2d(scaled, self.weight, stride=2)
         else:
@@ -128,7 +128,7 @@ class ModulatedConv(nn.Module):
 
 
 class LatentsPerLayer(nn.Module):
-    """One intermediate latent per layer: the mapped latent, drawn towards the average, or what the caller gives.
+    """One intermediate latent per layer: the mapped latent, moved towards the average, or what the caller gives.
 
     Only the first `cutoff` layers are truncated; 0 means all.
     """
@@ -151,8 +151,8 @@ class LatentsPerLayer(nn.Module):
             w_given: (N,), 0 or 1.
         """
         shares = torch.where(self.truncated, truncation_psi[:, None], torch.ones_like(truncation_psi)[:, None])
-        drawn = self.average + shares[:, :, None] * (mapped[:, None, :] - self.average)
-        return torch.where(w_given[:, None, None] > 0.5, w, drawn)
+        truncated = self.average + shares[:, :, None] * (mapped[:, None, :] - self.average)
+        return torch.where(w_given[:, None, None] > 0.5, w, truncated)
 
 
 @torch.no_grad()
@@ -164,6 +164,6 @@ def mean_latent(mapping: nn.Module, size: int, count: int) -> Tensor:
     return mean
 
 
-def activate(picture: Tensor) -> Tensor:
+def activate(maps: Tensor) -> Tensor:
     """Leaky ReLU of slope 0.2; its gain of sqrt 2 is folded into what comes before."""
-    return functional.leaky_relu(picture, SLOPE)
+    return functional.leaky_relu(maps, SLOPE)

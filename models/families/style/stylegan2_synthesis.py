@@ -2,7 +2,7 @@
 
 Karras, Laine, Aittala, Hellsten, Lehtinen, Aila, "Analyzing and Improving the Image Quality of StyleGAN", 2019,
 arXiv:1912.04958. Reads `synthesis.*` of NVlabs/stylegan2-ada-pytorch (`training/networks.py`); what differs from it is
-said in `models.style.stylegan2_ada`.
+said in `models.families.style.stylegan2_ada`.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ class Layer(nn.Module):
     Args:
         state: the checkpoint's.
         prefix: of the layer's keys.
-        gain: after the leaky ReLU, beside its own.
-        up: whether the picture is doubled.
+        gain: after the leaky ReLU, next to its own.
+        up: whether the image is doubled.
         clamp: largest absolute value that comes out, before `gain`; 0 means any.
         noise: none, const or input.
     """
@@ -53,9 +53,9 @@ class Layer(nn.Module):
             self.register_buffer("strength", strength.float())
             self.register_buffer("const", (state[f"{prefix}.noise_const"].double() * strength).float()[None, None])
 
-    def forward(self, picture: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor, noise: Tensor | None) -> Tensor:
         """(N, out, H', W') of `picture` (N, in, H, W), `w` (N, w_dim) and, as an input, `noise` (N, 1, H', W')."""
-        out: Tensor = self.conv(picture, self.affine(w))
+        out: Tensor = self.conv(maps, self.affine(w))
         if self.fir is not None:
             out = self.fir(out)
         if noise is not None:
@@ -67,7 +67,7 @@ class Layer(nn.Module):
 
 
 class ToRgb(nn.Module):
-    """A modulated convolution of one pixel into the picture, bias and clamp."""
+    """A modulated convolution of one pixel into the image, bias and clamp."""
 
     bias: Tensor
 
@@ -80,14 +80,14 @@ class ToRgb(nn.Module):
         self.clamp = clamp
         self.register_buffer("bias", state[f"{prefix}.bias"][None, :, None, None])
 
-    def forward(self, picture: Tensor, w: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor) -> Tensor:
         """(N, img_channels, H, W) of `picture` (N, in, H, W) and `w` (N, w_dim)."""
-        out: Tensor = self.conv(picture, self.affine(w)) + self.bias
+        out: Tensor = self.conv(maps, self.affine(w)) + self.bias
         return out.clamp(-self.clamp, self.clamp) if self.clamp else out
 
 
 class Block(nn.Module):
-    """The layers of one side: two (one at 4 px), the doubled picture and shortcut of its architecture."""
+    """The layers of one side: two (one at 4 px), the doubled image and shortcut of its architecture."""
 
     def __init__(self, state: StateDict, architecture: str, side: int, last: bool, clamp: float, noise: str) -> None:
         super().__init__()
@@ -102,29 +102,29 @@ class Block(nn.Module):
         self.enlarge = _doubled(state, prefix, len(state[f"{prefix}.torgb.bias"])) if continued else None
 
     def forward(
-        self, features: Tensor, picture: Tensor | None, w: list[Tensor], noise: list[Tensor | None]
+        self, features: Tensor, image: Tensor | None, w: list[Tensor], noise: list[Tensor | None]
     ) -> tuple[Tensor, Tensor | None]:
-        """(features, picture) of one side more; `w` has one for each layer and one for the picture."""
+        """(features, image) of one side more; `w` has one for each layer and one for the image."""
         out = features
         for layer, style, pixels in zip(self.layers, w, noise, strict=False):
             out = layer(out, style, pixels)
         if self.shortcut is not None:
             out = out + self.shortcut(features)
         if self.enlarge is not None:
-            picture = self.enlarge(picture)
+            image = self.enlarge(image)
         if self.torgb is not None:
-            drawn: Tensor = self.torgb(out, w[len(self.layers)])
-            picture = drawn if picture is None else picture + drawn
-        return out, picture
+            added: Tensor = self.torgb(out, w[len(self.layers)])
+            image = added if image is None else image + added
+        return out, image
 
 
 class Synthesis(nn.Module):
-    """From intermediate latents to the picture.
+    """From intermediate latents to the image.
 
     Args:
         state: the checkpoint's.
         architecture: skip, resnet or orig.
-        sides: of the blocks' pictures: 4, 8, 16 ...
+        sides: of the blocks' images: 4, 8, 16 ...
         clamp: largest absolute value that a layer gives; 0 means any.
         noise: none, const or input.
     """
@@ -143,14 +143,14 @@ class Synthesis(nn.Module):
         maps: list[Tensor | None] = [None] * len(self.noise_sizes_px)
         if noise is not None:
             maps = [*split_noise(noise, self.noise_sizes_px)]
-        features, picture, start = self.const.expand(w.shape[0], -1, -1, -1), None, 0
+        features, image, start = self.const.expand(w.shape[0], -1, -1, -1), None, 0
         for block in self.blocks:
             assert isinstance(block, Block)
             count = len(block.layers)
-            features, picture = block(features, picture, styles[start : start + count + 1], maps[start : start + count])
+            features, image = block(features, image, styles[start : start + count + 1], maps[start : start + count])
             start += count
-        assert isinstance(picture, Tensor), "the last block draws"
-        return picture
+        assert isinstance(image, Tensor), "the last block gives an image"
+        return image
 
 
 def _scaled(tensor: Tensor, gain: float) -> Tensor:
@@ -158,7 +158,7 @@ def _scaled(tensor: Tensor, gain: float) -> Tensor:
 
 
 def _blur(state: StateDict, prefix: str, channels: int) -> Fir:
-    """Filters what a transposed convolution of stride 2 and kernel 3 gives, down to twice the picture's size."""
+    """Filters what a transposed convolution of stride 2 and kernel 3 gives, down to twice the image's size."""
     kernel = state[f"{prefix}.resample_filter"]
     before, after = (len(kernel) + 1) // 2 - 1, (len(kernel) - 2) // 2
     return Fir(channels, kernel * 4.0, (before, after, before, after))

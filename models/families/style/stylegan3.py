@@ -3,7 +3,7 @@
 
 Reads the generators of NVlabs/stylegan3, configurations t and r: pickles, or state dicts with keys
 `synthesis.L<index>_<side>_<channels>...`. Differences: float32 throughout (`force_fp32`); activations are scaled
-instead of weights, gains folded into weights; styles are normalised for each picture, not over the batch, which is what
+instead of weights, gains folded into weights; styles are normalised for each image, not over the batch, which is what
 the authors' scripts do with their batches of one; zeros are never inserted, transposed convolutions filter instead.
 Sizes are those that the published configurations lead to; a pickle's arguments, or `--set`, change them.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, Generator, Setting, StateDict
-from models.families.style.stylegan3_plan import GEOMETRY, INPUT, LAYER, named_layers, synthesis_plan
+from models.families.style.stylegan3_config import GEOMETRY, INPUT, LAYER, named_layers, synthesis_config
 from models.families.style.stylegan3_synthesis import Synthesis
 from models.families.style.stylegan_mapping import (
     KEYS,
@@ -20,19 +20,19 @@ from models.families.style.stylegan_mapping import (
     SETTINGS,
     TOLERANCE,
     StyleGenerator,
-    mapping_plan,
+    mapping_config,
     mapping_settings,
 )
 from models.state_dict import require_shapes
 
-SCALE = Setting(0.25, "output_scale, the factor of the picture")
+SCALE = Setting(0.25, "output_scale, the factor of the image")
 CLAMP = Setting(256.0, "conv_clamp, the largest absolute value that a layer gives; 0 means any")
 
 
 def _matches(state: StateDict) -> bool:
     return (
         all(KEYS.fullmatch(key) or LAYER.fullmatch(key) or INPUT.fullmatch(key) for key in state)
-        and mapping_plan(state) is not None
+        and mapping_config(state) is not None
         and len(named_layers(state)) > 2
         and all(f"synthesis.{layer.name}.weight" in state for layer in named_layers(state))
         and "synthesis.input.affine.weight" in state
@@ -52,15 +52,15 @@ def _configure(config: Mapping[str, object]) -> dict[str, Scalar]:
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    mapping = mapping_plan(state)
+    mapping = mapping_config(state)
     assert mapping is not None, "only called where _matches"
-    plan = synthesis_plan(state, settings)
-    require_shapes(state, mapping.shapes() | plan.shapes())
-    synthesis = Synthesis(state, plan, float(settings["conv_clamp"]), float(settings["output_scale"]))
-    side, colours = plan.img_resolution, plan.layers[-1].outer
+    config = synthesis_config(state, settings)
+    require_shapes(state, mapping.shapes() | config.shapes())
+    synthesis = Synthesis(state, config, float(settings["conv_clamp"]), float(settings["output_scale"]))
+    side, colours = config.img_resolution, config.layers[-1].outer
     inputs = ("latent", *(["label"] if mapping.classes else []), "truncation_psi", "w", "w_given")
     return Generator(
-        network=StyleGenerator(state, mapping, settings, synthesis, plan.latents, inputs),
+        network=StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs),
         task=Task.CLASS_CONDITIONAL if mapping.classes else Task.UNCONDITIONAL,
         hyperparameters={
             "z_dim": mapping.z_dim,
@@ -69,8 +69,8 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             "mapping_layers": len(mapping.features),
             "img_resolution": side,
             "img_channels": colours,
-            "num_layers": len(plan.layers) - 1,
-            "config": plan.config,
+            "num_layers": len(config.layers) - 1,
+            "config": config.config,
         },
         channels=colours,
         output_range=OUTPUT_RANGE,
@@ -79,7 +79,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         latent_size=mapping.z_dim,
         classes=mapping.classes,
         truncation_default=1.0,
-        w_shape=(plan.latents, mapping.w_dim),
+        w_shape=(config.latents, mapping.w_dim),
         tolerance=TOLERANCE,
     )
 

@@ -1,7 +1,7 @@
 """The alias-free synthesis network of StyleGAN3 in plain operations (arXiv:2106.12423).
 
 Reads `synthesis.*` of NVlabs/stylegan3 (`training/networks_stylegan3.py`); what differs from it is said in
-`models.style.stylegan3`.
+`models.families.style.stylegan3`.
 """
 
 import math
@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from models.architecture import StateDict
 from models.families.style.stylegan2_ops import GAIN, SLOPE, ModulatedConv
-from models.families.style.stylegan3_plan import LayerPlan, SynthesisPlan
+from models.families.style.stylegan3_config import LayerConfig, StyleGan3SynthesisConfig
 from models.families.style.stylegan_mapping import affine
 
 
@@ -21,7 +21,7 @@ class FourierFeatures(nn.Module):
 
     Args:
         state: the checkpoint's.
-        plan: of the whole network.
+        config: of the whole network.
     """
 
     freqs: Tensor
@@ -30,19 +30,19 @@ class FourierFeatures(nn.Module):
     weight: Tensor
     grid: Tensor
 
-    def __init__(self, state: StateDict, plan: SynthesisPlan) -> None:
+    def __init__(self, state: StateDict, config: StyleGan3SynthesisConfig) -> None:
         super().__init__()
         self.affine = affine(state, "synthesis.input.affine")
         for name in ("freqs", "phases", "transform"):
             self.register_buffer(name, state[f"synthesis.input.{name}"])
         weight = state["synthesis.input.weight"].double()
         self.register_buffer("weight", (weight / math.sqrt(len(weight))).float())
-        # Middles of the map's pixels; the picture itself reaches from -0.5 to 0.5.
-        along = (torch.arange(plan.side_px).double() + 0.5 - plan.side_px / 2) / plan.sampling_rate
+        # Middles of the map's pixels; the image itself reaches from -0.5 to 0.5.
+        along = (torch.arange(config.side_px).double() + 0.5 - config.side_px / 2) / config.sampling_rate
         down, across = torch.meshgrid(along, along, indexing="ij")
         self.register_buffer("grid", torch.stack([across.flatten(), down.flatten()]).float())  # (2, S * S): x, y
-        self.side_px, self.bandwidth = plan.side_px, plan.bandwidth
-        self.damping = plan.sampling_rate / 2 - plan.bandwidth
+        self.side_px, self.bandwidth = config.side_px, config.bandwidth
+        self.damping = config.sampling_rate / 2 - config.bandwidth
 
     def forward(self, w: Tensor) -> Tensor:
         """(N, C, S, S) of `w` (N, w_dim)."""
@@ -68,15 +68,15 @@ class SeparableUpsample(nn.Module):
 
     row: Tensor
 
-    def __init__(self, taps: Tensor, plan: LayerPlan) -> None:
+    def __init__(self, taps: Tensor, config: LayerConfig) -> None:
         super().__init__()
-        self.register_buffer("row", (taps * float(plan.up)).expand(plan.outer, 1, 1, -1).contiguous())
-        self.up = plan.up
+        self.register_buffer("row", (taps * float(config.up)).expand(config.outer, 1, 1, -1).contiguous())
+        self.up = config.up
         # How many of the transposed convolution's values lie before and after those that are kept.
-        self.first, self.last = len(taps) - 1 - plan.before, len(taps) - plan.up - plan.after
+        self.first, self.last = len(taps) - 1 - config.before, len(taps) - config.up - config.after
 
-    def forward(self, picture: Tensor) -> Tensor:
-        wide = functional.conv_transpose2d(picture, self.row, stride=(1, self.up), groups=len(self.row))
+    def forward(self, maps: Tensor) -> Tensor:
+        wide = functional.conv_transpose2d(maps, self.row, stride=(1, self.up), groups=len(self.row))
         wide = self._kept(wide, 3)
         column = self.row.transpose(2, 3)
         return self._kept(functional.conv_transpose2d(wide, column, stride=(self.up, 1), groups=len(self.row)), 2)
@@ -94,18 +94,18 @@ class Downsample(nn.Module):
 
     kernel: Tensor
 
-    def __init__(self, kernel: Tensor, plan: LayerPlan) -> None:
+    def __init__(self, kernel: Tensor, config: LayerConfig) -> None:
         super().__init__()
         flipped = kernel.flip(0, 1) if kernel.ndim == 2 else kernel.flip(0)[None]
-        self.register_buffer("kernel", flipped.expand(plan.outer, 1, -1, -1).contiguous())
-        self.down, self.separable = plan.down, kernel.ndim == 1
+        self.register_buffer("kernel", flipped.expand(config.outer, 1, -1, -1).contiguous())
+        self.down, self.separable = config.down, kernel.ndim == 1
 
-    def forward(self, picture: Tensor) -> Tensor:
+    def forward(self, maps: Tensor) -> Tensor:
         """(N, C, H', W') of (N, C, H, W)."""
         groups = len(self.kernel)
         if not self.separable:
-            return functional.conv2d(picture, self.kernel, stride=self.down, groups=groups)
-        narrow = functional.conv2d(picture, self.kernel, stride=(1, self.down), groups=groups)
+            return functional.conv2d(maps, self.kernel, stride=self.down, groups=groups)
+        narrow = functional.conv2d(maps, self.kernel, stride=(1, self.down), groups=groups)
         return functional.conv2d(narrow, self.kernel.transpose(2, 3), stride=(self.down, 1), groups=groups)
 
 
@@ -117,32 +117,32 @@ class Layer(nn.Module):
 
     bias: Tensor
 
-    def __init__(self, state: StateDict, plan: LayerPlan, clamp: float) -> None:
+    def __init__(self, state: StateDict, config: LayerConfig, clamp: float) -> None:
         super().__init__()
-        prefix = f"synthesis.{plan.name}"
+        prefix = f"synthesis.{config.name}"
         weight = state[f"{prefix}.weight"].double()
         weight = weight * weight.square().mean((1, 2, 3), keepdim=True).rsqrt()
         gain = GAIN / math.sqrt(float(state[f"{prefix}.magnitude_ema"]))
         self.affine = affine(state, f"{prefix}.affine")
-        self.conv = ModulatedConv(plan.inner, plan.outer, plan.kernel, gain=gain)
-        self.margin = plan.kernel - 1 - plan.kernel // 2  # of zeros, beside those that keep the size
+        self.conv = ModulatedConv(config.inner, config.outer, config.kernel, gain=gain)
+        self.margin = config.kernel - 1 - config.kernel // 2  # of zeros, next to those that keep the size
         self.conv.take(weight.float())
         self.register_buffer("bias", (state[f"{prefix}.bias"].double() * GAIN).float()[None, :, None, None])
         self.up: nn.Module = nn.Identity()
         self.down: nn.Module = nn.Identity()
-        if plan.up_taps > 1:
-            self.up = SeparableUpsample(state[f"{prefix}.up_filter"], plan)
-        if plan.down_taps > 1:
-            self.down = Downsample(state[f"{prefix}.down_filter"], plan)
+        if config.up_taps > 1:
+            self.up = SeparableUpsample(state[f"{prefix}.up_filter"], config)
+        if config.down_taps > 1:
+            self.down = Downsample(state[f"{prefix}.down_filter"], config)
         self.clamp = clamp
 
-    def forward(self, picture: Tensor, w: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor) -> Tensor:
         """(N, out, H', W') of `picture` (N, in, H, W) and `w` (N, w_dim)."""
         style = self.affine(w)
         style = style * torch.rsqrt(style.square().mean(1, keepdim=True))
         if self.margin:
-            picture = functional.pad(picture, [self.margin] * 4)
-        fine = functional.leaky_relu(self.up(self.conv(picture, style) + self.bias), SLOPE)
+            maps = functional.pad(maps, [self.margin] * 4)
+        fine = functional.leaky_relu(self.up(self.conv(maps, style) + self.bias), SLOPE)
         if self.clamp:
             fine = fine.clamp(-self.clamp, self.clamp)
         out: Tensor = self.down(fine)
@@ -154,43 +154,43 @@ class ToRgb(nn.Module):
 
     bias: Tensor
 
-    def __init__(self, state: StateDict, plan: LayerPlan, clamp: float, scale: float) -> None:
+    def __init__(self, state: StateDict, config: LayerConfig, clamp: float, scale: float) -> None:
         super().__init__()
-        prefix = f"synthesis.{plan.name}"
-        gain = scale / math.sqrt(plan.inner * float(state[f"{prefix}.magnitude_ema"]))
+        prefix = f"synthesis.{config.name}"
+        gain = scale / math.sqrt(config.inner * float(state[f"{prefix}.magnitude_ema"]))
         self.affine = affine(state, f"{prefix}.affine")
-        self.conv = ModulatedConv(plan.inner, plan.outer, plan.kernel, demodulate=False)
+        self.conv = ModulatedConv(config.inner, config.outer, config.kernel, demodulate=False)
         self.conv.take((state[f"{prefix}.weight"].double() * gain).float())
         self.register_buffer("bias", (state[f"{prefix}.bias"].double() * scale).float()[None, :, None, None])
         self.clamp = clamp * abs(scale)
 
-    def forward(self, picture: Tensor, w: Tensor) -> Tensor:
+    def forward(self, maps: Tensor, w: Tensor) -> Tensor:
         """(N, img_channels, H, W) of `picture` (N, in, H, W) and `w` (N, w_dim)."""
-        out: Tensor = self.conv(picture, self.affine(w)) + self.bias
+        out: Tensor = self.conv(maps, self.affine(w)) + self.bias
         return out.clamp(-self.clamp, self.clamp) if self.clamp else out
 
 
 class Synthesis(nn.Module):
-    """From intermediate latents to the picture.
+    """From intermediate latents to the image.
 
     Args:
         state: the checkpoint's.
-        plan: its sizes.
+        config: its sizes.
         clamp: largest absolute value that a layer gives; 0 means any.
-        scale: factor of the picture.
+        scale: factor of the image.
     """
 
-    def __init__(self, state: StateDict, plan: SynthesisPlan, clamp: float, scale: float) -> None:
+    def __init__(self, state: StateDict, config: StyleGan3SynthesisConfig, clamp: float, scale: float) -> None:
         super().__init__()
-        self.input = FourierFeatures(state, plan)
-        *layers, last = plan.layers
+        self.input = FourierFeatures(state, config)
+        *layers, last = config.layers
         self.layers = nn.ModuleList([Layer(state, layer, clamp) for layer in layers])
         self.layers.append(ToRgb(state, last, clamp, scale))
 
     def forward(self, w: Tensor, noise: None = None) -> Tensor:
         """(N, img_channels, H, W) float32 of `w` (N, layers, w_dim); there is no noise."""
         first, *styles = w.unbind(1)
-        picture: Tensor = self.input(first)
+        image: Tensor = self.input(first)
         for layer, style in zip(self.layers, styles, strict=True):
-            picture = layer(picture, style)
-        return picture
+            image = layer(image, style)
+        return image

@@ -3,7 +3,7 @@
 Karras, Laine, Aila, "A Style-Based Generator Architecture for Generative Adversarial Networks", 2018, arXiv:1812.04948.
 Reads `mapping.*` of NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3. Differences: the run-time gains of the layers
 are folded into their weights; a label is an index, whose embedding, normalised, is a row of a table; truncation and
-given intermediate latents are tensors, one value per picture.
+given intermediate latents are tensors, one value per image.
 """
 
 import math
@@ -30,7 +30,7 @@ TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
-class MappingPlan:
+class MappingConfig:
     """Sizes of a mapping network; `classes` and `embedding` are 0 without labels."""
 
     z_dim: int
@@ -60,8 +60,8 @@ def fully_connected(prefix: str, inner: int, outer: int) -> dict[str, tuple[int,
     return {f"{prefix}.weight": (outer, inner), f"{prefix}.bias": (outer,)}
 
 
-def mapping_plan(state: StateDict) -> MappingPlan | None:
-    """The sizes of the mapping network in a state dict; None where it has none."""
+def mapping_config(state: StateDict) -> MappingConfig | None:
+    """The sizes of the mapping network in a state dict; None if it has none."""
     weights = [state.get(f"mapping.fc{index}.weight") for index in range(len(state))]
     layers = [weight for weight in weights if weight is not None and weight.ndim == 2]
     embed = state.get("mapping.embed.weight", torch.empty(0, 0))
@@ -69,7 +69,7 @@ def mapping_plan(state: StateDict) -> MappingPlan | None:
         return None
     embedding, classes = embed.shape
     z_dim = layers[0].shape[1] - embedding
-    return MappingPlan(z_dim, classes, embedding, tuple(len(layer) for layer in layers)) if z_dim > 0 else None
+    return MappingConfig(z_dim, classes, embedding, tuple(len(layer) for layer in layers)) if z_dim > 0 else None
 
 
 def mapping_settings(config: Mapping[str, object]) -> dict[str, Scalar]:
@@ -100,13 +100,13 @@ class MappingNetwork(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, state: StateDict, plan: MappingPlan, lr_multiplier: float) -> None:
+    def __init__(self, state: StateDict, config: MappingConfig, lr_multiplier: float) -> None:
         super().__init__()
         gain = lr_multiplier * GAIN
-        self.layers = nn.ModuleList(affine(state, f"mapping.fc{index}", gain) for index in range(len(plan.features)))
-        if plan.classes:
+        self.layers = nn.ModuleList(affine(state, f"mapping.fc{index}", gain) for index in range(len(config.features)))
+        if config.classes:
             weight, bias = state["mapping.embed.weight"].double(), state["mapping.embed.bias"].double()
-            embedded = weight.T / math.sqrt(plan.classes) + bias
+            embedded = weight.T / math.sqrt(config.classes) + bias
             self.register_buffer("rows", normalise_second_moment(embedded).float())
 
     def forward(self, latent: Tensor, label: Tensor | None) -> Tensor:
@@ -124,7 +124,7 @@ class StyleGenerator(nn.Module):
 
     Args:
         state: with `mapping.*`.
-        plan: of the mapping network.
+        config: of the mapping network.
         settings: the values of `SETTINGS`.
         synthesis: the other half, with weights.
         layers: how many intermediate latents it takes.
@@ -134,7 +134,7 @@ class StyleGenerator(nn.Module):
     def __init__(
         self,
         state: StateDict,
-        plan: MappingPlan,
+        config: MappingConfig,
         settings: Mapping[str, Scalar],
         synthesis: nn.Module,
         layers: int,
@@ -144,17 +144,17 @@ class StyleGenerator(nn.Module):
         cutoff = int(settings["truncation_cutoff"])
         if not 0 <= cutoff <= layers:
             raise ArchitectureError(f"truncation_cutoff={cutoff}: must be 0 to {layers}, the number of latents")
-        self.mapping = MappingNetwork(state, plan, float(settings["lr_multiplier"]))
-        self.latents = LatentsPerLayer(layers, plan.w_dim, cutoff)
+        self.mapping = MappingNetwork(state, config, float(settings["lr_multiplier"]))
+        self.latents = LatentsPerLayer(layers, config.w_dim, cutoff)
         self.latents.average.copy_(state["mapping.w_avg"])
         self.synthesis = synthesis
         self.inputs = tuple(inputs)
         self.eval().requires_grad_(False)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Pictures (N, C, H, W) float32, about -1 to 1, from what `models.architecture.Generator.inputs` lists."""
+        """Images (N, C, H, W) float32, about -1 to 1, from what `models.architecture.Generator.inputs` lists."""
         named = dict(zip(self.inputs, inputs, strict=True))
         mapped = self.mapping(named["latent"], named.get("label"))
         w = self.latents(mapped, named["truncation_psi"], named["w"], named["w_given"])
-        picture: Tensor = self.synthesis(w, named.get("noise"))
-        return picture
+        image: Tensor = self.synthesis(w, named.get("noise"))
+        return image

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, StateDict, TilePlan
+from models.architecture import Architecture, Generator, StateDict, Tiling
 from models.state_dict import Rules, count, load, rename
 
 SLOPE = 0.1
@@ -30,7 +30,7 @@ LAYOUTS: Mapping[str, Rules] = {
 
 
 @dataclass(frozen=True)
-class Config:
+class MsrResNetConfig:
     """What sets one MSRResNet apart from another: `steps` pixel shuffles by `factor`."""
 
     channels: int
@@ -57,50 +57,50 @@ class ResidualBlock(nn.Module):
 class MsrResNet(nn.Module):
     """Residual blocks, pixel shuffles, and what comes out added to the bilinearly enlarged input."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: MsrResNetConfig) -> None:
         super().__init__()
-        self.plan = plan
-        features = plan.features
-        self.conv_first = nn.Conv2d(plan.channels, features, 3, 1, 1)
-        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(plan.blocks)))
-        self.up_names = [f"upconv{step}" for step in range(1, plan.steps + 1)]
+        self.config = config
+        features = config.features
+        self.conv_first = nn.Conv2d(config.channels, features, 3, 1, 1)
+        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(config.blocks)))
+        self.up_names = [f"upconv{step}" for step in range(1, config.steps + 1)]
         for name in self.up_names:
-            self.add_module(name, nn.Conv2d(features, features * plan.factor**2, 3, 1, 1))
+            self.add_module(name, nn.Conv2d(features, features * config.factor**2, 3, 1, 1))
         self.conv_hr = nn.Conv2d(features, features, 3, 1, 1)
-        self.conv_last = nn.Conv2d(features, plan.channels, 3, 1, 1)
+        self.conv_last = nn.Conv2d(features, config.channels, 3, 1, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, C, scale*H, scale*W) float32, about [0, 1] but unbounded, from `image` (N, C, H, W) float32 in [0, 1]."""
         maps = self.body(F.leaky_relu(self.conv_first(image), SLOPE))
         for name in self.up_names:
-            maps = F.leaky_relu(F.pixel_shuffle(self.get_submodule(name)(maps), self.plan.factor), SLOPE)
+            maps = F.leaky_relu(F.pixel_shuffle(self.get_submodule(name)(maps), self.config.factor), SLOPE)
         detail: torch.Tensor = self.conv_last(F.leaky_relu(self.conv_hr(maps), SLOPE))
-        scale = float(self.plan.factor**self.plan.steps)
+        scale = float(self.config.factor**self.config.steps)
         return detail + F.interpolate(image, scale_factor=scale, mode="bilinear", align_corners=False)
 
 
-def receptive_field_px(plan: Config) -> int:
+def receptive_field_px(config: MsrResNetConfig) -> int:
     """How far from its own place one output pixel sees, in input pixels: intervals walked back through the layers."""
     radius = 0
-    for pixel in range(plan.factor**plan.steps):
+    for pixel in range(config.factor**config.steps):
         low, high = pixel - 2, pixel + 2  # conv_hr and conv_last
-        for _ in range(plan.steps):
-            low, high = low // plan.factor - 1, high // plan.factor + 1
+        for _ in range(config.steps):
+            low, high = low // config.factor - 1, high // config.factor + 1
         radius = max(radius, -low, high)
-    return radius + 2 * plan.blocks + 1  # further than the bilinear base sees
+    return radius + 2 * config.blocks + 1  # further than the bilinear base sees
 
 
-def _find(state: StateDict) -> tuple[str, StateDict, Config] | None:
-    """(layout, weights under BasicSR's names, plan); None where they are no MSRResNet."""
+def _find(state: StateDict) -> tuple[str, StateDict, MsrResNetConfig] | None:
+    """(layout, weights under BasicSR's names, sizes); None if they are no MSRResNet."""
     for layout, rules in LAYOUTS.items():
         renamed = rename(state, rules, strict=True)
-        if renamed and (plan := _plan(renamed)):
-            return layout, renamed, plan
+        if renamed and (config := _config(renamed)):
+            return layout, renamed, config
     return None
 
 
-def _plan(state: StateDict) -> Config | None:
-    """What the shapes say; None where a part is missing or does not fit the others."""
+def _config(state: StateDict) -> MsrResNetConfig | None:
+    """What the shapes say; None if a part is missing or does not fit the others."""
     parts = ("conv_first", "body.0.conv1", "upconv1", "conv_hr", "conv_last")
     weights = [state.get(f"{name}.weight") for name in parts]
     found = [tuple(weight.shape) for weight in weights if weight is not None]
@@ -113,29 +113,29 @@ def _plan(state: StateDict) -> Config | None:
         return None
     steps = 2 if "upconv2.weight" in state else 1
     fits = factor in (2, 3) if steps == 1 else factor == 2
-    return Config(channels, features, count(state, "body"), factor, steps) if fits else None
+    return MsrResNetConfig(channels, features, count(state, "body"), factor, steps) if fits else None
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     found = _find(state)
     assert found is not None, "only called where _matches"
-    layout, renamed, plan = found
-    scale = int(plan.factor**plan.steps)
+    layout, renamed, config = found
+    scale = int(config.factor**config.steps)
     return Generator(
-        network=load(MsrResNet(plan), renamed),
+        network=load(MsrResNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
         hyperparameters={
             "layout": layout,
-            "num_feat": plan.features,
-            "num_block": plan.blocks,
+            "num_feat": config.features,
+            "num_block": config.blocks,
             "scale": scale,
-            "channels": plan.channels,
+            "channels": config.channels,
         },
-        channels=plan.channels,
+        channels=config.channels,
         output_range=(0.0, 1.0),
         max_batch_size=4,
         scale=scale,
-        tile=TilePlan(size_px=128, overlap_px=16, multiple_px=1, receptive_field_px=receptive_field_px(plan)),
+        tile=Tiling(size_px=128, overlap_px=16, multiple_px=1, receptive_field_px=receptive_field_px(config)),
     )
 
 

@@ -8,7 +8,7 @@ Reads, told apart by their keys (`models/families/superres/rrdb_layouts.py`), th
 - the first release of ESRGAN and most community models (`esrgan`): `model.1.sub.<b>.RDB<r>.conv<c>.0`; x1 to x8 by
   the count of upsampling convs. One of them may also mean x3: `--set factor=3`.
 - eriklindernoren/PyTorch-GAN `esrgan` (`pytorch-gan`): `res_blocks.<b>.dense_blocks.<r>.b<c>.0`; slope 0.01, no growth
-  width of its own, pixel shuffle for nearest upsampling, pictures in ImageNet units in and out.
+  width of its own, pixel shuffle for nearest upsampling, images in ImageNet units in and out.
 - aladdinpersson/Machine-Learning-Collection `ESRGAN` (`aladdinpersson`): `residuals.<b>.rrdb.<r>.blocks.<c>.cnn`.
 
 The network below has BasicSR's names; the others' keys are renamed to them. Differences: any widths and counts, and
@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan
-from models.families.superres.picture_units import UNITS
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, Tiling
+from models.families.superres.image_units import UNITS
 from models.families.superres.rrdb_layouts import RrdbKeyLayout, find
 from models.state_dict import count, load
 
@@ -33,7 +33,7 @@ FACTOR = Setting(2, "what one upsampling step multiplies by; 3 in x3 files, whic
 
 
 @dataclass(frozen=True)
-class Config:
+class RrdbConfig:
     """What sets one RRDBNet apart from another.
 
     The input is unshuffled by `unshuffle`, then enlarged `steps` times by `factor`, by nearest upsampling before a conv
@@ -52,17 +52,17 @@ class Config:
 
     @property
     def scale(self) -> int:
-        """How much larger the picture gets."""
+        """How much larger the image gets."""
         return int(self.factor**self.steps) // self.unshuffle
 
 
 class ResidualDenseBlock(nn.Module):
     """Five 3x3 convs, each of which sees all maps before it; its result scaled by 0.2 and added to the input."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: RrdbConfig) -> None:
         super().__init__()
-        self.slope = plan.slope
-        features, growth = plan.features, plan.growth
+        self.slope = config.slope
+        features, growth = config.features, config.growth
         self.conv1 = nn.Conv2d(features, growth, 3, 1, 1)
         self.conv2 = nn.Conv2d(features + growth, growth, 3, 1, 1)
         self.conv3 = nn.Conv2d(features + 2 * growth, growth, 3, 1, 1)
@@ -81,11 +81,11 @@ class ResidualDenseBlock(nn.Module):
 class Rrdb(nn.Module):
     """Residual in residual: three dense blocks, their result scaled by 0.2 and added to the input."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: RrdbConfig) -> None:
         super().__init__()
-        self.rdb1 = ResidualDenseBlock(plan)
-        self.rdb2 = ResidualDenseBlock(plan)
-        self.rdb3 = ResidualDenseBlock(plan)
+        self.rdb1 = ResidualDenseBlock(config)
+        self.rdb2 = ResidualDenseBlock(config)
+        self.rdb3 = ResidualDenseBlock(config)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, features, H, W) float32 from the same."""
@@ -96,55 +96,57 @@ class Rrdb(nn.Module):
 class RrdbNet(nn.Module):
     """The whole network."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: RrdbConfig) -> None:
         super().__init__()
-        self.plan = plan
-        features, ahead = plan.features, plan.factor**2 if plan.shuffles else 1
-        self.conv_first = nn.Conv2d(plan.channels * plan.unshuffle**2, features, 3, 1, 1)
-        self.body = nn.Sequential(*(Rrdb(plan) for _ in range(plan.blocks)))
+        self.config = config
+        features, ahead = config.features, config.factor**2 if config.shuffles else 1
+        self.conv_first = nn.Conv2d(config.channels * config.unshuffle**2, features, 3, 1, 1)
+        self.body = nn.Sequential(*(Rrdb(config) for _ in range(config.blocks)))
         self.conv_body = nn.Conv2d(features, features, 3, 1, 1)
-        self.up_names = [f"conv_up{step}" for step in range(1, plan.steps + 1)]
+        self.up_names = [f"conv_up{step}" for step in range(1, config.steps + 1)]
         for name in self.up_names:
             self.add_module(name, nn.Conv2d(features, features * ahead, 3, 1, 1))
         self.conv_hr = nn.Conv2d(features, features, 3, 1, 1)
-        self.conv_last = nn.Conv2d(features, plan.channels, 3, 1, 1)
+        self.conv_last = nn.Conv2d(features, config.channels, 3, 1, 1)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, C, scale*H, scale*W) float32, unbounded, from `image` (N, C, H, W) float32, both in the layout's unit.
 
-        H and W must be multiples of the plan's `unshuffle`.
+        H and W must be multiples of the config's `unshuffle`.
         """
-        if self.plan.unshuffle > 1:
-            image = F.pixel_unshuffle(image, self.plan.unshuffle)
+        if self.config.unshuffle > 1:
+            image = F.pixel_unshuffle(image, self.config.unshuffle)
         maps = self.conv_first(image)
         maps = maps + self.conv_body(self.body(maps))
         for name in self.up_names:
             maps = self._enlarge(maps, self.get_submodule(name))
-        picture: torch.Tensor = self.conv_last(F.leaky_relu(self.conv_hr(maps), self.plan.slope))
-        return picture
+        output: torch.Tensor = self.conv_last(F.leaky_relu(self.conv_hr(maps), self.config.slope))
+        return output
 
     def _enlarge(self, maps: torch.Tensor, conv: nn.Module) -> torch.Tensor:
-        if self.plan.shuffles:
-            return F.pixel_shuffle(F.leaky_relu(conv(maps), self.plan.slope), self.plan.factor)
-        maps = F.interpolate(maps, scale_factor=float(self.plan.factor), mode="nearest")
-        return F.leaky_relu(conv(maps), self.plan.slope)
+        if self.config.shuffles:
+            return F.pixel_shuffle(F.leaky_relu(conv(maps), self.config.slope), self.config.factor)
+        maps = F.interpolate(maps, scale_factor=float(self.config.factor), mode="nearest")
+        return F.leaky_relu(conv(maps), self.config.slope)
 
 
-def receptive_field_px(plan: Config) -> int:
+def receptive_field_px(config: RrdbConfig) -> int:
     """How far from its own place one output pixel sees, in input pixels: intervals walked back through the layers."""
-    radius, deep = 0, 15 * plan.blocks + 2  # conv_first, 15 convs a block, conv_body: at the working size
-    for pixel in range(plan.factor**plan.steps):
+    radius, deep = 0, 15 * config.blocks + 2  # conv_first, 15 convs a block, conv_body: at the working size
+    for pixel in range(config.factor**config.steps):
         low, high = pixel - 2, pixel + 2  # conv_hr and conv_last
-        for _ in range(plan.steps):
-            before, after = (0, 1) if plan.shuffles else (1, 0)  # pixels of the conv at the larger and the smaller size
-            low, high = (low - before) // plan.factor - after, (high + before) // plan.factor + after
-        first, last = (low - deep) * plan.unshuffle, (high + deep + 1) * plan.unshuffle - 1  # in input pixels
-        radius = max(radius, pixel // plan.scale - first, last - pixel // plan.scale)
+        for _ in range(config.steps):
+            before, after = (
+                (0, 1) if config.shuffles else (1, 0)
+            )  # pixels of the conv at the larger and the smaller size
+            low, high = (low - before) // config.factor - after, (high + before) // config.factor + after
+        first, last = (low - deep) * config.unshuffle, (high + deep + 1) * config.unshuffle - 1  # in input pixels
+        radius = max(radius, pixel // config.scale - first, last - pixel // config.scale)
     return radius
 
 
-def _plan(state: StateDict, layout: RrdbKeyLayout, factor: int) -> Config | None:
-    """What the shapes say; None where the ends are missing or do not fit each other."""
+def _config(state: StateDict, layout: RrdbKeyLayout, factor: int) -> RrdbConfig | None:
+    """What the shapes say; None if the ends are missing or do not fit each other."""
     ends = ("conv_first", "body.0.rdb1.conv1", "conv_body", "conv_hr", "conv_last")
     weights = [state.get(f"{name}.weight") for name in ends]
     found = [tuple(weight.shape) for weight in weights if weight is not None]
@@ -158,7 +160,7 @@ def _plan(state: StateDict, layout: RrdbKeyLayout, factor: int) -> Config | None
         return None
     if steps > 3 or factor**steps % unshuffle or (layout.unit == "imagenet" and channels != 3):
         return None
-    return Config(
+    return RrdbConfig(
         channels=channels,
         features=features,
         growth=growth,
@@ -173,7 +175,7 @@ def _plan(state: StateDict, layout: RrdbKeyLayout, factor: int) -> Config | None
 
 def _matches(state: StateDict) -> bool:
     found = find(state)
-    return found is not None and _plan(found[1], found[0], 2) is not None
+    return found is not None and _config(found[1], found[0], 2) is not None
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
@@ -183,27 +185,27 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     factor = int(settings["factor"])
     if factor != 2 and "conv_up2.weight" in renamed:
         raise ArchitectureError(f"factor={factor}: only files with one upsampling step can be other than doublings")
-    plan = _plan(renamed, layout, factor)
-    if plan is None:
+    config = _config(renamed, layout, factor)
+    if config is None:
         raise ArchitectureError(f"factor={factor}: does not go with an input that is unshuffled")
     return Generator(
-        network=load(RrdbNet(plan), renamed),
+        network=load(RrdbNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
         hyperparameters={
             "layout": layout.name,
-            "num_feat": plan.features,
-            "num_grow_ch": plan.growth,
-            "num_block": plan.blocks,
-            "scale": plan.scale,
-            "channels": plan.channels,
+            "num_feat": config.features,
+            "num_grow_ch": config.growth,
+            "num_block": config.blocks,
+            "scale": config.scale,
+            "channels": config.channels,
         },
-        channels=plan.channels,
+        channels=config.channels,
         input_range=UNITS[layout.unit],
         output_range=UNITS[layout.unit],
         max_batch_size=2,
-        scale=plan.scale,
-        tile=TilePlan(
-            size_px=192, overlap_px=32, multiple_px=plan.unshuffle, receptive_field_px=receptive_field_px(plan)
+        scale=config.scale,
+        tile=Tiling(
+            size_px=192, overlap_px=32, multiple_px=config.unshuffle, receptive_field_px=receptive_field_px(config)
         ),
     )
 

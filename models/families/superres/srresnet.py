@@ -3,12 +3,12 @@
 
 Reads the checkpoints of five repositories, told apart by their keys (`models/families/superres/srresnet_layouts.py`):
 
-- leftthomas/SRGAN: `block1` to `block8`; pictures 0..1 in, (tanh + 1) / 2 out.
+- leftthomas/SRGAN: `block1` to `block8`; images 0..1 in, (tanh + 1) / 2 out.
 - Lornatang/SRGAN-PyTorch (`SRResNet`): `conv1`, `trunk.<b>.rcb`; no conv biases before BatchNorm; clamped to 0..1.
 - eriklindernoren/PyTorch-GAN `srgan`: `res_blocks.<b>.conv_block`; BatchNorm with eps 0.8, also in the upsampling
-  (there 1e-5); pictures in ImageNet units in, tanh out.
+  (there 1e-5); images in ImageNet units in, tanh out.
 - aitorzip/PyTorch-SRGAN: `residual_block<b>`; swish for PReLU; ImageNet units in and out, no last activation.
-- aladdinpersson/Machine-Learning-Collection `SRGAN`: `residuals.<b>.block1`; one PReLU slope a channel; pictures 0..1
+- aladdinpersson/Machine-Learning-Collection `SRGAN`: `residuals.<b>.block1`; one PReLU slope a channel; images 0..1
   in, tanh out.
 
 Differences: any number of blocks, channels and doublings, which the shapes tell. The network below has Lornatang's
@@ -22,8 +22,8 @@ import torch
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, Generator, Setting, StateDict, TilePlan
-from models.families.superres.picture_units import UNITS
+from models.architecture import Architecture, Generator, Setting, StateDict, Tiling
+from models.families.superres.image_units import UNITS
 from models.families.superres.srresnet_layouts import LAYOUTS, SrResNetKeyLayout
 from models.state_dict import count, load, rename
 
@@ -31,13 +31,13 @@ EPS = Setting(0.0, "BatchNorm's epsilon, which no checkpoint stores; 0 means wha
 OUTPUT = Setting(
     "display",
     "what the tanh of PyTorch-GAN's srgan means: its samples show -1..1 as black to white (display), its loss compares "
-    "it with pictures in ImageNet units (imagenet)",
+    "it with images in ImageNet units (imagenet)",
     ("display", "imagenet"),
 )
 
 
 @dataclass(frozen=True)
-class Config:
+class SrResNetConfig:
     """What sets one SRResNet apart from another.
 
     `steps`: doublings. `slopes`: PReLU slopes, 1 or one a feature; 0 means swish. `bias`: of convs before BatchNorm.
@@ -67,9 +67,9 @@ class Config:
 class ResidualBlock(nn.Module):
     """conv, BatchNorm, activation, conv, BatchNorm, added to the input."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: SrResNetConfig) -> None:
         super().__init__()
-        self.rcb = nn.Sequential(*plan.conv_norm(), plan.activation(), *plan.conv_norm())
+        self.rcb = nn.Sequential(*config.conv_norm(), config.activation(), *config.conv_norm())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, features, H, W) float32 from the same."""
@@ -80,11 +80,11 @@ class ResidualBlock(nn.Module):
 class Doubling(nn.Module):
     """3x3 conv to four times the features, pixel shuffle, activation."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: SrResNetConfig) -> None:
         super().__init__()
-        norm = [nn.BatchNorm2d(4 * plan.features)] if plan.step_norm else []
-        conv = nn.Conv2d(plan.features, 4 * plan.features, 3, 1, 1)
-        self.upsample_block = nn.Sequential(conv, *norm, nn.PixelShuffle(2), plan.activation())
+        norm = [nn.BatchNorm2d(4 * config.features)] if config.step_norm else []
+        conv = nn.Conv2d(config.features, 4 * config.features, 3, 1, 1)
+        self.upsample_block = nn.Sequential(conv, *norm, nn.PixelShuffle(2), config.activation())
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, features, 2*H, 2*W) float32 from (N, features, H, W)."""
@@ -95,29 +95,29 @@ class Doubling(nn.Module):
 class SrResNet(nn.Module):
     """9x9 conv, residual blocks, a skip around them, doublings, 9x9 conv."""
 
-    def __init__(self, plan: Config) -> None:
+    def __init__(self, config: SrResNetConfig) -> None:
         super().__init__()
-        self.output = plan.output
-        self.conv1 = nn.Sequential(nn.Conv2d(plan.channels, plan.features, 9, 1, 4), plan.activation())
-        self.trunk = nn.Sequential(*(ResidualBlock(plan) for _ in range(plan.blocks)))
-        self.conv2 = nn.Sequential(*plan.conv_norm())
-        self.upsampling = nn.Sequential(*(Doubling(plan) for _ in range(plan.steps)))
-        self.conv3 = nn.Conv2d(plan.features, plan.channels, 9, 1, 4)
+        self.output = config.output
+        self.conv1 = nn.Sequential(nn.Conv2d(config.channels, config.features, 9, 1, 4), config.activation())
+        self.trunk = nn.Sequential(*(ResidualBlock(config) for _ in range(config.blocks)))
+        self.conv2 = nn.Sequential(*config.conv_norm())
+        self.upsampling = nn.Sequential(*(Doubling(config) for _ in range(config.steps)))
+        self.conv3 = nn.Conv2d(config.features, config.channels, 9, 1, 4)
 
-    def draw(self, image: torch.Tensor) -> torch.Tensor:
+    def unclipped(self, image: torch.Tensor) -> torch.Tensor:
         """What the last conv gives, before clamp or tanh: (N, C, 2^steps*H, 2^steps*W) float32 from (N, C, H, W)."""
         first = self.conv1(image)
-        picture: torch.Tensor = self.conv3(self.upsampling(self.conv2(self.trunk(first)) + first))
-        return picture
+        output: torch.Tensor = self.conv3(self.upsampling(self.conv2(self.trunk(first)) + first))
+        return output
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, C, 2^steps*H, 2^steps*W) float32 from `image` (N, C, H, W) float32; ranges are the repository's own."""
-        picture = self.draw(image)
+        output = self.unclipped(image)
         if self.output == "clamp":
-            return picture.clamp(0.0, 1.0)
+            return output.clamp(0.0, 1.0)
         if self.output == "none":
-            return picture
-        return torch.tanh(picture) if self.output == "tanh" else (torch.tanh(picture) + 1) / 2
+            return output
+        return torch.tanh(output) if self.output == "tanh" else (torch.tanh(output) + 1) / 2
 
 
 def receptive_field_px(blocks: int, steps: int) -> int:
@@ -132,7 +132,7 @@ def receptive_field_px(blocks: int, steps: int) -> int:
 
 
 def _find(state: StateDict) -> tuple[SrResNetKeyLayout, StateDict] | None:
-    """The layout and the weights under this module's names; None where they are no SRResNet."""
+    """The layout and the weights under this module's names; None if they are no SRResNet."""
     for layout in LAYOUTS:
         renamed = rename(state, layout.rules, strict=True)
         if renamed and _is_whole(renamed, rgb=layout.unit_in == "imagenet"):
@@ -153,9 +153,9 @@ def _is_whole(state: StateDict, rgb: bool) -> bool:
     return not (rgb and channels != 3) and shapes == [ends[0], inner, inner, (4 * features, features, 3, 3), ends[1]]
 
 
-def _plan(state: StateDict, layout: SrResNetKeyLayout, eps: float) -> Config:
+def _config(state: StateDict, layout: SrResNetKeyLayout, eps: float) -> SrResNetConfig:
     features, channels = state["conv1.0.weight"].shape[:2]
-    return Config(
+    return SrResNetConfig(
         channels=channels,
         features=features,
         blocks=count(state, "trunk"),
@@ -172,26 +172,30 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     found = _find(state)
     assert found is not None, "only called where _matches"
     layout, renamed = found
-    plan = _plan(renamed, layout, float(settings["eps"]))
+    config = _config(renamed, layout, float(settings["eps"]))
+    receptive_field = receptive_field_px(config.blocks, config.steps)
     as_imagenet = layout.name == "pytorch-gan" and settings["output"] == "imagenet"
     return Generator(
-        network=load(SrResNet(plan), renamed),
+        network=load(SrResNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
         hyperparameters={
             "layout": layout.name,
-            "num_feat": plan.features,
-            "num_block": plan.blocks,
-            "scale": 2**plan.steps,
-            "channels": plan.channels,
-            "eps": plan.eps,
+            "num_feat": config.features,
+            "num_block": config.blocks,
+            "scale": 2**config.steps,
+            "channels": config.channels,
+            "eps": config.eps,
         },
-        channels=plan.channels,
+        channels=config.channels,
         input_range=UNITS[layout.unit_in],
         output_range=UNITS["imagenet" if as_imagenet else layout.unit_out],
         max_batch_size=4,
-        scale=2**plan.steps,
-        tile=TilePlan(
-            size_px=128, overlap_px=16, multiple_px=1, receptive_field_px=receptive_field_px(plan.blocks, plan.steps)
+        scale=2**config.steps,
+        tile=Tiling(
+            size_px=128,
+            overlap_px=16,
+            multiple_px=1,
+            receptive_field_px=receptive_field,
         ),
     )
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from artifact.spec import Scalar, Task
-from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, TilePlan
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict, Tiling
 from models.state_dict import load
 
 ACTIVATION = Setting(
@@ -96,7 +96,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         output_range=(0.0, 1.0),
         max_batch_size=8,
         scale=scale,
-        tile=TilePlan(size_px=128, overlap_px=12, multiple_px=1, receptive_field_px=len(convs)),
+        tile=Tiling(size_px=128, overlap_px=12, multiple_px=1, receptive_field_px=len(convs)),
     )
 
 

@@ -1,7 +1,7 @@
-"""Label maps as pictures: what pix2pixHD (Wang et al. 2017, arXiv:1711.11585) sees instead of them.
+"""Label maps as images: what pix2pixHD (Wang et al. 2017, arXiv:1711.11585) sees instead of them.
 
 The encoding is that of NVIDIA/pix2pixHD `encode_input`: one map a label, and one that is 1 along the borders between
-instances. There both come from two files; here from one picture's channels.
+instances. There both come from two files; here from one image's channels.
 """
 
 import torch
@@ -43,7 +43,7 @@ class LabelMap(nn.Module):
         return torch.cat([one_hot, instance_edges(image[:, 1:])], dim=1)
 
 
-class PictureWithInstances(nn.Module):
+class ImageWithInstances(nn.Module):
     """Levels (N, 4, H, W) -> (N, 4, H, W): RGB in [-1, 1], and the edges of the instances in the fourth."""
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

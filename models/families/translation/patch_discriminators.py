@@ -1,4 +1,4 @@
-"""What lies beside a translator in its experiment's folder and is no generator: named, so that the user knows.
+"""What lies next to a translator in its experiment's folder and is no generator: named, so that the user knows.
 
 PatchGAN discriminators (Isola et al. 2016, arXiv:1611.07004) as junyanz/pytorch-CycleGAN-and-pix2pix, CUT
 (taesungp/contrastive-unpaired-translation), eriklindernoren/PyTorch-GAN and NVIDIA/pix2pixHD save them, pix2pixHD's

@@ -23,7 +23,7 @@ from models.state_dict import load
 
 @dataclass(frozen=True)
 class Widths:
-    """Channels: of the picture in and out, after each halving, and after each doubling but the last."""
+    """Channels: of the image in and out, after each halving, and after each doubling but the last."""
 
     inputs: int
     outputs: int
@@ -62,8 +62,8 @@ class Pix2pixUnet(nn.Module):
             raised = F.relu(F.instance_norm(self._conv(f"up{k}", maps)))
             maps = torch.cat([raised, skips[-1 - k]], dim=1)
         large = F.interpolate(maps, scale_factor=2.0, mode="nearest")
-        picture: torch.Tensor = self.final["2"](F.pad(large, (1, 0, 1, 0)))
-        return picture.tanh()
+        output: torch.Tensor = self.final["2"](F.pad(large, (1, 0, 1, 0)))
+        return output.tanh()
 
     def _conv(self, name: str, maps: torch.Tensor) -> torch.Tensor:
         after: torch.Tensor = self.get_submodule(f"{name}.model")(maps)
@@ -76,7 +76,7 @@ def _named(conv: nn.Module) -> nn.Module:
 
 
 def _widths(state: StateDict) -> Widths | None:
-    """Channels of the U-Net; None where the weights are none."""
+    """Channels of the U-Net; None if the weights are none."""
     down, up = _convs(state, "down"), _convs(state, "up")
     final = state.get("final.2.weight")
     if len(down) < 2 or len(up) != len(down) - 1 or final is None or final.ndim != 4:

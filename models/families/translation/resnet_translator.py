@@ -8,7 +8,7 @@ taesungp/contrastive-unpaired-translation (the same class with `model.<i>.filt`;
 of blocks; batch norm, instance norm or none; with or without dropout. Running statistics of an InstanceNorm
 (checkpoints until 2018) are ignored, as the repository does.
 Differences: dropout is off and batch norm uses its stored statistics, which is the repository's `test.py --eval`.
-Without `--eval` it uses each picture's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
+Without `--eval` it uses each image's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
 PyTorch-GAN pads by as many pixels as there are channels; where that is not 3 its output has another size than its input
 and cannot have been trained, so the padding must be said.
 """
@@ -21,7 +21,7 @@ from models.architecture import Architecture, ArchitectureError, Generator, Sett
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
     NORM_STATISTICS,
-    ResnetPlan,
+    ResnetConfig,
     ResnetTranslator,
     block_indices,
     holds,
@@ -34,15 +34,15 @@ from models.state_dict import load
 PYTORCH_GAN_PADDING = 3
 
 
-def _plan(state: StateDict) -> ResnetPlan | None:
-    """What the weights are, blocks at least; None where the first and last conv are not there."""
+def _config(state: StateDict) -> ResnetConfig | None:
+    """What the weights are, blocks at least; None if the first and last conv are not there."""
     blocks, last = block_indices(state), last_index(state)
     first, final = state.get("model.1.weight"), state.get(f"model.{last}.weight")
     if not blocks or first is None or final is None or first.ndim != 4 or final.ndim != 4:
         return None
     kernels = [int(key.split(".")[1]) for key in state if key.endswith(".filt")]
     biased = "model.1.bias" in state
-    return ResnetPlan(
+    return ResnetConfig(
         inputs=first.shape[1],
         outputs=final.shape[0],
         width=first.shape[0],
@@ -57,10 +57,10 @@ def _plan(state: StateDict) -> ResnetPlan | None:
 
 def _matches(state: StateDict) -> bool:
     weights = without_unused_statistics(state)
-    plan = _plan(weights)
-    if plan is None or (plan.kind == "batch" and plan.biased):
+    config = _config(weights)
+    if config is None or (config.kind == "batch" and config.biased):
         return False
-    return holds(lambda: ResnetTranslator(plan), weights)
+    return holds(lambda: ResnetTranslator(config), weights)
 
 
 def is_blurred(state: StateDict) -> bool:
@@ -70,35 +70,35 @@ def is_blurred(state: StateDict) -> bool:
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     weights = without_unused_statistics(state)
-    plan = _plan(weights)
-    assert plan is not None, "only called where _matches"
-    served = plan
-    if plan.kind == "batch" and settings["norm_statistics"] == "picture":
-        served, weights = replace(plan, kind="picture"), without_statistics(weights)
-    found: dict[str, Scalar] = {**_hyperparameters(plan), "dropout": plan.dropout}
+    config = _config(weights)
+    assert config is not None, "only called where _matches"
+    served = config
+    if config.kind == "batch" and settings["norm_statistics"] == "picture":
+        served, weights = replace(config, kind="picture"), without_statistics(weights)
+    found: dict[str, Scalar] = {**_hyperparameters(config), "dropout": config.dropout}
     if is_blurred(state):
-        found |= {"no_antialias": not plan.blurred_halving, "no_antialias_up": plan.doubling != "blur"}
+        found |= {"no_antialias": not config.blurred_halving, "no_antialias_up": config.doubling != "blur"}
     return generator(served, weights, found)
 
 
-def _hyperparameters(plan: ResnetPlan) -> dict[str, Scalar]:
-    counts = {"input_nc": plan.inputs, "output_nc": plan.outputs, "ngf": plan.width, "n_blocks": plan.blocks}
-    return {**counts, "norm": plan.kind}
+def _hyperparameters(config: ResnetConfig) -> dict[str, Scalar]:
+    counts = {"input_nc": config.inputs, "output_nc": config.outputs, "ngf": config.width, "n_blocks": config.blocks}
+    return {**counts, "norm": config.kind}
 
 
-def generator(plan: ResnetPlan, weights: StateDict, hyperparameters: Mapping[str, Scalar]) -> Generator:
-    """The generator of a plan whose pictures are in [-1, 1] on both sides."""
+def generator(config: ResnetConfig, weights: StateDict, hyperparameters: Mapping[str, Scalar]) -> Generator:
+    """The generator of a config whose images are in [-1, 1] on both sides."""
     return Generator(
-        network=load(ResnetTranslator(plan), weights),
+        network=load(ResnetTranslator(config), weights),
         task=Task.IMAGE_TO_IMAGE,
         hyperparameters=hyperparameters,
-        channels=plan.outputs,
+        channels=config.outputs,
         output_range=(-1.0, 1.0),
         max_batch_size=4,
         input_range=(-1.0, 1.0),
-        input_channels=plan.inputs,
-        multiple_px=2**plan.halvings,
-        least_px=2 ** (plan.halvings + 1),  # the blocks reflect a border of one pixel
+        input_channels=config.inputs,
+        multiple_px=2**config.halvings,
+        least_px=2 ** (config.halvings + 1),  # the blocks reflect a border of one pixel
     )
 
 
@@ -107,28 +107,28 @@ def _renamed(state: StateDict) -> StateDict:
     return {key.replace(".block.", ".conv_block."): tensor for key, tensor in state.items()}
 
 
-def _nearest_plan(state: StateDict) -> ResnetPlan | None:
+def _nearest_config(state: StateDict) -> ResnetConfig | None:
     if not block_indices(state, name=".block.") or block_indices(state):
         return None
-    plan = _plan(_renamed(state))
-    return replace(plan, doubling="nearest") if plan else None
+    config = _config(_renamed(state))
+    return replace(config, doubling="nearest") if config else None
 
 
 def _matches_nearest(state: StateDict) -> bool:
-    plan = _nearest_plan(state)
-    return plan is not None and plan.kind == "instance" and holds(lambda: ResnetTranslator(plan), _renamed(state))
+    config = _nearest_config(state)
+    return config is not None and config.kind == "instance" and holds(lambda: ResnetTranslator(config), _renamed(state))
 
 
 def _build_nearest(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
-    plan = _nearest_plan(state)
-    assert plan is not None, "only called where _matches_nearest"
-    padding = int(settings["padding"]) or plan.inputs
+    config = _nearest_config(state)
+    assert config is not None, "only called where _matches_nearest"
+    padding = int(settings["padding"]) or config.inputs
     if padding != PYTORCH_GAN_PADDING:
         raise ArchitectureError(
-            f"padded by {padding}, as the repository pads {padding}-channel pictures, what comes out has another size "
+            f"padded by {padding}, as the repository pads {padding}-channel images, what comes out has another size "
             "than what goes in; if yours pads by 3: --set padding=3"
         )
-    return generator(plan, _renamed(state), {**_hyperparameters(plan), "padding": padding})
+    return generator(config, _renamed(state), {**_hyperparameters(config), "padding": padding})
 
 
 ARCHITECTURE = Architecture(

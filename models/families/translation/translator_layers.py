@@ -1,5 +1,5 @@
-"""What picture-to-picture networks of the field share: norms, residual blocks, blur-pool resampling, and the plan of a
-residual translator with its layers.
+"""What image-to-image networks of the field share: norms, residual blocks, blur-pool resampling, and a residual
+translator with its layers.
 
 After Johnson, Alahi, Fei-Fei, "Perceptual Losses for Real-Time Style Transfer and Super-Resolution", 2016,
 arXiv:1603.08155; blur-pool after Zhang, "Making Convolutional Networks Shift-Invariant Again", 2019, arXiv:1904.11486.
@@ -17,13 +17,13 @@ from models.architecture import Setting, StateDict
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 NORM_STATISTICS = Setting(
     "stored",
-    "batch norm by the stored statistics (eval mode), or by each picture's own, as test scripts without eval() do",
+    "batch norm by the stored statistics (eval mode), or by each image's own, as test scripts without eval() do",
     ("stored", "picture"),
 )
 
 
 def norm(kind: str, channels: int) -> nn.Module:
-    """A norm: batch; instance (no weights); picture (batch norm's weights, each picture's own statistics); or none."""
+    """A norm: batch; instance (no weights); picture (batch norm's weights, each image's own statistics); or none."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)
     if kind == "none":
@@ -119,7 +119,7 @@ def binomial(row: tuple[float, ...], channels: int) -> torch.Tensor:
 
 
 @dataclass(frozen=True)
-class ResnetPlan:
+class ResnetConfig:
     """A residual translator: 7x7 conv, `halvings` halvings, `blocks` blocks, as many doublings, 7x7 conv, tanh.
 
     `width` is the first conv's maps, `kind` the norm's, `biased` whether convs before a norm have biases, `padding` the
@@ -177,19 +177,19 @@ class ResnetPlan:
 
 
 class ResnetTranslator(nn.Module):
-    """The whole network of a plan."""
+    """The whole network."""
 
-    def __init__(self, plan: ResnetPlan) -> None:
+    def __init__(self, config: ResnetConfig) -> None:
         super().__init__()
-        layers = [*plan.descending(), *plan.residual(), *plan.ascending(), *plan.final()]
+        layers = [*config.descending(), *config.residual(), *config.ascending(), *config.final()]
         self.model = nn.Sequential(*layers)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, outputs, H, W) float32 in [-1, 1] from `image` (N, inputs, H, W) float32; H and W multiples of
         2^halvings, twice that at least.
         """
-        picture: torch.Tensor = self.model(image)
-        return picture
+        output: torch.Tensor = self.model(image)
+        return output
 
 
 def block_indices(state: StateDict, prefix: str = "model.", name: str = ".conv_block.") -> list[int]:
@@ -199,6 +199,6 @@ def block_indices(state: StateDict, prefix: str = "model.", name: str = ".conv_b
 
 
 def last_index(state: StateDict, prefix: str = "model.") -> int:
-    """The highest place in the Sequential `prefix` that has tensors; 0 where there is none."""
+    """The highest place in the Sequential `prefix` that has tensors; 0 if there is none."""
     places = [key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)]
     return max((int(place) for place in places if place.isdigit()), default=0)

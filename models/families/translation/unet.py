@@ -5,7 +5,7 @@ Reads the checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix (`UnetGenerator`, 
 `model.model.0`, `model.model.1.model.1`, ... Any depth and widths, batch norm, instance norm or none, with or without
 dropout. Running statistics of an InstanceNorm (checkpoints until 2018) are ignored, as the repository does.
 Differences: dropout is off and batch norm uses its stored statistics, which is the repository's `test.py --eval`.
-Without `--eval` it uses each picture's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
+Without `--eval` it uses each image's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
 """
 
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from models.state_dict import load
 
 
 @dataclass(frozen=True)
-class UnetPlan:
+class UnetConfig:
     """A U-Net: the maps of each level from the outermost in, and the norm's kind."""
 
     inputs: int
@@ -44,28 +44,28 @@ class Level(nn.Module):
     The layers are named by their places in the reference's Sequential, which counts activations and dropout.
     """
 
-    def __init__(self, plan: UnetPlan, depth: int) -> None:
+    def __init__(self, config: UnetConfig, depth: int) -> None:
         super().__init__()
-        inner, biased = plan.widths[depth], plan.kind == "instance"
-        above = (plan.inputs, plan.outputs) if depth == 0 else (plan.widths[depth - 1],) * 2
-        self.is_outermost, self.is_innermost = depth == 0, depth == len(plan.widths) - 1
+        inner, biased = config.widths[depth], config.kind == "instance"
+        above = (config.inputs, config.outputs) if depth == 0 else (config.widths[depth - 1],) * 2
+        self.is_outermost, self.is_innermost = depth == 0, depth == len(config.widths) - 1
         self.model = nn.ModuleDict()
         down = nn.Conv2d(above[0], inner, 4, 2, 1, bias=biased)
         rises = inner if self.is_innermost else 2 * inner
         up = nn.ConvTranspose2d(rises, above[1], 4, 2, 1, bias=biased or self.is_outermost)
         if self.is_outermost:
-            self.model.update({"0": down, "1": Level(plan, 1), "3": up})
+            self.model.update({"0": down, "1": Level(config, 1), "3": up})
         elif self.is_innermost:
-            self.model.update({"1": down, "3": up, "4": norm(plan.kind, above[1])})
+            self.model.update({"1": down, "3": up, "4": norm(config.kind, above[1])})
         else:
-            middle = {"1": down, "2": norm(plan.kind, inner), "3": Level(plan, depth + 1)}
-            self.model.update({**middle, "5": up, "6": norm(plan.kind, above[1])})
+            middle = {"1": down, "2": norm(config.kind, inner), "3": Level(config, depth + 1)}
+            self.model.update({**middle, "5": up, "6": norm(config.kind, above[1])})
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, above, H, W) float32 at the outermost level, (N, 2*above, H, W) at the others, from (N, above, H, W)."""
         if self.is_outermost:
-            picture: torch.Tensor = self.model["3"](F.relu(self.model["1"](self.model["0"](maps))))
-            return picture.tanh()
+            image: torch.Tensor = self.model["3"](F.relu(self.model["1"](self.model["0"](maps))))
+            return image.tanh()
         low = self.model["1"](F.leaky_relu(maps, 0.2))
         if self.is_innermost:
             raised = self.model["4"](self.model["3"](F.relu(low)))
@@ -78,20 +78,20 @@ class Level(nn.Module):
 class UnetTranslator(nn.Module):
     """The whole U-Net."""
 
-    def __init__(self, plan: UnetPlan) -> None:
+    def __init__(self, config: UnetConfig) -> None:
         super().__init__()
-        self.model = Level(plan, 0)
+        self.model = Level(config, 0)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, outputs, H, W) float32 in [-1, 1] from `image` (N, inputs, H, W) float32 in [-1, 1]; H and W multiples of
         2^depth.
         """
-        picture: torch.Tensor = self.model(image)
-        return picture
+        output: torch.Tensor = self.model(image)
+        return output
 
 
-def _plan(state: StateDict) -> UnetPlan | None:
-    """What the weights are; None where they are no U-Net."""
+def _config(state: StateDict) -> UnetConfig | None:
+    """What the weights are; None if they are no U-Net."""
     outermost, up = state.get("model.model.0.weight"), state.get("model.model.3.weight")
     if outermost is None or up is None or outermost.ndim != 4 or up.ndim != 4:
         return None
@@ -104,38 +104,38 @@ def _plan(state: StateDict) -> UnetPlan | None:
         return None
     has_batch_norm = any(key.endswith(".running_mean") for key in state)
     kind = "batch" if has_batch_norm else "instance" if "model.model.0.bias" in state else "none"
-    return UnetPlan(outermost.shape[1], up.shape[1], tuple(widths), kind)
+    return UnetConfig(outermost.shape[1], up.shape[1], tuple(widths), kind)
 
 
 def _matches(state: StateDict) -> bool:
     weights = without_unused_statistics(state)
-    plan = _plan(weights)
-    return plan is not None and holds(lambda: UnetTranslator(plan), weights)
+    config = _config(weights)
+    return config is not None and holds(lambda: UnetTranslator(config), weights)
 
 
 def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     weights = without_unused_statistics(state)
-    plan = _plan(weights)
-    assert plan is not None, "only called where _matches"
-    served = plan
-    if plan.kind == "batch" and settings["norm_statistics"] == "picture":
-        served, weights = replace(plan, kind="picture"), without_statistics(weights)
+    config = _config(weights)
+    assert config is not None, "only called where _matches"
+    served = config
+    if config.kind == "batch" and settings["norm_statistics"] == "picture":
+        served, weights = replace(config, kind="picture"), without_statistics(weights)
     return Generator(
         network=load(UnetTranslator(served), weights),
         task=Task.IMAGE_TO_IMAGE,
         hyperparameters={
-            "input_nc": plan.inputs,
-            "output_nc": plan.outputs,
-            "ngf": plan.widths[0],
-            "num_downs": len(plan.widths),
-            "norm": plan.kind,
+            "input_nc": config.inputs,
+            "output_nc": config.outputs,
+            "ngf": config.widths[0],
+            "num_downs": len(config.widths),
+            "norm": config.kind,
         },
-        channels=plan.outputs,
+        channels=config.outputs,
         output_range=(-1.0, 1.0),
         max_batch_size=8,
         input_range=(-1.0, 1.0),
-        input_channels=plan.inputs,
-        multiple_px=2 ** len(plan.widths),
+        input_channels=config.inputs,
+        multiple_px=2 ** len(config.widths),
     )
 
 

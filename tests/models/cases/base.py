@@ -13,8 +13,8 @@ from artifact.spec import Scalar
 
 def _first(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """Calls it with the inputs as they are, in order."""
-    picture: Tensor = network(*arrays.values())
-    return picture
+    image: Tensor = network(*arrays.values())
+    return image
 
 
 def _state(network: nn.Module) -> Mapping[str, Tensor]:
@@ -31,7 +31,7 @@ class Case:
     """A small network of a training repository, written anew in tests/models/references, and what is known of it.
 
     `hyperparameters` is all that must be inferred from what `file` gives: the state dict as the repository saves it.
-    `shape` is (N, H, W, C) for two rows; pictures in are `sizes_px[0]`. `call` is how the repository calls its network:
+    `shape` is (N, H, W, C) for two rows; images in are `sizes_px[0]`. `call` is how the repository calls its network:
     inputs by `Generator.inputs` name -> (N, C, H, W). `ambiguous_with`: architectures that rightly take the file too.
     `prepare` is called once random weights are in. `tolerance` is of float32 outputs, absolute. `graph`: the case is
     exported and served, one for every kind of network (see tests/models/test_architectures.py).
@@ -58,12 +58,12 @@ def trained(network: nn.Module) -> dict[str, Tensor]:
     random = np.random.RandomState(1)
     state: dict[str, Tensor] = {}
     for key, tensor in network.state_dict().items():
-        array = _drawn(key, tuple(tensor.shape), random)
+        array = _random(key, tuple(tensor.shape), random)
         state[key] = torch.from_numpy(np.asarray(array)).to(tensor.dtype)
     return state
 
 
-def _drawn(key: str, shape: tuple[int, ...], random: np.random.RandomState) -> NDArray[np.generic]:
+def _random(key: str, shape: tuple[int, ...], random: np.random.RandomState) -> NDArray[np.generic]:
     if key.endswith("num_batches_tracked"):
         return np.array(1000)
     if key.endswith(("running_var", "running_vars", "stored_var")):

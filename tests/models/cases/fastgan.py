@@ -1,4 +1,4 @@
-"""FastGAN at 256 px with noise as an input, and at 1024 px, where it is the same at every call."""
+"""FastGAN at 256 px with noise as an input, and at 1024 px, if it is the same at every call."""
 
 from collections.abc import Callable, Mapping
 
@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from tests.models.cases.base import Case
-from tests.models.references.fastgan import FastGan, draw
+from tests.models.references.fastgan import FastGan, generate
 
 
 def _settled(gain: float) -> Callable[[nn.Module], None]:
-    """Singular vectors that belong to the weights, as training leaves them; gains that keep the picture's contrast."""
+    """Singular vectors that belong to the weights, as training leaves them; gains that keep the image's contrast."""
 
     def settle(network: nn.Module) -> None:
         with torch.no_grad():
@@ -31,7 +31,7 @@ def _settled(gain: float) -> Callable[[nn.Module], None]:
 def _draw_fixed(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     size = sum(2 * side**2 for side in (8, 32, 128, 512))
     noise = np.random.RandomState(0).randn(1, size).astype(np.float32)
-    return draw(network, {**arrays, "noise": torch.from_numpy(noise)})
+    return generate(network, {**arrays, "noise": torch.from_numpy(noise)})
 
 
 CASES = {
@@ -40,7 +40,7 @@ CASES = {
         lambda: FastGan(ngf=8, nz=12, im_size=256),
         {"nz": 12, "ngf": 8, "nc": 3, "im_size": 256, "noise": "input"},
         (2, 256, 256, 3),
-        call=draw,
+        call=generate,
         prepare=_settled(2.0),
         graph=True,
     ),

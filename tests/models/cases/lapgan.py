@@ -1,4 +1,4 @@
-"""LAPGAN pyramids, as `models.basic.lapgan` reads them; one state dict of a folder's levels."""
+"""LAPGAN pyramids, as `models.families.basic.lapgan` reads them; one state dict of a folder's levels."""
 
 from collections.abc import Mapping
 
@@ -19,15 +19,15 @@ from tests.models.references.lapgan import (
 
 def tenth(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """np.random.normal(0, 0.1), from standard normal numbers."""
-    picture: Tensor = network(arrays["latent"] * 0.1, arrays["noise"] * 0.1)
-    return picture
+    image: Tensor = network(arrays["latent"] * 0.1, arrays["noise"] * 0.1)
+    return image
 
 
 def uniform(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """np.random.uniform(-1, 1), from the same standard normal numbers that the graph takes."""
     cumulated = (torch.special.ndtr(arrays[name]) for name in ("latent", "noise"))
-    picture: Tensor = network(*(2 * share - 1 for share in cumulated))
-    return picture
+    image: Tensor = network(*(2 * share - 1 for share in cumulated))
+    return image
 
 
 CASES = {

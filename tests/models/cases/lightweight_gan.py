@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from tests.models.cases.base import Case
-from tests.models.references.lightweight_gan import Blur, FrequencyContext, Trainer, draw
+from tests.models.references.lightweight_gan import Blur, FrequencyContext, Trainer, generate
 
 
 def _constants(network: nn.Module) -> None:
@@ -30,7 +30,7 @@ CASES = {
             "noise": "input",
         },
         (2, 128, 128, 3),
-        call=draw,
+        call=generate,
         prepare=_constants,
     ),
     "lightweight-gan-frequencies": Case(
@@ -45,7 +45,7 @@ CASES = {
             "noise": "input",
         },
         (2, 128, 128, 3),
-        call=draw,
+        call=generate,
         prepare=_constants,
     ),
     "lightweight-gan-attention-8": Case(
@@ -60,7 +60,7 @@ CASES = {
             "noise": "input",
         },
         (2, 128, 128, 3),
-        call=draw,
+        call=generate,
         prepare=_constants,
         graph=True,
     ),

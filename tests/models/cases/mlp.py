@@ -1,4 +1,4 @@
-"""Perceptrons, as `models.basic.mlp` reads them."""
+"""Perceptrons, as `models.families.basic.mlp` reads them."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,24 +11,24 @@ from tests.models.references import mlp
 
 def uniform(normal: Tensor) -> Tensor:
     """torch.rand's distribution, from the same standard normal numbers that the graph takes."""
-    drawn: Tensor = torch.special.ndtr(normal)
-    return drawn
+    sampled: Tensor = torch.special.ndtr(normal)
+    return sampled
 
 
 def flat(channels: int, size: int) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
-    """How scripts whose generator gives (N, values) make pictures of it."""
+    """How scripts whose generator gives (N, values) make images of it."""
 
     def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
-        picture: Tensor = network(arrays["latent"])
-        return picture.view(-1, channels, size, size)
+        image: Tensor = network(arrays["latent"])
+        return image.view(-1, channels, size, size)
 
     return call
 
 
 def call_two_entrances(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     label = nn.functional.one_hot(arrays["label"], 4).float()
-    picture: Tensor = network(uniform(arrays["latent"]), label)
-    return picture.view(-1, 1, 8, 8)
+    image: Tensor = network(uniform(arrays["latent"]), label)
+    return image.view(-1, 1, 8, 8)
 
 
 CASES = {

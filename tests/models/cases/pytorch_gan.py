@@ -1,4 +1,4 @@
-"""eriklindernoren/PyTorch-GAN's convolutional generators, as `upsampling` and `infogan` of models.basic read them."""
+"""eriklindernoren/PyTorch-GAN's convolutional generators, as `upsampling.py` and `infogan.py` read them."""
 
 from collections.abc import Callable, Mapping
 
@@ -12,14 +12,14 @@ WIDTHS = (8, 12, 6)
 
 
 def call_info(noise: int, classes: int) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
-    """noise, the one-hot label, a code drawn uniformly from -1..1."""
+    """noise, the one-hot label, a code sampled uniformly from -1..1."""
 
     def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
         latent = arrays["latent"]
         label = nn.functional.one_hot(arrays["label"], classes).float()
         code = 2 * torch.special.ndtr(latent[:, noise:]) - 1
-        picture: Tensor = network(latent[:, :noise], label, code)
-        return picture
+        image: Tensor = network(latent[:, :noise], label, code)
+        return image
 
     return call
 

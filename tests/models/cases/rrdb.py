@@ -1,4 +1,4 @@
-"""RRDBNet in every naming; pictures in ImageNet units are the network's own business, so `call` stays the plain one."""
+"""RRDBNet in every naming; images in ImageNet units are the network's own business, so `call` stays the plain one."""
 
 from collections.abc import Callable
 
@@ -12,7 +12,7 @@ from tests.models.references.esrgan import BasicSr, Course, Kair, OldEsrgan, Pyt
 
 @torch.no_grad()
 def brighten(network: nn.Module) -> None:
-    """Moves the middle of what it draws to the middle of the range."""
+    """Moves the middle of its output to the middle of the range."""
     last = list(network.parameters())[-1]
     last.add_(0.5)
 

@@ -40,7 +40,7 @@ def _converted(network: nn.Module) -> Mapping[str, Tensor]:
 
 
 def _estimated(network: StyleGan2) -> Tensor:
-    """What the repository draws from 4096 random latents, here those of seed 0."""
+    """What the repository estimates from 4096 random latents, here those of seed 0."""
     latents = torch.from_numpy(np.random.RandomState(0).randn(4096, STYLE))
     mean: Tensor = copy.deepcopy(network.style).double()(latents).mean(0).float()
     return mean
@@ -49,11 +49,11 @@ def _estimated(network: StyleGan2) -> Tensor:
 def _call(
     mean: Callable[[StyleGan2], Tensor], cutoff: int = 99, noise: str = "const"
 ) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
-    """Draws picture by picture, as generate.py does with --sample 1 and a --truncation of its own."""
+    """Draws image by image, as generate.py does with --sample 1 and a --truncation of its own."""
 
     def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
         assert isinstance(network, StyleGan2)
-        average, pictures = mean(network), []
+        average, images = mean(network), []
         for row in range(len(arrays["latent"])):
             psi = arrays["truncation_psi"][row]
             style = network.style(arrays["latent"][row : row + 1])
@@ -61,8 +61,8 @@ def _call(
             layers = [truncated if layer < cutoff else style for layer in range(network.n_latent)]
             given = arrays["w_given"][row] == 1
             latent = arrays["w"][row : row + 1] if given else torch.stack(layers, 1)
-            pictures.append(network(latent, _noises(network, arrays, row, noise)))
-        return torch.cat(pictures)
+            images.append(network(latent, _noises(network, arrays, row, noise)))
+        return torch.cat(images)
 
     return call
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from artifact.spec import Scalar
 from tests.models.cases.base import Case
-from tests.models.references.nvidia_mapping import draw, natural
+from tests.models.references.nvidia_mapping import generate, natural
 from tests.models.references.nvidia_stylegan2 import Generator
 
 
@@ -28,7 +28,7 @@ def hyperparameters(**changed: Scalar) -> Mapping[str, Scalar]:
 def calling(
     cutoff: int | None = None, noise_mode: str = "const"
 ) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
-    return partial(draw, cutoff=cutoff, noise_mode=noise_mode)
+    return partial(generate, cutoff=cutoff, noise_mode=noise_mode)
 
 
 CASES = {

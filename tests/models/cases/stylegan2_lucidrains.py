@@ -15,7 +15,7 @@ LATENT = 16
 
 
 def _settle(network: nn.Module) -> None:
-    """A mapping network that does not fade out under its learning rate's multiplier, and pictures near 0..1."""
+    """A mapping network that does not fade out under its learning rate's multiplier, and images near 0..1."""
     assert isinstance(network, StyleGAN2)
     with torch.no_grad():
         for module in network.modules():
@@ -35,7 +35,7 @@ def _mean(network: StyleGAN2) -> Tensor:
 
 
 def _call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
-    """As generate_truncated does with SE and GE, before its clamp; the uniform noise picture is drawn by quantiles."""
+    """As generate_truncated does with SE and GE, before its clamp; the uniform noise image is sampled by quantiles."""
     assert isinstance(network, StyleGAN2)
     average, size = _mean(network), network.GE.image_size
     w = network.SE(arrays["latent"])
@@ -43,8 +43,8 @@ def _call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     styles = w[:, None, :].expand(-1, network.GE.num_layers, -1)
     styles = torch.where(arrays["w_given"][:, None, None] == 1, arrays["w"], styles)
     uniform = torch.special.ndtr(arrays["noise"]).reshape(-1, size, size, 1)
-    picture: Tensor = network.GE(styles, uniform)
-    return picture
+    image: Tensor = network.GE(styles, uniform)
+    return image
 
 
 def _averages_only(network: nn.Module) -> Mapping[str, Tensor]:

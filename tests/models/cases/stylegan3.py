@@ -4,7 +4,7 @@ from functools import partial
 
 from artifact.spec import Scalar
 from tests.models.cases.base import Case
-from tests.models.references.nvidia_mapping import draw
+from tests.models.references.nvidia_mapping import generate
 from tests.models.references.nvidia_stylegan3 import Generator, prepare
 
 
@@ -28,7 +28,7 @@ CASES = {
         lambda: Generator(6, 0, 5, 16, 3, synthesis={"channel_base": 64, "channel_max": 8, "num_layers": 5}),
         hyperparameters(),
         (2, 16, 16, 3),
-        call=draw,
+        call=generate,
         prepare=prepare,
         tolerance=1e-3,
     ),
@@ -50,7 +50,7 @@ CASES = {
         ),
         hyperparameters(c_dim=3, img_resolution=32, config="r"),
         (2, 32, 32, 3),
-        call=partial(draw, cutoff=3),
+        call=partial(generate, cutoff=3),
         overrides={"truncation_cutoff": "3"},
         prepare=prepare,
         tolerance=1e-3,
@@ -81,7 +81,7 @@ CASES = {
         ),
         hyperparameters(img_channels=1, mapping_layers=3),
         (2, 16, 16, 1),
-        call=draw,
+        call=generate,
         config={
             "num_critical": 1,
             "first_cutoff": 1.5,

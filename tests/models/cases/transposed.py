@@ -1,4 +1,4 @@
-"""DCGAN-like generators, as `dcgan`, `cdcgan`, `fc_dcgan` and `infogan` of models.basic read them."""
+"""DCGAN-like generators, as `dcgan`, `cdcgan`, `fc_dcgan` and `infogan` of models.families.basic read them."""
 
 from collections.abc import Callable, Mapping
 
@@ -11,8 +11,8 @@ from tests.models.references import dcgan
 
 def uniform(normal: Tensor) -> Tensor:
     """torch.rand's distribution, from the same standard normal numbers that the graph takes."""
-    drawn: Tensor = torch.special.ndtr(normal)
-    return drawn
+    sampled: Tensor = torch.special.ndtr(normal)
+    return sampled
 
 
 def one_hot(label: Tensor, classes: int) -> Tensor:
@@ -21,20 +21,20 @@ def one_hot(label: Tensor, classes: int) -> Tensor:
 
 def call_pixel(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """(N, Z, 1, 1) in, as transposed convolutions take it."""
-    picture: Tensor = network(arrays["latent"][:, :, None, None])
-    return picture
+    image: Tensor = network(arrays["latent"][:, :, None, None])
+    return image
 
 
 def call_labelled(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """The one-hot label behind the noise (Coursera's conditional GAN)."""
-    picture: Tensor = network(torch.cat([arrays["latent"], one_hot(arrays["label"], 4)], 1))
-    return picture
+    image: Tensor = network(torch.cat([arrays["latent"], one_hot(arrays["label"], 4)], 1))
+    return image
 
 
 def call_two_entrances(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     label = one_hot(arrays["label"], 3)[:, :, None, None]
-    picture: Tensor = network(arrays["latent"][:, :, None, None], label)
-    return picture
+    image: Tensor = network(arrays["latent"][:, :, None, None], label)
+    return image
 
 
 def call_collection(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
@@ -44,8 +44,8 @@ def call_collection(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
         parts.append(2 * uniform(arrays["latent"][:, 62:]) - 1)
     if "label" in arrays:
         parts.append(one_hot(arrays["label"], 10))
-    picture: Tensor = network(*parts)
-    return picture
+    image: Tensor = network(*parts)
+    return image
 
 
 def call_info(noise: int, categories: int) -> Callable[[nn.Module, Mapping[str, Tensor]], Tensor]:
@@ -58,14 +58,14 @@ def call_info(noise: int, categories: int) -> Callable[[nn.Module, Mapping[str, 
             start = noise + 10 * index
             chosen.append(one_hot(latent[:, start : start + 10].argmax(1), 10))
         code = 2 * uniform(latent[:, noise + 10 * (categories - 1) :]) - 1
-        picture: Tensor = network(torch.cat([latent[:, :noise], *chosen, code], 1)[:, :, None, None])
-        return picture
+        image: Tensor = network(torch.cat([latent[:, :noise], *chosen, code], 1)[:, :, None, None])
+        return image
 
     return call
 
 
 def louder(network: nn.Module) -> None:
-    """Weights of layers without BatchNorm times four, or what is drawn is almost grey."""
+    """Weights of layers without BatchNorm times four, or the images are almost grey."""
     for name, weights in network.named_parameters():
         if name.startswith(("tconv3", "tconv4", "tconv5")):
             weights.data *= 4

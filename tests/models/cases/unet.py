@@ -11,7 +11,7 @@ from tests.models.references.unet import UnetGenerator
 
 
 def call_without_eval(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
-    """As test.py without --eval calls it, one picture a batch: batch norm in training mode. Dropout is left off."""
+    """As test.py without --eval calls it, one image a batch: batch norm in training mode. Dropout is left off."""
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.train()

@@ -93,7 +93,7 @@ def test_the_newest_generator_of_a_folder_is_taken(tmp_path: Path, names: tuple[
 @pytest.mark.parametrize(
     ("weights", "config"), [("model_3.pt", ".config.json"), ("netG_epoch_3.pth", "generator_config.json")]
 )
-def test_what_lies_beside_a_file_goes_along(tmp_path: Path, weights: str, config: str) -> None:
+def test_what_lies_next_to_a_file_goes_along(tmp_path: Path, weights: str, config: str) -> None:
     fill(tmp_path, weights, "other.pth")
     (tmp_path / config).write_text('{"image_size": 64}')
     assert read_at(tmp_path / weights).config == {"image_size": 64}
@@ -102,7 +102,7 @@ def test_what_lies_beside_a_file_goes_along(tmp_path: Path, weights: str, config
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
-    [("{", r"config\.json beside the weights cannot be read"), ("[1]", "holds a list, not settings by name")],
+    [("{", r"config\.json next to the weights cannot be read"), ("[1]", "holds a list, not settings by name")],
 )
 def test_a_broken_config_is_named(tmp_path: Path, text: str, sentence: str) -> None:
     fill(tmp_path, "model_3.pt")
@@ -114,7 +114,7 @@ def test_a_broken_config_is_named(tmp_path: Path, text: str, sentence: str) -> N
 def test_a_yaml_file_makes_no_objects(tmp_path: Path) -> None:
     fill(tmp_path, "model=G-best-weights-step=5.pth")
     (tmp_path / "a.yaml").write_text("MODEL: !!python/object/apply:os.getcwd []\n")
-    with pytest.raises(CheckpointError, match=r"a\.yaml beside the weights cannot be read"):
+    with pytest.raises(CheckpointError, match=r"a\.yaml next to the weights cannot be read"):
         read_at(tmp_path)
 
 

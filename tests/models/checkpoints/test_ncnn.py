@@ -80,7 +80,7 @@ def test_missing_truncated_and_padded_weights_are_refused(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="flag 0x000D4B38"):
         read(param)
     binary.unlink()
-    with pytest.raises(CheckpointError, match="beside it, which is missing"):
+    with pytest.raises(CheckpointError, match="next to it, which is missing"):
         read(param)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 from models.catalogue import build
 from models.checkpoints import read as checkpoint
 from models.checkpoints.pickle import nvidia
-from models.checkpoints.pickle.nvidia import PickleError
+from models.checkpoints.pickle.machine import PickleError
 from models.checkpoints.pickle.tensors import load
 from models.families.style.stylegan2_synthesis import Layer
 from tests.models.cases.base import trained

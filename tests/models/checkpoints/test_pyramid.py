@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import build, detect
-from models.checkpoints.pyramid import read_folder
+from models.checkpoints.pyramid import read_pyramid
 from models.checkpoints.read import CheckpointError
 from models.families.basic.pyramid import pyr_down, pyr_up
 from tests.models.cases.base import ready
@@ -66,7 +66,7 @@ def written(folder: Path, names: tuple[str, ...]) -> nn.Module:
 def test_a_folder_of_levels_is_one_state_dict_coarse_to_fine(tmp_path: Path, names: tuple[str, ...]) -> None:
     network = written(tmp_path / "pyramid", names)
     (tmp_path / "pyramid" / "disc_0.pth").write_bytes(b"not read")
-    found = read_folder(tmp_path / "pyramid")
+    found = read_pyramid(tmp_path / "pyramid")
     expected: Mapping[str, Tensor] = network.state_dict()
     assert found.state.keys() == expected.keys()
     assert all(torch.equal(found.state[key], expected[key].float()) or "tracked" in key for key in expected)
@@ -77,9 +77,9 @@ def test_a_folder_of_levels_is_one_state_dict_coarse_to_fine(tmp_path: Path, nam
 
 def test_another_level_makes_another_hash(tmp_path: Path) -> None:
     written(tmp_path / "pyramid", ("G0.pth", "G1.pth", "G2.pth"))
-    before = read_folder(tmp_path / "pyramid").sha256
+    before = read_pyramid(tmp_path / "pyramid").sha256
     torch.save(lapgan.AnirudhLevel((8, 6)).state_dict(), tmp_path / "pyramid" / "G1.pth")
-    assert read_folder(tmp_path / "pyramid").sha256 != before
+    assert read_pyramid(tmp_path / "pyramid").sha256 != before
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_another_level_makes_another_hash(tmp_path: Path) -> None:
 def test_a_folder_that_is_no_pyramid_is_refused(tmp_path: Path, names: tuple[str, ...], said: str) -> None:
     written(tmp_path / "pyramid", names)
     with pytest.raises(CheckpointError, match=said):
-        read_folder(tmp_path / "pyramid")
+        read_pyramid(tmp_path / "pyramid")
 
 
 def test_one_level_alone_says_what_is_missing() -> None:
@@ -110,12 +110,12 @@ def test_a_pyramid_of_discriminators_is_none() -> None:
         detect(base | {f"levels.1.{key}": value for key, value in critic.state_dict().items()})
 
 
-def drawn(name: str, overrides: Mapping[str, str]) -> Tensor:
+def generated(name: str, overrides: Mapping[str, str]) -> Tensor:
     generator = build(dict(ready(CASES[name]).state_dict()), "auto", overrides)[1]
     random = torch.Generator().manual_seed(0)
     latent = torch.randn(2, generator.latent_size, generator=random)
-    pictures: Tensor = generator.network(latent, torch.randn(2, generator.noise_size, generator=random))
-    return pictures
+    images: Tensor = generator.network(latent, torch.randn(2, generator.noise_size, generator=random))
+    return images
 
 
 @pytest.mark.parametrize(
@@ -123,15 +123,15 @@ def drawn(name: str, overrides: Mapping[str, str]) -> Tensor:
 )
 def test_what_no_file_says_can_be_set(overrides: Mapping[str, str]) -> None:
     name = "lapgan-witnessai-cifar10"
-    assert not torch.allclose(drawn(name, overrides), drawn(name, {}))
+    assert not torch.allclose(generated(name, overrides), generated(name, {}))
 
 
 def test_the_settings_that_a_variant_stands_for_draw_the_same() -> None:
     spelled = {"variant": "witnessai", "noise": "normal", "noise_std": "0.1", "tanh": "no"}
     name = "lapgan-witnessai-cifar10"
-    assert torch.equal(drawn(name, spelled), drawn(name, {}))
+    assert torch.equal(generated(name, spelled), generated(name, {}))
 
 
 def test_a_negative_deviation_is_refused() -> None:
     with pytest.raises(ArchitectureError, match="noise_std=-1: must be above 0"):
-        drawn("lapgan", {"noise_std": "-1"})
+        generated("lapgan", {"noise_std": "-1"})

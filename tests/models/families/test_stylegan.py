@@ -17,7 +17,7 @@ from models.checkpoints import read as checkpoint
 from tests.models.cases.base import trained
 from tests.models.checkpoints.nvidia_files import made_by, write_snapshot
 from tests.models.references import nvidia_stylegan2, nvidia_stylegan3
-from tests.models.references.nvidia_mapping import draw, natural
+from tests.models.references.nvidia_mapping import generate, natural
 
 T: dict[str, object] = {"channel_base": 64, "channel_max": 6}
 R: dict[str, object] = {**T, "conv_kernel": 1, "use_radial_filters": True}
@@ -40,7 +40,7 @@ def skip(architecture: str = "skip") -> nn.Module:
 
 def largest_difference(generator: Generator, network: nn.Module) -> float:
     arrays = sample_inputs(generator, "float32", (0, 1, 2))
-    expected = draw(network, {key: torch.from_numpy(array) for key, array in arrays.items()}).numpy()
+    expected = generate(network, {key: torch.from_numpy(array) for key, array in arrays.items()}).numpy()
     return float(np.abs(run_torch(generator.network, arrays) - expected).max())
 
 
@@ -72,15 +72,15 @@ def test_levels_are_those_of_the_training_repository() -> None:
     network = skip()
     _, generator = build(network.state_dict())
     arrays = sample_inputs(generator, "uint8", (0, 2, 4))
-    picture = draw(network, {key: torch.from_numpy(array) for key, array in arrays.items()})
-    expected = (picture.permute(0, 2, 3, 1) * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy()
+    image = generate(network, {key: torch.from_numpy(array) for key, array in arrays.items()})
+    expected = (image.permute(0, 2, 3, 1) * 127.5 + 128).clamp(0, 255).to(torch.uint8).numpy()
     found = run_torch(wrap(generator, "uint8"), arrays)
     differing = np.abs(found.astype(int) - expected)
     assert differing.max() <= 1
     assert (differing > 0).mean() < 0.002, "only where rounding errors cross a level"
 
 
-def test_a_given_w_is_drawn_as_it_is_whatever_latent_and_truncation() -> None:
+def test_a_given_w_is_used_as_it_is_whatever_latent_and_truncation() -> None:
     _, generator = build(skip().state_dict())
     arrays = sample_inputs(generator, "float32", (1, 3))  # odd seeds: from w
     other = arrays | {"latent": arrays["latent"][::-1].copy(), "truncation_psi": np.zeros(2, np.float32)}
@@ -90,8 +90,8 @@ def test_a_given_w_is_drawn_as_it_is_whatever_latent_and_truncation() -> None:
 def test_truncation_of_nought_draws_the_average_whatever_latent() -> None:
     _, generator = build(skip().state_dict())
     arrays = sample_inputs(generator, "float32", (0, 2)) | {"truncation_psi": np.zeros(2, np.float32)}
-    drawn = run_torch(generator.network, arrays)
-    np.testing.assert_allclose(drawn[0], drawn[1], atol=1e-5)
+    found = run_torch(generator.network, arrays)
+    np.testing.assert_allclose(found[0], found[1], atol=1e-5)
 
 
 def changed(state: Mapping[str, Tensor], key: str, tensor: Tensor | None) -> dict[str, Tensor]:

@@ -98,11 +98,11 @@ def test_each_row_has_its_own_truncation_and_w() -> None:
     assert torch.equal(found, expected)
 
 
-def upfirdn(picture: Tensor, kernel: Tensor, up: int, down: int, padding: tuple[int, int, int, int]) -> Tensor:
+def upfirdn(image: Tensor, kernel: Tensor, up: int, down: int, padding: tuple[int, int, int, int]) -> Tensor:
     """By definition: zeros in, pad or crop, convolve (scipy's sense), keep every n-th pixel; one channel at a time."""
-    n, channels, height, width = picture.shape
+    n, channels, height, width = image.shape
     spaced = torch.zeros(n, channels, height * up, width * up)
-    spaced[:, :, ::up, ::up] = picture
+    spaced[:, :, ::up, ::up] = image
     padded = functional.pad(spaced, padding).reshape(n * channels, 1, -1, width * up + padding[0] + padding[1])
     out = functional.conv2d(padded, kernel.flip(0, 1)[None, None])[:, :, ::down, ::down]
     return out.reshape(n, channels, *out.shape[2:])
@@ -114,14 +114,14 @@ def upfirdn(picture: Tensor, kernel: Tensor, up: int, down: int, padding: tuple[
 )
 def test_fir_upsampling_is_upfirdn(shape: tuple[int, int], padding: tuple[int, int, int, int], up: int) -> None:
     random = np.random.RandomState(0)
-    picture = torch.from_numpy(random.randn(2, 3, 5, 7).astype(np.float32))
+    image = torch.from_numpy(random.randn(2, 3, 5, 7).astype(np.float32))
     kernel = torch.from_numpy(random.randn(*shape).astype(np.float32))
-    torch.testing.assert_close(FirUpsample(3, kernel, padding, up)(picture), upfirdn(picture, kernel, up, 1, padding))
+    torch.testing.assert_close(FirUpsample(3, kernel, padding, up)(image), upfirdn(image, kernel, up, 1, padding))
 
 
 @pytest.mark.parametrize(("padding", "down"), [((1, 1, 1, 1), 1), ((2, 1, 2, 1), 2), ((0, 3, 1, 0), 2)])
 def test_fir_filtering_is_upfirdn(padding: tuple[int, int, int, int], down: int) -> None:
     random = np.random.RandomState(0)
-    picture = torch.from_numpy(random.randn(2, 3, 6, 7).astype(np.float32))
+    image = torch.from_numpy(random.randn(2, 3, 6, 7).astype(np.float32))
     kernel = torch.from_numpy(random.randn(4, 4).astype(np.float32))
-    torch.testing.assert_close(Fir(3, kernel, padding, down)(picture), upfirdn(picture, kernel, 1, down, padding))
+    torch.testing.assert_close(Fir(3, kernel, padding, down)(image), upfirdn(image, kernel, 1, down, padding))

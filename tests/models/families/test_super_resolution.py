@@ -34,7 +34,7 @@ SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
 
 
 def seen_from(network: nn.Module, image: Tensor, row: int) -> Tensor:
-    """Rows of the picture in that one row of the picture out depends on."""
+    """Rows of the image in that one row of the image out depends on."""
     (gradient,) = torch.autograd.grad(network(image)[..., row, :].sum(), image)
     return gradient[0].abs().sum(dim=(0, 2)).nonzero()[:, 0]
 

@@ -74,7 +74,7 @@ def test_a_perceptron_of_nobody_known_is_asked_for_its_activations() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "overrides", "picture"),
+    ("values", "overrides", "image"),
     [
         (144, {}, (1, 12)),
         (3 * 144, {}, (3, 12)),
@@ -84,23 +84,23 @@ def test_a_perceptron_of_nobody_known_is_asked_for_its_activations() -> None:
     ],
 )
 def test_the_picture_is_read_from_the_last_layers_size(
-    values: int, overrides: Mapping[str, str], picture: tuple[int, int]
+    values: int, overrides: Mapping[str, str], image: tuple[int, int]
 ) -> None:
     said = {"activation": "relu", "output": "tanh", **overrides}
     _, generator = build(perceptron((5, 16, values)), overrides=said)
-    assert (generator.channels, generator.image_size_px[0]) == picture
+    assert (generator.channels, generator.image_size_px[0]) == image
 
 
 @pytest.mark.parametrize(
     ("overrides", "reason"),
     [
-        ({}, "288 outputs are no square picture of 1 or 3 channels: say --set img_size=PIXELS --set channels=COUNT"),
-        ({"channels": "3"}, "288 outputs are no square picture with channels 3"),
-        ({"img_size": "11"}, "288 outputs are no square picture with img_size 11"),
+        ({}, "288 outputs are no square image of 1 or 3 channels: say --set img_size=PIXELS --set channels=COUNT"),
+        ({"channels": "3"}, "288 outputs are no square image with channels 3"),
+        ({"img_size": "11"}, "288 outputs are no square image with img_size 11"),
         ({"img_size": "12", "channels": "3"}, "288 outputs are not 3 channels of 12x12"),
     ],
 )
-def test_a_last_layer_that_is_no_square_picture_is_refused(overrides: Mapping[str, str], reason: str) -> None:
+def test_a_last_layer_that_is_no_square_image_is_refused(overrides: Mapping[str, str], reason: str) -> None:
     said = {"activation": "relu", "output": "tanh", **overrides}
     with pytest.raises(ArchitectureError, match=reason):
         build(perceptron((5, 16, 288)), overrides=said)

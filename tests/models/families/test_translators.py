@@ -1,4 +1,4 @@
-"""What translators' weights leave open, what lies beside them, and how label maps go in."""
+"""What translators' weights leave open, what lies next to them, and how label maps go in."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import ARCHITECTURES, build, detect
-from models.families.translation.label_maps import LabelMap, PictureWithInstances
+from models.families.translation.label_maps import ImageWithInstances, LabelMap
 from models.families.translation.translator_layers import BlurDown, BlurUp
 from tests.models.references.pix2pixhd import GlobalGenerator, edges, encode_input
 from tests.models.references.pytorch_gan_translators import GeneratorResNet
@@ -59,7 +59,7 @@ RELATIVES: dict[str, tuple[Callable[[], dict[str, Tensor]], str]] = {
 
 
 @pytest.mark.parametrize("name", RELATIVES)
-def test_what_lies_beside_a_generator_is_named(name: str) -> None:
+def test_what_lies_next_to_a_generator_is_named(name: str) -> None:
     make, said = RELATIVES[name]
     with pytest.raises(ArchitectureError, match=said):
         detect(make())
@@ -80,7 +80,7 @@ def test_an_image_classifier_is_no_discriminator() -> None:
     ("channels", "said"),
     [
         (20, ["20 labels (--set input=labels)", "19 labels and instance edges (--set input=labels+instances)"]),
-        (4, ["3 labels and instance edges", "a picture and instance edges (--set input=rgb+instances)"]),
+        (4, ["3 labels and instance edges", "an image and instance edges (--set input=rgb+instances)"]),
     ],
 )
 def test_channels_that_can_be_read_in_several_ways_are_refused_with_the_ways(
@@ -157,7 +157,7 @@ def test_a_label_beyond_the_last_is_none() -> None:
 
 def test_a_picture_with_instances_keeps_its_colours_and_gains_edges() -> None:
     image = torch.cat([torch.full((1, 3, 12, 16), 255.0), label_map()[:, :1]], dim=1)
-    encoded = PictureWithInstances()(image)
+    encoded = ImageWithInstances()(image)
     assert encoded[:, :3].min() == encoded[:, :3].max() == 1
     torch.testing.assert_close(encoded[:, 3:], edges(image[:, 3:]), rtol=0, atol=0)
 

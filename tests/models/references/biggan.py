@@ -253,5 +253,5 @@ def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """As its callers do: the label goes through `shared` first."""
     assert isinstance(network, Generator)
     label = arrays["label"]
-    picture: Tensor = network(arrays["latent"], network.shared(label) if hasattr(network, "shared") else label)
-    return picture
+    image: Tensor = network(arrays["latent"], network.shared(label) if hasattr(network, "shared") else label)
+    return image

@@ -144,23 +144,23 @@ def truncated(latent: Tensor) -> Tensor:
     return torch.tensor(values, dtype=torch.float32).reshape(latent.shape)
 
 
-def draw(network: nn.Module, arrays: Mapping[str, Tensor], ready: bool = False) -> Tensor:
+def generate(network: nn.Module, arrays: Mapping[str, Tensor], ready: bool = False) -> Tensor:
     """One call for each row, with the decimal number that its psi was; `ready`: latents are truncated already."""
     assert isinstance(network, BigGan)
-    pictures = []
+    images = []
     for row, psi in enumerate(arrays["truncation_psi"].tolist()):
         latent = arrays["latent"][row : row + 1]
         z = latent if ready else truncated(latent) * psi
         label = F.one_hot(arrays["label"][row : row + 1], network.embeddings.in_features).float()
-        pictures.append(network(z, label, round(psi, 6)))
-    return torch.cat(pictures)
+        images.append(network(z, label, round(psi, 6)))
+    return torch.cat(images)
 
 
 def call(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """Latents standard normal."""
-    return draw(network, arrays)
+    return generate(network, arrays)
 
 
 def call_truncated(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
     """Latents as the repository's callers pass them."""
-    return draw(network, arrays, ready=True)
+    return generate(network, arrays, ready=True)

@@ -107,8 +107,8 @@ class Wasserstein(nn.Module):
         self._grow(f"{name}:relu", nn.ReLU(True))
 
     def forward(self, input: Tensor) -> Tensor:
-        picture: Tensor = self.main(input)
-        return picture
+        image: Tensor = self.main(input)
+        return image
 
 
 class Zeleni(nn.Module):
@@ -131,8 +131,8 @@ class Zeleni(nn.Module):
         self.output = nn.Tanh()
 
     def forward(self, x: Tensor) -> Tensor:
-        picture: Tensor = self.output(self.main_module(x))
-        return picture
+        image: Tensor = self.output(self.main_module(x))
+        return image
 
 
 class Mnist28(nn.Module):
@@ -155,8 +155,8 @@ class Mnist28(nn.Module):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        picture: Tensor = self.network(input)
-        return picture
+        image: Tensor = self.network(input)
+        return image
 
 
 class Blocks(nn.Module):
@@ -178,8 +178,8 @@ class Blocks(nn.Module):
         return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU())
 
     def forward(self, x: Tensor) -> Tensor:
-        picture: Tensor = self.net(x)
-        return picture
+        image: Tensor = self.net(x)
+        return image
 
 
 class Coursera(nn.Module):
@@ -200,8 +200,8 @@ class Coursera(nn.Module):
         return nn.Sequential(convolution, nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
     def forward(self, noise: Tensor) -> Tensor:
-        picture: Tensor = self.gen(noise.view(len(noise), -1, 1, 1))
-        return picture
+        image: Tensor = self.gen(noise.view(len(noise), -1, 1, 1))
+        return image
 
 
 class Deconv(nn.Module):
@@ -279,5 +279,5 @@ class Collection(nn.Module):
 
     def forward(self, *parts: Tensor) -> Tensor:
         x = self.fc(torch.cat(parts, 1)).view(-1, self.maps, self.size, self.size)
-        picture: Tensor = self.deconv(x)
-        return picture
+        image: Tensor = self.deconv(x)
+        return image

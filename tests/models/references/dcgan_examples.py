@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class Dcgan(nn.Module):
-    """nz numbers on one pixel to 4x4, then doubled; `widths` are the channels of the maps, the picture's last."""
+    """nz numbers on one pixel to 4x4, then doubled; `widths` are the channels of the maps, the image's last."""
 
     def __init__(self, nz: int, widths: list[int]) -> None:
         super().__init__()
@@ -18,8 +18,8 @@ class Dcgan(nn.Module):
         self.main = nn.Sequential(*layers, nn.Tanh())
 
     def forward(self, latent: Tensor) -> Tensor:
-        picture: Tensor = self.main(latent.reshape(len(latent), -1, 1, 1))
-        return picture
+        image: Tensor = self.main(latent.reshape(len(latent), -1, 1, 1))
+        return image
 
 
 class ConditionalDigits(nn.Module):
@@ -41,5 +41,5 @@ class ConditionalDigits(nn.Module):
 
     def forward(self, latent: Tensor, label: Tensor) -> Tensor:
         joined = torch.cat((latent, self.label_emb(label)), 1)
-        picture: Tensor = self.main(joined.unsqueeze(2).unsqueeze(3))
-        return picture
+        image: Tensor = self.main(joined.unsqueeze(2).unsqueeze(3))
+        return image

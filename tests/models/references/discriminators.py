@@ -1,4 +1,4 @@
-"""Discriminators and critics that lie beside the generators in training checkpoints, by their repositories' keys."""
+"""Discriminators and critics that lie next to the generators in training checkpoints, by their repositories' keys."""
 
 from collections.abc import Mapping
 

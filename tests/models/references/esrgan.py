@@ -73,7 +73,7 @@ class KairBlock(nn.Module):
 
 
 class Kair(nn.Module):
-    """xinntao/ESRGAN, MMSR, KAIR, BSRGAN: `RRDB_trunk`; x2 has one upsampling conv and takes the picture as it is."""
+    """xinntao/ESRGAN, MMSR, KAIR, BSRGAN: `RRDB_trunk`; x2 has one upsampling conv and takes the image as it is."""
 
     def __init__(self, channels: int, nf: int, gc: int, blocks: int, scale: int) -> None:
         super().__init__()
@@ -175,7 +175,7 @@ class PytorchGanBlock(nn.Module):
 
 
 class PytorchGan(nn.Module):
-    """eriklindernoren/PyTorch-GAN esrgan's GeneratorRRDB; pictures in ImageNet units."""
+    """eriklindernoren/PyTorch-GAN esrgan's GeneratorRRDB; images in ImageNet units."""
 
     def __init__(self, filters: int, blocks: int, upsamplings: int) -> None:
         super().__init__()

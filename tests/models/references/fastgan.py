@@ -21,7 +21,7 @@ class Swish(nn.Module):
 
 
 class NoiseInjection(nn.Module):
-    """Adds `self.map` (N, 1, H, W), which `draw` sets before each call."""
+    """Adds `self.map` (N, 1, H, W), which `generate` sets before each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class Start(nn.Module):
 
 
 class FastGan(nn.Module):
-    """`forward` gives the large picture alone."""
+    """`forward` gives the large image alone."""
 
     def __init__(self, ngf: int, nz: int, im_size: int) -> None:
         super().__init__()
@@ -117,12 +117,12 @@ class FastGan(nn.Module):
             big = self.se_512(thirty_two, self.feat_512(big))
         if self.im_size > 512:
             return torch.tanh(self.to_big(self.feat_1024(big)))
-        picture: Tensor = self.to_big(big)
-        return picture
+        image: Tensor = self.to_big(big)
+        return image
 
 
-def draw(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
-    """Its picture with the given noise, in the order that the network uses it; without, no noise at all."""
+def generate(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
+    """Its image with the given noise, in the order that the network uses it; without, no noise at all."""
     given = arrays.get("noise")
     side, start = 8, 0
     places = [module for module in network.modules() if isinstance(module, NoiseInjection)]
@@ -132,5 +132,5 @@ def draw(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
         if given is not None:
             place.map = given[:, start : start + side**2].reshape(-1, 1, side, side)
         start += side**2
-    picture: Tensor = network(arrays["latent"])
-    return picture
+    image: Tensor = network(arrays["latent"])
+    return image

@@ -22,8 +22,8 @@ class WitnessBase(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.fc1(x))
         x = torch.sigmoid(self.fc2(x))
-        picture: Tensor = self.fc3(x).view(-1, *self.view)
-        return picture
+        image: Tensor = self.fc3(x).view(-1, *self.view)
+        return image
 
 
 class WitnessPlainLevel(nn.Module):
@@ -119,7 +119,7 @@ class AnirudhLevel(nn.Module):
 
 
 class Lapgan(nn.Module):
-    """The levels, coarse to fine, and the repositories' loop over them; noise comes as it was drawn for each level."""
+    """The levels, coarse to fine, and the repositories' loop over them; noise comes as sampled for each level."""
 
     def __init__(self, *levels: nn.Module, clamp: bool = False) -> None:
         super().__init__()
@@ -127,14 +127,14 @@ class Lapgan(nn.Module):
         self.clamp = clamp
 
     def forward(self, latent: Tensor, noise: Tensor) -> Tensor:
-        picture: Tensor = self.levels[0](latent)
+        image: Tensor = self.levels[0](latent)
         for level in self.levels[1:]:
-            rows = [[torch.from_numpy(pyr_up(plane.numpy())) for plane in planes] for planes in picture]
+            rows = [[torch.from_numpy(pyr_up(plane.numpy())) for plane in planes] for planes in image]
             upsampled = torch.stack([torch.stack(planes) for planes in rows])
             side = upsampled.shape[2]
-            drawn, noise = noise[:, : side * side], noise[:, side * side :]
-            picture = level(drawn.reshape(-1, 1, side, side), upsampled) + upsampled
-        return torch.clamp(picture, -1, 1) if self.clamp else picture
+            own, noise = noise[:, : side * side], noise[:, side * side :]
+            image = level(own.reshape(-1, 1, side, side), upsampled) + upsampled
+        return torch.clamp(image, -1, 1) if self.clamp else image
 
 
 def pyr_up(plane: NDArray[np.float32]) -> NDArray[np.float32]:

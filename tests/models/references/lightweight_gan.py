@@ -34,7 +34,7 @@ class Blur(nn.Module):
 
 
 class Noise(nn.Module):
-    """Adds `self.map`, which `draw` sets before each call."""
+    """Adds `self.map`, which `generate` sets before each call."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,8 +200,8 @@ class LightweightGan(nn.Module):
                 later[step + DELAY - 1] = excite(x)
             if step in later:
                 x = x * later[step]
-        picture: Tensor = self.out_conv(x)
-        return picture
+        image: Tensor = self.out_conv(x)
+        return image
 
 
 class Trainer(nn.Module):
@@ -214,12 +214,12 @@ class Trainer(nn.Module):
         self.GE = LightweightGan(latent, widths, attended, by_frequency)
 
 
-def draw(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
-    """The average's picture with the given noise, coarse to fine."""
+def generate(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
+    """The average's image with the given noise, coarse to fine."""
     assert isinstance(network, Trainer)
     side, start, given = 8, 0, arrays["noise"]
     for place in (module for module in network.GE.modules() if isinstance(module, Noise)):
         place.map = given[:, start : start + side**2].reshape(-1, 1, side, side)
         start, side = start + side**2, 2 * side
-    picture: Tensor = network.GE(arrays["latent"])
-    return picture
+    image: Tensor = network.GE(arrays["latent"])
+    return image

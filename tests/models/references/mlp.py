@@ -1,4 +1,4 @@
-"""Perceptrons as their training repositories define them: same modules, same keys, same way from latent to picture."""
+"""Perceptrons as their training repositories define them: same modules, same keys, same way from latent to image."""
 
 import itertools
 from collections.abc import Sequence

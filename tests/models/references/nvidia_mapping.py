@@ -10,12 +10,12 @@ from torch.nn import functional
 
 
 def upfirdn(
-    picture: Tensor, kernel: Tensor | None, up: int = 1, down: int = 1, pad: tuple[int, ...] = (0,) * 4
+    image: Tensor, kernel: Tensor | None, up: int = 1, down: int = 1, pad: tuple[int, ...] = (0,) * 4
 ) -> Tensor:
     """Zeros in, zeros around (or crop), convolution with a kernel (K, K) or twice with (K,), every `down`-th pixel."""
-    count, channels, height, width = picture.shape
+    count, channels, height, width = image.shape
     spread = torch.zeros(count, channels, height * up, width * up)
-    spread[:, :, ::up, ::up] = picture
+    spread[:, :, ::up, ::up] = image
     padded = functional.pad(spread, pad)
     if kernel is not None:
         kernels = [kernel] if kernel.ndim == 2 else [kernel[None, :], kernel[:, None]]
@@ -82,7 +82,7 @@ class MappingNetwork(nn.Module):
 
 
 def natural(network: nn.Module) -> None:
-    """Magnitudes as after training, where those of a generic random draw would not show what they do."""
+    """Magnitudes as after training, where those of a generic random sample would not show what they do."""
     state = network.state_dict()
     with torch.no_grad():
         for key, tensor in state.items():
@@ -96,11 +96,13 @@ def natural(network: nn.Module) -> None:
                 tensor.mul_(tensor.shape[1] ** 0.5)
 
 
-def draw(network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = None, **synthesis: object) -> Tensor:
-    """One picture after the other, as the scripts draw them: mapped with its psi, or from its own w."""
+def generate(
+    network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = None, **synthesis: object
+) -> Tensor:
+    """One image after the other, as the scripts generate them: mapped with its psi, or from its own w."""
     mapping: Any = network.mapping
     synthesize: Any = network.synthesis
-    pictures = []
+    images = []
     for row, latent in enumerate(inputs["latent"]):
         label = inputs["label"][row : row + 1] if "label" in inputs else None
         c = None if label is None else functional.one_hot(label, mapping.c_dim).float()
@@ -110,5 +112,5 @@ def draw(network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = 
             w = inputs["w"][row : row + 1]
         noise = inputs["noise"][row : row + 1] if "noise" in inputs else None
         extra = {"noise": noise} if noise is not None else {}
-        pictures.append(synthesize(w, **extra, **synthesis))
-    return torch.cat(pictures)
+        images.append(synthesize(w, **extra, **synthesis))
+    return torch.cat(images)

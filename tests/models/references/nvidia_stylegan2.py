@@ -1,4 +1,4 @@
-"""The generator of NVlabs/stylegan2-ada-pytorch (`training/networks.py`), every picture with weights of its own."""
+"""The generator of NVlabs/stylegan2-ada-pytorch (`training/networks.py`), every image with weights of its own."""
 
 from collections.abc import Iterator
 
@@ -17,7 +17,7 @@ def setup_filter() -> Tensor:
 
 
 def modulated_conv(x: Tensor, weight: Tensor, styles: Tensor, fir: Tensor, up: int, demodulate: bool) -> Tensor:
-    """A grouped convolution, one group per picture."""
+    """A grouped convolution, one group per image."""
     count, (outer, inner, size, _) = len(x), weight.shape
     w = weight[None] * styles[:, None, :, None, None]
     if demodulate:

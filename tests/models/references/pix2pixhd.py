@@ -30,8 +30,8 @@ class GlobalGenerator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        picture: Tensor = self.model(image)
-        return picture
+        output: Tensor = self.model(image)
+        return output
 
 
 class LocalEnhancer(nn.Module):

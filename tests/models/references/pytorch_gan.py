@@ -32,8 +32,8 @@ class Plain(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         out = self.l1(z)
         out = out.view(out.shape[0], self.width, self.init_size, self.init_size)
-        picture: Tensor = self.conv_blocks(out)
-        return picture
+        image: Tensor = self.conv_blocks(out)
+        return image
 
 
 class Labelled(Plain):

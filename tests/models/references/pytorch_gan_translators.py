@@ -61,8 +61,8 @@ class GeneratorUNet(nn.Module):
         maps = down[-1]
         for k in range(1, self.depth):
             maps = self.get_submodule(f"up{k}")(maps, down[self.depth - k])
-        picture: Tensor = self.final(maps)
-        return picture
+        output: Tensor = self.final(maps)
+        return output
 
 
 class ResidualBlock(nn.Module):
@@ -99,5 +99,5 @@ class GeneratorResNet(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        picture: Tensor = self.model(image)
-        return picture
+        output: Tensor = self.model(image)
+        return output

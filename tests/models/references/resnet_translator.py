@@ -92,5 +92,5 @@ class ResnetGenerator(nn.Module):
         self.model = nn.Sequential(*layers)
 
     def forward(self, image: Tensor) -> Tensor:
-        picture: Tensor = self.model(image)
-        return picture
+        output: Tensor = self.model(image)
+        return output

@@ -1,4 +1,4 @@
-"""StyleGAN2's generator as rosinality/stylegan2-pytorch defines it, written anew: weights scaled per picture in grouped
+"""StyleGAN2's generator as rosinality/stylegan2-pytorch defines it, written anew: weights scaled per image in grouped
 convolutions, zeros inserted before filtering, run-time scales."""
 
 import itertools
@@ -171,7 +171,7 @@ class StyleGan2(nn.Module):
         self.n_latent = 2 * len(widths)
 
     def forward(self, latent: Tensor, noise: list[Tensor] | None = None) -> Tensor:
-        """A picture of latents (N, n_latent, style_dim), which the repository calls input_is_latent."""
+        """An image of latents (N, n_latent, style_dim), which the repository calls input_is_latent."""
         noise = [getattr(self.noises, f"noise_{layer}") for layer in range(self.num_layers)] if noise is None else noise
         out = self.conv1(self.input(latent), latent[:, 0], noise[0])
         skip: Tensor = self.to_rgb1(out, latent[:, 1])

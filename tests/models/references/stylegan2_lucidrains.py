@@ -1,5 +1,5 @@
 """The `GAN` module of lucidrains/stylegan2-pytorch, as far as its state dict and its sampling go, written anew: weights
-scaled per picture in grouped convolutions, einsum attention, a uniform noise picture whose sides are swapped."""
+scaled per image in grouped convolutions, einsum attention, a uniform noise image whose sides are swapped."""
 
 import math
 

@@ -27,7 +27,7 @@ def norm_layer(kind: str, channels: int, tracks: bool = False) -> nn.Module:
 
 
 class SkipBlock(nn.Module):
-    """One level: its input beside what its Sequential makes of it, which writes into that input on the way."""
+    """One level: its input next to what its Sequential makes of it, which writes into that input on the way."""
 
     def __init__(self, layers: list[nn.Module], is_outermost: bool) -> None:
         super().__init__()
@@ -36,8 +36,8 @@ class SkipBlock(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         if self.is_outermost:
-            picture: Tensor = self.model(maps)
-            return picture
+            image: Tensor = self.model(maps)
+            return image
         # As written there: the LeakyReLU in place changes `maps` before it is joined.
         return torch.cat([maps, self.model(maps)], 1)
 
@@ -71,5 +71,5 @@ class UnetGenerator(nn.Module):
         self.model = SkipBlock(layers, is_outermost=True)
 
     def forward(self, image: Tensor) -> Tensor:
-        picture: Tensor = self.model(image)
-        return picture
+        output: Tensor = self.model(image)
+        return output

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from models.catalogue import build
-from models.families.superres.srresnet import Config, SrResNet
+from models.families.superres.srresnet import SrResNet, SrResNetConfig
 from models.zoo.fetch import WEIGHTS as ZOO_WEIGHTS
 from training.cards.faces_srgan import write_card
 from training.data.generated_faces import HELD_OUT, TRAINED, Pairs, draw, resize
@@ -97,9 +97,9 @@ def test_the_feature_distance_is_summed_over_layers() -> None:
 
 
 def test_the_network_begins_as_a_plain_enlargement() -> None:
-    generator = start_as_enlarger(SrResNet(Config(3, 8, 1, 2))).eval()
+    generator = start_as_enlarger(SrResNet(SrResNetConfig(3, 8, 1, 2))).eval()
     grey = torch.full((1, 3, 12, 12), 0.6)
-    middle = generator.draw(grey)[..., 16:-16, 16:-16]
+    middle = generator.unclipped(grey)[..., 16:-16, 16:-16]
     assert (middle - 0.6).abs().max() < 0.1
     pair = discs(2, 3)
     assert likeness.psnr_db(enlarge(generator, pair.low), pair.high) > 15

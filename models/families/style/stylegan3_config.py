@@ -2,7 +2,7 @@
 
 Karras, Aittala, Laine, Harkonen, Hellsten, Lehtinen, Aila, "Alias-Free Generative Adversarial Networks", 2021,
 arXiv:2106.12423, appendix C: cutoff frequencies and stopbands grow geometrically from layer to layer, sampling rates
-are the powers of two above them, and maps have a margin outside the picture.
+are the powers of two above them, and maps have a margin outside the image.
 """
 
 import math
@@ -23,13 +23,13 @@ GEOMETRY = {
     "first_cutoff": Setting(2.0, "cutoff frequency of the first layer"),
     "first_stopband": Setting(2**2.1, "least stopband of the first layer"),
     "last_stopband_rel": Setting(2**0.3, "least stopband of the last layer, relative to its cutoff"),
-    "margin_size": Setting(10, "pixels outside the picture that layers see"),
+    "margin_size": Setting(10, "pixels outside the image that layers see"),
     "lrelu_upsampling": Setting(2, "how much finer than its layers' maps the leaky ReLU is sampled"),
 }
 
 
 @dataclass(frozen=True)
-class LayerPlan:
+class LayerConfig:
     """One layer: channels in and out, resampling, and the zeros around what is filtered."""
 
     name: str
@@ -61,14 +61,14 @@ class LayerPlan:
 
 
 @dataclass(frozen=True)
-class SynthesisPlan:
-    """A synthesis network; the input's map is `side_px` wide, `sampling_rate` of them to the picture's width."""
+class StyleGan3SynthesisConfig:
+    """A synthesis network; the input's map is `side_px` wide, `sampling_rate` of them to the image's width."""
 
     w_dim: int
     side_px: int
     sampling_rate: float
     bandwidth: float
-    layers: tuple[LayerPlan, ...]
+    layers: tuple[LayerConfig, ...]
     img_resolution: int
 
     @property
@@ -116,8 +116,8 @@ def named_layers(state: StateDict) -> tuple[_Named, ...]:
     return tuple(found[index] for index in sorted(found)) if sorted(found) == list(range(len(found))) else ()
 
 
-def synthesis_plan(state: StateDict, settings: Mapping[str, Scalar]) -> SynthesisPlan:
-    """The plan of the synthesis network in a state dict; `settings` are the values of `GEOMETRY`.
+def synthesis_config(state: StateDict, settings: Mapping[str, Scalar]) -> StyleGan3SynthesisConfig:
+    """The config of the synthesis network in a state dict; `settings` are the values of `GEOMETRY`.
 
     Raises:
         ArchitectureError: the sides in the layers' names are not those that the settings lead to.
@@ -145,12 +145,12 @@ def synthesis_plan(state: StateDict, settings: Mapping[str, Scalar]) -> Synthesi
         _layer(state, named, index, rates, sides, int(settings["lrelu_upsampling"])) for index in range(count)
     )
     w_dim = state["synthesis.input.affine.weight"].shape[-1]
-    return SynthesisPlan(w_dim, sides[0], float(rates[0]), float(cutoffs[0]), layers, resolution)
+    return StyleGan3SynthesisConfig(w_dim, sides[0], float(rates[0]), float(cutoffs[0]), layers, resolution)
 
 
 def _layer(
     state: StateDict, named: tuple[_Named, ...], index: int, rates: list[int], sides: list[int], finer: int
-) -> LayerPlan:
+) -> LayerConfig:
     previous, last = max(index - 1, 0), index == len(named) - 1
     name = named[index].name
     rate = max(rates[previous], rates[index]) * (1 if last else finer)
@@ -163,7 +163,7 @@ def _layer(
         )
     total = (sides[index] - 1) * down + 1 - (sides[previous] + kernel - 1) * up + up_taps + down_taps - 2
     before = (total + up) // 2
-    return LayerPlan(
+    return LayerConfig(
         name=name,
         inner=named[previous].channels,
         outer=named[index].channels,

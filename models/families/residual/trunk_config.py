@@ -1,4 +1,4 @@
-"""The plan of a residual generator as its state dict gives it, for ajbrock/BigGAN-PyTorch and StudioGAN."""
+"""What a residual generator is made of, as its state dict gives it, for ajbrock/BigGAN-PyTorch and StudioGAN."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ from models.families.residual.trunk import (
 
 
 @dataclass(frozen=True)
-class Config:
+class TrunkConfig:
     """What must be known to build the network.
 
     `condition` is what the norms depend on: "nothing"; the "label"'s index; its "shared" embedding; that and a chunk of
@@ -50,7 +50,7 @@ class Config:
 
     @property
     def size_px(self) -> int:
-        """Side of the picture."""
+        """Side of the image."""
         return self.side_px * int(2 ** (len(self.blocks) // self.depth))
 
     @property
@@ -67,7 +67,7 @@ class Config:
 
     @property
     def condition_size(self) -> int:
-        """Numbers that the norms depend on, where these are a vector."""
+        """Numbers that the norms depend on, if these are a vector."""
         chunk = {"shared": 0, "chunks": self.stem, "joint": self.stem - self.embedding}
         return self.embedding + chunk.get(self.condition, 0)
 
@@ -84,7 +84,7 @@ class Config:
     def network(
         self, eps: float, last_eps: float, activation: nn.Module, squash: Squash = torch.tanh
     ) -> ResidualGenerator:
-        """The network, untrained; `eps` of the blocks' batch norms, `last_eps` of the one before the picture."""
+        """The network, untrained; `eps` of the blocks' batch norms, `last_eps` of the one before the image."""
         norm = self._norm(eps)
         layers: list[nn.Module] = []
         blocks = 0

@@ -1,6 +1,6 @@
 """Which StyleGAN2 generator a `GAN` state of lucidrains/stylegan2-pytorch holds: sizes from keys and shapes.
 
-Karras et al. 2019, arXiv:1912.04958; the network is `models.style.stylegan2_lucidrains`.
+Karras et al. 2019, arXiv:1912.04958; the network is `models.families.style.stylegan2_lucidrains`.
 """
 
 import re
@@ -15,7 +15,7 @@ HEAD = 64  # channels of one head of an attention layer
 
 
 @dataclass(frozen=True)
-class LucidrainsPlan:
+class LucidrainsConfig:
     """Sizes of a generator; `widths` are the channels that go into each block, and those that the last one gives.
 
     `attention` are the blocks, counted from 0 at 4 px, that an attention layer precedes.
@@ -35,7 +35,7 @@ class LucidrainsPlan:
 
     @property
     def size_px(self) -> int:
-        """Height and width of a picture."""
+        """Height and width of an image."""
         return 2 << self.layers
 
 
@@ -44,8 +44,8 @@ def averages(state: StateDict) -> dict[str, torch.Tensor]:
     return {key: tensor for key, tensor in state.items() if key.startswith(("SE.", "GE."))}
 
 
-def find_plan(state: StateDict) -> LucidrainsPlan | None:
-    """The plan that the keys and shapes of a generator tell; None where they are not exactly its."""
+def read_config(state: StateDict) -> LucidrainsConfig | None:
+    """What the keys and shapes of a generator tell; None if they are not exactly its."""
     widths = [shape(state, "GE.blocks.0.conv1.weight", 4)[1]]
     while (weight := shape(state, f"GE.blocks.{len(widths) - 1}.conv1.weight", 4))[0]:
         widths.append(weight[0])
@@ -53,7 +53,7 @@ def find_plan(state: StateDict) -> LucidrainsPlan | None:
     if len(widths) < 2 or not latent:
         return None
     blocks = range(len(widths) - 1)
-    plan = LucidrainsPlan(
+    config = LucidrainsConfig(
         widths=tuple(widths),
         latent_dim=latent,
         style_depth=sum(re.fullmatch(r"SE\.net\.\d+\.weight", key) is not None for key in state),
@@ -62,35 +62,35 @@ def find_plan(state: StateDict) -> LucidrainsPlan | None:
         no_const="GE.to_initial_block.weight" in state,
     )
     found = {key: tuple(tensor.shape) for key, tensor in averages(state).items()}
-    return plan if plan.channels in (3, 4) and found == _shapes(plan) else None
+    return config if config.channels in (3, 4) and found == _shapes(config) else None
 
 
-def _shapes(plan: LucidrainsPlan) -> dict[str, tuple[int, ...]]:
-    latent, first = plan.latent_dim, plan.widths[0]
+def _shapes(config: LucidrainsConfig) -> dict[str, tuple[int, ...]]:
+    latent, first = config.latent_dim, config.widths[0]
     shapes: dict[str, tuple[int, ...]] = {}
-    for layer in range(plan.style_depth):
+    for layer in range(config.style_depth):
         shapes |= _layer(f"SE.net.{2 * layer}", (latent, latent))
-    if plan.no_const:
+    if config.no_const:
         shapes["GE.to_initial_block.weight"] = (latent, first, 4, 4)
     else:
         shapes["GE.initial_block"] = (1, first, 4, 4)
     shapes |= _layer("GE.initial_conv", (first, first, 3, 3))
-    for index in range(plan.layers):
-        shapes |= _block(plan, index)
-    for index in plan.attention:
-        shapes |= _attention(f"GE.attns.{index}", plan.widths[index])
+    for index in range(config.layers):
+        shapes |= _block(config, index)
+    for index in config.attention:
+        shapes |= _attention(f"GE.attns.{index}", config.widths[index])
     return shapes
 
 
-def _block(plan: LucidrainsPlan, index: int) -> dict[str, tuple[int, ...]]:
-    name, latent = f"GE.blocks.{index}", plan.latent_dim
-    inner, outer = plan.widths[index : index + 2]
+def _block(config: LucidrainsConfig, index: int) -> dict[str, tuple[int, ...]]:
+    name, latent = f"GE.blocks.{index}", config.latent_dim
+    inner, outer = config.widths[index : index + 2]
     shapes = _layer(f"{name}.to_style1", (inner, latent)) | _layer(f"{name}.to_style2", (outer, latent))
     shapes |= _layer(f"{name}.to_noise1", (outer, 1)) | _layer(f"{name}.to_noise2", (outer, 1))
     shapes |= _layer(f"{name}.to_rgb.to_style", (outer, latent))
     shapes |= {f"{name}.conv1.weight": (outer, inner, 3, 3), f"{name}.conv2.weight": (outer, outer, 3, 3)}
-    shapes |= {f"{name}.to_rgb.conv.weight": (plan.channels, outer, 1, 1)}
-    return shapes if index == plan.layers - 1 else shapes | {f"{name}.to_rgb.upsample.1.f": (3,)}
+    shapes |= {f"{name}.to_rgb.conv.weight": (config.channels, outer, 1, 1)}
+    return shapes if index == config.layers - 1 else shapes | {f"{name}.to_rgb.upsample.1.f": (3,)}
 
 
 def _attention(name: str, width: int) -> dict[str, tuple[int, ...]]:
