@@ -10,6 +10,8 @@ import pytest
 
 # Long ones whose tests share nothing, or what all processes share (tests/models/exported.py).
 APART = ("test_architectures.py", "test_zoo_engines.py")
+# Tests that import onnxruntime themselves send no usage data either.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Packages, separated by commas, without which tests fail instead of being skipped.
 REQUIRED = os.environ.get("GANSERVE_TEST_REQUIRE", "")
 
