@@ -2,6 +2,10 @@
 
 Fields are passed next to the message: `log.info("served", extra={"fields": {"rpc": "Generate", "code": "OK"}})`. Every
 line that is written for a request has its request_id, and trace_id and span_id if there are any.
+
+Callers decide what some lines contain and how many there are. So each part of a line is cut to a length; characters
+that break a line, control a terminal or reverse the reading order are escaped; and lines of one kind are counted
+instead of written while they come faster than LINES_PER_S.
 """
 
 import json
@@ -9,22 +13,118 @@ import logging
 import re
 import sys
 from collections.abc import Mapping
+from contextvars import Context
 from datetime import UTC, datetime
 from typing import Literal
 
 from server.observability.context import current
+
+MAX_MESSAGE_CHARS = 2000
+MAX_FIELD_CHARS = 1000
+MAX_TRACEBACK_CHARS = 16_000
+# Lines of one kind that may come at once, and how many per second after that.
+BURST_LINES = 20
+LINES_PER_S = 1.0
+# A kind is known by what the code says, not by what callers send, so there are few; other libraries' text may vary.
+MAX_KINDS = 1000
+KIND_CHARS = 60
 
 _AMBIGUOUS = re.compile('[ "=]').search
 
 
 def configure(level: str, format: Literal["text", "json"]) -> None:
     """Sends every record of at least `level` (debug, info, warning, error) to stderr; replaces what was set before."""
-    sink = logging.StreamHandler(sys.stderr)
+    sink = LimitedHandler()
     sink.setFormatter(JsonLines() if format == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
     logging.captureWarnings(True)
     # What it warns of (a port that is taken) becomes our own one-line error.
     logging.getLogger("pygrpc_native").setLevel(logging.ERROR)
+
+
+class LimitedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
+    """Writes to stderr. Of lines of one kind that come faster than the limits allow, it writes how many there were.
+
+    Not limited: lines at debug level, and records with `extra={"unlimited": True}`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(sys.stderr)
+        self._kinds: dict[tuple[object, ...], _Kind] = {}
+        self._counting: set[_Kind] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes the record or counts it. The lock is held."""
+        kind = self._kind_of(record)
+        for other in [each for each in self._counting if each is not kind and each.take(record.created)]:
+            self._write_count(other)
+        if kind is None:
+            super().emit(record)
+        elif kind.take(record.created):
+            self._write_count(kind)
+            super().emit(record)
+        else:
+            kind.counted += 1
+            self._counting.add(kind)
+
+    def close(self) -> None:
+        """Writes what is still counted."""
+        self.acquire()
+        try:
+            for kind in list(self._counting):
+                self._write_count(kind)
+        finally:
+            self.release()
+        super().close()
+
+    def _kind_of(self, record: logging.LogRecord) -> "_Kind | None":
+        """None: not limited."""
+        if record.levelno <= logging.DEBUG or getattr(record, "unlimited", False):
+            return None
+        fields: Mapping[str, object] = getattr(record, "fields", {})
+        # A caller writes what it likes into the field `model`; outside a request it is a model of the repository.
+        names = ("rpc", "code") if current.get() is not None else ("rpc", "code", "model")
+        known = {name: fields[name] for name in names if name in fields}
+        head = str(record.msg).partition("\n")[0][:KIND_CHARS]
+        key = (record.name, record.levelno, head, *known.values())
+        found = self._kinds.get(key)
+        if found is None:
+            if len(self._kinds) >= MAX_KINDS:
+                self._kinds.clear()
+            found = self._kinds[key] = _Kind(record, head, known)
+        return found
+
+    def _write_count(self, kind: "_Kind") -> None:
+        self._counting.discard(kind)
+        if kind.counted:
+            record = kind.count_record()
+            Context().run(super().emit, record)  # not with the ids of whichever request is at work now
+
+
+class _Kind:
+    """Lines that differ only in what callers sent. A bucket of lines that may be written, full at first."""
+
+    def __init__(self, first: logging.LogRecord, head: str, fields: Mapping[str, object]) -> None:
+        self._name, self._level, self._head, self._fields = first.name, first.levelno, head, fields
+        self._left = float(BURST_LINES)
+        self._at = first.created
+        self.counted = 0
+
+    def take(self, now: float) -> bool:
+        """Whether a line may be written at `now`, in seconds."""
+        self._left = min(float(BURST_LINES), self._left + max(0.0, now - self._at) * LINES_PER_S)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
+
+    def count_record(self) -> logging.LogRecord:
+        """`MESSAGE (and 12,999 more like this)` with the fields that all had."""
+        text, self.counted = f"{self._head} (and {self.counted:,} more like this)", 0
+        record = logging.LogRecord(self._name, self._level, __file__, 0, text, None, None)
+        record.fields = dict(self._fields)
+        return record
 
 
 class TextLines(logging.Formatter):
@@ -38,14 +138,18 @@ class TextLines(logging.Formatter):
         fields = dict(_fields(record))
         traceback = self._traceback(record)
         below = traceback if "error_id" in fields else ""
+        words = [f"{name}={_word(value)}" for name, value in fields.items()]
         if traceback and not below:
-            fields["traceback"] = traceback
-        words = (f"{name}={_word(value)}" for name, value in fields.items())
-        line = " ".join((_time(record), record.levelname, _one_line(record.getMessage()), *words))
-        return f"{line}\n{below}" if below else line
+            words.append(f"traceback={_quote(traceback)}")
+        line = " ".join((_time(record), record.levelname, _escape(_message(record)), *words))
+        return "\n".join((line, *map(_escape, below.split("\n")))) if below else line
 
     def _traceback(self, record: logging.LogRecord) -> str:
-        return self.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+        """Its beginning and its end, with the error that was raised, if it is long."""
+        if not record.exc_info or not record.exc_info[0]:
+            return ""
+        text, half = self.formatException(record.exc_info), MAX_TRACEBACK_CHARS // 2
+        return text if len(text) <= 2 * half else f"{text[:half]}\n... ({len(text):,} characters)\n{text[-half:]}"
 
 
 class JsonLines(TextLines):
@@ -56,13 +160,13 @@ class JsonLines(TextLines):
             "time": _time(record),
             "level": record.levelname,
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         traceback = self._traceback(record)
         if traceback:
             own["traceback"] = traceback
-        own |= {name: value for name, value in _fields(record).items() if name not in own}
-        return json.dumps(own, default=str)
+        own |= {name: _json_value(value) for name, value in _fields(record).items() if name not in own}
+        return json.dumps(own).replace("\x7f", r"\u007f")  # json escapes every other control character itself
 
 
 def _fields(record: logging.LogRecord) -> Mapping[str, object]:
@@ -76,13 +180,30 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def _message(record: logging.LogRecord) -> str:
+    return _cut(record.getMessage(), MAX_MESSAGE_CHARS)
+
+
+def _json_value(value: object) -> object:
+    return value if isinstance(value, int | float | None) else _cut(str(value), MAX_FIELD_CHARS)
+
+
 def _word(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
-    text = str(value)
+    text = _cut(str(value), MAX_FIELD_CHARS)
     plain = text.isprintable() and text and not _AMBIGUOUS(text)
-    return text if plain else json.dumps(text, ensure_ascii=False)
+    return text if plain else _quote(text)
 
 
-def _one_line(text: str) -> str:
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text):,} characters)"
+
+
+def _quote(text: str) -> str:
+    return _escape(json.dumps(text, ensure_ascii=False))
+
+
+def _escape(text: str) -> str:
+    """Without control characters (C1 too), line ends, marks of the reading order, or what cannot be encoded."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,14 +1,17 @@
 """Log lines as people and machines get them."""
 
+import io
 import json
 import logging
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-from server.observability.logs import JsonLines, TextLines, configure
+from server.observability.context import RequestContext, current
+from server.observability.logs import JsonLines, LimitedHandler, TextLines, configure
 
 TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -118,3 +121,99 @@ def test_warnings_become_log_lines(root_logger: logging.Logger, capsys: pytest.C
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "old thing" in json.loads(lines[0])["message"]
+
+
+HOSTILE = "a\x00\x1b[2J\x7f\x85\x9b31m\u202etxt.exe\u2066\u061c\u2028\udce9z"
+
+
+@pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
+def test_characters_that_control_a_terminal_or_the_order_of_reading_are_escaped_wherever_they_stand(
+    formatter: logging.Formatter,
+) -> None:
+    try:
+        raise ValueError(HOSTILE)
+    except ValueError as error:
+        for fields in ({"model": HOSTILE}, {"model": HOSTILE + " quoted", "error_id": "7f3a"}):
+            line = formatter.format(record("no model %s", HOSTILE, fields=dict(fields), error=error))
+            assert all(character.isprintable() or character == "\n" for character in line)
+            line.encode()
+            assert "31m" in line, "what can be read is there"
+            assert (r"\x9b31m" if type(formatter) is TextLines else r"\u009b31m") in line
+
+
+@pytest.mark.parametrize("formatter", [TextLines(), JsonLines()])
+def test_a_line_has_a_length_whatever_a_caller_sends(formatter: logging.Formatter) -> None:
+    megabyte = "x" * (1 << 20)
+    try:
+        raise ValueError(megabyte)
+    except ValueError as error:
+        made = record("no %s", megabyte, fields={"model": megabyte, "error": megabyte, "error_id": "7f3a"}, error=error)
+    line = formatter.format(made)
+    assert len(line) < 24_000
+    assert "... (1,048,576 characters)" in line
+
+
+class Sink:
+    """A handler whose lines can be read; `log` writes a record at a time in seconds."""
+
+    def __init__(self) -> None:
+        self.handler = LimitedHandler()
+        self.stream = self.handler.stream = io.StringIO()
+        self.handler.setFormatter(JsonLines())
+
+    def log(self, at: float, message: str, *values: object, level: int = logging.INFO, **more: Any) -> None:
+        made = logging.LogRecord("server.api.calls", level, __file__, 1, message, values, None)
+        made.__dict__ |= {"created": at, **more}
+        self.handler.handle(made)
+
+    @property
+    def messages(self) -> list[str]:
+        return [json.loads(line)["message"] for line in self.stream.getvalue().splitlines()]
+
+
+def test_errors_that_repeat_are_counted_and_the_count_is_written() -> None:
+    sink = Sink()
+    for index in range(13_000):
+        sink.log(1000 + index * 1e-4, "socket.accept() failed\nsocket %d", index, level=logging.ERROR)
+    assert len(sink.messages) <= 20 + 2 * 2
+    sink.log(1010, "model ready")
+    assert sink.messages[-1] == "model ready", "another line is where a count is written that nobody waited for"
+    counts = [
+        int(found[1].replace(",", "")) for each in sink.messages if (found := re.search(r"and ([\d,]+) more", each))
+    ]
+    assert sum(counts) + sum("socket " in each for each in sink.messages) == 13_000
+
+
+def test_what_is_counted_when_the_server_ends_is_written() -> None:
+    sink = Sink()
+    for _ in range(25):
+        sink.log(1000, "call")
+    sink.handler.close()
+    assert sink.messages == ["call"] * 20 + ["call (and 5 more like this)"]
+
+
+def test_lines_of_a_caller_are_one_kind_for_each_rpc_and_code_whatever_model_it_names() -> None:
+    sink = Sink()
+    request = RequestContext("s", "ModelInfer", object(), (("x-request-id", "mine"),))
+    token = current.set(request)
+    for index in range(100):
+        sink.log(1000, "call", fields={"rpc": "ModelInfer", "code": "NOT_FOUND", "model": str(index)})
+    sink.log(1000, "call", fields={"rpc": "ModelInfer", "code": "INVALID_ARGUMENT"})
+    sink.log(1010, "call", fields={"rpc": "Upscale", "code": "NOT_FOUND"})
+    current.reset(token)
+    lines = [json.loads(line) for line in sink.stream.getvalue().splitlines()]
+    assert len(lines) == 20 + 1 + 1 + 1
+    count = lines[-2]
+    assert {name: count.get(name) for name in ("message", "rpc", "code", "model", "request_id")} == {
+        "message": "call (and 80 more like this)", "rpc": "ModelInfer", "code": "NOT_FOUND", "model": None,
+        "request_id": None,
+    }  # fmt: skip
+
+
+def test_each_model_of_the_repository_and_each_debug_line_is_written() -> None:
+    sink = Sink()
+    for index in range(200):
+        sink.log(1000, "model unavailable", level=logging.ERROR, fields={"model": f"m{index}", "reason": "torn"})
+        sink.log(1000, "call", level=logging.DEBUG)
+        sink.log(1000, "control", unlimited=True)
+    assert len(sink.messages) == 600
