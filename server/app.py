@@ -19,7 +19,7 @@ from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
 from server.api.limits import Limits
-from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway
+from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway, sends_pushback
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
 from server.observability import logs
@@ -99,7 +99,7 @@ class Server:
         self._http = HttpServer(make_app(self._metrics, self._readiness), settings.host, settings.http_port)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
-        self._calls = Calls(self._metrics, self._tracer)
+        self._calls = Calls(self._metrics, self._tracer, sends_pushback(self._frontend))
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 

@@ -62,9 +62,13 @@ class CapacityError(GanserveError):
 
 
 class Overloaded(CapacityError):
-    """The queue is full, or the answer could not be ready before the caller's deadline."""
+    """The queue is full, or the answer could not be ready in time. `retry_after_s`: when to try again; 0: not known."""
 
     code = "RESOURCE_EXHAUSTED"
+
+    def __init__(self, text: str, retry_after_s: float = 0.0) -> None:
+        super().__init__(text)
+        self.retry_after_s = retry_after_s
 
 
 class NotServing(CapacityError):

@@ -104,6 +104,12 @@ class Settings(BaseSettings):
     max_queue_bytes: Annotated[int, Panel.LIMITS] = Field(
         2 << 30, ge=1, description="Maximum bytes of the items that wait, per model."
     )
+    queue_target_s: Annotated[float, Panel.LIMITS] = Field(
+        0.25,
+        ge=0,
+        description="Requests without a deadline are rejected while they would take longer than this, or than five "
+        "times their own computing time if that is more. 0: never.",
+    )
     max_images_per_call: Annotated[int, Panel.LIMITS] = Field(
         4096, ge=1, description="Maximum number of images of one Generate call."
     )

@@ -6,6 +6,7 @@ Servicers are wrapped because an interceptor costs each call a second pass throu
 import asyncio
 import functools
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -14,13 +15,16 @@ from typing import Any, NoReturn
 
 import grpc
 
-from server.errors import GanserveError, NotServing
+from server.errors import GanserveError, NotServing, Overloaded
 from server.observability.context import ID_KEY, RequestContext, current
 from server.observability.metrics import Metrics
 from server.observability.trace import Tracer
 
 # Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
+
+# gRPC clients that retry wait so long first (gRFC A6).
+PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 
@@ -32,8 +36,10 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Calls:
     """Wraps the methods of servicers."""
 
-    def __init__(self, metrics: Metrics, tracer: Tracer | None = None) -> None:
+    def __init__(self, metrics: Metrics, tracer: Tracer | None = None, sends_pushback: bool = False) -> None:
+        """`sends_pushback`: whether the front end can tell a rejected caller when to come back."""
         self.tracer = tracer
+        self.sends_pushback = sends_pushback
         self._metrics = metrics
         self._closed = False
         self._running = 0
@@ -125,7 +131,9 @@ class Call:
     def __init__(self, calls: Calls, service: str, rpc: str, message: object, context: Context) -> None:
         self._calls = calls
         self._started_at = time.monotonic()
-        self._request = request = RequestContext(service, rpc, message, context.invocation_metadata() or ())
+        self._request = request = RequestContext(
+            service, rpc, message, context.invocation_metadata() or (), context.peer()
+        )
         current.set(request)
         if calls.tracer is not None:
             request.trace = calls.tracer.request(service, rpc, request.model, request.metadata, self._started_at)
@@ -166,7 +174,10 @@ class Call:
         else:
             raise error
         self.finish(code, text)
-        await context.abort(grpc.StatusCode[code], text, ((ID_KEY, self._request.id),))
+        trailers = [(ID_KEY, self._request.id)]
+        if self._calls.sends_pushback and isinstance(error, Overloaded) and error.retry_after_s:
+            trailers.append((PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))
+        await context.abort(grpc.StatusCode[code], text, tuple(trailers))
 
 
 def deadline(context: Context) -> float | None:

@@ -86,6 +86,11 @@ def says_goaway(frontend: str) -> bool:
     return frontend == GRPCIO
 
 
+def sends_pushback(frontend: str) -> bool:
+    """Whether a rejected call can carry `grpc-retry-pushback-ms`: the native front end sends no key of that prefix."""
+    return frontend == GRPCIO
+
+
 def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
     """Lets tools such as grpcurl list the services."""
     names = [*services, reflection.SERVICE_NAME]

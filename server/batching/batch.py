@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.cost import CostModel
+from server.batching.cost import SHORT_S, CostModel
 from server.batching.device import Device
-from server.batching.queue import Done, Job
+from server.batching.job import Done, Job
 from server.engines.base import Arrays, Engine
 from server.errors import InferenceFailed
 from server.observability.context import RequestContext
@@ -103,10 +103,12 @@ class FormedBatch:
         self._cost = cost
         self._statistics = statistics
         self._nbytes = sum(job.nbytes for job in jobs)
-        self.is_short = whole_device and cost.takes_short(self._nbytes)
+        self._items = sum(job.items for job in jobs)
+        self._estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
+        self.is_short = whole_device and 0.0 < self._estimated_s < SHORT_S
         self._started_at = 0.0
         self._runs: list[EngineRun] = []
-        cost.begin(self._nbytes)
+        cost.running_s += self._estimated_s
 
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is in the runs."""
@@ -122,7 +124,8 @@ class FormedBatch:
                 )
         lanes = 1 if self.whole_device else self._device.lanes
         device_s = (time.monotonic() - self._started_at) / lanes
-        self._cost.end(sum(job.items for job in self._jobs), self._nbytes, device_s)
+        self._cost.running_s -= self._estimated_s
+        self._cost.learn(self._items, self._nbytes, device_s)
         for run in self._runs:
             if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
                 _answer(run)

@@ -13,9 +13,10 @@ from types import TracebackType
 from typing import Self
 
 from server.batching.batch import FormedBatch
-from server.batching.cost import CostModel, min_second_per_byte, wait_s
+from server.batching.cost import CostModel, second_per_byte
 from server.batching.device import Device
-from server.batching.queue import Done, Dropped, FairQueue, Job, Policy, Ticket
+from server.batching.job import Client, Done, Job, Ticket
+from server.batching.queue import Dropped, FairQueue, Policy
 from server.engines.base import Arrays, Engine
 from server.errors import CapacityError, DeadlinePassed, EngineError, NotServing, Overloaded
 from server.observability.context import current
@@ -24,6 +25,13 @@ from server.observability.model_statistics import ModelStatistics
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
 DEADLINE_SHARE = 0.6
+# A request without a deadline is expected to take up to the policy's target, or so many times its own computing time.
+TARGET_TIMES = 5.0
+# A request of one client goes before an earlier one of that client that takes longer to compute, if it came at most so
+# many times the difference later.
+PATIENCE = 4.0
+# What an item takes before anything was measured.
+UNKNOWN_ITEM_S = 0.01
 
 
 class Batcher:
@@ -64,19 +72,30 @@ class Batcher:
 
         Raises:
             NotServing: the model is being unloaded.
-            Overloaded: the queue is full, or too long for the deadline.
+            Overloaded: the queue is full, or too long for the deadline, or for the policy's target if there is none.
             DeadlinePassed: the deadline is already over.
         """
-        with self._rejections_counted():
-            if self._closed:
-                raise NotServing("the model is being unloaded or the server is stopping; try another server")
-        self.check_time(nbytes, deadline)
+        request = current.get()
+        client = self._queue.client("" if request is None else request.client)
+        now = time.monotonic()
         queue_timeout_s = self.policy.queue_timeout_s
         if timeout_s and self.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
-        timeout_at = time.monotonic() + queue_timeout_s if queue_timeout_s else None
-        ticket = Ticket(items, nbytes, deadline, timeout_at, current.get())
+        rate = self._second_per_byte(nbytes // max(1, items))
+        ticket = Ticket(
+            client,
+            items,
+            nbytes,
+            deadline=deadline,
+            timeout_at=now + queue_timeout_s if queue_timeout_s else None,
+            second_per_byte=rate,
+            order=now + PATIENCE * (nbytes * rate or items * UNKNOWN_ITEM_S),
+            request=request,
+        )
         with self._rejections_counted():
+            if self._closed:
+                raise NotServing("the model is being unloaded or the server is stopping; try another server")
+            self._check_time(client, nbytes * rate, deadline, now)
             self._queue.reserve(ticket)
         self._admitted += 1
         self._drained.clear()
@@ -84,25 +103,41 @@ class Batcher:
         return Admission(self, ticket)
 
     def check_time(self, nbytes: int, deadline: float | None) -> None:
-        """Rejects what could not be answered before its deadline; `admit` does so too.
+        """Rejects what could not be answered in time, before its `nbytes` bytes are decoded; `admit` decides.
 
         Raises:
-            Overloaded: the queue is too long for the deadline.
+            Overloaded: the queue is too long.
             DeadlinePassed: the deadline is already over.
         """
-        if deadline is None:
-            return
-        left_s = deadline - time.monotonic()
+        request = current.get()
+        client = self._queue.client("" if request is None else request.client)
         with self._rejections_counted():
-            if left_s <= 0:
-                raise DeadlinePassed(f"the deadline passed {-left_s:.3f} s before the request was read")
-            waiting = self._queue.items
-            if not waiting:
-                return
-            costs = [(slot.cost, slot.device.sources) for slot in self._slots]
-            seconds = wait_s(costs, self._queue.nbytes + nbytes)
-            if seconds > left_s * DEADLINE_SHARE:
-                raise Overloaded(f"{waiting} items wait, about {seconds:.3f} s; the deadline is in {left_s:.3f} s")
+            self._check_time(client, nbytes * self._second_per_byte(nbytes), deadline, time.monotonic())
+
+    def _check_time(self, client: Client, seconds: float, deadline: float | None, now: float) -> None:
+        """Rejects a request of so many seconds of computing if it would be late. Only while others wait: an idle
+        device takes the next job whatever the estimate says, so that a wrong estimate corrects itself."""
+        if deadline is not None and deadline <= now:
+            raise DeadlinePassed(f"the deadline passed {now - deadline:.3f} s before the request was read")
+        queue = self._queue
+        if not queue.items:
+            return
+        if deadline is not None:
+            left_s = deadline - now
+            what = f"the deadline is in {left_s:.3f} s"
+        elif self.policy.target_s:
+            left_s = max(self.policy.target_s, TARGET_TIMES * seconds)
+            what = f"the target for requests without a deadline is {left_s:.3f} s (queue_target_s)"
+        else:
+            return
+        running_s = sum(cost.running_s for cost in self.costs.values()) / len(self.costs)
+        wait_s = running_s + queue.wait_s(client, seconds)
+        if wait_s > left_s * DEADLINE_SHARE:
+            text = f"{queue.items} items wait; the answer would take about {wait_s:.3f} s, {what}"
+            raise Overloaded(text, retry_after_s=wait_s - left_s * DEADLINE_SHARE)
+
+    def _second_per_byte(self, item_bytes: int) -> float:
+        return second_per_byte([(slot.cost, slot.device.sources) for slot in self._slots], item_bytes)
 
     async def drain(self) -> None:
         """Admits no more; returns when every admitted request has been answered."""
@@ -132,12 +167,12 @@ class Batcher:
 
     def take(self, slot: "_Slot", lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """Forms the next batch for a slot; None if nothing may leave now. See `Source.take`."""
-        cost = slot.cost
         taken = self._queue.take(
             time.monotonic(),
             lanes + sum(other.device.free for other in self._slots if other is not slot),
-            cost.max_items(self.max_batch_size),
-            min_second_per_byte(self.costs.values()),
+            slot.cost.max_items(self.max_batch_size),
+            slot.cost.seconds,
+            slot.device.is_idle,
         )
         for dropped in taken.dropped:
             self._answer_dropped(dropped)
@@ -147,7 +182,7 @@ class Batcher:
                 self._wake_after(taken.wait_s)
             return None
         whole_device = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
-        return FormedBatch(taken.jobs, whole_device, slot.engine, slot.device, cost, self.statistics)
+        return FormedBatch(taken.jobs, whole_device, slot.engine, slot.device, slot.cost, self.statistics)
 
     def has_work(self) -> bool:
         """Whether a job waits."""
@@ -166,10 +201,16 @@ class Batcher:
     def _answer_dropped(self, dropped: Dropped) -> None:
         job, reason = dropped
         self.statistics.dropped(reason)
-        if reason != "cancelled":
-            what = "deadline" if reason == "deadline" else "queue timeout"
-            waited_s = time.monotonic() - job.queued_at
-            job.future.set_exception(DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue"))
+        if reason == "cancelled":
+            return
+        waited_s = time.monotonic() - job.queued_at
+        if reason == "overloaded":
+            job.future.set_exception(
+                Overloaded(f"it waited {waited_s:.3f} s in the queue and cannot be ready before its deadline")
+            )
+            return
+        what = "deadline" if reason == "deadline" else "queue timeout"
+        job.future.set_exception(DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue"))
 
     @contextmanager
     def _rejections_counted(self) -> Iterator[None]:
@@ -216,7 +257,7 @@ class Admission:
         job = self._batcher.submit(self._ticket, arrays)
         try:
             done = await job.future
-        except DeadlinePassed:
+        except CapacityError:
             if self._trace is not None:
                 self._trace.phase("queue", job.queued_at, time.monotonic())
             raise

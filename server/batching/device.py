@@ -93,6 +93,11 @@ class Device:
         return len(self._turns)
 
     @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs here."""
+        return not self._held
+
+    @property
     def free(self) -> int:
         """Lanes without work."""
         return max(0, self.lanes - self._held)

@@ -1,23 +1,21 @@
 """The queue of one model: what waits, what may leave now, and in which order. Knows no engine and no device.
 
-Jobs wait in buckets, one for each input shape, since only jobs of equal shapes can share a batch. In a bucket the
-requests take turns and each gives one job at a time, so that a request for 2,000 images does not keep the others out.
-A request reserves its share of the queue once, for all of its jobs; the reservation shrinks as they leave.
+Clients (connections or API keys) take turns, so that one with thousands of requests does not keep another waiting.
+The requests of one client leave in the order of their arrival, small ones before large ones: a request computed to the
+end is worth more than several begun. Jobs wait in buckets, one for each input shape, since only jobs of equal shapes
+can share a batch. A request reserves its share of the queue once; the reservation shrinks as its jobs leave.
 """
 
-import asyncio
+import heapq
+import itertools
 import math
-import time
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from numpy.typing import NDArray
-
-from server.engines.base import Arrays
+from server.batching.job import Client, Job, Ticket, Turn
 from server.errors import Overloaded
-from server.observability.context import RequestContext
 
 
 @dataclass(frozen=True)
@@ -33,58 +31,15 @@ class Policy:
     queue_timeout_s: float = 0.0
     delays_on_timeout: bool = False  # past the queue timeout: behind all others, instead of rejected
     allows_timeout_override: bool = False
-
-
-class Ticket:
-    """One request's share of the queue. `deadline`, `timeout_at`: on the monotonic clock, None for none.
-
-    `items`, `nbytes`: what is reserved and has not left the queue yet. `request`: whose it is, None outside of an RPC.
-    """
-
-    __slots__ = ("deadline", "items", "jobs", "nbytes", "request", "started", "timeout_at")
-
-    def __init__(
-        self, items: int, nbytes: int, deadline: float | None, timeout_at: float | None, request: RequestContext | None
-    ) -> None:
-        self.items = items
-        self.nbytes = nbytes
-        self.deadline = deadline
-        self.timeout_at = timeout_at
-        self.request = request
-        self.started = False  # whether a first job has left the queue
-        self.jobs: dict[Hashable, deque[Job]] = {}  # those that wait, by shape
-
-
-@dataclass(frozen=True, slots=True)
-class Done:
-    """One job's items of the outputs, and how the batch went that it was in. Durations in seconds."""
-
-    outputs: dict[str, NDArray[Any]]
-    batch_size: int
-    queue_s: float
-    input_s: float
-    compute_s: float
-    output_s: float
-
-
-class Job:
-    """What runs in one piece: arrays with an equal number of items, or of a model without a batch axis."""
-
-    __slots__ = ("arrays", "future", "items", "nbytes", "queued_at", "shape", "ticket")
-
-    def __init__(self, ticket: Ticket, arrays: Arrays, batched: bool) -> None:
-        self.ticket = ticket
-        self.arrays = arrays
-        self.items = len(next(iter(arrays.values()))) if batched else 1
-        self.nbytes = sum(array.nbytes for array in arrays.values())
-        # Jobs of equal trailing shapes can share a batch. The names tell apart which optional inputs are given.
-        self.shape = tuple((name, array.shape[1:] if batched else array.shape) for name, array in arrays.items())
-        self.queued_at = time.monotonic()
-        self.future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()
+    target_s: float = 0.0  # how long requests without a deadline may be expected to take
 
 
 class Dropped(NamedTuple):
-    """A job that left the queue without being run. `reason`: "cancelled", "deadline" or "timeout"."""
+    """A job that left the queue without being run.
+
+    `reason`: "cancelled" by its caller; its "deadline" or queue "timeout" is over; or "overloaded": it cannot be ready
+    before its deadline.
+    """
 
     job: Job
     reason: str
@@ -99,144 +54,181 @@ class Taken(NamedTuple):
     wait_s: float
 
 
-class _Bucket:
-    """The jobs of one shape, by request. Requests past a queue timeout with DELAY come after all others."""
+class _Rotation:
+    """Clients in turn, each with a heap of what its requests have waiting. `items`: of all of them."""
 
-    __slots__ = ("items", "late", "turns")
+    __slots__ = ("items", "lines", "order")
 
     def __init__(self) -> None:
         self.items = 0
-        self.turns: deque[deque[Job]] = deque()
-        self.late: deque[deque[Job]] = deque()
+        self.lines: dict[Client, list[Turn]] = {}
+        self.order: deque[Client] = deque()
 
-    def head(self) -> Job | None:
-        """The job whose turn it is."""
-        queue = self._front()
-        return queue[0][0] if queue else None
+    def add(self, client: Client, turn: Turn) -> None:
+        line = self.lines.get(client)
+        if line is None:
+            line = self.lines[client] = []
+            self.order.append(client)
+        heapq.heappush(line, turn)
 
-    def pop(self) -> Job:
-        """Takes the head; its request goes to the back with what it still has."""
-        queue = self._front()
-        jobs = queue.popleft()
-        job = jobs.popleft()
-        self.items -= job.items
-        if jobs:
-            queue.append(jobs)
-        return job
-
-    def is_late(self) -> bool:
-        """Whether the head is past its queue timeout and was sent behind the others before."""
-        return self._front() is self.late
-
-    def delay_head(self) -> None:
-        """Sends the request whose turn it is behind all that are in time."""
-        self.late.append(self.turns.popleft())
-
-    def _front(self) -> deque[deque[Job]]:
-        for queue in (self.turns, self.late):
-            while queue and not queue[0]:  # its request was cancelled
-                queue.popleft()
-            if queue:
-                return queue
-        return self.turns
+    def pick(self, head: Callable[[list[Turn]], Turn | None]) -> Turn | None:
+        """What the client whose turn it is has first; it goes to the back. `head`: the first live turn of a heap."""
+        late: Turn | None = None
+        for _ in range(len(self.order)):
+            client = self.order[0]
+            turn = head(self.lines[client])
+            if turn is None:
+                self.order.popleft()
+                del self.lines[client]
+                continue
+            self.order.rotate(-1)
+            if not turn.late:
+                return turn
+            late = late or turn
+        return late
 
 
 class FairQueue:
     """Every job of one model that waits, and every count of them. Loop thread only.
 
-    `items`, `nbytes`: reserved and not yet in a batch. `requests`: those of which no job has left yet.
+    `items`, `nbytes`, `seconds` (estimated): reserved and not yet in a batch. `requests`: those of which no job has
+    left yet.
     """
 
     def __init__(self, policy: Policy) -> None:
         self.items = 0
         self.nbytes = 0
+        self.seconds = 0.0
         self.requests = 0
         self._policy = policy
         self._max_batch_size = max(1, policy.max_batch_size)
-        self._buckets: dict[Hashable, _Bucket] = {}
+        self._clients: dict[str, Client] = {}  # those with an admitted request
+        self._all = _Rotation()
+        self._buckets: dict[Hashable, _Rotation] = {}  # by shape
+        self._numbers = itertools.count()
+
+    def client(self, key: str) -> Client:
+        """The client of that key; a new one until it has reserved something."""
+        return self._clients.get(key) or Client(key)
+
+    def wait_s(self, client: Client, seconds: float) -> float:
+        """About how long a request of so many seconds would wait and run, were it admitted now.
+
+        Before it, its client's earlier requests run, and of each other client at most as much as of this one.
+        """
+        own = client.seconds + seconds
+        others = len(self._clients) - (client.key in self._clients)
+        return own + min(self.seconds - client.seconds, own * others)
 
     def reserve(self, ticket: Ticket) -> None:
         """Takes the room that the request needs, all of it or none.
 
+        A client below its fair share of the queue is admitted even if others fill it, so up to twice the limit waits.
+
         Raises:
             Overloaded: a limit would be passed; the text names it.
         """
-        policy = self._policy
-        if self.items + ticket.items > policy.max_queue_rows:
+        policy, client = self._policy, ticket.client
+        shares = len(self._clients) + (client.key not in self._clients)
+        items, nbytes = policy.max_queue_rows, policy.max_queue_bytes
+        if self.items + ticket.items > items and client.items + ticket.items > items // shares:
             raise Overloaded(
-                f"{ticket.items} items requested, {self.items} waiting, limit {policy.max_queue_rows} (max_queue_rows)"
-            )
-        if self.nbytes + ticket.nbytes > policy.max_queue_bytes:
+                f"{ticket.items} items requested, {self.items} waiting, limit {items} (max_queue_rows)"
+            )  # fmt: skip
+        if self.nbytes + ticket.nbytes > nbytes and client.nbytes + ticket.nbytes > nbytes // shares:
             raise Overloaded(
-                f"{ticket.nbytes} bytes requested, {self.nbytes} waiting, limit {policy.max_queue_bytes} "
-                "(max_queue_bytes)"
-            )
+                f"{ticket.nbytes} bytes requested, {self.nbytes} waiting, limit {nbytes} (max_queue_bytes)"
+            )  # fmt: skip
         if policy.max_queue_requests and self.requests >= policy.max_queue_requests:
             raise Overloaded(
                 f"{self.requests} requests waiting, limit {policy.max_queue_requests} (max_queue_size)"
             )  # fmt: skip
-        self.items += ticket.items
-        self.nbytes += ticket.nbytes
+        self._clients[client.key] = client
+        client.requests += 1
         self.requests += 1
+        self._count(ticket, ticket.items, ticket.nbytes)
 
     def push(self, job: Job) -> None:
-        """Queues a job behind the others of its request."""
-        bucket = self._buckets.get(job.shape)
-        if bucket is None:
-            bucket = self._buckets[job.shape] = _Bucket()
-        jobs = job.ticket.jobs.get(job.shape)
-        if jobs is None:
-            jobs = job.ticket.jobs[job.shape] = deque()
-        if not jobs:
-            bucket.turns.append(jobs)
-        jobs.append(job)
-        bucket.items += job.items
+        """Queues a job behind the others of its request. What it needs beyond the reservation is counted in addition:
+        a stream reserves only what it has in flight at once."""
+        ticket, shape = job.ticket, job.shape
+        items, nbytes = min(job.items, ticket.unpushed), min(job.nbytes, ticket.unpushed_bytes)
+        ticket.unpushed -= items
+        ticket.unpushed_bytes -= nbytes
+        if items < job.items or nbytes < job.nbytes:
+            ticket.items += job.items - items
+            ticket.nbytes += job.nbytes - nbytes
+            self._count(ticket, job.items - items, job.nbytes - nbytes)
+        turn = ticket.turns.get(shape)
+        if turn is None:
+            turn = ticket.turns[shape] = Turn(ticket.order, next(self._numbers), shape)
+        if shape not in self._buckets:
+            self._buckets[shape] = _Rotation()
+        if not turn.jobs:
+            self._enter(ticket.client, turn)
+        turn.jobs.append(job)
+        self._all.items += job.items
+        self._buckets[shape].items += job.items
 
-    def take(self, now: float, lanes: int, max_items: int, second_per_byte: float) -> Taken:
-        """The next batch, from the bucket whose head has waited longest.
+    def take(
+        self, now: float, lanes: int, max_items: int, estimate: Callable[[int, int], float], is_idle: bool
+    ) -> Taken:
+        """The next batch, of the shape that the client whose turn it is has first, from all clients that have it.
 
         Args:
             now: the monotonic clock.
             lanes: free lanes; the items that wait are shared out over them.
             max_items: beyond these a longer batch gains nothing.
-            second_per_byte: the time that a byte of input takes on the fastest device; a job that cannot be ready
-                before its deadline even so is dropped.
+            estimate: (bytes, bytes of an item) -> the seconds that a job takes at least.
+            is_idle: nothing runs on the device. Then no job is dropped by estimate: the estimate may be wrong.
         """
         dropped: list[Dropped] = []
-        oldest: tuple[float, _Bucket] | None = None
-        for shape, bucket in list(self._buckets.items()):
-            head = self._live_head(bucket, now, second_per_byte, dropped)
-            if head is None:
-                del self._buckets[shape]
-            elif oldest is None or head.queued_at < oldest[0]:
-                oldest = (head.queued_at, bucket)
-        if oldest is None:
-            return Taken([], dropped, 0.0)
-        queued_at, bucket = oldest
-        limit, wait_s = self._limit(bucket.items, now - queued_at, lanes, max_items)
-        jobs: list[Job] = []
-        items = 0
-        while items < limit and (head := self._live_head(bucket, now, second_per_byte, dropped)) is not None:
-            if jobs and items + head.items > limit:
-                break
-            jobs.append(self._pop(bucket))
-            items += head.items
-        return Taken(jobs, dropped, wait_s)
+        wait_s = 0.0
 
-    def cancel(self, ticket: Ticket) -> Iterable[Job]:
+        def head(heap: list[Turn]) -> Turn | None:
+            return self._head(heap, now, None if is_idle else estimate, dropped)
+
+        for _ in range(len(self._all.order)):
+            turn = self._all.pick(head)
+            if turn is None:
+                break
+            bucket = self._buckets[turn.shape]
+            limit, hold_s = self._limit(bucket.items, now - turn.jobs[0].queued_at, lanes, max_items)
+            if limit:
+                return Taken(self._fill(bucket, limit, head), dropped, 0.0)
+            wait_s = min(wait_s or hold_s, hold_s)
+        return Taken([], dropped, wait_s)
+
+    def cancel(self, ticket: Ticket) -> list[Job]:
         """Takes out what the request still has waiting, its reservation too; the jobs that were waiting."""
         cancelled: list[Job] = []
-        for shape, jobs in ticket.jobs.items():
-            if jobs:
-                self._buckets[shape].items -= sum(job.items for job in jobs)
-                cancelled.extend(jobs)
-                jobs.clear()
+        for turn in ticket.turns.values():
+            while turn.jobs:
+                cancelled.append(self._pop(turn))
         self._release(ticket, ticket.items, ticket.nbytes)
+        ticket.client.requests -= 1
+        if not ticket.client.requests:
+            del self._clients[ticket.client.key]
         return cancelled
 
     def __bool__(self) -> bool:
         """Whether a job waits."""
-        return any(bucket.head() is not None for bucket in self._buckets.values())
+        return self._all.items > 0
+
+    def _fill(self, bucket: _Rotation, limit: int, head: Callable[[list[Turn]], Turn | None]) -> list[Job]:
+        """Jobs of up to `limit` items, from each client in turn; one job at least, even if it is larger."""
+        jobs: list[Job] = []
+        items = 0
+        while items < limit and (turn := bucket.pick(head)) is not None:
+            if jobs and items + turn.jobs[0].items > limit:
+                break
+            jobs.append(self._remove(turn))
+            items += jobs[-1].items
+        return jobs
+
+    def _enter(self, client: Client, turn: Turn) -> None:
+        self._all.add(client, turn)
+        self._buckets[turn.shape].add(client, turn)
 
     def _limit(self, items: int, waited_s: float, lanes: int, max_items: int) -> tuple[int, float]:
         """Items that may leave now, 0 while a partial batch may still wait for more requests, and for how long."""
@@ -251,35 +243,69 @@ class FairQueue:
             lanes = 1  # a full batch leaves whole: the rest of one that was shared out would wait for the delay again
         return min(math.ceil(items / lanes), max_items), 0.0
 
-    def _live_head(self, bucket: _Bucket, now: float, second_per_byte: float, dropped: list[Dropped]) -> Job | None:
-        """The job whose turn it is, after dropping those whose caller left or whose time is over."""
-        while (job := bucket.head()) is not None:
+    def _head(
+        self, heap: list[Turn], now: float, estimate: Callable[[int, int], float] | None, dropped: list[Dropped]
+    ) -> Turn | None:
+        """The first turn with a job, after dropping jobs whose caller left or whose time is over."""
+        while heap:
+            turn = heap[0]
+            if not turn.jobs:
+                heapq.heappop(heap)
+                continue
+            job = turn.jobs[0]
             ticket = job.ticket
             if job.future.done():
-                dropped.append(Dropped(self._pop(bucket), "cancelled"))
-            elif ticket.deadline is not None and now + job.nbytes * second_per_byte > ticket.deadline:
-                dropped.append(Dropped(self._pop(bucket), "deadline"))
-            elif ticket.timeout_at is not None and now > ticket.timeout_at and not bucket.is_late():
+                dropped.append(Dropped(self._remove(turn), "cancelled"))
+            elif ticket.deadline is not None and now > ticket.deadline:
+                dropped.append(Dropped(self._remove(turn), "deadline"))
+            elif (
+                estimate is not None
+                and ticket.deadline is not None
+                and now + estimate(job.nbytes, job.nbytes // job.items) > ticket.deadline
+            ):
+                dropped.append(Dropped(self._remove(turn), "overloaded"))
+            elif ticket.timeout_at is not None and now > ticket.timeout_at and not turn.late:
                 if self._policy.delays_on_timeout:
-                    bucket.delay_head()
+                    self._delay(ticket, turn)
                 else:
-                    dropped.append(Dropped(self._pop(bucket), "timeout"))
+                    dropped.append(Dropped(self._remove(turn), "timeout"))
             else:
-                return job
+                return turn
         return None
 
-    def _pop(self, bucket: _Bucket) -> Job:
-        job = bucket.pop()
+    def _delay(self, ticket: Ticket, turn: Turn) -> None:
+        """Sends a turn behind all that are in time: as another one, since a heap must not see its order change."""
+        late = ticket.turns[turn.shape] = Turn(turn.order, turn.number, turn.shape, late=True)
+        late.jobs, turn.jobs = turn.jobs, late.jobs
+        self._enter(ticket.client, late)
+
+    def _remove(self, turn: Turn) -> Job:
+        """Takes out a turn's first job and gives its room back."""
+        job = self._pop(turn)
         self._release(job.ticket, job.items, job.nbytes)
         return job
 
+    def _pop(self, turn: Turn) -> Job:
+        job = turn.jobs.popleft()
+        self._all.items -= job.items
+        bucket = self._buckets[turn.shape]
+        bucket.items -= job.items
+        if not bucket.items:
+            del self._buckets[turn.shape]
+        return job
+
     def _release(self, ticket: Ticket, items: int, nbytes: int) -> None:
-        """Gives back room, never more than the request still has reserved."""
-        items, nbytes = min(items, ticket.items), min(nbytes, ticket.nbytes)
+        """Gives back room; the request has begun, or will never."""
         ticket.items -= items
         ticket.nbytes -= nbytes
-        self.items -= items
-        self.nbytes -= nbytes
+        self._count(ticket, -items, -nbytes)
         if not ticket.started:
             ticket.started = True
             self.requests -= 1
+
+    def _count(self, ticket: Ticket, items: int, nbytes: int) -> None:
+        seconds = nbytes * ticket.second_per_byte
+        for counted in (self, ticket.client):
+            counted.items += items
+            counted.nbytes += nbytes
+            counted.seconds += seconds

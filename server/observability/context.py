@@ -24,9 +24,11 @@ _numbers = itertools.count(1)
 class RequestContext:
     """One RPC as its caller named it."""
 
-    __slots__ = ("_id", "_message", "has_caller_id", "metadata", "model", "rpc", "service", "trace")
+    __slots__ = ("_id", "_message", "client", "has_caller_id", "metadata", "model", "rpc", "service", "trace")
 
-    def __init__(self, service: str, rpc: str, message: object, metadata: Metadata) -> None:
+    def __init__(self, service: str, rpc: str, message: object, metadata: Metadata, client: str = "") -> None:
+        """`client`: the connection that it came on, for fairness between clients."""
+        self.client = client
         self.service = service
         self.rpc = rpc
         self.model: str = getattr(message, "model_name", "") or getattr(message, "model", "")

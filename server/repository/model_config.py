@@ -150,6 +150,7 @@ def policy_of(config: ModelConfig, settings: Settings) -> Policy:
         queue_timeout_s=queue.default_timeout_microseconds / 1e6,
         delays_on_timeout=queue.timeout_action == ModelQueuePolicy.DELAY,
         allows_timeout_override=queue.allow_timeout_override,
+        target_s=settings.queue_target_s,
     )
 
 

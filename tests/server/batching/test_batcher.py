@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from server.batching.batcher import Batcher
-from server.batching.queue import Done
+from server.batching.job import Done
 from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
 
 
@@ -24,8 +24,7 @@ async def ask(batcher: Batcher, arrays: dict[str, Any], deadline: float | None =
 def measured(batcher: Batcher, item_s: float) -> None:
     """Has it know what an item of one value takes on the whole device."""
     (cost,) = batcher.costs.values()
-    cost.begin(nbytes=4)
-    cost.end(items=1, nbytes=4, device_s=item_s)
+    cost.learn(items=1, nbytes=4, device_s=item_s)
 
 
 async def reached(moment: float) -> None:
@@ -162,7 +161,10 @@ async def test_what_cannot_be_answered_in_time_is_refused_at_the_door(make_batch
     batcher = make_batcher()
     measured(batcher, item_s=1.0)
     soon = time.monotonic() + 10
-    with batcher.admit(5, 20, None), pytest.raises(Overloaded, match="5 items wait, about 6"):
+    with (
+        batcher.admit(5, 20, None),
+        pytest.raises(Overloaded, match=r"5 items wait; the answer would take about 6\.000 s"),
+    ):
         batcher.admit(1, 4, soon)
     with batcher.admit(1, 4, soon):
         pass

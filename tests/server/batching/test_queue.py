@@ -1,5 +1,6 @@
 """The queue by itself: no engine, no device, and the clock is a number."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.batching.queue import FairQueue, Job, Policy, Taken, Ticket
+from server.batching.job import Job, Ticket
+from server.batching.queue import FairQueue, Policy, Taken
 from server.errors import Overloaded
 
 
@@ -16,12 +18,10 @@ def queue(max_batch_size: int = 8, **policy: Any) -> FairQueue:
     return FairQueue(Policy(max_batch_size, **limits))
 
 
-def request(
-    waiting: FairQueue, items: int = 1, deadline: float | None = None, timeout_at: float | None = None
-) -> Ticket:
-    ticket = Ticket(items, 4 * items, deadline, timeout_at, None)
-    waiting.reserve(ticket)
-    return ticket
+def request(waiting: FairQueue, items: int = 1, client: str = "", **ticket: Any) -> Ticket:
+    made = Ticket(waiting.client(client), items, 4 * items, **ticket)
+    waiting.reserve(made)
+    return made
 
 
 def push(waiting: FairQueue, ticket: Ticket, queued_at: float = 0.0, items: int = 1, width: int = 1) -> Job:
@@ -32,9 +32,14 @@ def push(waiting: FairQueue, ticket: Ticket, queued_at: float = 0.0, items: int 
 
 
 def take(
-    waiting: FairQueue, now: float = 0.0, lanes: int = 1, max_items: int = 8, second_per_byte: float = 0.0
+    waiting: FairQueue,
+    now: float = 0.0,
+    lanes: int = 1,
+    max_items: int = 8,
+    estimate: Callable[[int, int], float] = lambda nbytes, item_bytes: 0.0,
+    is_idle: bool = False,
 ) -> Taken:
-    return waiting.take(now, lanes, max_items, second_per_byte)
+    return waiting.take(now, lanes, max_items, estimate, is_idle)
 
 
 async def test_nothing_leaves_an_empty_queue() -> None:
@@ -43,21 +48,66 @@ async def test_nothing_leaves_an_empty_queue() -> None:
     assert not waiting
 
 
-async def test_requests_of_one_shape_take_turns() -> None:
+async def test_clients_take_turns_job_by_job() -> None:
     waiting = queue()
-    large, small = request(waiting, 3), request(waiting)
-    jobs = [push(waiting, large) for _ in range(3)]
-    other = push(waiting, small)
-    assert take(waiting, max_items=2).jobs == [jobs[0], other]
-    assert take(waiting, max_items=2).jobs == jobs[1:]
+    greedy = [push(waiting, request(waiting, client="greedy")) for _ in range(5)]
+    other = push(waiting, request(waiting, client="other"))
+    assert take(waiting, max_items=2).jobs == [greedy[0], other]
 
 
-async def test_the_shape_that_waited_longest_leaves_first() -> None:
+async def test_requests_of_one_client_are_computed_one_after_the_other() -> None:
     waiting = queue()
-    wide = push(waiting, request(waiting), queued_at=2.0, width=2)
-    narrow = push(waiting, request(waiting), queued_at=1.0)
-    assert take(waiting).jobs == [narrow]
-    assert take(waiting).jobs == [wide]
+    first, second = request(waiting, 3), request(waiting, 3)
+    later = [push(waiting, second), push(waiting, second)]
+    jobs = [push(waiting, first) for _ in range(3)]
+    assert take(waiting, max_items=2).jobs == later, "by arrival of their jobs if they have the same order"
+    assert take(waiting, max_items=2).jobs == jobs[:2]
+
+
+async def test_a_request_of_lower_order_goes_first() -> None:
+    waiting = queue()
+    large = push(waiting, request(waiting, order=8.0))
+    small = push(waiting, request(waiting, order=1.0))
+    assert take(waiting, max_items=1).jobs == [small]
+    assert take(waiting, max_items=1).jobs == [large]
+
+
+async def test_a_client_of_many_shapes_does_not_keep_others_waiting() -> None:
+    waiting = queue()
+    for width in range(2, 50):
+        push(waiting, request(waiting, client="greedy"), width=width)
+    other = push(waiting, request(waiting, client="other"), queued_at=1.0)
+    assert other in [*take(waiting).jobs, *take(waiting).jobs]
+
+
+async def test_a_client_below_its_share_is_admitted_to_a_queue_that_another_fills() -> None:
+    waiting = queue(max_queue_rows=10)
+    request(waiting, 10, client="greedy")
+    with pytest.raises(Overloaded):
+        request(waiting, 1, client="greedy")
+    request(waiting, 5, client="other")
+    with pytest.raises(Overloaded):
+        request(waiting, 1, client="other")
+
+
+async def test_a_stream_reserves_what_it_has_in_flight_and_no_more() -> None:
+    waiting = queue()
+    stream = request(waiting, 2)  # of many more
+    for _ in range(20):
+        push(waiting, stream)
+        push(waiting, stream)
+        assert waiting.items == 2
+        assert len(take(waiting).jobs) == 2
+        assert waiting.items == 0
+    waiting.cancel(stream)
+    assert (waiting.items, waiting.nbytes) == (0, 0)
+
+
+async def test_the_wait_of_a_client_is_its_share_and_not_the_whole_queue() -> None:
+    waiting = queue(max_queue_rows=10_000)
+    request(waiting, 1000, client="greedy", second_per_byte=0.25)  # 1000 s
+    assert waiting.wait_s(waiting.client("greedy"), 1.0) == 1001.0
+    assert waiting.wait_s(waiting.client("other"), 1.0) == 2.0
 
 
 async def test_the_counts_are_of_what_has_not_left() -> None:
@@ -70,14 +120,6 @@ async def test_the_counts_are_of_what_has_not_left() -> None:
     assert (waiting.items, waiting.nbytes, waiting.requests) == (2, 8, 0)
     waiting.cancel(ticket)
     assert (waiting.items, waiting.nbytes, waiting.requests) == (0, 0, 0)
-
-
-async def test_a_job_larger_than_announced_gives_back_what_was_reserved_and_no_more() -> None:
-    waiting = queue()
-    push(waiting, request(waiting, 1), items=5)
-    other = request(waiting, 2)
-    take(waiting)
-    assert (waiting.items, waiting.nbytes) == (other.items, other.nbytes)
 
 
 async def test_a_cancelled_request_leaves_nothing_behind() -> None:
@@ -118,9 +160,21 @@ async def test_the_number_of_waiting_requests_has_a_limit() -> None:
 async def test_a_job_that_cannot_be_ready_before_its_deadline_is_dropped() -> None:
     waiting = queue()
     late, timely = (push(waiting, request(waiting, deadline=deadline)) for deadline in (10.0, 11.0))
-    taken = take(waiting, now=9.0, second_per_byte=0.5)  # 4 bytes: 2 s
-    assert taken == ([timely], [(late, "deadline")], 0.0)
+    taken = take(waiting, now=9.0, estimate=lambda nbytes, _: nbytes * 0.5)  # 4 bytes: 2 s
+    assert taken == ([timely], [(late, "overloaded")], 0.0)
     assert waiting.items == 0
+
+
+async def test_an_idle_device_takes_what_the_estimate_would_drop() -> None:
+    waiting = queue()
+    jobs = [push(waiting, request(waiting, deadline=10.0)) for _ in range(2)]
+    assert take(waiting, now=9.0, estimate=lambda *_: 1000.0, is_idle=True).jobs == jobs
+
+
+async def test_a_job_whose_deadline_is_over_is_dropped_even_by_an_idle_device() -> None:
+    waiting = queue()
+    job = push(waiting, request(waiting, deadline=10.0))
+    assert take(waiting, now=10.1, is_idle=True) == ([], [(job, "deadline")], 0.0)
 
 
 async def test_a_job_whose_caller_left_is_dropped() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.batching.batcher import Batcher
-from server.batching.cost import min_second_per_byte, wait_s
+from server.batching.cost import second_per_byte
 from server.batching.device import Device, Work
 from server.batching.queue import Policy
 from server.engines.base import DeviceId
@@ -238,17 +238,13 @@ async def test_the_wait_is_reckoned_with_every_device(make_fleet: MakeFleet) -> 
     fleet = make_fleet(ZERO, ONE)
     slow, fast = fleet.batcher.costs.values()
     costs = [(slow, 1), (fast, 1)]
-    assert wait_s(costs, 100) == 0.0, "nothing measured yet"
-    slow.begin(4)
-    slow.end(items=1, nbytes=4, device_s=1.0)
-    assert wait_s(costs, 40) == pytest.approx(5.0), "the other is taken to be like the first"
-    assert min_second_per_byte([slow, fast]) == 0.0, "the other may be faster: nothing is dropped on its account"
-    fast.begin(4)
-    fast.end(items=1, nbytes=4, device_s=0.25)
-    assert wait_s(costs, 40) == pytest.approx(2.0), "one item per second here and four there"
-    assert min_second_per_byte([slow, fast]) * 4 == pytest.approx(0.25)
-    slow.begin(10)
-    assert wait_s(costs, 40) == pytest.approx(2.5), "what runs counts too"
+    assert second_per_byte(costs, 4) == 0.0, "nothing measured yet"
+    slow.learn(items=1, nbytes=4, device_s=1.0)
+    assert 40 * second_per_byte(costs, 4) == pytest.approx(5.0), "the other is taken to be like the first"
+    fast.learn(items=1, nbytes=4, device_s=0.25)
+    assert 40 * second_per_byte(costs, 4) == pytest.approx(2.0), "one item per second here and four there"
+    busy = [(slow, 2), (fast, 2)]
+    assert 40 * second_per_byte(busy, 4) == pytest.approx(4.0), "another model has its turn on both"
 
 
 @settings(deadline=None)
