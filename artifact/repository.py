@@ -5,8 +5,10 @@
 <repository>/<model>/<version>/manifest.json
 """
 
+import codecs
 import hashlib
 import shutil
+import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +21,8 @@ CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
 ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items that overflow in it
 PLAN = "model.plan"
+# Of a manifest or config, which are read whole.
+MAX_TEXT_BYTES = 16 << 20
 
 
 class ArtifactError(Exception):
@@ -94,14 +98,67 @@ def write_version(
     return target
 
 
+def read_text(path: Path) -> str | None:
+    """A text file as people and editors write them (UTF-8, or UTF-16 with its mark), None if there is none.
+
+    Raises:
+        ArtifactError: it cannot be read, or is not text; the reason begins with the file's name.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if path.is_symlink():
+            raise ArtifactError(f"{path.name} is a link to what does not exist") from None
+        return None
+    except OSError as error:
+        raise ArtifactError(f"{path.name} cannot be read: {error.strerror}") from None
+    if not stat.S_ISREG(status.st_mode):  # a pipe would block
+        raise ArtifactError(f"{path.name} is not a file")
+    if status.st_size > MAX_TEXT_BYTES:
+        raise ArtifactError(f"{path.name} has {status.st_size} bytes; at most {MAX_TEXT_BYTES}")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ArtifactError(f"{path.name} cannot be read: {error.strerror}") from None
+    if data and (what := _placeholder(data)):
+        raise ArtifactError(f"{path.name} {what}")
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        what = f"byte {data[error.start]:#04x} at {error.start}"
+        raise ArtifactError(f"{path.name} is not {encoding.removesuffix('-sig').upper()} text: {what}") from None
+
+
+def placeholder(path: Path) -> str:
+    """What a file is that stands in for another: "is a Git LFS pointer; ...", "" if it seems to be itself.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _placeholder(file.read(512))
+
+
+def _placeholder(start: bytes) -> str:
+    if not start:
+        return "is empty"
+    if start.startswith(b"version https://git-lfs.github.com/spec/"):
+        return "is a Git LFS pointer, not the file itself; run git lfs pull"
+    if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "is a web page, not a model; download the file itself"
+    return ""
+
+
 def read_manifest(folder: Path) -> Spec | None:
     """The spec of a version's folder, None if it has no manifest.
 
     Raises:
-        SpecError: the manifest cannot be read.
+        ArtifactError: the manifest is no text.
+        SpecError: it does not say what a manifest says.
     """
-    path = folder / MANIFEST
-    return Spec.from_json(path.read_text()) if path.is_file() else None
+    text = read_text(folder / MANIFEST)
+    return None if text is None else Spec.from_json(text)
 
 
 def verify(folder: Path, spec: Spec) -> None:
@@ -109,13 +166,23 @@ def verify(folder: Path, spec: Spec) -> None:
 
     Raises:
         ArtifactError: a file is missing or its bytes are not those that were exported.
+        OSError: a file cannot be read.
     """
     for file_name, expected in spec.files.items():
+        if not is_inside(file_name):
+            raise ArtifactError(f"{MANIFEST} names the file {file_name!r}, which is not in the version's folder")
         path = folder / file_name
         if not path.is_file():
             if file_name == ONNX and (folder / PLAN).is_file():
                 continue
-            raise ArtifactError(f"{path}: named by the manifest, missing on disk")
+            raise ArtifactError(f"{file_name}: named by the manifest, missing on disk")
         found = sha256_of(path)
         if found != expected:
-            raise ArtifactError(f"{path}: sha256 {found[:12]} on disk, {expected[:12]} in the manifest")
+            what = placeholder(path) or f"has sha256 {found[:12]}, {expected[:12]} in the manifest"
+            raise ArtifactError(f"{file_name} {what}")
+
+
+def is_inside(file_name: str) -> bool:
+    """Whether a name, as a config or manifest has it, is of a file in the version's folder or below."""
+    parts = file_name.split("/")
+    return "\0" not in file_name and not any(part in ("", ".", "..") for part in parts)

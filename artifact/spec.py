@@ -1,10 +1,13 @@
 """What a served generator is, as `manifest.json` says it. Torch-free: both export and server read it."""
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from artifact.json_types import JsonTypeError, build, parse
 
 SCHEMA_VERSION = 2
 
@@ -15,6 +18,11 @@ OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
 FINITE = "finite"
 # Truncation psi: 1 = none, 0 = mean image, below 0 = its opposite; beyond 2 nothing is recognisable.
 TRUNCATION_RANGE = (-2.0, 2.0)
+
+# Of one item's latent, noise or w: 64 MiB.
+MAX_VALUES = 1 << 24
+# Sizes beyond this fit into no message.
+MAX_SIZE = (1 << 31) - 1
 
 Scalar = bool | int | float | str
 
@@ -173,71 +181,66 @@ class Spec:
             SpecError: not JSON, another schema version, or a field missing, unknown or of another type.
         """
         try:
-            found = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise SpecError(f"manifest is not JSON: {error}") from None
-        version = found.pop("schema_version", None) if isinstance(found, dict) else type(found).__name__
-        if version not in (1, SCHEMA_VERSION):
-            raise SpecError(f"manifest has schema_version {version!r}; this version reads 1 and {SCHEMA_VERSION}")
-        try:
-            return _build(_from_version_1(found) if version == 1 else found)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise SpecError(f"manifest: {type(error).__name__}: {error}") from None
+            found = parse(text)
+            version = found.pop("schema_version", None) if isinstance(found, dict) else type(found).__name__
+            if version not in (1, SCHEMA_VERSION):
+                raise SpecError(f"manifest has schema_version {version!r}; this version reads 1 and {SCHEMA_VERSION}")
+            for name in ("labels", "tile"):  # have a default only in code: a manifest says that there are none
+                if name not in found:
+                    raise SpecError(f"manifest: {name} is missing")
+            spec: Spec = build(Spec, _from_version_1(found) if version == 1 else found)
+        except JsonTypeError as error:
+            raise SpecError(f"manifest: {error}") from None
+        _check_sizes(spec)
+        return spec
 
 
 def _from_version_1(found: dict[str, Any]) -> dict[str, Any]:
     """The same manifest with the keys of version 2, which differ for TensorRT engines."""
     plan = found.get("plan")
-    if plan is None:
+    try:
+        profiles = [
+            {name: {"min": ends["least"], "opt": ends["best"], "max": ends["most"]} for name, ends in profile.items()}
+            for profile in plan["profiles"]  # type: ignore[index]
+        ]
+        renamed = {("variant" if key == "flavour" else key): value for key, value in plan.items()}  # type: ignore[union-attr]
+    except (KeyError, TypeError, AttributeError):  # no plan, or `build` says what is wrong with it
         return found
-    profiles = [
-        {name: {"min": ends["least"], "opt": ends["best"], "max": ends["most"]} for name, ends in profile.items()}
-        for profile in plan["profiles"]
-    ]
-    renamed = {("variant" if key == "flavour" else key): value for key, value in plan.items()}
     return {**found, "plan": {**renamed, "profiles": profiles}}
 
 
-def _build(found: dict[str, Any]) -> Spec:
-    def tensors(entries: list[dict[str, Any]]) -> tuple[TensorSpec, ...]:
-        return tuple(TensorSpec(e["name"], e["dtype"], tuple(int(d) for d in e["shape"])) for e in entries)
+def _check_sizes(spec: Spec) -> None:
+    """Checks what the types do not say.
 
-    height, width, channels = (int(axis) for axis in found["image_shape"])
-    parity = found["parity"]
-    rebuilt = {
-        "task": Task(found["task"]),
-        "inputs": tensors(found["inputs"]),
-        "outputs": tensors(found["outputs"]),
-        "image_shape": (height, width, channels),
-        "labels": tuple(str(label) for label in found["labels"]),
-        "tile": None if found["tile"] is None else Tile(**found["tile"]),
-        "truncation_range": _bounds(found.get("truncation_range", TRUNCATION_RANGE)),
-        "w_shape": _pair(found.get("w_shape")),
-        "plan": None if found.get("plan") is None else _plan(found["plan"]),
-        "parity": Parity(**{**parity, "batch_sizes": tuple(parity["batch_sizes"]), "seeds": tuple(parity["seeds"])}),
-        "provenance": Provenance(**found["provenance"]),
+    Raises:
+        SpecError: a size that no graph and no image has.
+    """
+    least: dict[str, tuple[int, Sequence[int]]] = {  # by field: the smallest that it may be, and what it is
+        "latent_size": (0, (spec.latent_size,)),
+        "noise_size": (0, (spec.noise_size,)),
+        "scale": (1, (spec.scale,)),
+        "multiple_px": (1, (spec.multiple_px,)),
+        "least_px": (1, (spec.least_px,)),
+        "image_shape": (0, spec.image_shape),
+        "w_shape": (1, spec.w_shape or ()),
+        "inputs.shape": (-1, [axis for tensor in spec.inputs for axis in tensor.shape]),
+        "outputs.shape": (-1, [axis for tensor in spec.outputs for axis in tensor.shape]),
     }
-    return Spec(**{**found, **rebuilt})
-
-
-def _plan(found: dict[str, Any]) -> TensorRTPlan:
-    def shapes(entry: dict[str, Any]) -> ShapeRange:
-        return ShapeRange(**{end: tuple(int(size) for size in sizes) for end, sizes in entry.items()})
-
-    rebuilt = {
-        "compute_capabilities": tuple(str(capability) for capability in found["compute_capabilities"]),
-        "profiles": tuple({name: shapes(entry) for name, entry in profile.items()} for profile in found["profiles"]),
-    }
-    return TensorRTPlan(**{**found, **rebuilt})
-
-
-def _bounds(found: Sequence[Any]) -> tuple[float, float]:
-    low, high = (float(bound) for bound in found)
-    return low, high
-
-
-def _pair(found: list[Any] | None) -> tuple[int, int] | None:
-    if found is None:
-        return None
-    layers, length = (int(size) for size in found)
-    return layers, length
+    if spec.tile is not None:
+        least |= {
+            "tile.size_px": (1, (spec.tile.size_px,)),
+            "tile.overlap_px": (0, (spec.tile.overlap_px,)),
+            "tile.multiple_px": (1, (spec.tile.multiple_px,)),
+            "tile.receptive_field_px": (0, (spec.tile.receptive_field_px,)),
+        }
+    for name, (low, sizes) in least.items():
+        for size in sizes:
+            if not low <= size <= MAX_SIZE:
+                raise SpecError(f"manifest: {name} has {size}, must be {low} to {MAX_SIZE}")
+    if spec.tensors not in ("uint8", "float32"):
+        raise SpecError(f"manifest: tensors is {spec.tensors!r}, must be uint8 or float32")
+    for name, values in (
+        ("latent_size", spec.latent_size), ("noise_size", spec.noise_size), ("w_shape", math.prod(spec.w_shape or ())),
+    ):  # fmt: skip
+        if values > MAX_VALUES:
+            raise SpecError(f"manifest: {name} is {values} values an item, must be {MAX_VALUES} or fewer")

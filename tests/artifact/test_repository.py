@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,10 +74,30 @@ def test_a_manifest_comes_back_as_it_was_written(spec: Spec) -> None:
     ("change", "sentence"),
     [
         (lambda found: found.update(schema_version=99), "schema_version 99; this version reads 1"),
-        (lambda found: found.pop("parity"), "KeyError: 'parity'"),
-        (lambda found: found.update(extra=1), "unexpected keyword argument 'extra'"),
-        (lambda found: found.update(task="dancing"), "'dancing' is not a valid Task"),
-        (lambda found: found.update(image_shape=[1, 2]), "not enough values"),
+        (lambda found: found.update(schema_version=10**400), "schema_version 1000.*; this version reads 1"),
+        (lambda found: found.pop("parity"), "manifest: parity is missing"),
+        (lambda found: found.pop("tile"), "manifest: tile is missing"),
+        (lambda found: found.update(extra=1), "manifest: extra: unknown key"),
+        (lambda found: found.update(task="dancing"), "task is 'dancing', must be one of unconditional, class-cond"),
+        (lambda found: found.update(task=["dancing"]), "task is list, must be one of unconditional"),
+        (lambda found: found.update(image_shape=[1, 2]), "image_shape is list, must be a list of 3"),
+        (lambda found: found.update(image_shape={}), "image_shape is dict, must be a list"),
+        (lambda found: found.update(latent_size="4"), "latent_size is '4', must be an integer"),
+        (lambda found: found.update(latent_size=4.0), "latent_size is 4.0, must be an integer"),
+        (lambda found: found.update(latent_size=True), "latent_size is True, must be an integer"),
+        (lambda found: found.update(latent_size=-1), "latent_size has -1, must be 0 to 2147483647"),
+        (lambda found: found.update(latent_size=1 << 30), "latent_size is 1073741824 values an item, must be 16777216"),
+        (lambda found: found.update(scale=10**30), "scale: an integer beyond 9007199254740991"),
+        (lambda found: found.update(multiple_px=1 << 31), "multiple_px has 2147483648, must be 1 to 2147483647"),
+        (lambda found: found.update(truncation_default="a"), "truncation_default is 'a', must be a number"),
+        (lambda found: found.update(truncation_default=10**30), "truncation_default: an integer beyond"),
+        (lambda found: found.update(labels="cat"), "labels is 'cat', must be a list"),
+        (lambda found: found.update(labels=["\ud800"]), "labels.0. is '.ud800', must be text of whole characters"),
+        (lambda found: found.update(tensors="pixels"), "tensors is 'pixels', must be uint8 or float32"),
+        (lambda found: found.update(hyperparameters={"a": [1]}), "hyperparameters.a is list, must be true or false or"),
+        (lambda found: found.update(plan={"profiles": 7}), "plan.profiles is 7, must be a list"),
+        (lambda found: found["inputs"][0].update(shape=[-2]), "inputs.shape has -2, must be -1"),
+        (lambda found: found["inputs"][0].update(dtype=None), r"inputs\[0\].dtype is None, must be text"),
     ],
 )
 def test_a_manifest_that_cannot_be_read_says_why(change: object, sentence: str) -> None:
@@ -85,6 +106,52 @@ def test_a_manifest_that_cannot_be_read_says_why(change: object, sentence: str) 
     change(found)
     with pytest.raises(SpecError, match=sentence):
         Spec.from_json(json.dumps(found))
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (b'{"task": "\xe9"}', "manifest.json is not UTF-8 text: byte 0xe9 at 10"),
+        (b"[" * 100_000, "manifest: nested too deeply"),
+        (b"9" * 5000, "manifest: not JSON: Exceeds the limit"),
+        (b"[NaN]", "manifest: not JSON: NaN is not a JSON number"),
+        (SPEC.to_json().replace('"latent_size": 0', '"latent_size": 1e999').encode(), "latent_size is inf, must be an"),
+        (
+            SPEC.to_json().replace('"tolerance": 1.0', '"tolerance": 1e999').encode(),
+            "parity.tolerance is inf, must be a",
+        ),
+        (b"", "manifest: not JSON: Expecting value"),
+        (b" " * (16 << 20) + b"1", "manifest.json has 16777217 bytes; at most 16777216"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "manifest.json is a Git LFS pointer"),
+    ],
+    ids=lambda value: value[:20] if isinstance(value, str) else "",
+)
+def test_a_manifest_of_any_bytes_is_refused_with_a_reason(tmp_path: Path, data: bytes, sentence: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(data)
+    with pytest.raises((SpecError, ArtifactError), match=sentence):
+        read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_manifest_that_an_editor_saved_is_read(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "manifest.json").write_bytes(SPEC.to_json().replace("\n", "\r\n").encode(encoding))
+    assert read_manifest(tmp_path) == SPEC
+
+
+def test_what_is_no_file_is_not_read_as_one(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    assert read_manifest(tmp_path) is None
+    path.symlink_to("manifest.json")
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read: Too many levels of symbolic links"):
+        read_manifest(tmp_path)
+    path.unlink()
+    path.symlink_to("nowhere")
+    with pytest.raises(ArtifactError, match=r"manifest\.json is a link to what does not exist"):
+        read_manifest(tmp_path)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(ArtifactError, match=r"manifest\.json is not a file"):
+        read_manifest(tmp_path)
 
 
 def model_file(folder: Path, text: str = "graph") -> dict[str, Path]:
@@ -107,7 +174,7 @@ def test_a_changed_or_missing_file_does_not_verify(tmp_path: Path) -> None:
     spec = read_manifest(folder)
     assert spec is not None
     (folder / "model.onnx").write_text("other")
-    with pytest.raises(ArtifactError, match=r"model\.onnx: sha256 .* on disk"):
+    with pytest.raises(ArtifactError, match=r"model.onnx has sha256 .* in the manifest"):
         verify(folder, spec)
     (folder / "model.onnx").unlink()
     with pytest.raises(ArtifactError, match="missing on disk"):
