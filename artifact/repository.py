@@ -21,6 +21,7 @@ CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
 ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items that overflow in it
 PLAN = "model.plan"
+IS_EMPTY = "is empty"
 # Of a manifest or config, which are read whole.
 MAX_TEXT_BYTES = 16 << 20
 
@@ -142,7 +143,7 @@ def placeholder(path: Path) -> str:
 
 def _placeholder(start: bytes) -> str:
     if not start:
-        return "is empty"
+        return IS_EMPTY
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         return "is a Git LFS pointer, not the file itself; run git lfs pull"
     if start.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith((b"<!doctype", b"<html", b"<?xml")):

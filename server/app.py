@@ -83,7 +83,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._frontend = choose_frontend(settings)
-        self._serving = False  # every model was tried, and no stop has been asked for
+        self._serving = False  # requests may come: no stop was asked for and, if strict, every model was tried
         self._stopping = asyncio.Event()  # no more calls are taken
         self._health = Health()
         # A server of CPUs asks no driver.
@@ -143,6 +143,8 @@ class Server:
             raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None
 
     async def _load(self) -> None:
+        if not self._settings.strict_readiness:
+            self._serving = True
         await self.repository.load_all()
         self._serving = True
         self._update_health()
@@ -183,13 +185,14 @@ class Server:
         log.info("stopped")
 
     def _readiness(self) -> tuple[bool, str]:
-        """Whether every model that should be ready is, and one line for each that is not."""
-        entries = self.repository.index()
+        """Whether requests may come, and one line for each model: its state, and why if it is not READY."""
         lines = [
             f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.reason}" if entry.reason else "")
-            for entry in entries
+            for entry in self.repository.index()
         ]
-        good = self._serving and not any(entry.failed for entry in entries)
+        if self.repository.problem:
+            lines.append(self.repository.problem)
+        good = self._serving and self.repository.is_ready(self._settings.strict_readiness)
         return good, "\n".join(["ready" if good else "not ready", *lines])
 
     def _update_health(self) -> None:

@@ -55,6 +55,14 @@ class Settings(BaseSettings):
     model_control: Annotated[Literal["explicit", "none"], Panel.MODELS] = Field(
         "explicit", description="Whether clients may load and unload models."
     )
+    strict_readiness: Annotated[bool, Panel.MODELS] = Field(
+        True, description="Whether the server is ready only if every model serves; if not, as soon as one does."
+    )
+    warmup_s: Annotated[float, Panel.MODELS] = Field(
+        30.0,
+        ge=0,
+        description="Time for runs of a model before it is ready; batch sizes that are left run first in a request.",
+    )
 
     host: Annotated[str, Panel.NETWORK] = Field("0.0.0.0", description="Address to listen on.")
     grpc_port: Annotated[int, Panel.NETWORK] = Field(8001, ge=0, le=65535, description="gRPC port; 0: any free port.")

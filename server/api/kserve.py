@@ -10,7 +10,8 @@ from server.api.calls import Context, deadline
 from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
 from server.observability.model_statistics import ModelStatistics
-from server.repository.repository import IndexEntry, Repository, State
+from server.repository.index import IndexEntry, State
+from server.repository.repository import Repository
 from server.settings import Settings
 
 EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "statistics")

@@ -3,7 +3,7 @@
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
 from server.images import latents
-from server.repository.repository import IndexEntry
+from server.repository.index import IndexEntry
 
 
 def describe(entry: IndexEntry) -> pb.Model:

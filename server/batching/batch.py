@@ -74,6 +74,8 @@ def _run_together(engine: Engine, jobs: list[Job], whole_device: bool) -> Engine
     joined_at = time.monotonic()
     outputs = engine.run(arrays, whole_device)
     ran_at = time.monotonic()
+    if jobs[0].batched:
+        require_items(outputs, sum(job.items for job in jobs))
     parts = [outputs]
     if len(jobs) > 1:
         parts = []
@@ -82,6 +84,17 @@ def _run_together(engine: Engine, jobs: list[Job], whole_device: bool) -> Engine
             parts.append({name: array[start : start + job.items] for name, array in outputs.items()})
             start += job.items
     return EngineRun(jobs, started_at, joined_at, ran_at, time.monotonic(), parts)
+
+
+def require_items(outputs: Arrays, items: int) -> None:
+    """Checks that a batch's outputs have one entry for each of its items: else callers would get each other's.
+
+    Raises:
+        ValueError: an output has not.
+    """
+    for name, array in outputs.items():
+        if array.shape[:1] != (items,):
+            raise ValueError(f"output {name!r} has shape {list(array.shape)} for a batch of {items} items")
 
 
 class FormedBatch:

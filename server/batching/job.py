@@ -100,11 +100,12 @@ class Done:
 class Job:
     """What runs in one piece: arrays with an equal number of items, or of a model without a batch axis."""
 
-    __slots__ = ("arrays", "future", "items", "nbytes", "queued_at", "shape", "ticket")
+    __slots__ = ("arrays", "batched", "future", "items", "nbytes", "queued_at", "shape", "ticket")
 
     def __init__(self, ticket: Ticket, arrays: Arrays, batched: bool) -> None:
         self.ticket = ticket
         self.arrays = arrays
+        self.batched = batched
         self.items = len(next(iter(arrays.values()))) if batched else 1
         self.nbytes = sum(array.nbytes for array in arrays.values())
         # Jobs of equal trailing shapes can share a batch. The names tell apart which optional inputs are given.

@@ -3,16 +3,18 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.repository import ArtifactError, read_manifest, verify
+from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manifest, verify
+from artifact.shapes import has_free_sizes
 from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
+from server.batching.queue import Policy
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
@@ -24,8 +26,11 @@ from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
-from server.repository.warmup import shapes_to_warm, warm
+from server.repository.warmup import item_bytes, require_own_items, shapes_to_warm, sizes_to_warm, warm
 from server.settings import Settings
+
+# Files that may well be markup, as OpenVINO's .xml: no sign of a download that failed.
+DOCUMENTS = (".html", ".htm", ".xml", ".svg", ".md", ".txt")
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +53,10 @@ class Model:
     def max_batch_size(self) -> int:
         """Of one run; 0 for a graph without a batch axis."""
         return int(self.config.max_batch_size)
+
+
+class FilesNotWhole(NotServing):
+    """A version's files are missing, not whole or cannot be opened: it may still be being written."""
 
 
 class Loader:
@@ -74,9 +83,13 @@ class Loader:
             model = await self._load(ModelVersion(name, version, folder, config, spec), opened)
         except BaseException as error:
             await _free(self._by_device(opened))
-            if isinstance(error, ArtifactError | SpecError | StartError | OSError):
+            if isinstance(error, ArtifactError | SpecError | OSError):
+                raise FilesNotWhole(str(error)) from error
+            if isinstance(error, StartError):
                 raise NotServing(str(error)) from error
-            raise
+            if isinstance(error, NotServing) or not isinstance(error, Exception):
+                raise
+            raise unexpected(error) from error
         seconds = time.monotonic() - started_at
         self._metrics.loaded(name, version, seconds)
         fields = {"model": name, "version": version}
@@ -101,21 +114,49 @@ class Loader:
         batched = await self._open(version, opened)
         first = next(iter(opened.values()))
         max_batch_size = version.max_batch_size if batched else 0
-        defaults = await asyncio.to_thread(OptionalInputs, spec)
-        config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
-        for placement, one in opened.items():
+        for one in opened.values():
             if spec is not None:
                 check_spec(spec, one.engine)
-            is_plan = one.platform == PLAN_PLATFORM
-            shapes = shapes_to_warm(one.engine.inputs, spec, placement.device.kind == "cuda", is_plan)
-            await warm(self._devices.at(placement), one.engine, shapes, max_batch_size, may_refuse=spec is None)
+        defaults = await asyncio.to_thread(OptionalInputs, spec)
+        config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
+        policy = policy_of(config, self._settings)
+        until = time.monotonic() + self._settings.warmup_s
+        notes: list[str] = []
+        for placement, one in opened.items():
+            notes += [one.note, await self._warm(version, placement, one, policy, until)]
         statistics = self._metrics.model(version.name, version.version)
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
-        batcher = Batcher(engines, policy_of(config, self._settings), statistics)
+        batcher = Batcher(engines, policy, statistics)
         self._metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
-        note = "; ".join(dict.fromkeys(one.note for one in opened.values() if one.note))
+        note = "; ".join(dict.fromkeys(note for note in notes if note))
         return Model(version.name, version.version, spec, config, first.engine, batcher, statistics, defaults, note)
+
+    async def _warm(
+        self, version: ModelVersion, placement: Placement, opened: Opened, policy: Policy, until: float
+    ) -> str:
+        """Runs an engine before requests do, until `until` on the monotonic clock.
+
+        Returns:
+            What clients should know of it.
+
+        Raises:
+            NotServing: it cannot run what requests will have it run, or mixes the items of a batch.
+        """
+        engine, device = opened.engine, self._devices.at(placement)
+        on_gpu = placement.device.kind == "cuda"
+        guessed = version.spec is None and has_free_sizes(engine.inputs)
+        remark = ""
+        for shapes in shapes_to_warm(engine.inputs, version.spec, on_gpu, opened.platform == PLAN_PLATFORM):
+            sizes = sizes_to_warm(policy.max_batch_size, item_bytes(engine.inputs, shapes), policy, on_gpu)
+            remark = await warm(device, engine, shapes, sizes, guessed, until)
+            if remark:
+                fields = {"model": version.name, "version": version.version, "reason": remark}
+                log.warning("model not warmed", extra={"fields": fields})
+                break
+            if len(sizes) > 1:
+                await require_own_items(device, engine, shapes)
+        return remark if guessed else ""
 
     async def _open(self, version: ModelVersion, opened: dict[Placement, Opened]) -> bool:
         """Opens an engine for every placement; whether the graph has a batch axis."""
@@ -130,7 +171,11 @@ class Loader:
         return bool(batched)
 
     async def _open_one(self, version: ModelVersion, placement: Placement, batched: bool) -> Opened:
-        return await asyncio.to_thread(self._factory.open, version, placement.device, batched)
+        try:
+            return await asyncio.to_thread(self._factory.open, version, placement.device, batched)
+        except NotServing as error:
+            empty = await asyncio.to_thread(_empty_files, version.folder)
+            raise FilesNotWhole("; ".join([*empty, str(error)])) from error
 
     def _by_device(self, opened: Mapping[Placement, Opened]) -> dict[Device, Engine]:
         return {self._devices.at(placement): one.engine for placement, one in opened.items()}
@@ -148,11 +193,43 @@ def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> 
             engine.on_fallback = on_fallback
 
 
+def unexpected(error: Exception) -> NotServing:
+    """The reason for an error that nobody foresaw; the log has all of it."""
+    log.error("loading failed unexpectedly", exc_info=error)
+    return NotServing(f"unexpected {type(error).__name__} while loading; the server's log has more")
+
+
 def _read(folder: Path) -> Spec | None:
+    """The version's spec, its files verified.
+
+    Raises:
+        ArtifactError: a file is not what it should be.
+        SpecError: the manifest cannot be read.
+        OSError: a file cannot be read.
+    """
+    for name, what in _placeholders(folder):
+        if what != IS_EMPTY:
+            raise ArtifactError(f"{name} {what}")
     spec = read_manifest(folder)
     if spec is not None:
         verify(folder, spec)
     return spec
+
+
+def _empty_files(folder: Path) -> list[str]:
+    """That files are empty, which may be why a graph cannot be opened."""
+    try:
+        return [f"{name} {what}" for name, what in _placeholders(folder) if what == IS_EMPTY]
+    except OSError:
+        return []
+
+
+def _placeholders(folder: Path) -> Iterator[tuple[str, str]]:
+    """Which files of a version stand in for others, and what they are. Pages are looked for only where no page should
+    be."""
+    for path in sorted(folder.iterdir()):
+        if path.suffix not in DOCUMENTS and path.is_file() and (what := placeholder(path)):
+            yield path.name, what
 
 
 def _has_batch_axis(engine: Engine) -> bool:

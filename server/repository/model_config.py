@@ -1,14 +1,15 @@
 """config.pbtxt: read, completed from the graph, and checked against it."""
 
-from collections.abc import Container
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy, ModelVersionPolicy
 
 from artifact.dtypes import TRITON_OF
-from artifact.repository import CONFIG
+from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
 from artifact.spec import Spec, TensorSpec
 from server.batching.queue import Policy
 from server.engines.base import Engine
@@ -17,6 +18,8 @@ from server.settings import Settings
 
 # Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
+# Above it a size is a mistake: no queue holds such a batch.
+MAX_BATCH_SIZE = 1 << 20
 
 # Triton's names for what runs a graph: the backend of each platform.
 ONNX_PLATFORM = "onnxruntime_onnx"
@@ -30,12 +33,15 @@ def read_config(folder: Path) -> ModelConfig | None:
     Raises:
         NotServing: it cannot be parsed, or requests something that is not supported.
     """
-    path = folder / CONFIG
-    if not path.is_file():
+    try:
+        text = read_text(folder / CONFIG)
+    except ArtifactError as error:
+        raise NotServing(str(error)) from None
+    if text is None:
         return None
     try:
-        config = text_format.Parse(path.read_text(), ModelConfig())
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+        config = text_format.Parse(text, ModelConfig())
+    except (text_format.ParseError, ValueError, RecursionError) as error:
         raise NotServing(f"{CONFIG}: {error}") from None
     if config.name and config.name != folder.name:
         raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
@@ -45,22 +51,35 @@ def read_config(folder: Path) -> ModelConfig | None:
     for feature in ("sequence_batching", "ensemble_scheduling"):
         if config.WhichOneof("scheduling_choice") == feature:
             raise NotServing(f"{CONFIG}: {feature} is not supported")
-    if config.max_batch_size < 0:
-        raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 or more")
+    if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
+        raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 to {MAX_BATCH_SIZE}")
+    if config.default_model_filename and not is_inside(config.default_model_filename):
+        named = config.default_model_filename
+        raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
     return config
 
 
-def versions_to_serve(config: ModelConfig | None, present: list[int]) -> list[int]:
-    """Which of the versions on disk the version policy selects, ascending. Without one: the newest."""
-    choice = None if config is None else config.version_policy.WhichOneof("policy_choice")
-    if config is not None and choice == "all":
-        return sorted(present)
-    if config is not None and choice == "specific":
-        return sorted(set(config.version_policy.specific.versions) & set(present))
-    newest = 1
-    if config is not None and choice == "latest":
-        newest = max(1, config.version_policy.latest.num_versions)
-    return sorted(present)[-newest:]
+@dataclass(frozen=True)
+class VersionChoice:
+    """Which of the versions on disk are served: `count` of `versions`, the newest first.
+
+    `is_newest`: the newest that can be; else each of them was asked for.
+    """
+
+    versions: Sequence[int]
+    count: int
+    is_newest: bool
+
+
+def choose_versions(config: ModelConfig | None, present: Sequence[int]) -> VersionChoice:
+    """What the config's version policy selects of the versions on disk. Without one: the newest."""
+    policy = ModelVersionPolicy() if config is None else config.version_policy
+    named = policy.WhichOneof("policy_choice")
+    if named in ("all", "specific"):
+        chosen = sorted(set(present) if named == "all" else set(present) & set(policy.specific.versions), reverse=True)
+        return VersionChoice(chosen, len(chosen), is_newest=False)
+    newest = max(1, policy.latest.num_versions)
+    return VersionChoice(sorted(present, reverse=True), min(newest, len(present)), is_newest=True)
 
 
 def complete(
@@ -89,7 +108,8 @@ def complete(
         entries = getattr(full, field)
         found = {tensor.name: tensor for tensor in tensors}
         for entry in entries:
-            _check_entry(entry.name, DataType.Name(entry.data_type), _graph_dims(entry), found)
+            hint = _axis_hint(len(_graph_dims(entry)), found.get(entry.name), max_batch_size)
+            _check_entry(entry.name, DataType.Name(entry.data_type), _graph_dims(entry), found, hint=hint)
         named = {entry.name for entry in entries}
         for tensor in tensors:
             if tensor.name not in named and (field == "input" or not named):
@@ -105,6 +125,7 @@ def check_spec(spec: Spec, engine: Engine) -> None:
     Raises:
         NotServing: they differ.
     """
+    _check_image(spec)
     promised = _inputs_of(spec)
     for tensor in spec.inputs:
         if spec.task.draws and tensor not in promised:
@@ -117,6 +138,20 @@ def check_spec(spec: Spec, engine: Engine) -> None:
         graph = {tensor.name: tensor for tensor in found}
         for tensor in tensors:
             _check_entry(tensor.name, f"TYPE_{tensor.dtype}", tensor.shape, graph, "manifest.json")
+
+
+def _check_image(spec: Spec) -> None:
+    """Checks that images can be made with the manifest's numbers."""
+    images = spec.outputs[:1] if spec.task.draws else (*spec.inputs[:1], *spec.outputs[:1])
+    channel = -1 if spec.tensors == "uint8" else 0
+    if len(images) < (1 if spec.task.draws else 2) or any(
+        len(tensor.shape) != 3 or tensor.shape[channel] < 1 for tensor in images
+    ):
+        raise NotServing("manifest.json: inputs and outputs: the image has no 3 axes of which the channels are fixed")
+    tile = spec.tile
+    if tile is not None and (tile.size_px - 2 * tile.overlap_px) // tile.multiple_px < 1:
+        what = f"size_px {tile.size_px}, overlap_px {tile.overlap_px}, multiple_px {tile.multiple_px}"
+        raise NotServing(f"manifest.json: tile of {what}: nothing of a tile is left without its overlap")
 
 
 def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
@@ -164,7 +199,7 @@ def _graph_dims(entry: Any) -> tuple[int, ...]:
 
 
 def _check_entry(
-    name: str, dtype: str, shape: tuple[int, ...], graph: dict[str, TensorSpec], file_name: str = CONFIG
+    name: str, dtype: str, shape: tuple[int, ...], graph: dict[str, TensorSpec], file_name: str = CONFIG, hint: str = ""
 ) -> None:
     found = graph.get(name)
     if found is None:
@@ -175,4 +210,15 @@ def _check_entry(
         a == b or -1 in (a, b) for a, b in zip(shape, found.shape, strict=True)
     )
     if not fits:
-        raise NotServing(f"{file_name}: tensor {name!r} has dims {list(shape)}, {list(found.shape)} in the graph")
+        dims = f"{file_name}: tensor {name!r} has dims {list(shape)}, {list(found.shape)} in the graph"
+        raise NotServing(f"{dims}{hint}")
+
+
+def _axis_hint(axes: int, found: TensorSpec | None, max_batch_size: int) -> str:
+    """What to change if a tensor has one axis more or fewer than the graph's, which may be the batch axis."""
+    difference = 0 if found is None else len(found.shape) - axes
+    if difference == 1 and not max_batch_size:
+        return "; if its first axis is the batch, set max_batch_size, else name it in dims"
+    if difference == -1 and max_batch_size:
+        return "; dims are without the batch axis: leave it out, or set max_batch_size: 0 if the graph has none"
+    return ""

@@ -1,62 +1,49 @@
-"""The model repository on disk and what of it is served: scan, versions, load, unload, swap."""
+"""What of the model repository is served: load, unload, swap, and the state of every model."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from artifact.spec import Spec
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from server.errors import InvalidRequest, ModelNotFound, NotServing, StartError
-from server.repository.loader import Loader, Model
-from server.repository.model_config import read_config, versions_to_serve
+from server.repository.index import UNLOADED, IndexEntry, State
+from server.repository.loader import FilesNotWhole, Loader, Model, unexpected
+from server.repository.model_config import VersionChoice, choose_versions, read_config
+from server.repository.operations import Operations
+from server.repository.reasons import Reasons
+from server.repository.scan import find, names_in, scan, versions, why_empty
 
 log = logging.getLogger(__name__)
 
 
-class State(StrEnum):
-    """Triton's names for the state of a version."""
-
-    LOADING = "LOADING"
-    READY = "READY"
-    UNLOADING = "UNLOADING"
-    UNAVAILABLE = "UNAVAILABLE"
-
-
-@dataclass(frozen=True)
-class IndexEntry:
-    """One line of the index. Version 0: the model has none that could be tried."""
-
-    name: str
-    version: int
-    state: State
-    reason: str
-    spec: Spec | None
-    max_batch_size: int
-
-    @property
-    def failed(self) -> bool:
-        """Whether it should be ready and is not, other than by a client's unload."""
-        return self.state is State.UNAVAILABLE and self.reason != UNLOADED
-
-
-UNLOADED = "unloaded"
-
-
 class Repository:
-    """Models by name and version. Loop thread only; loading runs while requests are served and swaps in one step."""
+    """Models by name and version. Loop thread only; loading runs while requests are served and swaps in one step.
+
+    A load or unload that was begun runs to its end, even if the client that asked for it leaves.
+    """
 
     def __init__(self, root: Path, loader: Loader, changed: Callable[[], None]) -> None:
-        """`changed` is called after every change of state."""
-        if not root.is_dir():
-            raise StartError(f"repository {root}: no such folder")
-        self._root = root
+        """`changed` is called after every change of state.
+
+        Raises:
+            StartError: `root` is no folder, or cannot be read.
+        """
+        try:
+            names_in(root)
+        except FileNotFoundError:
+            raise StartError(f"repository {root}: no such folder") from None
+        except OSError as error:
+            raise StartError(f"repository {root}: {error.strerror}") from None
+        self._root = root.absolute()
+        self._reasons = Reasons(self._root)
         self._loader = loader
         self._changed = changed
         self._models: dict[str, dict[int, Model]] = {}
         self._entries: dict[str, dict[int, IndexEntry]] = {}
-        self._locks: dict[str, asyncio.Lock] = {}
+        self._operations = Operations()
+        self._empty = ""  # why nothing was found at start
 
     def get(self, name: str, version: str = "") -> Model:
         """The model, at a version or at its newest.
@@ -85,102 +72,194 @@ class Repository:
         found = {entry.name: entry.name in self._models for entry in wanted}
         return found | {entry.name: False for entry in wanted if entry.failed}
 
+    def is_ready(self, strict: bool) -> bool:
+        """Whether requests may come. `strict`: only if every model that should serve does; else as soon as one does."""
+        if strict:
+            return not self.problem and not any(entry.failed for entry in self.index())
+        return bool(self._models) or (not self.problem and not self.readiness())
+
+    @property
+    def problem(self) -> str:
+        """Why there are no models, "" if there are any."""
+        return "" if self._entries else self._empty
+
     def ready(self) -> Sequence[Model]:
         """Every version that accepts requests."""
         return [model for versions in self._models.values() for model in versions.values()]
 
     async def load_all(self) -> None:
         """Loads every model on disk, one after the other; one that fails does not stop the others."""
-        names = sorted(path.name for path in self._root.iterdir() if path.is_dir() and not path.name.startswith("."))
-        for name in names:
+        try:
+            found = await asyncio.to_thread(scan, self._root)
+            empty = "" if found.models else await asyncio.to_thread(why_empty, self._root)
+        except OSError as error:
+            self._empty = f"the repository cannot be read: {error.strerror}"
+            log.error("no models", extra={"fields": {"reason": self._empty, "repository": str(self._root)}})
+            return
+        if found.others:
+            log.warning("not a model", extra={"fields": {"folders": ", ".join(found.others)}})
+        self._empty = self._reasons.of(empty)
+        if self._empty:
+            log.warning("no models", extra={"fields": {"reason": empty, "repository": str(self._root)}})
+        for name, reason in found.broken.items():
+            self._refuse(name, NotServing(reason))
+        for name in found.models:
             self._mark(name, 0, State.LOADING)
-        for name in names:
+        for name in found.models:
             try:
                 await self.load(name)
+            except ModelNotFound:  # removed meanwhile
+                del self._entries[name]
             except NotServing as error:
-                log.error("model unavailable", extra={"fields": {"model": name, "reason": str(error)}})
+                log.debug("next model", exc_info=error)
 
     async def load(self, name: str) -> None:
         """Reads the model again from disk and swaps it in; until then the old one serves.
 
+        A caller who leaves does not stop it. Callers that come while the same load waits for its turn share it.
+
         Raises:
-            ModelNotFound: no such folder.
-            NotServing: no version of it could be loaded; versions that served before still do.
+            ModelNotFound: no such model.
+            NotServing: nothing new of it could be loaded, or not all that its version policy names; versions that
+                served before still do.
+            Overloaded: too many loads and unloads of the model wait already.
         """
-        folder = self._root / name
-        if not name or "/" in name or name.startswith(".") or not folder.is_dir():
-            raise ModelNotFound(f"model {name!r} is not in the repository")
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            try:
-                config = read_config(folder)
-                wanted = versions_to_serve(config, _versions(folder))
-                if not wanted:
-                    raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
-            except NotServing as error:
-                if name not in self._models:
-                    self._entries[name] = {}
-                self._mark(name, 0, State.UNAVAILABLE, str(error))
-                raise
-            self._entries.get(name, {}).pop(0, None)
-            problems: list[NotServing] = []
-            fresh: dict[int, Model] = {}
-            for version in wanted:
-                self._mark(name, version, State.LOADING)
-                try:
-                    fresh[version] = await self._loader.load(name, version, folder / str(version), config)
-                except NotServing as error:
-                    problems.append(error)
-                    old = self._models.get(name, {}).get(version)
-                    if old is not None:
-                        self._mark_ready(old, f"reload failed: {error}")
-                    else:
-                        self._mark(name, version, State.UNAVAILABLE, str(error))
-            await self._swap(name, fresh)
-        if problems:
-            raise problems[0]
+        await self._operations.run(name, self._load)
 
     async def unload(self, name: str) -> None:
         """Stops serving a model; accepted requests are answered first. One that failed is no longer missed.
 
         Raises:
             ModelNotFound: it was never in the index.
+            Overloaded: too many loads and unloads of the model wait already.
         """
         if name not in self._entries:
             raise ModelNotFound(f"model {name!r} is not in the repository")
-        async with self._locks.setdefault(name, asyncio.Lock()):
-            leaving = self._models.pop(name, {})
-            for version, model in leaving.items():
-                self._mark(name, version, State.UNLOADING)
-                await self._loader.close(model, replaced=False)
-            for version in self._entries[name]:
-                self._mark(name, version, State.UNAVAILABLE, UNLOADED)  # those that failed are wanted no more
+        await self._operations.run(name, self._unload)
 
     async def close(self) -> None:
-        """Unloads everything."""
-        await asyncio.gather(*(self.unload(name) for name in list(self._models)))
+        """Unloads everything. Loads that have not ended are given up."""
+        await self._operations.close(give_up=self._load)
+        await asyncio.gather(*(self._unload(name) for name in list(self._models)))
 
-    async def _swap(self, name: str, fresh: dict[int, Model]) -> None:
-        if not fresh:
-            return
-        replaced = self._models.get(name, {})
-        self._models[name] = fresh
-        for model in fresh.values():
-            self._mark_ready(model, model.note)
-        for version, model in replaced.items():
-            if version not in fresh:
+    async def _load(self, name: str) -> None:
+        try:
+            await self._load_versions(name, *await asyncio.to_thread(self._read, name))
+        except ModelNotFound:
+            if name not in self._models and name in self._entries:
+                del self._entries[name]
+                self._changed()
+            raise
+        except _Unreadable as error:
+            self._refuse(name, error)
+            raise NotServing(self._reasons.of(error)) from None
+
+    def _read(self, name: str) -> tuple[Path, ModelConfig | None, VersionChoice]:
+        """The model's folder, config and versions. Blocks; on any thread.
+
+        Raises:
+            ModelNotFound: no such model.
+            _Unreadable: nothing of it can be loaded.
+        """
+        try:
+            folder = find(self._root, name)
+            config = read_config(folder)
+            choice = choose_versions(config, versions(folder))
+        except ModelNotFound:
+            raise
+        except Exception as error:
+            raise _Unreadable(str(error if isinstance(error, NotServing) else unexpected(error))) from None
+        if not choice.versions:
+            raise _Unreadable(f"no version of {name!r} to serve: a version is a folder named by a number")
+        return folder, config, choice
+
+    async def _load_versions(self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice) -> None:
+        old = self._models.get(name, {})
+        self._entries.get(name, {}).pop(0, None)
+        fresh: dict[int, Model] = {}
+        problems: dict[int, NotServing] = {}
+        taken = 0
+        for version in choice.versions:
+            if taken == choice.count:
+                break
+            self._mark(name, version, State.LOADING)
+            try:
+                fresh[version] = await self._loader.load(name, version, folder / str(version), config)
+            except NotServing as error:
+                problems[version] = error
+                if isinstance(error, FilesNotWhole) and choice.is_newest and version not in old:
+                    continue  # the next older one serves in its place
+            taken += 1
+        served = {**{version: old[version] for version in problems if version in old}, **fresh} or old
+        self._settle(name, served, problems, choice.is_newest)
+        await self._close_replaced(name, old, served)
+        if problems and not (fresh and choice.is_newest):
+            raise NotServing(self._reasons.of(next(iter(problems.values()))))
+
+    def _settle(
+        self, name: str, served: Mapping[int, Model], problems: Mapping[int, NotServing], is_newest: bool
+    ) -> None:
+        """Takes over what was loaded, and shows what was not.
+
+        `is_newest`: the config names no versions, so those that could not be loaded are missed only if no other serves.
+        """
+        notes = {version: [model.note] if model.note else [] for version, model in served.items()}
+        entries: dict[int, IndexEntry] = {}
+        for version, problem in problems.items():
+            if version in served:
+                notes[version].append(f"reload failed: {problem}")
+            elif served and is_newest:
+                notes[max(served)].append(f"version {version} is not served: {problem}")
+            else:
+                entries[version] = self._unavailable(name, version, str(problem))
+            message = "version not served" if served else "model unavailable"
+            log.error(message, extra={"fields": {"model": name, "reason": str(problem)}})
+        for version, model in served.items():
+            entries[version] = self._ready_entry(model, "; ".join(notes[version]))
+        if served:
+            self._models[name] = dict(served)
+        self._entries[name] = entries
+        self._changed()
+
+    async def _close_replaced(self, name: str, old: Mapping[int, Model], served: Mapping[int, Model]) -> None:
+        for version, model in old.items():
+            if served.get(version) is model:
+                continue
+            gone = version not in served
+            if gone:
                 self._mark(name, version, State.UNLOADING)
-            await self._loader.close(model, replaced=version in fresh)
-            if version not in fresh:
+            await self._loader.close(model, replaced=not gone)
+            if gone:
                 self._mark(name, version, State.UNAVAILABLE, UNLOADED)
 
-    def _mark(self, name: str, version: int, state: State, reason: str = "") -> None:
-        self._entries.setdefault(name, {})[version] = IndexEntry(name, version, state, reason, None, 0)
+    def _refuse(self, name: str, error: NotServing) -> None:
+        """Shows why nothing of the model could be loaded; what serves goes on."""
+        old = self._models.get(name, {})
+        message = "reload failed" if old else "model unavailable"
+        log.error(message, extra={"fields": {"model": name, "reason": str(error)}})
+        entries = {version: self._ready_entry(model, f"reload failed: {error}") for version, model in old.items()}
+        self._entries[name] = entries or {0: self._unavailable(name, 0, str(error))}
         self._changed()
 
-    def _mark_ready(self, model: Model, reason: str) -> None:
-        entry = IndexEntry(model.name, model.version, State.READY, reason, model.spec, model.max_batch_size)
-        self._entries.setdefault(model.name, {})[model.version] = entry
+    async def _unload(self, name: str) -> None:
+        leaving = self._models.pop(name, {})
+        for version in leaving:
+            self._mark(name, version, State.UNLOADING)
+        for model in leaving.values():
+            await self._loader.close(model, replaced=False)
+        for version in self._entries.get(name, {}):
+            self._mark(name, version, State.UNAVAILABLE, UNLOADED)  # those that failed are wanted no more
+
+    def _mark(self, name: str, version: int, state: State, reason: str = "") -> None:
+        self._entries.setdefault(name, {})[version] = IndexEntry(name, version, state, reason)
         self._changed()
+
+    def _unavailable(self, name: str, version: int, reason: str) -> IndexEntry:
+        return IndexEntry(name, version, State.UNAVAILABLE, self._reasons.of(reason))
+
+    def _ready_entry(self, model: Model, reason: str) -> IndexEntry:
+        shown = self._reasons.of(reason)
+        return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size)
 
     def _absence(self, name: str, version: int) -> ModelNotFound | NotServing:
         entries = self._entries.get(name)
@@ -192,13 +271,11 @@ class Repository:
         return NotServing(f"model {name!r} is {entry.state}" + (f": {entry.reason}" if entry.reason else ""))
 
 
+class _Unreadable(NotServing):
+    """Nothing of a model can be loaded, whatever the version."""
+
+
 def _number(name: str, version: str) -> int:
     if not version.isdecimal() or not 0 < int(version) < 1 << 63:
         raise InvalidRequest(f"model {name!r}: version {version!r} is not a positive integer")
     return int(version)
-
-
-def _versions(folder: Path) -> list[int]:
-    return [
-        int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal() and path.name[0] != "0"
-    ]

@@ -127,6 +127,16 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
+def read_page(url: str) -> tuple[int, str]:
+    """The code and text of a page."""
+    try:
+        with urllib.request.urlopen(url) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
 @dataclass
 class Running:
     """A server in this process."""
@@ -146,16 +156,7 @@ class Running:
 
     async def readyz(self) -> tuple[int, list[str]]:
         """The code of /readyz and its lines."""
-
-        def read() -> tuple[int, str]:
-            try:
-                with urllib.request.urlopen(f"{self.url}/readyz") as answer:
-                    return answer.status, answer.read().decode()
-            except urllib.error.HTTPError as error:
-                with error:
-                    return error.code, error.read().decode()
-
-        code, text = await asyncio.to_thread(read)
+        code, text = await asyncio.to_thread(read_page, f"{self.url}/readyz")
         return code, text.splitlines()
 
     async def end(self) -> None:

@@ -80,11 +80,18 @@ def require_provider(name: str, needed_by: str) -> None:
 
 
 def specs(tensors: Sequence[Any], batched: bool) -> tuple[TensorSpec, ...]:
-    """A session's inputs or outputs, without the batch axis if `batched`."""
+    """A session's inputs or outputs, without the batch axis if `batched`.
+
+    Raises:
+        StartError: one is of a type that requests cannot carry.
+    """
+    for tensor in tensors:
+        if tensor.type not in KSERVE_OF_ONNX:
+            raise StartError(f"{tensor.name!r} is {tensor.type}, which requests cannot carry; export another type")
     return tuple(
         TensorSpec(
             tensor.name,
-            KSERVE_OF_ONNX.get(tensor.type, tensor.type),
+            KSERVE_OF_ONNX[tensor.type],
             tuple(axis if isinstance(axis, int) else -1 for axis in tensor.shape[1 if batched else 0 :]),
         )
         for tensor in tensors

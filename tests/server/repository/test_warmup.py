@@ -1,21 +1,25 @@
 """What is run before a model takes requests."""
 
+import math
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from artifact.spec import ShapeRange, Spec, TensorRTPlan, TensorSpec, Tile
 from server.batching.device import Device
+from server.batching.queue import Policy
 from server.engines.base import Arrays
 from server.errors import InvalidRequest, NotServing
-from server.repository.warmup import shapes_to_warm, warm
+from server.repository.warmup import require_own_items, shapes_to_warm, sizes_to_warm, warm
 from tests.server.conftest import HeldEngine
 from tests.server.graphs import write_translator
 
+NEVER = math.inf
 IMAGE = (TensorSpec("image", "UINT8", (-1, -1, 3)),)
 
 
@@ -68,21 +72,59 @@ def test_a_graph_is_warmed_small_on_the_cpu_and_at_whole_tiles_on_a_gpu(spec: Sp
         assert list(shapes) == [{"image": (side, side, 3)}]
 
 
-async def test_every_batch_size_of_a_narrow_plan_is_run(gpu: Device, spec: Spec) -> None:
+def test_powers_of_two_and_the_largest_batch_are_run_and_on_a_gpu_then_the_others() -> None:
+    policy = Policy(12, max_queue_rows=1000, max_queue_bytes=1 << 20)
+    assert sizes_to_warm(12, 4, policy, on_gpu=False) == [1, 2, 4, 8, 12]
+    assert sizes_to_warm(12, 4, policy, on_gpu=True) == [1, 2, 4, 8, 12, 3, 5, 6, 7, 9, 10, 11]
+    assert sizes_to_warm(0, 4, policy, on_gpu=True) == [0], "a graph without a batch axis"
+
+
+def test_no_batch_is_run_that_the_queue_could_never_hold() -> None:
+    assert sizes_to_warm(1 << 20, 4, Policy(1 << 20, max_queue_rows=5, max_queue_bytes=1 << 20), False) == [1, 2, 4, 5]
+    assert sizes_to_warm(1 << 20, 4, Policy(1 << 20, max_queue_rows=1000, max_queue_bytes=9), False) == [1, 2]
+    assert sizes_to_warm(1 << 20, 99, Policy(1 << 20, max_queue_rows=1000, max_queue_bytes=9), False) == [1]
+
+
+async def test_the_sizes_of_a_narrow_plan_are_run(gpu: Device, spec: Spec) -> None:
     engine = Narrow()
-    await warm(gpu, engine, shapes_to_warm(IMAGE, planned(spec, (64, 64, 64)), True, True), 2, may_refuse=False)
+    (shapes,) = shapes_to_warm(IMAGE, planned(spec, (64, 64, 64)), True, True)
+    assert await warm(gpu, engine, shapes, [1, 2], guessed=False, until=NEVER) == ""
     assert engine.runs == [(1, False), (2, False), (1, True)]
 
 
-async def test_a_plan_that_refuses_its_own_profile_is_not_served(gpu: Device, spec: Spec) -> None:
-    with pytest.raises(NotServing, match=r"^warm-up at batch 1: image \[1, 32, 32, 3\]: the engine takes"):
-        await warm(gpu, Narrow(), shapes_to_warm(IMAGE, planned(spec, (32, 32, 32)), True, True), 2, may_refuse=False)
-
-
-async def test_a_plan_without_a_manifest_is_served_cold_where_its_sizes_cannot_be_guessed(
-    gpu: Device, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_only_the_smallest_batch_is_run_once_the_time_is_over(gpu: Device) -> None:
     engine = Narrow()
-    await warm(gpu, engine, shapes_to_warm(IMAGE, None, True, True), 2, may_refuse=True)
+    remark = await warm(gpu, engine, {"image": (64, 64, 3)}, [1, 2], guessed=False, until=0.0)
+    assert remark == "no batch above 1 was run before requests: the time for it (warmup_s) was over"
+    assert engine.runs == [(1, False)]
+
+
+async def test_a_plan_that_refuses_its_own_profile_is_not_served(gpu: Device, spec: Spec) -> None:
+    (shapes,) = shapes_to_warm(IMAGE, planned(spec, (32, 32, 32)), True, True)
+    with pytest.raises(NotServing, match=r"^warm-up at batch 1: image \[1, 32, 32, 3\]: the engine takes"):
+        await warm(gpu, Narrow(), shapes, [1, 2], guessed=False, until=NEVER)
+
+
+async def test_a_plan_without_a_manifest_is_served_cold_where_its_sizes_cannot_be_guessed(gpu: Device) -> None:
+    engine = Narrow()
+    (shapes,) = shapes_to_warm(IMAGE, None, True, True)
+    remark = await warm(gpu, engine, shapes, [1, 2], guessed=True, until=NEVER)
     assert engine.runs == []
-    assert caplog.messages == ["model not warmed"]
+    assert remark.startswith("not run before requests, since the shapes had to be guessed: image [1, 32, 32, 3]: the")
+
+
+class Noisy(HeldEngine):
+    """Adds noise of its own to every item, as graphs with a random node do."""
+
+    inputs = (TensorSpec("x", "FP32", (4,)),)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rng = np.random.RandomState(0)
+
+    def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        return {"y": arrays["x"] + self._rng.standard_normal(arrays["x"].shape)}
+
+
+async def test_a_graph_that_draws_noise_does_not_count_as_one_that_mixes_items(gpu: Device) -> None:
+    await require_own_items(gpu, Noisy(), {"x": (4,)})

@@ -31,8 +31,9 @@ from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
+from server.repository.index import IndexEntry, State
 from server.repository.loader import Model
-from server.repository.repository import IndexEntry, Repository, State
+from server.repository.repository import Repository
 from server.settings import Settings
 
 Pixels = NDArray[np.uint8]
