@@ -55,7 +55,7 @@ class Model:
         return int(self.config.max_batch_size)
 
 
-class FilesNotWhole(NotServing):
+class FilesNotWhole(Exception):
     """A version's files are missing, not whole or cannot be opened: it may still be being written."""
 
 
@@ -73,6 +73,7 @@ class Loader:
 
         Raises:
             NotServing: it cannot be served; the text is the reason that RepositoryIndex shows.
+            FilesNotWhole: likewise, because of its files.
         """
         started_at = time.monotonic()
         for remark in remarks(config, self._devices.gpus):
@@ -87,7 +88,7 @@ class Loader:
                 raise FilesNotWhole(str(error)) from error
             if isinstance(error, StartError):
                 raise NotServing(str(error)) from error
-            if isinstance(error, NotServing) or not isinstance(error, Exception):
+            if isinstance(error, NotServing | FilesNotWhole) or not isinstance(error, Exception):
                 raise
             raise unexpected(error) from error
         seconds = time.monotonic() - started_at

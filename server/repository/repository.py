@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from server.errors import InvalidRequest, ModelNotFound, NotServing, StartError
+from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, StartError
 from server.repository.index import UNLOADED, IndexEntry, State
 from server.repository.loader import FilesNotWhole, Loader, Model, unexpected
 from server.repository.model_config import VersionChoice, choose_versions, read_config
@@ -144,40 +144,41 @@ class Repository:
 
     async def _load(self, name: str) -> None:
         try:
-            await self._load_versions(name, *await asyncio.to_thread(self._read, name))
+            folder, config, choice = await asyncio.to_thread(self._read, name)
         except ModelNotFound:
             if name not in self._models and name in self._entries:
                 del self._entries[name]
                 self._changed()
             raise
-        except _Unreadable as error:
+        except NotServing as error:
             self._refuse(name, error)
             raise NotServing(self._reasons.of(error)) from None
+        await self._load_versions(name, folder, config, choice)
 
     def _read(self, name: str) -> tuple[Path, ModelConfig | None, VersionChoice]:
         """The model's folder, config and versions. Blocks; on any thread.
 
         Raises:
             ModelNotFound: no such model.
-            _Unreadable: nothing of it can be loaded.
+            NotServing: nothing of it can be loaded.
         """
         try:
             folder = find(self._root, name)
             config = read_config(folder)
             choice = choose_versions(config, versions(folder))
-        except ModelNotFound:
+        except GanserveError:
             raise
         except Exception as error:
-            raise _Unreadable(str(error if isinstance(error, NotServing) else unexpected(error))) from None
+            raise unexpected(error) from error
         if not choice.versions:
-            raise _Unreadable(f"no version of {name!r} to serve: a version is a folder named by a number")
+            raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
         return folder, config, choice
 
     async def _load_versions(self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice) -> None:
         old = self._models.get(name, {})
         self._entries.get(name, {}).pop(0, None)
         fresh: dict[int, Model] = {}
-        problems: dict[int, NotServing] = {}
+        problems: dict[int, NotServing | FilesNotWhole] = {}
         taken = 0
         for version in choice.versions:
             if taken == choice.count:
@@ -185,7 +186,7 @@ class Repository:
             self._mark(name, version, State.LOADING)
             try:
                 fresh[version] = await self._loader.load(name, version, folder / str(version), config)
-            except NotServing as error:
+            except (NotServing, FilesNotWhole) as error:
                 problems[version] = error
                 if isinstance(error, FilesNotWhole) and choice.is_newest and version not in old:
                     continue  # the next older one serves in its place
@@ -197,7 +198,7 @@ class Repository:
             raise NotServing(self._reasons.of(next(iter(problems.values()))))
 
     def _settle(
-        self, name: str, served: Mapping[int, Model], problems: Mapping[int, NotServing], is_newest: bool
+        self, name: str, served: Mapping[int, Model], problems: Mapping[int, Exception], is_newest: bool
     ) -> None:
         """Takes over what was loaded, and shows what was not.
 
@@ -269,10 +270,6 @@ class Repository:
         if version and version not in entries:
             return NotServing(f"model {name!r} has no version {version} ready; the index has {sorted(entries)}")
         return NotServing(f"model {name!r} is {entry.state}" + (f": {entry.reason}" if entry.reason else ""))
-
-
-class _Unreadable(NotServing):
-    """Nothing of a model can be loaded, whatever the version."""
 
 
 def _number(name: str, version: str) -> int:
