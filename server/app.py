@@ -7,13 +7,15 @@ import logging
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from types import SimpleNamespace
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.api import kserve
+from server.api.access import Access, Exposed
 from server.api.calls import Calls
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
@@ -53,6 +55,7 @@ class Serving:
     device: str
     models: int
     unavailable: int
+    exposed: Exposed
 
 
 async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyncio.Event | None = None) -> None:
@@ -83,6 +86,7 @@ class Server:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._frontend = choose_frontend(settings)
+        self._access = Access(settings)
         self._serving = False  # requests may come: no stop was asked for and, if strict, every model was tried
         self._stopping = asyncio.Event()  # no more calls are taken
         self._health = Health()
@@ -96,7 +100,8 @@ class Server:
         self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
-        self._http = HttpServer(make_app(self._metrics, self._readiness), settings.host, settings.http_port)
+        app = make_app(self._metrics, self._readiness, self._access.check_reader)
+        self._http = HttpServer(app, settings.address, settings.http_port)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
         self._calls = Calls(self._metrics, self._tracer, sends_pushback(self._frontend))
@@ -108,6 +113,7 @@ class Server:
         grpc_port = open_port(self._grpc, self._settings)
         http_port = await self._start_http()
         await self._grpc.start()
+        self._tell_exposed(grpc_port, http_port)
         try:
             async with asyncio.TaskGroup() as parts:
                 watches = [parts.create_task(self._metrics.watch_loop()), parts.create_task(self._watch_devices())]
@@ -119,7 +125,7 @@ class Server:
                     ready(
                         Serving(
                             grpc_port, http_port, self._frontend, self._devices.names,
-                            len(self.repository.ready()), unavailable,
+                            len(self.repository.ready()), unavailable, self._access.exposed,
                         )
                     )  # fmt: skip
                     await stop.wait()
@@ -139,8 +145,16 @@ class Server:
         try:
             return await self._http.start()
         except OSError as error:
-            where = f"{self._settings.host}:{self._settings.http_port}"
+            where = f"{self._settings.address}:{self._settings.http_port}"
             raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None
+
+    def _tell_exposed(self, grpc_port: int, http_port: int) -> None:
+        """One line about who may reach the server."""
+        exposed = self._access.exposed
+        fields = {"grpc_port": grpc_port, "http_port": http_port, "frontend": self._frontend, **asdict(exposed)}
+        log.info("listening", extra={"fields": fields})
+        if exposed.api_keys and exposed.tls == "off" and not exposed.is_loopback:
+            log.warning("API keys are sent unencrypted: there is no TLS in this server")
 
     async def _load(self) -> None:
         if not self._settings.strict_readiness:
@@ -206,24 +220,30 @@ class Server:
 
     def _add_services(self) -> None:
         settings = self._settings
-        calls = self._calls
         tensors = kserve.InferenceService(
             self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping
         )
         images = ImageService(self.repository, Limits.of(settings), self._codecs, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            calls.wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc
+            self._wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc
         )
         images_pb2_grpc.add_ImageServiceServicer_to_server(
-            calls.wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
+            self._wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
             self._grpc,
         )
         health_pb2_grpc.add_HealthServicer_to_server(
-            calls.wrap(self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]),
+            self._calls.wrap(
+                self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]
+            ),
             self._grpc,
         )
-        add_reflection(self._grpc, [kserve.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name])
+        names = [kserve.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name]
+        add_reflection(self._grpc, names, self._access.guard_reflection)
+
+    def _wrap(self, servicer: object, service: str, methods: list[str]) -> SimpleNamespace:
+        """The servicer with what surrounds every call, and the checks of its caller."""
+        return self._calls.wrap(self._access.guard(servicer, methods), service, methods)
 
 
 def _choose_tracer(settings: Settings, version: str) -> Tracer | None:

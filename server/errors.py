@@ -6,6 +6,9 @@ GanserveError
 │  ├─ ImageTooLarge        INVALID_ARGUMENT
 │  ├─ ModelNotFound        NOT_FOUND
 │  └─ Unsupported          UNIMPLEMENTED
+├─ AccessError         the caller must show that it may
+│  ├─ Unauthenticated      UNAUTHENTICATED
+│  └─ PermissionDenied     PERMISSION_DENIED
 ├─ CapacityError       the caller may try again
 │  ├─ Overloaded           RESOURCE_EXHAUSTED
 │  ├─ NotServing           UNAVAILABLE
@@ -53,6 +56,22 @@ class Unsupported(RequestError):
     """An RPC or option that this server does not offer."""
 
     code = "UNIMPLEMENTED"
+
+
+class AccessError(GanserveError):
+    """The caller must show that it may."""
+
+    code = "PERMISSION_DENIED"
+
+
+class Unauthenticated(AccessError):
+    """No API key, or an unknown one."""
+
+    code = "UNAUTHENTICATED"
+
+
+class PermissionDenied(AccessError):
+    """The key lacks the role, or the header of a restricted RPC is missing."""
 
 
 class CapacityError(GanserveError):

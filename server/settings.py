@@ -21,6 +21,7 @@ class Panel(StrEnum):
 
     MODELS = "Models"
     NETWORK = "Network"
+    ACCESS = "Access"
     ENGINES = "Engines"
     LIMITS = "Queue and limits"
     IMAGES = "Images"
@@ -53,7 +54,7 @@ class Settings(BaseSettings):
 
     repository: Annotated[Path, Panel.MODELS] = Field(description="Model repository to serve.")
     model_control: Annotated[Literal["explicit", "none"], Panel.MODELS] = Field(
-        "explicit", description="Whether clients may load and unload models."
+        "none", description="Whether clients may load and unload models."
     )
     strict_readiness: Annotated[bool, Panel.MODELS] = Field(
         True, description="Whether the server is ready only if every model serves; if not, as soon as one does."
@@ -64,7 +65,9 @@ class Settings(BaseSettings):
         description="Time for runs of a model before it is ready; batch sizes that are left run first in a request.",
     )
 
-    host: Annotated[str, Panel.NETWORK] = Field("0.0.0.0", description="Address to listen on.")
+    host: Annotated[str | None, Panel.NETWORK, Unset("127.0.0.1, with api_keys 0.0.0.0")] = Field(
+        None, description="Address to listen on. 0.0.0.0: every network of this machine."
+    )
     grpc_port: Annotated[int, Panel.NETWORK] = Field(8001, ge=0, le=65535, description="gRPC port; 0: any free port.")
     http_port: Annotated[int, Panel.NETWORK] = Field(
         8002, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any free port."
@@ -77,11 +80,23 @@ class Settings(BaseSettings):
     max_connection_age_s: Annotated[float, Panel.NETWORK] = Field(
         300.0, ge=0, description="Connections are closed after this time, +-10 %; 0: never. Only with grpcio."
     )
-    tls_certificate: Annotated[Path | None, Panel.NETWORK, Unset("no TLS")] = Field(
-        None, description="PEM certificate chain. Only with grpcio."
+
+    tls_certificate: Annotated[Path | None, Panel.ACCESS, Unset("no TLS")] = Field(
+        None, description="PEM certificate chain of the gRPC port; read again when it changes. Only with grpcio."
     )
-    tls_key: Annotated[Path | None, Panel.NETWORK, Unset("no TLS")] = Field(
-        None, description="PEM private key. Only with grpcio."
+    tls_key: Annotated[Path | None, Panel.ACCESS, Unset("no TLS")] = Field(
+        None, description="PEM private key of the certificate. Only with grpcio."
+    )
+    tls_client_ca: Annotated[Path | None, Panel.ACCESS, Unset("clients need no certificate")] = Field(
+        None, description="PEM certificates of the authorities that sign clients' certificates (mTLS)."
+    )
+    api_keys: Annotated[Path | None, Panel.ACCESS, Unset("no keys are needed")] = Field(
+        None, description="TOML file of the API keys, with roles and quotas; read again when it changes."
+    )
+    grpc_restricted_protocol: Annotated[str | None, Panel.ACCESS, Unset("no restriction")] = Field(
+        None,
+        description="Groups of RPCs that need a header, as in Triton: GROUP,GROUP:NAME=VALUE needs triton-grpc-"
+        "protocol-NAME: VALUE. Several are separated by spaces. Set it in the environment: other users see options.",
     )
 
     device: Annotated[str, BeforeValidator(_device), Panel.ENGINES] = Field(
@@ -156,6 +171,11 @@ class Settings(BaseSettings):
     log_format: Annotated[Literal["text", "json"], Panel.OBSERVABILITY] = Field(
         "text", description="Log lines as text for people or as JSON for machines."
     )
+
+    @property
+    def address(self) -> str:
+        """`host`, or its default: other machines reach a server only if that was asked for, or if callers need keys."""
+        return self.host or ("127.0.0.1" if self.api_keys is None else "0.0.0.0")
 
     @property
     def cache_folder(self) -> Path:

@@ -161,7 +161,7 @@ def draw(models: Models, seconds: float, serve_arguments: str, out: Path) -> str
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         repository = models.copied(folder / "repository")
-        with started(repository, serve_arguments) as target:
+        with started(repository, f"--model-control explicit {serve_arguments}") as target:
             rules = alerting_rules(K8S / "prometheus-rule.yaml")
             with Prometheus(folder, {"ganserve-0": target.metrics}, rules) as prometheus:
                 start = time.time()

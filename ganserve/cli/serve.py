@@ -85,8 +85,8 @@ def _announce(settings: "Settings", serving: "Serving", as_json: bool) -> None:
         return
     missing = f", {serving.unavailable} unavailable" if serving.unavailable else ""
     print(
-        f"ready: gRPC {settings.host}:{serving.grpc_port} ({serving.frontend}), "
-        f"HTTP {settings.host}:{serving.http_port}, device {serving.device}, "
-        f"{serving.models} models{missing} from {settings.repository}",
+        f"ready: gRPC {settings.address}:{serving.grpc_port} ({serving.frontend}), "
+        f"HTTP {settings.address}:{serving.http_port}, device {serving.device}, "
+        f"{serving.models} models{missing} from {settings.repository}; {serving.exposed}",
         flush=True,
     )

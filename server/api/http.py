@@ -7,7 +7,7 @@ does (docs/adr/0012-http-library.md). Its own event loop, signal handlers and lo
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,6 +17,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from server.errors import PermissionDenied, Unauthenticated
 from server.observability.metrics import CONTENT_TYPE, Metrics
 
 MAX_HEAD_BYTES = 16 << 10
@@ -30,8 +31,21 @@ STOP_S = 2.0
 INDEX = "/livez    is the process alive?\n/readyz   may it get requests?\n/metrics  Prometheus metrics\n"
 
 
-def make_app(metrics: Metrics, readiness: Callable[[], tuple[bool, str]]) -> Starlette:
-    """The routes. `readiness`: whether the server is ready, and the text that says why not."""
+def everybody(authorization: str | None) -> None:
+    """Lets everybody read the metrics."""
+
+
+def make_app(
+    metrics: Metrics,
+    readiness: Callable[[], tuple[bool, str]],
+    check_reader: Callable[[str | None], None] = everybody,
+) -> Starlette:
+    """The routes.
+
+    Args:
+        readiness: whether the server is ready, and the text that says why not.
+        check_reader: raises an AccessError unless metrics may be read with this header `authorization`.
+    """
 
     async def index(request: Request) -> Response:
         return _text(INDEX)
@@ -44,13 +58,21 @@ def make_app(metrics: Metrics, readiness: Callable[[], tuple[bool, str]]) -> Sta
         return _text(f"{text}\n", 200 if ready else 503)
 
     async def page(request: Request) -> Response:
+        check_reader(request.headers.get("authorization"))
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     async def not_found(request: Request, error: Exception) -> Response:
         return _text(f"not found; there are:\n{INDEX}", 404)
 
+    async def unauthenticated(request: Request, error: Exception) -> Response:
+        return _text(f"{error}\n", 401, {"WWW-Authenticate": "Bearer"})
+
+    async def denied(request: Request, error: Exception) -> Response:
+        return _text(f"{error}\n", 403)
+
     routes = [Route("/", index), Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", page)]
-    app = Starlette(routes=routes, exception_handlers={404: not_found})
+    handlers = {404: not_found, Unauthenticated: unauthenticated, PermissionDenied: denied}
+    app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
     return app
 
@@ -193,5 +215,5 @@ def _cancel(timer: asyncio.TimerHandle | None) -> None:
         timer.cancel()
 
 
-def _text(text: str, status: int = 200) -> Response:
-    return PlainTextResponse(text, status, headers={"Cache-Control": "no-store"})
+def _text(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return PlainTextResponse(text, status, headers={"Cache-Control": "no-store", **(headers or {})})

@@ -17,6 +17,7 @@ from server.api.formats import WIRE_FORMATS, read_encoding
 from server.api.generate_request import is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe
+from server.api.quotas import charge
 from server.errors import InvalidRequest
 from server.images.channels import ChannelPlan, plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
@@ -119,9 +120,11 @@ class ImageService(ImageServiceServicer):
     async def _read(self, request: pb.GenerateRequest) -> tuple[Model, GenerateJob]:
         model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL))
         if not is_large(request):
-            return model, read_generate_request(request, spec, self._limits)
-        loop = asyncio.get_running_loop()
-        job = await loop.run_in_executor(self._codec_pool, read_generate_request, request, spec, self._limits)
+            job = read_generate_request(request, spec, self._limits)
+        else:
+            loop = asyncio.get_running_loop()
+            job = await loop.run_in_executor(self._codec_pool, read_generate_request, request, spec, self._limits)
+        charge(job.n, job.n * job.shape[0] * job.shape[1])
         return model, job
 
     async def _transform(
@@ -138,6 +141,7 @@ class ImageService(ImageServiceServicer):
         plan = make_plan(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
         encoding = read_encoding(request.encoding)
         self._check(plan, encoding)
+        charge(1, plan.width * plan.height)
         with self._budget.reserve(plan.held_bytes):
             image = await transform(
                 model.batcher, plan, request.image, encoding, deadline(context), self._codec_pool

@@ -8,6 +8,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, deadline
 from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
+from server.api.quotas import charge, charge_tensors
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
 from server.observability.model_statistics import ModelStatistics
 from server.repository.index import IndexEntry, State
@@ -175,6 +176,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         arrays, items = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)
+        charge_tensors(items, arrays, model.engine.outputs, model.spec.scale if model.spec else 1)
         nbytes = sum(array.nbytes for array in arrays.values())
         with model.batcher.admit(items, nbytes, deadline_at, timeout_s) as admission:
             done = await admission.run(arrays)
@@ -185,6 +187,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool) -> Any:
         answer = service_pb2.ModelStreamInferResponse()
         try:
+            charge(0, 0, requests=1)
             answer.infer_response.CopyFrom(await self._infer(request, deadline_at))
             answer.infer_response.parameters["triton_final_response"].bool_param = True
         except GanserveError as error:
@@ -200,7 +203,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     def _check_control(self, request: Any) -> None:
         _check_repository(request.repository_name)
         if self._settings.model_control == "none":
-            raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none")
+            raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none; explicit turns it on")
 
 
 def _not_offered(text: str) -> Callable[[InferenceService, Any, Context], Awaitable[Any]]:

@@ -4,12 +4,15 @@ Both take the same grpc.aio servicers. Only this module knows the difference (do
 """
 
 import importlib.util
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
+from server.api.tls import certificates_of
 from server.errors import StartError
 from server.settings import Settings
 
@@ -18,6 +21,8 @@ GRPCIO = "grpcio"
 # How long a call may still take after its connection has reached its age.
 AGE_GRACE_S = 600.0
 
+log = logging.getLogger(__name__)
+
 
 def choose_frontend(settings: Settings) -> str:
     """Which of the two serves: native if it is installed and supports the settings.
@@ -25,7 +30,7 @@ def choose_frontend(settings: Settings) -> str:
     Raises:
         StartError: native is requested and not installed, or does not support another setting.
     """
-    unsupported = ["tls_certificate"] if settings.tls_certificate is not None else []
+    unsupported = [name for name in ("tls_certificate", "tls_client_ca") if getattr(settings, name) is not None]
     if settings.max_connection_age_s and "max_connection_age_s" in settings.model_fields_set:  # set, not the default
         unsupported.append("max_connection_age_s")
     installed = importlib.util.find_spec("pygrpc_native") is not None
@@ -33,6 +38,8 @@ def choose_frontend(settings: Settings) -> str:
         raise StartError(f"frontend native does not support {' and '.join(unsupported)}; pass --frontend grpcio")
     if settings.frontend == NATIVE and not installed:
         raise StartError("frontend native needs pygrpc-native: pip install 'ganserve[native]'")
+    if settings.frontend != GRPCIO and installed and unsupported:
+        log.info("front end grpcio: native does not support %s", " and ".join(unsupported))
     if settings.frontend == GRPCIO or unsupported or not installed:
         return GRPCIO
     return NATIVE
@@ -62,14 +69,15 @@ def open_port(server: grpc.aio.Server, settings: Settings) -> int:
     """The port that the server listens on.
 
     Raises:
-        StartError: the port is taken, or a TLS file cannot be read.
+        StartError: the port is taken, or a TLS file cannot be used.
     """
-    address = f"{settings.host}:{settings.grpc_port}"
+    address = f"{settings.address}:{settings.grpc_port}"
+    certificates = certificates_of(settings)
     try:
-        if settings.tls_certificate is None and settings.tls_key is None:
+        if certificates is None:
             port = server.add_insecure_port(address)
         else:
-            port = server.add_secure_port(address, _credentials(settings))
+            port = server.add_secure_port(address, certificates.credentials())
     except RuntimeError as error:
         raise StartError(f"gRPC cannot listen on {address}: {error}") from None
     if not port:
@@ -91,18 +99,11 @@ def sends_pushback(frontend: str) -> bool:
     return frontend == GRPCIO
 
 
-def add_reflection(server: grpc.aio.Server, services: Iterable[str]) -> None:
-    """Lets tools such as grpcurl list the services."""
+Streaming = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Any]
+
+
+def add_reflection(server: grpc.aio.Server, services: Iterable[str], guard: Callable[[Streaming], Streaming]) -> None:
+    """Lets tools such as grpcurl list the services. `guard`: checks a caller before the method runs."""
     names = [*services, reflection.SERVICE_NAME]
-    servicer = reflection.aio.ReflectionServicer(names)
-    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(servicer, server)
-
-
-def _credentials(settings: Settings) -> grpc.ServerCredentials:
-    if settings.tls_certificate is None or settings.tls_key is None:
-        raise StartError("TLS needs both tls_certificate and tls_key")
-    try:
-        pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
-    except OSError as error:
-        raise StartError(f"TLS: {error}") from None
-    return grpc.ssl_server_credentials([pair])
+    method = guard(reflection.aio.ReflectionServicer(names).ServerReflectionInfo)
+    reflection_pb2_grpc.add_ServerReflectionServicer_to_server(SimpleNamespace(ServerReflectionInfo=method), server)

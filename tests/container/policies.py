@@ -65,6 +65,8 @@ def settings_exist(dockerfile: Dockerfile) -> Iterator[str]:
                 yield f"{target} sets {name}"
         if target in SERVERS and environment.get("GANSERVE_REPOSITORY") != "/models":
             yield f"{target} does not serve /models"
+        if target in SERVERS and environment.get("GANSERVE_HOST") != "0.0.0.0":
+            yield f"{target} listens on loopback, which nobody outside the container reaches"
         if target == "server-gpu" and environment.get("GANSERVE_DEVICE") != "cuda":
             yield f"{target} would serve from a CPU"
 

@@ -27,6 +27,7 @@ BREAKS = [
     ("servers_serve", "'GANSERVE_HTTP_PORT', 8002", "'GANSERVE_HTTP_PORT', 8000", "another port"),
     ("settings_exist", "ENV GANSERVE_REPOSITORY=/models", "ENV GANSERVE_MODELS=/models", "GANSERVE_MODELS"),
     ("settings_exist", "ENV GANSERVE_REPOSITORY=/models", "ENV GANSERVE_REPOSITORY=/srv", "/models"),
+    ("settings_exist", " GANSERVE_HOST=0.0.0.0", "", "loopback"),
     ("settings_exist", " GANSERVE_DEVICE=cuda", "", "from a CPU"),
     ("a_read_only_root_is_enough", "HOME=/tmp", "HOME=/root", "HOME"),
     ("extras_exist", "[cuda,tensorrt-rtx,native,tracing]", "[cuda,rtx]", "no extra rtx"),

@@ -171,6 +171,14 @@ def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: as many threads as the node has cores"
 
 
+@policy("cpu", "ConfigMap/ganserve", "data GANSERVE_HOST", ABSENT, "listens on 127.0.0.1")
+def servers_are_reached(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in servers(objects):
+        address = settings_of(pod, objects).address
+        if address != "0.0.0.0":
+            yield f"{pod.owner}: listens on {address}; callers and probes come from outside the pod"
+
+
 @policy("cpu", "ConfigMap/ganserve", "data GANSERVE_DRAIN_S", "120", "may need 135 s")
 def a_stop_loses_nothing(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):

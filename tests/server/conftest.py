@@ -180,7 +180,8 @@ async def start(repository: Path, frontend: str) -> AsyncIterator[Start]:
 
     async def run(**settings: Any) -> Running:
         given = {"repository": repository, "host": "127.0.0.1", "grpc_port": 0, "http_port": 0, "frontend": frontend}
-        server = Server(read_settings(**{**given, "device": "cpu", "shutdown_delay_s": 0.0, **settings}))
+        given |= {"model_control": "explicit", "device": "cpu", "shutdown_delay_s": 0.0}
+        server = Server(read_settings(**{**given, **settings}))
         ready: asyncio.Future[Serving] = asyncio.get_running_loop().create_future()
         stop = asyncio.Event()
         done = asyncio.create_task(server.run(ready.set_result, stop))

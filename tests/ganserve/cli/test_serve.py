@@ -65,6 +65,7 @@ def test_a_server_says_where_it_is_answers_and_ends_with_0_after_sigterm(fronten
     with running(tmp_path, "--frontend", frontend) as process:
         ready = process.ready
         assert (ready["frontend"], ready["device"], ready["models"]) == (frontend, "cpu", 0)
+        assert ready["exposed"] == {"address": "127.0.0.1", "tls": "off", "api_keys": 0, "model_control": False}
         with Client(process.address, deadline_s=30) as client:
             assert client.models() == []
             with pytest.raises(NotFound, match="nothing"):

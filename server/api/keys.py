@@ -1,0 +1,151 @@
+"""API keys: a file of names, each with the hash of a key, roles and quotas. Read again when the file changes.
+
+[gallery]
+sha256 = "..."                  # of the key: printf %s KEY | sha256sum
+roles = ["infer"]               # of infer, control, metrics
+requests_per_minute = 600       # quotas are optional
+images_per_minute = 5_000
+pixels_per_minute = 500_000_000
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import time
+import tomllib
+from enum import StrEnum
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from server.api.quotas import Quotas
+from server.api.tls import signature_of
+from server.errors import StartError, Unauthenticated
+
+# The file is looked at when a key is used, at most so often.
+LOOK_S = 1.0
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    INFER = "infer"
+    CONTROL = "control"
+    METRICS = "metrics"
+
+
+class Key(BaseModel):
+    """One key as the file has it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    roles: frozenset[Role] = Field(min_length=1)
+    requests_per_minute: int | None = Field(None, ge=1)
+    images_per_minute: int | None = Field(None, ge=1)
+    pixels_per_minute: int | None = Field(None, ge=1)
+
+
+class Caller:
+    """Who has shown a key."""
+
+    def __init__(self, name: str, key: Key) -> None:
+        self.name = name
+        self.key = key
+        self.quotas = Quotas(name, key.requests_per_minute, key.images_per_minute, key.pixels_per_minute)
+
+
+class KeyFile:
+    """The keys of a file. Loop thread only."""
+
+    def __init__(self, path: Path) -> None:
+        """Reads it.
+
+        Raises:
+            StartError: it cannot be read, or something in it is not as it should be.
+        """
+        self._path = path
+        self._looked_at = time.monotonic()
+        self._signature = signature_of(path)
+        self._callers = {name: Caller(name, key) for name, key in read_keys(path).items()}
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    def find(self, authorization: str | None) -> Caller:
+        """Who sends this header. Takes the same time whichever key is right, and which part of it is wrong.
+
+        Raises:
+            Unauthenticated: there is no key in it, or none that the file has.
+        """
+        self._look()
+        if not authorization:
+            raise Unauthenticated("this server needs an API key: send the header 'authorization: Bearer KEY'")
+        scheme, _, token = authorization.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("the header 'authorization' must be 'Bearer KEY'")
+        digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+        found = None
+        for caller in self._callers.values():
+            if hmac.compare_digest(digest, caller.key.sha256):
+                found = caller
+        if found is None:
+            raise Unauthenticated("unknown API key")
+        return found
+
+    def _look(self) -> None:
+        """Reads the file again if it changed; keeps the keys if it cannot be read."""
+        now = time.monotonic()
+        if now - self._looked_at < LOOK_S:
+            return
+        self._looked_at = now
+        signature = signature_of(self._path)
+        if signature == self._signature:
+            return
+        self._signature = signature
+        try:
+            keys = read_keys(self._path)
+        except StartError as error:
+            log.error("API keys not read; those read before stay in use", extra={"fields": {"reason": str(error)}})
+            return
+        # A key that is the same keeps what is left of its quotas.
+        old = self._callers
+        self._callers = {
+            name: old[name] if name in old and old[name].key == key else Caller(name, key) for name, key in keys.items()
+        }
+        log.info("API keys read again", extra={"fields": {"keys": len(keys)}})
+
+
+def read_keys(path: Path) -> dict[str, Key]:
+    """The keys of a file by name; at least one.
+
+    Raises:
+        StartError: it cannot be read, or something in it is not as it should be; never shows what is in it.
+    """
+    try:
+        tables = tomllib.loads(path.read_text("utf-8-sig"))
+    except OSError as error:
+        raise StartError(f"api_keys: {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise StartError(f"api_keys: {path} is not TOML: {error}") from None
+    keys = {name: _read_key(f"api_keys: {path}: {name!r}", name, table) for name, table in tables.items()}
+    if not keys:
+        raise StartError(f"api_keys: {path} has no key")
+    if len({key.sha256 for key in keys.values()}) < len(keys):
+        raise StartError(f"api_keys: {path}: two names have the same key")
+    return keys
+
+
+def _read_key(where: str, name: str, table: object) -> Key:
+    if not _NAME.fullmatch(name):
+        raise StartError(f"{where}: a name is 1 to 64 letters, digits, '.', '_' and '-'")
+    try:
+        return Key.model_validate(table)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
+        raise StartError(f"{where}: {'; '.join(problems)}") from None

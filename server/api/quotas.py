@@ -1,0 +1,107 @@
+"""What callers with an API key may use per minute. Each server counts by itself."""
+
+import time
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from numpy.typing import NDArray
+
+from artifact.spec import TensorSpec
+from server.errors import ImageTooLarge, Overloaded
+
+MINUTE_S = 60.0
+_CHANNELS = range(1, 5)
+
+
+class Quotas:
+    """What is left of one key's quotas. None: no limit."""
+
+    def __init__(self, name: str, requests: int | None, images: int | None, pixels: int | None) -> None:
+        """`name`: of the key; the others are numbers per minute."""
+        self._requests = _Quota(name, "requests", requests)
+        self._images = _Quota(name, "images", images)
+        self._pixels = _Quota(name, "pixels", pixels)
+
+    def take_request(self) -> None:
+        """Counts a request.
+
+        Raises:
+            Overloaded: there were too many in the last minute.
+        """
+        self._requests.check(1)
+        self._requests.left -= 1
+
+    def take(self, images: int, pixels: int) -> None:
+        """Counts images and their pixels: both, or neither if one of them is refused.
+
+        Raises:
+            Overloaded: there were too many in the last minute.
+            ImageTooLarge: one call wants more than a whole minute's.
+        """
+        self._images.check(images)
+        self._pixels.check(pixels)
+        self._images.left -= images
+        self._pixels.left -= pixels
+
+
+class _Quota:
+    """A minute's worth, which fills up again evenly. `left`: what may be taken now, as of the last check."""
+
+    def __init__(self, name: str, unit: str, per_minute: int | None) -> None:
+        self._name, self._unit, self._per_minute = name, unit, per_minute
+        self.left = float(per_minute or 0)
+        self._at = time.monotonic()
+
+    def check(self, amount: int) -> None:
+        limit = self._per_minute
+        if limit is None:
+            return
+        quota = f"the quota of key {self._name!r} is {limit:,} {self._unit} per minute ({self._unit}_per_minute)"
+        if amount > limit:
+            raise ImageTooLarge(f"{amount:,} {self._unit} in one request: {quota}")
+        now = time.monotonic()
+        self.left = min(float(limit), self.left + (now - self._at) * limit / MINUTE_S)
+        self._at = now
+        if amount > self.left:
+            wait_s = (amount - self.left) * MINUTE_S / limit
+            raise Overloaded(f"{quota}, {self.left:,.0f} of them are left; try again in {wait_s:.1f} s", wait_s)
+
+
+current_quotas: ContextVar[Quotas | None] = ContextVar("current_quotas", default=None)
+"""Of the key of the current request; None if callers need no key."""
+
+
+def charge(images: int, pixels: int, requests: int = 0) -> None:
+    """Counts work that the current request wants against the quotas of its key, if it has one.
+
+    Args:
+        pixels: of the images that will be returned.
+        requests: those beyond the call itself, as in a stream.
+
+    Raises:
+        Overloaded: a quota is used up.
+        ImageTooLarge: it is more than a whole minute's.
+    """
+    quotas = current_quotas.get()
+    if quotas is not None:
+        for _ in range(requests):
+            quotas.take_request()
+        quotas.take(images, pixels)
+
+
+def charge_tensors(items: int, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[TensorSpec], scale: int) -> None:
+    """`charge` for a request of tensors: an item is an image, as large as its outputs or `scale` times its inputs."""
+    if current_quotas.get() is not None:
+        known = [_image_px(spec.shape) for spec in outputs if -1 not in spec.shape]
+        given = [_image_px(array.shape[-3:]) * scale**2 for array in arrays.values()]
+        charge(items, items * max((*known, *given)))
+
+
+def _image_px(shape: Sequence[int]) -> int:
+    """Height times width of (H, W, C) or (C, H, W); 0 for any other shape."""
+    if len(shape) != 3:
+        return 0
+    if shape[2] in _CHANNELS:
+        return shape[0] * shape[1]
+    return shape[1] * shape[2] if shape[0] in _CHANNELS else 0

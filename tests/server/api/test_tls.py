@@ -1,0 +1,126 @@
+"""TLS and client certificates of the gRPC port, with certificates that change while the server runs."""
+
+import logging
+import os
+import subprocess
+from pathlib import Path
+
+import grpc
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from server import errors
+from server.api import tls
+from server.api.transport import choose_frontend
+from server.settings import read_settings
+from tests.server.conftest import Running, Start
+
+LIVE = service_pb2.ServerLiveRequest()
+
+
+class Pair:
+    """A private key and a certificate that it signed itself, for this machine or for a client."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.key, self.certificate = folder / f"{name}.key", folder / f"{name}.pem"
+        making = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        making += ["-days", "1", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        making += ["-keyout", str(self.key), "-out", str(self.certificate)]
+        subprocess.run(making, check=True, capture_output=True)
+
+    def replace(self, old: "Pair") -> None:
+        """Takes its place, as a tool that renews certificates does it."""
+        self.replace_key(old)
+        self.certificate.replace(old.certificate)
+
+    def replace_key(self, old: "Pair") -> None:
+        """Only half of it."""
+        self.key.replace(old.key)
+
+
+@pytest.fixture
+def frontend() -> str:
+    """`auto`, which takes the one that can."""
+    return "auto"
+
+
+@pytest.fixture
+def pair(needs_openssl: None, tmp_path: Path) -> Pair:
+    return Pair(tmp_path, "server")
+
+
+async def is_live(running: Running, trusted: bytes, client: Pair | None = None) -> bool:
+    """Whether a new connection gets an answer."""
+    identity = (client.key.read_bytes(), client.certificate.read_bytes()) if client else (None, None)
+    credentials = grpc.ssl_channel_credentials(trusted, *identity)
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    async with grpc.aio.secure_channel(running.target, credentials, options) as channel:
+        try:
+            return bool((await service_pb2_grpc.GRPCInferenceServiceStub(channel).ServerLive(LIVE, timeout=10)).live)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+            return False
+
+
+async def test_auto_takes_the_front_end_that_has_tls_and_says_so_in_one_line(
+    start: Start, pair: Pair, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "server")
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+    assert await is_live(running, pair.certificate.read_bytes())
+    assert running.serving.frontend == "grpcio"
+    assert running.serving.exposed.tls == "server"
+    said = [record.message for record in caplog.records if "front end" in record.message]
+    assert said == ["front end grpcio: native does not support tls_certificate"]
+
+
+async def test_a_renewed_certificate_is_served_without_a_restart(
+    start: Start, pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tls, "LOOK_S", 0.0)
+    caplog.set_level(logging.INFO, "server")
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+    old, newer = pair.certificate.read_bytes(), Pair(tmp_path, "newer")
+    new = newer.certificate.read_bytes()
+    assert (await is_live(running, old), await is_live(running, new)) == (True, False)
+    newer.replace(pair)
+    assert (await is_live(running, new), await is_live(running, old)) == (True, False)
+    Pair(tmp_path, "other").replace_key(pair)
+    assert await is_live(running, new), "a key that is not the certificate's changes nothing"
+    kept = [record for record in caplog.records if record.message.startswith("certificates not read")]
+    assert len(kept) == 1
+    os.unlink(pair.certificate)  # noqa: PTH108
+    assert await is_live(running, new)
+
+
+async def test_clients_need_a_certificate_of_the_authority(start: Start, pair: Pair, tmp_path: Path) -> None:
+    client, stranger = Pair(tmp_path, "client"), Pair(tmp_path, "stranger")
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key, tls_client_ca=client.certificate)
+    assert running.serving.exposed.tls == "mutual"
+    trusted = pair.certificate.read_bytes()
+    assert await is_live(running, trusted, client)
+    assert not await is_live(running, trusted, stranger)
+    assert not await is_live(running, trusted)
+
+
+async def test_files_that_do_not_fit_are_one_line_at_start(start: Start, pair: Pair, tmp_path: Path) -> None:
+    other = Pair(tmp_path, "other")
+    empty = tmp_path / "empty.pem"
+    empty.touch()
+    for given, problem in (
+        ({"tls_certificate": pair.certificate}, "TLS needs both"),
+        ({"tls_client_ca": pair.certificate}, "tls_client_ca needs tls_certificate and tls_key"),
+        ({"tls_certificate": pair.certificate, "tls_key": other.key}, "TLS: .*KEY_VALUES_MISMATCH"),
+        ({"tls_certificate": tmp_path / "none", "tls_key": pair.key}, "TLS: .*No such file"),
+        ({"tls_certificate": pair.certificate, "tls_key": pair.key, "tls_client_ca": empty}, "TLS: .*empty.pem"),
+    ):
+        with pytest.raises(errors.StartError, match=problem) as caught:
+            await start(**given)
+        assert "\n" not in str(caught.value)
+
+
+def test_native_asked_for_with_tls_is_a_start_error(tmp_path: Path) -> None:
+    settings = read_settings(repository=tmp_path, frontend="native", tls_certificate=tmp_path, tls_key=tmp_path)
+    with pytest.raises(errors.StartError, match="native does not support tls_certificate; pass --frontend grpcio"):
+        choose_frontend(settings)
