@@ -22,8 +22,10 @@ from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
 from server.api.limits import Limits
 from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway, sends_pushback
+from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
+from server.last_resort import LastResort
 from server.observability import logs
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
@@ -41,6 +43,10 @@ HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
 MOST_LANES = 4
 # Every call has ended by then; only an engine that hangs can take longer.
 CLOSE_S = 10.0
+# After the drain the process ends within this time, whatever hangs.
+END_S = 2 * CLOSE_S
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 log = logging.getLogger(__name__)
 
@@ -68,19 +74,31 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
     server = Server(settings)
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    last_resort = LastResort(settings.hang_timeout_s)
+
+    def end() -> None:
+        stop.set()
+        last_resort.end_within(settings.shutdown_delay_s + settings.drain_s + END_S)
+
+    for number in ENDING_SIGNALS:
+        loop.add_signal_handler(number, end)
+    for number in IGNORED_SIGNALS:
+        loop.add_signal_handler(number, log.info, "signal %s: ignored", number.name)
     try:
         await server.run(ready, stop)
     finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (*ENDING_SIGNALS, *IGNORED_SIGNALS):
             loop.remove_signal_handler(number)
+        if server.hangs.texts:
+            last_resort.end_within(0.0)  # the interpreter would wait for the thread that hangs
+        else:
+            last_resort.close()
 
 
 class Server:
     """Every part of a running server. Must be made inside the event loop that runs it.
 
-    `repository`: the models that it serves.
+    `repository`: the models that it serves. `hangs`: the runs that do not end.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -95,12 +113,13 @@ class Server:
         self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
-        self._devices = Devices(usable_gpus(settings.device), lanes)
+        self.hangs = Hangs(settings.hang_timeout_s, self._update_health)
+        self._devices = Devices(usable_gpus(settings.device), lanes, self.hangs)
         loader = Loader(settings, self._devices, EngineFactory(settings, lanes, threads), self._metrics)
         self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
-        app = make_app(self._metrics, self._readiness, self._access.check_reader)
+        app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)
         self._http = HttpServer(app, settings.address, settings.http_port)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
@@ -192,10 +211,10 @@ class Server:
         self._health.close()
         await self._grpc.stop(max(0.0, over_at - loop.time()))
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(0.0 if self.hangs.texts else CLOSE_S):
                 await self.repository.close()
         except TimeoutError:
-            log.error("engines not closed", extra={"fields": {"after_s": CLOSE_S, "reason": "a run has not ended"}})
+            log.error("engines not closed", extra={"fields": {"reason": "a run has not ended"}})
         log.info("stopped")
 
     def _readiness(self) -> tuple[bool, str]:
@@ -206,8 +225,13 @@ class Server:
         ]
         if self.repository.problem:
             lines.append(self.repository.problem)
-        good = self._serving and self.repository.is_ready(self._settings.strict_readiness)
+        lines += self.hangs.texts
+        good = self._serving and self.repository.is_ready(self._settings.strict_readiness) and not self.hangs.texts
         return good, "\n".join(["ready" if good else "not ready", *lines])
+
+    def _liveness(self) -> tuple[bool, str]:
+        """Whether the process may go on: a run that hangs for good takes a thread that only a restart frees."""
+        return not self.hangs.is_dead, "\n".join(self.hangs.texts) or "OK"
 
     def _update_health(self) -> None:
         ready, _ = self._readiness()

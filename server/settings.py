@@ -120,6 +120,12 @@ class Settings(BaseSettings):
     threads: Annotated[int | None, Panel.ENGINES, Unset("every core")] = Field(
         None, ge=1, description="CPU threads for inference."
     )
+    hang_timeout_s: Annotated[float, Panel.ENGINES] = Field(
+        120.0,
+        ge=0,
+        description="A batch that runs longer than this, and than 20 times its estimate, hangs: the server is not "
+        "ready, then not live. An event loop that does not answer for so long ends the process. 0: never.",
+    )
 
     max_queue_rows: Annotated[int, Panel.LIMITS] = Field(
         16384, ge=1, description="Maximum items (images or tiles) that wait, per model."

@@ -27,7 +27,18 @@ COMMAND_MAY_IMPORT = {"artifact", "export", "models", "server"}
 # `python -m bench gpu` compares the server's engines with torch, on what it exports itself.
 GPU_BENCH_MAY_IMPORT = {"export", "server.engines"}
 # In server/ a file imports only files of a lower rank, or of its own folder.
-RANK = ["errors", "observability", "settings", "engines", "batching", "images", "repository", "api", "app"]
+RANK = [
+    "errors",
+    "last_resort",
+    "observability",
+    "settings",
+    "engines",
+    "batching",
+    "images",
+    "repository",
+    "api",
+    "app",
+]
 # Third-party packages that may be met in these places of server/ only.
 AT_HOME = {
     "grpc": ("api", "app"),

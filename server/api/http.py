@@ -37,13 +37,14 @@ def everybody(authorization: str | None) -> None:
 
 def make_app(
     metrics: Metrics,
+    liveness: Callable[[], tuple[bool, str]],
     readiness: Callable[[], tuple[bool, str]],
     check_reader: Callable[[str | None], None] = everybody,
 ) -> Starlette:
     """The routes.
 
     Args:
-        readiness: whether the server is ready, and the text that says why not.
+        liveness, readiness: whether the server is, and the text that says why not.
         check_reader: raises an AccessError unless metrics may be read with this header `authorization`.
     """
 
@@ -51,7 +52,8 @@ def make_app(
         return _text(INDEX)
 
     async def livez(request: Request) -> Response:
-        return _text("OK\n")
+        live, text = liveness()
+        return _text(f"{text}\n", 200 if live else 503)
 
     async def readyz(request: Request) -> Response:
         ready, text = readiness()

@@ -117,11 +117,16 @@ class FormedBatch:
         self._statistics = statistics
         self._nbytes = sum(job.nbytes for job in jobs)
         self._items = sum(job.items for job in jobs)
-        self._estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
-        self.is_short = whole_device and 0.0 < self._estimated_s < SHORT_S
+        self.estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
+        self.is_short = whole_device and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
         self._runs: list[EngineRun] = []
-        cost.running_s += self._estimated_s
+        cost.running_s += self.estimated_s
+
+    def describe(self) -> str:
+        """The model, the batch size and whose requests are in it."""
+        requests = {job.ticket.request.id for job in self._jobs if job.ticket.request is not None}
+        return f"a batch of {self._items} of model {self._statistics.name!r}, requests {', '.join(sorted(requests))}"
 
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is in the runs."""
@@ -137,7 +142,7 @@ class FormedBatch:
                 )
         lanes = 1 if self.whole_device else self._device.lanes
         device_s = (time.monotonic() - self._started_at) / lanes
-        self._cost.running_s -= self._estimated_s
+        self._cost.running_s -= self.estimated_s
         self._cost.learn(self._items, self._nbytes, device_s)
         for run in self._runs:
             if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too

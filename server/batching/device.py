@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context
 from typing import Protocol, TypeVar
 
+from server.batching.hang import ESTIMATE_TIMES, LOAD_TIMES, Hangs, Watch
+
 T = TypeVar("T")
 
 # So long after several requests met on a device, the next one that finds it idle is still treated as one of many.
@@ -30,6 +32,10 @@ class Work(Protocol):
 
     whole_device: bool
     is_short: bool
+    estimated_s: float
+
+    def describe(self) -> str:
+        """What it is, for people; after it was taken to be hung."""
 
     def execute(self) -> None:
         """Runs the work; on the lane's thread; never raises."""
@@ -72,9 +78,10 @@ class Device:
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
 
-    def __init__(self, name: str, lanes: int) -> None:
+    def __init__(self, name: str, lanes: int, hangs: Hangs | None = None) -> None:
         self.name = name
         self.lanes = lanes
+        self._hangs = hangs or Hangs(0.0, lambda: None)
         self._loop = asyncio.get_running_loop()
         # Batches are formed in an empty context, so that log lines and spans are not attributed to one request.
         self._context = Context()
@@ -121,11 +128,15 @@ class Device:
 
     async def call(self, function: Callable[[], T]) -> T:
         """The result of a function run on a lane's thread, between batches: warm-up, opening and closing engines."""
-        return await self._loop.run_in_executor(self._threads, function)
+        watch = self._hangs.watch(lambda: f"{self.name}: loading or closing a model", LOAD_TIMES * self._hangs.limit_s)
+        try:
+            return await self._loop.run_in_executor(self._threads, function)
+        finally:
+            watch.end()
 
     def close(self) -> None:
-        """Ends the threads after the work they hold."""
-        self._threads.shutdown()
+        """Ends the threads after the work they hold; does not wait for one that hangs."""
+        self._threads.shutdown(wait=not self._hangs.texts, cancel_futures=True)
 
     def _lanes_for(self, source: Source) -> int:
         """Batches that the device takes now, the one formed ahead included."""
@@ -157,7 +168,9 @@ class Device:
             work.finish()
             self._ran_alone_at = time.monotonic()
             return
-        self._threads.submit(self._run, work, held)
+        limit_s = max(self._hangs.limit_s, ESTIMATE_TIMES * work.estimated_s)
+        watch = self._hangs.watch(lambda: f"{self.name}: {work.describe()}", limit_s)
+        self._threads.submit(self._run, work, held, watch)
 
     def _hold(self, lanes: int) -> None:
         """Takes so many lanes, or gives them back if the number is negative."""
@@ -166,11 +179,12 @@ class Device:
         self._changed_at = now
         self._held += lanes
 
-    def _run(self, work: Work, held: int) -> None:
+    def _run(self, work: Work, held: int, watch: Watch) -> None:
         work.execute()
-        self._loop.call_soon_threadsafe(self._ran, work, held)
+        self._loop.call_soon_threadsafe(self._ran, work, held, watch)
 
-    def _ran(self, work: Work, held: int) -> None:
+    def _ran(self, work: Work, held: int, watch: Watch) -> None:
+        watch.end()
         self._hold(-held)
         if self._turns:
             self._take_turns()  # the lane first, the callers after: it computes while they are answered

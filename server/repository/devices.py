@@ -3,6 +3,7 @@
 import asyncio
 
 from server.batching.device import Device
+from server.batching.hang import Hangs
 from server.observability.saturation import LaneTime
 from server.repository.placement import Placement, default_device
 
@@ -13,8 +14,9 @@ class Devices:
     `gpus`: those that a model may run on. `failed` gets the exception of the first device that failed.
     """
 
-    def __init__(self, gpus: tuple[int, ...], lanes: int) -> None:
+    def __init__(self, gpus: tuple[int, ...], lanes: int, hangs: Hangs | None = None) -> None:
         """`lanes`: of the CPU."""
+        self._hangs = hangs
         self.gpus = gpus
         self.failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lanes = lanes
@@ -30,7 +32,7 @@ class Devices:
         """The device of a placement."""
         device = self._made.get(placement)
         if device is None:
-            device = Device(str(placement.device), self._lanes if placement.device.kind == "cpu" else 1)
+            device = Device(str(placement.device), self._lanes if placement.device.kind == "cpu" else 1, self._hangs)
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device

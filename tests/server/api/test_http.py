@@ -18,7 +18,7 @@ from server.api.http import HttpServer, make_app
 from server.observability.metrics import Metrics
 
 TIMEOUT_S = 10
-APP = make_app(Metrics(), lambda: (True, "ready"))
+APP = make_app(Metrics(), lambda: (True, "OK"), lambda: (True, "ready"))
 
 
 @dataclass
@@ -74,7 +74,7 @@ def state() -> State:
 
 @pytest.fixture
 async def connect(state: State) -> AsyncIterator[Connect]:
-    app = make_app(state.metrics, lambda: (not state.missing, state.missing or "ready"))
+    app = make_app(state.metrics, lambda: (True, "OK"), lambda: (not state.missing, state.missing or "ready"))
     server = HttpServer(app, "127.0.0.1", 0)
     port = await server.start()
     opened: list[asyncio.StreamWriter] = []
@@ -222,7 +222,7 @@ async def test_an_error_in_a_route_is_an_answer_and_a_line_in_the_log(caplog: py
     def readiness() -> tuple[bool, str]:
         raise ArithmeticError("no idea")
 
-    async with running(HttpServer(make_app(Metrics(), readiness), "127.0.0.1", 0)) as connection:
+    async with running(HttpServer(make_app(Metrics(), lambda: (True, "OK"), readiness), "127.0.0.1", 0)) as connection:
         assert (await connection.ask(get("/readyz"))).status == 500
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
     assert "no idea" in caplog.text

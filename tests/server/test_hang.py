@@ -1,0 +1,157 @@
+"""What hangs is told, seen by the probes, and does not keep the process from ending. With real processes: a thread that
+hangs would stay in the tests' own."""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from server.last_resort import EXIT_CODE
+from tests.serving import ServerProcess, running, serve_command
+
+
+def write_endless(folder: Path) -> Path:
+    """A repository whose model `endless` loops for ever if its input is above 1000: x (N, 1) -> y (N, 1)."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["goes_on"]), helper.make_node("Identity", ["before"], ["after"])],
+        "body",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("goes_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
+        ],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "limit"], ["large"]),
+        helper.make_node("Loop", ["", "large", "x"], ["y"], body=body),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor("limit", TensorProto.FLOAT, [], [1000.0])],
+    )
+    (folder / "endless" / "1").mkdir(parents=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, folder / "endless" / "1" / "model.onnx")
+    return folder
+
+
+def probe(server: ServerProcess, path: str) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.http_port}{path}", timeout=10) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def infer(server: ServerProcess, value: float, timeout_s: float) -> None:
+    request = service_pb2.ModelInferRequest(model_name="endless", id="mine")
+    request.inputs.add(name="x", datatype="FP32", shape=[1, 1])
+    request.raw_input_contents.append(np.float32(value).tobytes())
+    with grpc.insecure_channel(server.address) as channel:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=timeout_s)
+
+
+def wait_for(server: ServerProcess, path: str, status: int) -> str:
+    """What the probe says once it has that status."""
+    for _ in range(400):
+        found, text = probe(server, path)
+        if found == status:
+            return text
+        time.sleep(0.05)
+    raise AssertionError(f"{path} is {found}: {text}\n{server.log}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("frontend", ["native", "grpcio"])
+def test_a_hung_engine_is_told_fails_the_probes_and_does_not_keep_sigterm_from_ending_the_process(
+    tmp_path: Path, frontend: str
+) -> None:
+    options = ("--hang-timeout-s", "1", "--drain-s", "0.5", "--frontend", frontend, "--device", "cpu", "--threads", "1")
+    with ServerProcess(serve_command(write_endless(tmp_path), *options)) as server:
+        assert server.ready
+        infer(server, 1.0, timeout_s=10)
+        assert probe(server, "/livez") == (200, "OK\n")
+        with pytest.raises(grpc.RpcError) as error:
+            infer(server, 2000.0, timeout_s=0.5)
+        assert error.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        said = "a batch of 1 of model 'endless', requests"
+        assert said in wait_for(server, "/readyz", 503)
+        assert said in wait_for(server, "/livez", 503)
+        assert "a run hangs" in server.log
+        server.terminate()
+        began = time.monotonic()
+        assert server.wait() == EXIT_CODE
+        assert time.monotonic() - began < 15
+
+
+@pytest.mark.slow
+def test_an_engine_that_hangs_on_the_loops_own_thread_ends_the_process(tmp_path: Path) -> None:
+    options = ("--hang-timeout-s", "1", "--device", "cpu", "--threads", "2")
+    with ServerProcess(serve_command(write_endless(tmp_path), *options)) as server:
+        assert server.ready
+        for _ in range(5):
+            infer(server, 1.0, timeout_s=10)
+        with pytest.raises(grpc.RpcError):
+            infer(server, 2000.0, timeout_s=30)
+        assert server.wait() == EXIT_CODE
+        assert "the event loop did not answer for 1 s" in server.log
+
+
+def test_a_loop_that_does_not_answer_ends_the_process() -> None:
+    code = """
+import asyncio, time
+from server import last_resort
+last_resort.GRACE_S = 0.1
+async def main():
+    last_resort.LastResort(0.2)
+    time.sleep(60)
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert ended.returncode == EXIT_CODE
+    assert ended.stderr == "ganserve: the event loop did not answer for 0.2 s (hang_timeout_s); exiting with 70\n"
+
+
+def test_an_end_that_hangs_ends_all_the_same() -> None:
+    code = """
+import asyncio, threading
+from server.last_resort import LastResort
+async def main():
+    LastResort(0.0).end_within(0.2)
+asyncio.run(main())
+threading.Thread(target=threading.Event().wait).start()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        EXIT_CODE,
+        "ganserve: the server did not end in time; exiting with 70\n",
+    )
+
+
+@pytest.mark.slow
+def test_sighup_drains_and_sigusr1_is_ignored(tmp_path: Path) -> None:
+    with running(write_endless(tmp_path), "--device", "cpu") as server:
+        server.process.send_signal(signal.SIGUSR1)
+        server.process.send_signal(signal.SIGUSR2)
+        infer(server, 1.0, timeout_s=10)
+        server.process.send_signal(signal.SIGHUP)
+        assert server.wait() == 0
