@@ -6,7 +6,6 @@ import importlib.metadata
 import logging
 import signal
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
@@ -25,6 +24,8 @@ from server.api.transport import add_reflection, choose_frontend, make_server, o
 from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
+from server.images.memory import MemoryBudget
+from server.images.workers import Workers
 from server.last_resort import LastResort
 from server.observability import logs
 from server.observability.metrics import Metrics
@@ -110,7 +111,7 @@ class Server:
         self._health = Health()
         # A server of CPUs asks no driver.
         self._metrics = Metrics(None if settings.device == "cpu" else Gpus.open(visible_gpus()))
-        self._codecs = ThreadPoolExecutor(settings.codec_threads or cores(), thread_name_prefix="codec")
+        self._workers = Workers(settings.codec_threads or cores(), settings.codec_timeout_s)
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
         self.hangs = Hangs(settings.hang_timeout_s, self._update_health)
@@ -156,7 +157,7 @@ class Server:
             await self._grpc.stop(0)
             await self._http.stop()
             self._devices.close()
-            self._codecs.shutdown()
+            self._workers.close()
             if self._tracer is not None:
                 await self._tracer.close()
 
@@ -225,13 +226,18 @@ class Server:
         ]
         if self.repository.problem:
             lines.append(self.repository.problem)
-        lines += self.hangs.texts
-        good = self._serving and self.repository.is_ready(self._settings.strict_readiness) and not self.hangs.texts
+        lines += self._hanging()
+        good = self._serving and self.repository.is_ready(self._settings.strict_readiness) and not self._hanging()
         return good, "\n".join(["ready" if good else "not ready", *lines])
 
     def _liveness(self) -> tuple[bool, str]:
         """Whether the process may go on: a run that hangs for good takes a thread that only a restart frees."""
-        return not self.hangs.is_dead, "\n".join(self.hangs.texts) or "OK"
+        alive = not (self.hangs.is_dead or self._workers.is_failing)
+        return alive, "\n".join(self._hanging()) or "OK"
+
+    def _hanging(self) -> list[str]:
+        decoders = ["the threads that decode and encode images hang"] if self._workers.is_failing else []
+        return [*self.hangs.texts, *decoders]
 
     def _update_health(self) -> None:
         ready, _ = self._readiness()
@@ -244,10 +250,17 @@ class Server:
 
     def _add_services(self) -> None:
         settings = self._settings
+        budget = MemoryBudget(settings.max_held_bytes)
         tensors = kserve.InferenceService(
-            self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping
+            self.repository,
+            settings,
+            self._version,
+            lambda: self._readiness()[0],
+            self._stopping,
+            self._workers,
+            budget,
         )
-        images = ImageService(self.repository, Limits.of(settings), self._codecs, self._metrics)
+        images = ImageService(self.repository, Limits.of(settings), self._workers, budget, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             self._wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc

@@ -143,7 +143,16 @@ class Settings(BaseSettings):
         4096, ge=1, description="Maximum number of images of one Generate call."
     )
     max_message_bytes: Annotated[int, Panel.LIMITS] = Field(
-        256 << 20, ge=1 << 16, le=(1 << 31) - 1, description="Maximum size of a gRPC message."
+        256 << 20,
+        ge=1 << 16,
+        le=(1 << 31) - 1,
+        description="Maximum size of a gRPC message, as sent and once it is read.",
+    )
+    max_held_bytes: Annotated[int, Panel.LIMITS] = Field(
+        2 << 30,
+        ge=1,
+        description="Maximum memory that all calls together hold for images, results and replies. A call that needs "
+        "more is accepted while there is no other.",
     )
 
     max_image_px: Annotated[int, Panel.IMAGES] = Field(
@@ -156,6 +165,9 @@ class Settings(BaseSettings):
     )
     codec_threads: Annotated[int | None, Panel.IMAGES, Unset("every core")] = Field(
         None, ge=1, description="Threads that decode and encode images."
+    )
+    codec_timeout_s: Annotated[float, Panel.IMAGES] = Field(
+        30.0, gt=0, description="Maximum time to decode or encode one image, without the wait for a thread."
     )
 
     shutdown_delay_s: Annotated[float, Panel.SHUTDOWN] = Field(

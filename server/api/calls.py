@@ -180,6 +180,11 @@ class Call:
         await context.abort(grpc.StatusCode[code], text, tuple(trailers))
 
 
+def at_end(context: Context, function: Callable[[], None]) -> None:
+    """Has `function` called when the call has ended: on grpc.aio, when its reply has been sent or can never be."""
+    context.add_done_callback(lambda _: function())  # type: ignore[arg-type]  # the stub has a class for its callable
+
+
 def deadline(context: Context) -> float | None:
     """When the caller stops waiting, on the monotonic clock; None if it set no deadline: grpc.aio then says None, other
     front ends a huge number of seconds."""

@@ -3,16 +3,14 @@
 Raises the errors of `server.errors`; `calls` maps them to status codes.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
-from concurrent.futures import Executor
 from contextlib import aclosing
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
-from server.api.calls import Context, deadline
+from server.api.calls import Context, at_end, deadline
 from server.api.formats import WIRE_FORMATS, read_encoding
 from server.api.generate_request import is_large, read_generate_request
 from server.api.limits import Limits
@@ -23,8 +21,9 @@ from server.images.channels import ChannelPlan, plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
 from server.images.generate import EncodedImage, GeneratedImage, GenerateJob, generate
 from server.images.header import Format, Header, read_header
-from server.images.memory import MemoryBudget
+from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
 from server.images.transform import TransformedImage, transform
+from server.images.workers import Workers
 from server.observability.metrics import Metrics
 from server.repository.loader import Model
 from server.repository.repository import Repository
@@ -44,12 +43,14 @@ ImageReply = pb.UpscaleReply | pb.TranslateReply
 class ImageService(ImageServiceServicer):
     """Images from seeds, latents and labels; images from images."""
 
-    def __init__(self, repository: Repository, limits: Limits, codec_pool: Executor, metrics: Metrics) -> None:
+    def __init__(
+        self, repository: Repository, limits: Limits, workers: Workers, budget: MemoryBudget, metrics: Metrics
+    ) -> None:
         self._repository = repository
         self._limits = limits
-        self._codec_pool = codec_pool
+        self._workers = workers
+        self._budget = budget
         self._metrics = metrics
-        self._budget = MemoryBudget(limits.max_queue_bytes)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
@@ -57,9 +58,12 @@ class ImageService(ImageServiceServicer):
         model, job = await self._read(request)
         if job.encoding.format is Format.RAW:  # known before any work
             self._limits.check_reply(job.n * job.image_bytes, _FEWER)
+        nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
+        if nbytes > COUNTED_BYTES:
+            self._hold(context, nbytes)
         images: dict[int, GeneratedImage] = {}
         nbytes = 0
-        async with aclosing(generate(model.batcher, job, deadline(context), self._codec_pool)) as generated:
+        async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
             async for image in generated:
                 images[image.index] = image
                 nbytes += len(image.data)
@@ -77,7 +81,7 @@ class ImageService(ImageServiceServicer):
         """Each image as soon as it is ready."""
         started = time.perf_counter()
         model, job = await self._read(request)
-        async with aclosing(generate(model.batcher, job, deadline(context), self._codec_pool)) as generated:
+        async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
             async for image in generated:
                 self._limits.check_reply(len(image.data), "use another encoding")
                 reply = pb.GenerateStreamReply(
@@ -122,8 +126,7 @@ class ImageService(ImageServiceServicer):
         if not is_large(request):
             job = read_generate_request(request, spec, self._limits)
         else:
-            loop = asyncio.get_running_loop()
-            job = await loop.run_in_executor(self._codec_pool, read_generate_request, request, spec, self._limits)
+            job = await self._workers.run(read_generate_request, request, spec, self._limits)
         charge(job.n, job.n * job.shape[0] * job.shape[1])
         return model, job
 
@@ -142,10 +145,9 @@ class ImageService(ImageServiceServicer):
         encoding = read_encoding(request.encoding)
         self._check(plan, encoding)
         charge(1, plan.width * plan.height)
-        with self._budget.reserve(plan.held_bytes):
-            image = await transform(
-                model.batcher, plan, request.image, encoding, deadline(context), self._codec_pool
-            )  # fmt: skip
+        hold = self._hold(context, transform_bytes(plan, encoding))
+        image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
+        hold.shrink(len(image.data) * REPLY_COPIES)
         self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
         self._metrics.decoded(model.name, image.decode_s)
         self._metrics.encoded(model.name, image.encode_s)
@@ -155,6 +157,13 @@ class ImageService(ImageServiceServicer):
         _fill_timings(reply.timings, [image], started)
         reply.timings.decode_s = image.decode_s
         return image
+
+    def _hold(self, context: Context, nbytes: int) -> Hold:
+        """Counts memory until the call has ended: its reply is in memory until the caller has read it."""
+        hold = Hold(self._budget)
+        hold.take(nbytes)
+        at_end(context, hold.release)
+        return hold
 
     def _header(self, request: ImageRequest) -> Header:
         """The image's header, within the limit by pixels."""
@@ -168,7 +177,7 @@ class ImageService(ImageServiceServicer):
     def _check(self, plan: ChannelPlan, encoding: Encoding) -> None:
         """Rejects, before any work, what could not be computed, encoded or sent."""
         if plan.whole:
-            self._limits.check_whole(plan.grid.padded_width, plan.grid.padded_height)
+            self._limits.check_whole("image", plan.grid.padded_width, plan.grid.padded_height)
         self._limits.check_image("the returned image", plan.width, plan.height)
         encoding.check(plan.width, plan.height, plan.channels)
         if encoding.format is Format.RAW:

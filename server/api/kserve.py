@@ -2,14 +2,19 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.api.calls import Context, deadline
-from server.api.kserve_tensors import check_outputs, read_inputs, write_outputs
+from server.api.calls import Context, at_end, deadline
+from server.api.kserve_limits import check_pixels, check_values, reply_bytes
+from server.api.kserve_tensors import check_outputs, is_large, read_inputs, write_outputs
+from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
+from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
+from server.images.workers import Workers
 from server.observability.model_statistics import ModelStatistics
 from server.repository.index import IndexEntry, State
 from server.repository.repository import Repository
@@ -43,9 +48,14 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         version: str,
         is_ready: Callable[[], bool],
         stopping: asyncio.Event,
+        workers: Workers,
+        budget: MemoryBudget,
     ) -> None:
         self._repository = repository
         self._settings = settings
+        self._limits = Limits.of(settings)
+        self._workers = workers
+        self._budget = budget
         self._version = version
         self._is_ready = is_ready
         self._stopping = stopping
@@ -84,7 +94,13 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return service_pb2.ModelConfigResponse(config=self._repository.get(request.name, request.version).config)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
-        return await self._infer(request, deadline(context))
+        answer, hold = service_pb2.ModelInferResponse(), Hold(self._budget)
+        try:
+            await self._infer(request, deadline(context), hold, answer)
+            return answer
+        finally:
+            if hold.nbytes:
+                at_end(context, hold.release)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once.
@@ -95,16 +111,18 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         as_status = ("triton_grpc_error", "true") in {
             (key, value) for key, value in context.invocation_metadata() or ()
         }
-        answers: asyncio.Queue[asyncio.Task[Any] | None] = asyncio.Queue(STREAM_WINDOW)
+        answers: asyncio.Queue[_StreamAnswer | None] = asyncio.Queue(STREAM_WINDOW)
 
         async def read() -> None:
             try:
                 async for request in requests:
-                    answer = asyncio.create_task(self._stream_answer(request, deadline(context), as_status))
+                    hold = Hold(self._budget)
+                    task = asyncio.create_task(self._stream_answer(request, deadline(context), as_status, hold))
+                    answer = _StreamAnswer(task, hold)
                     try:
                         await answers.put(answer)
                     except asyncio.CancelledError:
-                        answer.cancel()
+                        answer.drop()
                         raise
             finally:
                 await answers.put(None)
@@ -116,7 +134,10 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         reader, ender = asyncio.create_task(read()), asyncio.create_task(end())
         try:
             while (answer := await answers.get()) is not None:
-                yield await answer
+                try:
+                    yield await answer.task
+                finally:
+                    answer.drop()
             await asyncio.wait({reader})
             if reader.cancelled():
                 raise NotServing("the server is stopping; try another one")
@@ -127,7 +148,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             while not answers.empty():
                 left = answers.get_nowait()
                 if left is not None:
-                    left.cancel()
+                    left.drop()
 
     async def ModelStatistics(self, request: Any, context: Context) -> Any:
         models = list(self._repository.ready())
@@ -168,27 +189,35 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         await self._repository.unload(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
 
-    async def _infer(self, request: Any, deadline_at: float | None) -> Any:
+    async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
+        """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
-        arrays, items = read_inputs(request, model.engine.inputs, model.max_batch_size, model.defaults)
         outputs = {tensor.name: tensor for tensor in model.engine.outputs}
         check_outputs(request.outputs, outputs)
+        read = (read_inputs, request, model.engine.inputs, model.max_batch_size, model.defaults)
+        arrays, items = await self._workers.run(*read) if is_large(request) else read[0](*read[1:])
+        check_values(model, arrays)
+        check_pixels(model, arrays, self._limits)
+        nbytes = reply_bytes(model, arrays, items, {tensor.name for tensor in request.outputs})
+        self._limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
+        if (needed := nbytes * (1 + REPLY_COPIES)) > COUNTED_BYTES:
+            hold.take(needed)
         charge_tensors(items, arrays, model.engine.outputs, model.spec.scale if model.spec else 1)
-        nbytes = sum(array.nbytes for array in arrays.values())
-        with model.batcher.admit(items, nbytes, deadline_at, timeout_s) as admission:
+        with model.batcher.admit(items, sum(a.nbytes for a in arrays.values()), deadline_at, timeout_s) as admission:
             done = await admission.run(arrays)
-        answer = service_pb2.ModelInferResponse(model_name=model.name, model_version=str(model.version), id=request.id)
+        nbytes = sum(done.outputs[tensor.name].nbytes for tensor in request.outputs or outputs.values())
+        self._limits.check_reply(nbytes, "request fewer outputs")  # of axes that only the graph knows
+        answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
         write_outputs(answer, request.outputs, outputs, done.outputs)
-        return answer
 
-    async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool) -> Any:
+    async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = service_pb2.ModelStreamInferResponse()
         try:
             charge(0, 0, requests=1)
-            answer.infer_response.CopyFrom(await self._infer(request, deadline_at))
+            await self._infer(request, deadline_at, hold, answer.infer_response)
             answer.infer_response.parameters["triton_final_response"].bool_param = True
         except GanserveError as error:
             if as_status:
@@ -204,6 +233,19 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         _check_repository(request.repository_name)
         if self._settings.model_control == "none":
             raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none; explicit turns it on")
+
+
+@dataclass(frozen=True)
+class _StreamAnswer:
+    """An answer of a stream that is being made or waits to be sent, and the memory that it holds."""
+
+    task: asyncio.Task[Any]
+    hold: Hold
+
+    def drop(self) -> None:
+        """It was sent, or will not be."""
+        self.task.cancel()
+        self.hold.release()
 
 
 def _not_offered(text: str) -> Callable[[InferenceService, Any, Context], Awaitable[Any]]:

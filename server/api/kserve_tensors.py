@@ -17,6 +17,11 @@ from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 
 SHARED_MEMORY = "shared_memory_region"
 
+# Typed values are converted so many at a time: other threads get their turn between two pieces.
+_PIECE = 4096
+# Beyond so many, converting takes more than a millisecond, which is work for another thread.
+_MANY_VALUES = 1 << 14
+
 # Which repeated field of InferTensorContents carries a datatype. FP16 travels only raw.
 _TYPED_FIELD = {
     "BOOL": "bool_contents",
@@ -79,6 +84,14 @@ def read_inputs(
     return {name: arrays[name] for name in specs}, items
 
 
+def is_large(request: service_pb2.ModelInferRequest) -> bool:
+    """Whether to read the inputs in another thread than the event loop's."""
+    if request.raw_input_contents:
+        return False
+    fields = ((tensor, _TYPED_FIELD.get(tensor.datatype)) for tensor in request.inputs)
+    return sum(len(getattr(tensor.contents, field)) for tensor, field in fields if field) > _MANY_VALUES
+
+
 def write_outputs(
     response: service_pb2.ModelInferResponse,
     wanted: Sequence[service_pb2.ModelInferRequest.InferRequestedOutputTensor],
@@ -99,9 +112,12 @@ def check_outputs(
     """Rejects outputs that the model does not have or a form that is not offered, before anything runs.
 
     Raises:
-        InvalidRequest: no such output.
+        InvalidRequest: no such output, or one requested twice.
         Unsupported: classification or shared memory.
     """
+    names = {tensor.name for tensor in wanted}
+    if len(wanted) > len(names):
+        raise InvalidRequest(f"{len(wanted)} outputs requested, {len(names)} of them different: each only once")
     for tensor in wanted:
         if tensor.name not in expected:
             raise InvalidRequest(f"output {tensor.name!r} is not one of the model's: {', '.join(expected)}")
@@ -140,7 +156,7 @@ def _from_raw(tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes
     dtype = NUMPY_OF[tensor.datatype]
     shape = tuple(tensor.shape)
     if tensor.datatype == "BYTES":
-        return _shaped(tensor.name, _strings(tensor.name, raw), shape)
+        return _strings(tensor, raw)
     expected = math.prod(shape) * dtype.itemsize
     if len(raw) != expected:
         raise InvalidRequest(
@@ -153,27 +169,32 @@ def _from_contents(tensor: service_pb2.ModelInferRequest.InferInputTensor) -> ND
     field = _TYPED_FIELD.get(tensor.datatype)
     if field is None:
         raise InvalidRequest(f"input {tensor.name!r}: {tensor.datatype} travels only as raw_input_contents")
-    values = list(getattr(tensor.contents, field))
+    values = getattr(tensor.contents, field)
+    expected = math.prod(tensor.shape)
+    if len(values) != expected:
+        raise InvalidRequest(
+            f"input {tensor.name!r}: {len(values)} elements, shape {list(tensor.shape)} needs {expected}"
+        )
+    array = np.empty(expected, NUMPY_OF[tensor.datatype])
     try:
-        array = np.array(values, dtype=NUMPY_OF[tensor.datatype])
+        for start in range(0, expected, _PIECE):
+            array[start : start + _PIECE] = np.array(values[start : start + _PIECE], array.dtype)
     except OverflowError as error:
         raise InvalidRequest(f"input {tensor.name!r}: {error}") from None
-    return _shaped(tensor.name, array, tuple(tensor.shape))
+    return array.reshape(tuple(tensor.shape))
 
 
-def _shaped(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any]:
-    expected = math.prod(shape)
-    if array.size != expected:
-        raise InvalidRequest(f"input {name!r}: {array.size} elements, shape {list(shape)} needs {expected}")
-    return array.reshape(shape)
-
-
-def _strings(name: str, raw: bytes) -> NDArray[Any]:
+def _strings(tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes) -> NDArray[Any]:
     try:
         strings: NDArray[Any] = deserialize_bytes_tensor(raw)
     except struct.error as error:
-        raise InvalidRequest(f"input {name!r}: not length-prefixed bytes: {error}") from None
-    return strings
+        raise InvalidRequest(f"input {tensor.name!r}: not length-prefixed bytes: {error}") from None
+    expected = math.prod(tensor.shape)
+    if strings.size != expected:
+        raise InvalidRequest(
+            f"input {tensor.name!r}: {strings.size} elements, shape {list(tensor.shape)} needs {expected}"
+        )
+    return strings.reshape(tuple(tensor.shape))
 
 
 def _raw(array: NDArray[Any], dtype: str) -> bytes:

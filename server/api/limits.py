@@ -20,6 +20,7 @@ class Limits:
     max_images_per_call: int
     max_message_bytes: int
     max_queue_bytes: int
+    max_held_bytes: int
 
     @staticmethod
     def of(settings: Settings) -> "Limits":
@@ -30,15 +31,17 @@ class Limits:
             max_images_per_call=settings.max_images_per_call,
             max_message_bytes=settings.max_message_bytes,
             max_queue_bytes=settings.max_queue_bytes,
+            max_held_bytes=settings.max_held_bytes,
         )
 
     def check_image(self, what: str, width: int, height: int) -> None:
         """Of an image sent or returned, px."""
         _check_pixels(what, width, height, self.max_image_px, "max_image_px")
 
-    def check_whole(self, width: int, height: int) -> None:
-        """Of an image that a network takes in one piece, as padded, px."""
-        _check_pixels("image, whole", width, height, self.max_whole_px, "max_whole_px")
+    def check_whole(self, what: str, width: int, height: int) -> None:
+        """Of an image that a network takes or returns in one piece, as padded, px."""
+        self.check_image(what, width, height)
+        _check_pixels(f"{what}, in one piece", width, height, self.max_whole_px, "max_whole_px")
 
     def check_count(self, field: str, n: int) -> None:
         """Images of one call; `field`: of the request, for the text."""

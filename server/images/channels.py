@@ -80,13 +80,6 @@ class ChannelPlan:
         """Bytes of the engine's output for it."""
         return self.grid.tile_height * self.grid.tile_width * self.scale**2 * self.output_channels
 
-    @property
-    def held_bytes(self) -> int:
-        """Bytes in use at once: Pillow's copy, the decoded pixels, the canvas, about as much again while it is encoded;
-        of an image in one piece also the network's input and output."""
-        pixels = self.header.height * self.header.width * 8 + 2 * self.height * self.width * self.channels
-        return pixels + (self.tile_bytes + self.output_bytes if len(self.grid) == 1 else 0)
-
     def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What of the decoded image (H, W, C) the network gets: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
 

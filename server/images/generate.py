@@ -1,9 +1,7 @@
 """Latents -> encoded images: one job per image, encoded as the batches come back."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Sequence
-from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +14,7 @@ from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
 from server.images.header import Format
 from server.images.latents import Noise
+from server.images.workers import Workers
 from server.observability.context import show_phase
 
 # Images of one request that may be computed and not yet taken, in batches, and the bytes that they may hold.
@@ -88,7 +87,7 @@ class GeneratedImage(EncodedImage):
 
 
 async def generate(
-    batcher: Batcher, job: GenerateJob, deadline: float | None, codec_pool: Executor
+    batcher: Batcher, job: GenerateJob, deadline: float | None, workers: Workers
 ) -> AsyncGenerator[GeneratedImage, None]:
     """The images of a job as they become ready; closing the iterator drops the rest.
 
@@ -98,22 +97,21 @@ async def generate(
     """
     with batcher.admit(job.n, job.nbytes, deadline) as admission:
         if job.n == 1:
-            yield await _generate_one(admission, job, 0, codec_pool)
+            yield await _generate_one(admission, job, 0, workers)
             return
         image_bytes = job.image_bytes + job.nbytes // job.n
         window = max(
             batcher.max_batch_size, min(_WINDOW_BATCHES * batcher.max_batch_size, _WINDOW_BYTES // image_bytes)
         )
-        work = (_generate_one(admission, job, index, codec_pool) for index in range(job.n))
+        work = (_generate_one(admission, job, index, workers) for index in range(job.n))
         async with aclosing(run_bounded(work, window)) as images:
             async for image in images:
                 yield image
 
 
-async def _generate_one(admission: Admission, job: GenerateJob, index: int, codec_pool: Executor) -> GeneratedImage:
-    loop = asyncio.get_running_loop()
+async def _generate_one(admission: Admission, job: GenerateJob, index: int, workers: Workers) -> GeneratedImage:
     if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
-        inputs = await loop.run_in_executor(codec_pool, job.inputs, index)
+        inputs = await workers.run(job.inputs, index)
     else:
         inputs = job.inputs(index)
     done = await admission.run(inputs)
@@ -121,7 +119,7 @@ async def _generate_one(admission: Admission, job: GenerateJob, index: int, code
     if job.encoding.format is Format.RAW:
         data, encode_s = image.pixels.tobytes(), 0.0
     else:
-        data, started_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, image, job.encoding)
+        data, started_at, encode_s = await workers.run(encode_timed, image, job.encoding)
         show_phase("encode", started_at, encode_s)
     height, width, channels = image.pixels.shape
     shape = (height, width, job.encoding.channels(channels))

@@ -13,10 +13,13 @@ from server.errors import InvalidRequest
 
 # More segments before the pixels than any real file has.
 _MAX_SEGMENTS = 2048
+# Of a progressive JPEG. A few bytes of a scan cost a pass over the whole image; encoders write about ten.
+_MAX_SCANS = 100
 _ORIENTATION_TAG = 0x0112
 # A marker, possibly after fill bytes or a little of the junk that some cameras leave between segments.
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _JPEG_JUNK_BYTES = 256
+_JPEG_SCAN = b"\xff\xda"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
@@ -140,6 +143,8 @@ def _read_jpeg(data: bytes) -> Header:
         at += size
     if frame is None:
         raise _damaged(Format.JPEG, "no frame before the pixels")
+    if (scans := data.count(_JPEG_SCAN, at - 2)) > _MAX_SCANS:  # coded pixels never look like a marker
+        raise InvalidRequest(f"image: JPEG of {scans} scans, at most {_MAX_SCANS}; save it as a baseline JPEG")
     bits, height, width, components = frame
     if components not in (1, 3, 4) or bits != 8:
         raise InvalidRequest(f"image: JPEG of {components} components of {bits} bits; must be 1, 3 or 4 of 8")

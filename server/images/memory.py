@@ -1,32 +1,83 @@
-"""Memory budget of all requests together for images being decoded, transformed or encoded."""
-
-from collections.abc import Iterator
-from contextlib import contextmanager
+"""Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
 from server.errors import Overloaded
+from server.images.channels import ChannelPlan
+from server.images.codecs import Encoding
+from server.images.header import Format, Header
+
+# Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
+_DECODE_BYTES = {Format.RAW: 0, Format.PNG: 14, Format.JPEG: 14, Format.WEBP: 22}
+_DECODE_GREY_BYTES = 8
+_ENCODE_BYTES = {Format.JPEG: 6, Format.WEBP: 12}
+_ENCODE_ALPHA_BYTES = 37  # WebP
+# A reply's bytes: as encoded, in the message, serialized.
+REPLY_COPIES = 3
+# Calls that need less are not counted: the limits of the queue bound how many there are.
+COUNTED_BYTES = 1 << 20
+# Tiles of one image that are computed and not yet on its canvas.
+WINDOW_BYTES = 64 << 20
+
+
+def transform_bytes(plan: ChannelPlan, encoding: Encoding) -> int:
+    """What an image takes on its way through a network, at its peak."""
+    sent_px, returned_px = plan.header.width * plan.header.height, plan.width * plan.height
+    pixels, canvas = sent_px * plan.header.channels, returned_px * plan.channels
+    tile = plan.tile_bytes + plan.output_bytes
+    tiles = max(tile, min(plan.tiles * tile, WINDOW_BYTES))
+    encoding_bytes = returned_px * encode_bytes(encoding, plan.channels)
+    return canvas + max(sent_px * decode_bytes(plan.header), pixels + tiles, pixels + encoding_bytes)
+
+
+def decode_bytes(header: Header) -> int:
+    """For each pixel, its bytes in the result included."""
+    grey = header.channels == 1 and header.format in (Format.PNG, Format.JPEG)
+    return _DECODE_GREY_BYTES if grey else _DECODE_BYTES[header.format]
+
+
+def encode_bytes(encoding: Encoding, channels: int) -> int:
+    """For each pixel, of encoding and sending, without the image itself."""
+    if encoding.format is Format.WEBP and channels in (2, 4):
+        return _ENCODE_ALPHA_BYTES
+    return _ENCODE_BYTES.get(encoding.format, REPLY_COPIES * channels)
 
 
 class MemoryBudget:
-    """Bytes that decoded images and canvases may hold. Loop thread only."""
+    """Bytes that may be held at once (max_held_bytes). Loop thread only."""
 
     def __init__(self, limit_bytes: int) -> None:
-        self._limit_bytes = limit_bytes
-        self._held_bytes = 0
+        self.limit_bytes = limit_bytes
+        self.held_bytes = 0
 
-    @contextmanager
-    def reserve(self, nbytes: int) -> Iterator[None]:
-        """Counts `nbytes` while the context lasts. A request that is alone always fits.
+
+class Hold:
+    """What one call holds of the budget."""
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.nbytes = 0
+
+    def take(self, nbytes: int) -> None:
+        """Counts `nbytes` more. A call always fits while no other holds anything.
 
         Raises:
-            Overloaded: other requests hold too much.
+            Overloaded: the others hold too much.
         """
-        if self._held_bytes and self._held_bytes + nbytes > self._limit_bytes:
+        budget = self._budget
+        others = budget.held_bytes - self.nbytes
+        if others and budget.held_bytes + nbytes > budget.limit_bytes:
             raise Overloaded(
-                f"the image needs {nbytes} bytes, others hold {self._held_bytes}, limit {self._limit_bytes} "
-                "(max_queue_bytes)"
+                f"the call needs {self.nbytes + nbytes} bytes of memory, others hold {others}, limit "
+                f"{budget.limit_bytes} (max_held_bytes)"
             )
-        self._held_bytes += nbytes
-        try:
-            yield
-        finally:
-            self._held_bytes -= nbytes
+        self.nbytes += nbytes
+        budget.held_bytes += nbytes
+
+    def shrink(self, nbytes: int) -> None:
+        """Gives back all but `nbytes`."""
+        if nbytes < self.nbytes:
+            self._budget.held_bytes -= self.nbytes - nbytes
+            self.nbytes = nbytes
+
+    def release(self) -> None:
+        """Gives back everything."""
+        self.shrink(0)

@@ -6,6 +6,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from server.images.workers import check_time
+
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}
 _STRIP_BYTES = 1 << 20
 _FILTER_UP = 2
@@ -28,6 +30,7 @@ def encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> byte
     compressor = zlib.compressobj(level, strategy=strategy)
     strip = max(1, _STRIP_BYTES // (width * channels))
     for top in range(0, height, strip):
+        check_time()
         data = compressor.compress(_filter_up(rows, top, min(top + strip, height)).data)
         if top + strip >= height:
             data += compressor.flush()

@@ -4,9 +4,7 @@ Memory is the decoded image, the canvas and a window of tiles; the network never
 need the image whole get it as one tile, and share batches with images of the same padded size.
 """
 
-import asyncio
 import time
-from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -20,10 +18,11 @@ from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
 from server.images.generate import EncodedImage, encode_timed
 from server.images.header import Format
+from server.images.memory import WINDOW_BYTES
+from server.images.workers import Workers
 from server.observability.context import show_phase
 
 _WINDOW_BATCHES = 4
-_WINDOW_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ async def transform(
     sent: bytes,
     encoding: Encoding,
     deadline: float | None,
-    codec_pool: Executor,
+    workers: Workers,
 ) -> TransformedImage:
     """The image `sent`, through the network. Leaving (also by cancellation) drops the tiles that have not run.
 
@@ -71,12 +70,11 @@ async def transform(
         CapacityError: rejected on arrival, or the deadline passed.
         InferenceFailed: the engine could not compute a tile.
     """
-    loop = asyncio.get_running_loop()
     with batcher.admit(plan.tiles, plan.tiles * plan.tile_bytes, deadline) as admission:
-        decoded = await loop.run_in_executor(codec_pool, _decode, sent, plan)
+        decoded = await workers.run(_decode, sent, plan)
         show_phase("decode", decoded.started_at, decoded.decode_s)
-        tiles = await _run(admission, plan, decoded.planes, _window(plan, batcher.max_batch_size), codec_pool)
-    data, started_at, encode_s = await loop.run_in_executor(codec_pool, encode_timed, decoded.canvas, encoding)
+        tiles = await _run(admission, plan, decoded.planes, _window(plan, batcher.max_batch_size), workers)
+    data, started_at, encode_s = await workers.run(encode_timed, decoded.canvas, encoding)
     show_phase("encode", started_at, encode_s)
     return TransformedImage(
         data=data,
@@ -111,17 +109,15 @@ class _TileRun:
 
 def _window(plan: ChannelPlan, batch: int) -> int:
     """Tiles in flight: a few batches, fewer if they are large."""
-    return max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
+    return max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
 
 
 async def _run(
-    admission: Admission, plan: ChannelPlan, planes: list[Plane], window: int, codec_pool: Executor
+    admission: Admission, plan: ChannelPlan, planes: list[Plane], window: int, workers: Workers
 ) -> list[_TileRun]:
-    loop = asyncio.get_running_loop()
-
     async def run_tile(plane: Plane, index: int) -> _TileRun:
         done = await admission.run({plan.input_name: plane.tile(index, plan.input_channels)})
-        await loop.run_in_executor(codec_pool, plane.place, done.outputs[plan.output_name][0], plan, index)
+        await workers.run(plane.place, done.outputs[plan.output_name][0], plan, index)
         return _TileRun(done.batch_size, done.queue_s, done.compute_s)
 
     work = (run_tile(plane, index) for plane in planes for index in range(len(plan.grid)))
@@ -131,7 +127,7 @@ async def _run(
 
 def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
     """The planes of the decoded image, and the canvas with what the network does not compute already on it. For a
-    thread of the codec pool."""
+    worker."""
     started_at = time.monotonic()
     header = plan.header
     if header.format is Format.RAW:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from artifact.repository import ONNX, write_version
-from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec
+from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.config_pbtxt import config_pbtxt
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
@@ -116,6 +116,27 @@ def write_translator(repository: Path, name: str, multiple_px: int = 4, **change
         "black": np.float32(0), "white": np.float32(255),
     }  # fmt: skip
     return _write(repository, name, spec, nodes, constants, changes)
+
+
+def write_upscaler(repository: Path, name: str, **changes: Any) -> Spec:
+    """Super-resolution: every pixel four times, image (N, H, W, 3) uint8 -> upscaled (N, 2 H, 2 W, 3)."""
+    spec = Spec(
+        task=Task.SUPER_RESOLUTION,
+        architecture="test",
+        hyperparameters={},
+        tensors="uint8",
+        precision="fp32",
+        opset=18,
+        inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),),
+        outputs=(TensorSpec("upscaled", "UINT8", (-1, -1, 3)),),
+        image_shape=(0, 0, 3),
+        provenance=PROVENANCE,
+        parity=Parity(1.0, 0.0, (1,), (0,)),
+        scale=2,
+        tile=Tile(64, 4, 1, 2, 0.0),
+    )
+    nodes: list[Node] = [("Resize", ["image", "", "scales"], "upscaled", {"mode": "nearest"})]
+    return _write(repository, name, spec, nodes, {"scales": np.array([1, 2, 2, 1], np.float32)}, changes)
 
 
 def _write(

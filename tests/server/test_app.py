@@ -2,6 +2,7 @@ import asyncio
 import shutil
 import socket
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
 from server.api.transport import choose_frontend
+from server.errors import InferenceFailed
 from server.settings import read_settings
 from tests import serving
 
@@ -233,6 +235,18 @@ def test_a_start_that_cannot_work_is_one_line_and_exit_2(repository: Path) -> No
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert "gRPC cannot listen on" in ended.stderr
+
+
+async def test_a_server_whose_decoders_hang_is_to_be_restarted(start: Any, repository: Path) -> None:
+    shutil.rmtree(repository / "engine")
+    running = await start(codec_threads=1, codec_timeout_s=0.01)
+    assert (await running.readyz())[0] == 200
+    gate = threading.Event()
+    with pytest.raises(InferenceFailed):
+        await running.server._workers.run(gate.wait)
+    code, lines = await running.readyz()
+    assert (code, lines[-1]) == (503, "the threads that decode and encode images hang")
+    gate.set()
 
 
 @pytest.mark.slow

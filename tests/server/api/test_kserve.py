@@ -217,6 +217,16 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     "one raw entry too many": ({"raw_input_contents": [ONES, ONES]}, Code.INVALID_ARGUMENT, "1 inputs, 2 raw"),
     "unknown input": ({"tensor": {"name": "z"}}, Code.INVALID_ARGUMENT, "'z' is not an input"),
     "no input": ({"inputs": [], "raw_input_contents": []}, Code.INVALID_ARGUMENT, "'latent' is missing"),
+    "empty batch": (
+        {"tensor": {"shape": [0, 4]}, "raw_input_contents": [b""]},
+        Code.INVALID_ARGUMENT,
+        "batch 0, the model accepts 1..8 (max_batch_size)",
+    ),
+    "one output 6,000 times": (
+        {"outputs": [{"name": "image"}] * 6000},
+        Code.INVALID_ARGUMENT,
+        "6000 outputs requested, 1 of them different",
+    ),
     "unknown output": ({"outputs": [{"name": "mask"}]}, Code.INVALID_ARGUMENT, "'mask' is not one of"),
     "too few typed values": (
         {"raw_input_contents": [], "tensor": {"contents": {"fp32_contents": [1, 2]}}},

@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +28,8 @@ from server.engines.base import Arrays
 from server.images import codecs, latents
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
+from server.images.memory import MemoryBudget
+from server.images.workers import Workers
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.index import IndexEntry, State
@@ -261,22 +262,23 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     metrics, device = Metrics(), Device("cpu", 1)
     repository = ReadyRepository(device, metrics)
     server = make_server(settings, frontend)
-    with ThreadPoolExecutor(2) as codec_pool:
-        service = ImageService(repository, Limits.of(settings), codec_pool, metrics)
-        described = pb.DESCRIPTOR.services_by_name["ImageService"]
-        methods = [method.name for method in described.methods]
-        wrapped = Calls(metrics).wrap(service, described.full_name, methods)
-        add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
-        port = server.add_insecure_port("127.0.0.1:0")
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                yield World(ImageServiceStub(channel), repository, metrics)
-        finally:
-            for engine in repository.engines.values():
-                engine.gate.set()
-            await server.stop(None)
-            device.close()
+    workers, budget = Workers(2, settings.codec_timeout_s), MemoryBudget(settings.max_held_bytes)
+    service = ImageService(repository, Limits.of(settings), workers, budget, metrics)
+    described = pb.DESCRIPTOR.services_by_name["ImageService"]
+    methods = [method.name for method in described.methods]
+    wrapped = Calls(metrics).wrap(service, described.full_name, methods)
+    add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield World(ImageServiceStub(channel), repository, metrics)
+    finally:
+        for engine in repository.engines.values():
+            engine.gate.set()
+        await server.stop(None)
+        device.close()
+        workers.close()
 
 
 Serve = Callable[..., AbstractAsyncContextManager[World]]

@@ -113,13 +113,13 @@ async def test_encoded_replies_above_the_message_limit_stop_as_soon_as_they_are(
 
 
 async def test_images_that_others_memory_leaves_no_room_for_are_rejected_at_once(serve: Any) -> None:
-    async with serve(max_queue_bytes=20_000) as world:
+    async with serve(max_held_bytes=20_000) as world:
         world.engine("big").gate.clear()
         request = pb.UpscaleRequest(model="big", image=world.png(black(30, 30)))
         first = world.stub.Upscale(request)
         await world.until(lambda: world.waiting("big") > 0)
         text = await world.refusal(world.stub.Upscale(request), grpc.StatusCode.RESOURCE_EXHAUSTED)
-        assert "limit 20000 (max_queue_bytes)" in text
+        assert "limit 20000 (max_held_bytes)" in text
         world.engine("big").gate.set()
         await first
         await world.stub.Upscale(request)

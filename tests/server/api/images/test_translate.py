@@ -151,7 +151,7 @@ async def test_an_unknown_model_is_not_found(world: Any) -> None:
 async def test_images_beyond_the_limits_are_rejected_as_sent_and_as_padded(serve: Any) -> None:
     async with serve(max_whole_px=64, max_image_px=100) as world:
         text = await world.refusal(world.stub.Translate(sent(noise(9, 7))))
-        assert text == "image, whole: 8 x 12 = 96 px, at most 64 (max_whole_px)"
+        assert text == "image, in one piece: 8 x 12 = 96 px, at most 64 (max_whole_px)"
         text = await world.refusal(world.stub.Translate(sent(noise(11, 11))))
         assert text == "image: 11 x 11 = 121 px, at most 100 (max_image_px)"
         await world.stub.Translate(sent(noise(7, 7)))
@@ -167,12 +167,12 @@ async def test_raw_answers_above_the_message_limit_are_rejected_before_the_work(
 
 
 async def test_images_that_others_memory_leaves_no_room_for_are_rejected_at_once(serve: Any) -> None:
-    async with serve(max_queue_bytes=20_000) as world:
+    async with serve(max_held_bytes=20_000) as world:
         world.engine("styled").gate.clear()
         first = world.stub.Translate(sent(noise(30, 30)))
         await world.until(lambda: world.engine("styled").running)
         text = await world.refusal(world.stub.Translate(sent(noise(30, 30))), grpc.StatusCode.RESOURCE_EXHAUSTED)
-        assert "limit 20000 (max_queue_bytes)" in text
+        assert "limit 20000 (max_held_bytes)" in text
         world.engine("styled").gate.set()
         await first
 

@@ -1,0 +1,160 @@
+"""Threads that decode and encode images, with a limit of time.
+
+The libraries that do the work cannot be stopped from outside. So what reads or writes an image piece by piece calls
+`check_time` between two pieces. A call that does not come back even so is given up: its caller gets an error, and
+another thread takes its place. The pool `is_failing` while as many threads hang as it should have.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from server.errors import ImageTooLarge, InferenceFailed
+
+T = TypeVar("T")
+
+# A call is given up after so many times the limit; what checks the time has ended by itself long before.
+GIVE_UP_TIMES = 2.0
+
+log = logging.getLogger(__name__)
+_thread = threading.local()
+
+
+class Left(Exception):
+    """The caller of the work has left: its result is of no use to anybody."""
+
+
+def check_time() -> None:
+    """Between two pieces of work: returns if the work may go on, as it always may in a thread that is no worker.
+
+    Raises:
+        ImageTooLarge: it takes longer than the limit.
+        Left: nobody waits for it any more.
+    """
+    work: _Work | None = getattr(_thread, "work", None)
+    if work is None:
+        return
+    if work.future.cancelled():
+        raise Left
+    if work.seconds() > work.limit_s:
+        raise ImageTooLarge(f"image: decoding or encoding it takes more than {work.limit_s:g} s (codec_timeout_s)")
+
+
+class _Work:
+    """One call and the future of its result. `started_at` is written by the thread, on the monotonic clock."""
+
+    __slots__ = ("arguments", "function", "future", "limit_s", "started_at")
+
+    def __init__(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float, future: "asyncio.Future[Any]"
+    ) -> None:
+        self.function = function
+        self.arguments = arguments
+        self.limit_s = limit_s
+        self.future = future
+        self.started_at: float | None = None
+
+    def seconds(self) -> float:
+        """How long it has run."""
+        return 0.0 if self.started_at is None else time.monotonic() - self.started_at
+
+
+class Workers:
+    """A pool of threads. Loop thread only.
+
+    Args:
+        count: number of threads.
+        limit_s: of one call, its wait for a thread not counted (codec_timeout_s).
+    """
+
+    def __init__(self, count: int, limit_s: float) -> None:
+        self._count = count
+        self._limit_s = limit_s
+        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._unfinished: set[_Work] = set()
+        self._hanging: set[_Work] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether as many threads hang as the pool should have."""
+        return len(self._hanging) >= self._count
+
+    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a call in one of the threads. Cancellation ends the call when it next checks the time.
+
+        Raises:
+            ImageTooLarge: it took longer than the limit.
+            InferenceFailed: it took twice as long without checking the time.
+            Exception: what the function raises.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        work = _Work(function, arguments, self._limit_s, future)
+        self._unfinished.add(work)
+        if self._threads < min(self._count, len(self._unfinished)):
+            self._add_thread(loop)
+        if self._timer is None:
+            self._timer = loop.call_later(self._limit_s, self._look)
+        self._waiting.put(work)
+        return await future
+
+    def close(self) -> None:
+        """Ends the threads; waits for none."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for _ in range(self._threads):
+            self._waiting.put(None)
+
+    def _add_thread(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._threads += 1
+        threading.Thread(target=self._serve, args=(loop,), name="codec", daemon=True).start()
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread's life: one call after another, until it is told to end or another has taken its place."""
+        while (work := self._waiting.get()) is not None:
+            result, error = None, None
+            if not work.future.cancelled():
+                work.started_at = time.monotonic()
+                _thread.work = work
+                try:
+                    result = work.function(*work.arguments)
+                except BaseException as raised:
+                    error = raised
+                _thread.work = None
+            replaced = work in self._hanging
+            try:
+                loop.call_soon_threadsafe(self._finish, work, result, error)
+            except RuntimeError:  # the loop has ended
+                return
+            if replaced:
+                return
+            del work, result, error  # what they hold must not wait for the next call
+
+    def _finish(self, work: _Work, result: Any, error: BaseException | None) -> None:
+        self._unfinished.discard(work)
+        self._hanging.discard(work)
+        if work.future.done():
+            return
+        if error is None:
+            work.future.set_result(result)
+        else:
+            work.future.set_exception(error)
+
+    def _look(self) -> None:
+        """Gives up the calls that hang; once in every `limit_s` while there are any calls."""
+        loop = asyncio.get_running_loop()
+        for work in [work for work in self._unfinished if work.seconds() > GIVE_UP_TIMES * work.limit_s]:
+            self._unfinished.discard(work)
+            self._hanging.add(work)
+            self._add_thread(loop)
+            seconds = round(work.seconds(), 3)
+            log.error("codec thread hangs", extra={"fields": {"seconds": seconds, "hanging": len(self._hanging)}})
+            if not work.future.done():
+                work.future.set_exception(InferenceFailed(f"the image was not ready after {seconds} s; see the log"))
+        self._timer = loop.call_later(self._limit_s, self._look) if self._unfinished else None

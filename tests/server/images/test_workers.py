@@ -1,0 +1,107 @@
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from server.errors import ImageTooLarge, InferenceFailed
+from server.images.workers import Workers, check_time
+
+
+@pytest.fixture
+async def make() -> AsyncIterator[Callable[..., Workers]]:
+    pools: list[Workers] = []
+
+    def made(count: int = 1, limit_s: float = 30.0) -> Workers:
+        pools.append(Workers(count, limit_s))
+        return pools[-1]
+
+    yield made
+    for pool in pools:
+        pool.close()
+
+
+def busy(ended: threading.Event) -> None:
+    """Works for ever, in pieces."""
+    try:
+        while True:
+            check_time()
+            time.sleep(0.001)
+    finally:
+        ended.set()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.to_thread(time.sleep, 0.001)
+
+
+async def test_results_and_errors_come_back(make: Any) -> None:
+    workers = make(2)
+    assert await asyncio.gather(*(workers.run(divmod, n, 3) for n in range(20))) == [divmod(n, 3) for n in range(20)]
+    with pytest.raises(ZeroDivisionError):
+        await workers.run(divmod, 1, 0)
+
+
+async def test_no_more_threads_run_than_there_should_be(make: Any) -> None:
+    workers, running, largest = make(2), [0], [0]
+
+    def work() -> None:
+        running[0] += 1
+        largest[0] = max(largest[0], running[0])
+        time.sleep(0.002)
+        running[0] -= 1
+
+    await asyncio.gather(*(workers.run(work) for _ in range(20)))
+    assert largest[0] == 2
+
+
+async def test_what_takes_too_long_ends_at_its_next_piece(make: Any) -> None:
+    ended = threading.Event()
+    with pytest.raises(ImageTooLarge, match=r"more than 0.05 s \(codec_timeout_s\)"):
+        await make(limit_s=0.05).run(busy, ended)
+    assert ended.is_set()
+
+
+async def test_the_work_of_a_caller_who_left_ends_and_is_not_begun(make: Any) -> None:
+    workers, ended, begun = make(), threading.Event(), threading.Event()
+    first = asyncio.create_task(workers.run(busy, ended))
+    second = asyncio.create_task(workers.run(begun.set))
+    await asyncio.sleep(0.01)
+    second.cancel()
+    first.cancel()
+    await until(ended.is_set)
+    await workers.run(int)
+    assert not begun.is_set()
+
+
+async def test_a_thread_that_hangs_is_replaced_and_counts_until_it_comes_back(
+    make: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    workers, gate = make(2, limit_s=0.02), threading.Event()
+    with pytest.raises(InferenceFailed):
+        await workers.run(gate.wait)
+    assert not workers.is_failing, "one of two"
+    assert await workers.run(divmod, 7, 3) == (2, 1)
+    with caplog.at_level(logging.ERROR), pytest.raises(InferenceFailed):
+        await workers.run(gate.wait)
+    assert "codec thread hangs" in caplog.text
+    assert workers.is_failing
+    assert await asyncio.gather(*(workers.run(divmod, 7, 3) for _ in range(4))) == [(2, 1)] * 4
+    gate.set()
+    await until(lambda: not workers.is_failing)
+
+
+async def test_the_end_does_not_wait_for_a_thread_that_hangs(make: Any) -> None:
+    workers, gate = make(limit_s=30), threading.Event()
+    task = asyncio.create_task(workers.run(gate.wait))
+    await asyncio.sleep(0.01)
+    started = time.monotonic()
+    workers.close()
+    assert time.monotonic() - started < 1
+    task.cancel()
+    gate.set()
