@@ -8,14 +8,18 @@ that break a line, control a terminal or reverse the reading order are escaped; 
 instead of written while they come faster than LINES_PER_S.
 """
 
+import contextlib
 import json
 import logging
+import queue
 import re
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from contextvars import Context
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, TextIO
 
 from server.observability.context import current
 
@@ -27,6 +31,9 @@ BURST_LINES = 20
 LINES_PER_S = 1.0
 # A kind is known by what the code says, not by what callers send, so there are few; other libraries' text may vary.
 MAX_KINDS = 1000
+# Lines that may wait for whoever reads stderr, and how long an end waits for them to be written.
+MAX_WAITING_LINES = 1000
+FLUSH_S = 1.0
 KIND_CHARS = 60
 
 _AMBIGUOUS = re.compile('[ "=]').search
@@ -34,7 +41,7 @@ _AMBIGUOUS = re.compile('[ "=]').search
 
 def configure(level: str, format: Literal["text", "json"]) -> None:
     """Sends every record of at least `level` (debug, info, warning, error) to stderr; replaces what was set before."""
-    sink = LimitedHandler()
+    sink = LimitedHandler(sys.stderr)
     sink.setFormatter(JsonLines() if format == "json" else TextLines())
     logging.basicConfig(level=level.upper(), handlers=[sink], force=True)
     logging.captureWarnings(True)
@@ -42,14 +49,61 @@ def configure(level: str, format: Literal["text", "json"]) -> None:
     logging.getLogger("pygrpc_native").setLevel(logging.ERROR)
 
 
-class LimitedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generic for type checkers only
-    """Writes to stderr. Of lines of one kind that come faster than the limits allow, it writes how many there were.
+class _Writer:
+    """Writes lines from a thread of its own: a pipe that nobody reads must not stop the server. What does not fit into
+    the queue is counted and dropped."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
+        self._dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Never blocks."""
+        try:
+            self._lines.put_nowait(line)
+        except queue.Full:
+            self._dropped += 1
+
+    def flush(self) -> None:
+        """Returns once what was put has been written, or after FLUSH_S."""
+        ends_at = time.monotonic() + FLUSH_S
+        with self._lines.all_tasks_done:
+            while self._lines.unfinished_tasks and (left_s := ends_at - time.monotonic()) > 0:
+                self._lines.all_tasks_done.wait(left_s)
+
+    def close(self) -> None:
+        """Writes what is left; gives up after FLUSH_S."""
+        self.flush()
+        try:
+            self._lines.put_nowait(None)
+        except queue.Full:
+            return
+        self._thread.join(FLUSH_S)
+
+    def _run(self) -> None:
+        while (line := self._lines.get()) is not None:
+            dropped, self._dropped = self._dropped, 0
+            if dropped:
+                line += f"({dropped:,} lines of the log were dropped: nobody read stderr)\n"
+            with contextlib.suppress(OSError, ValueError):  # closed by the reader, or by ourselves
+                self._stream.write(line)
+                self._stream.flush()
+            self._lines.task_done()
+
+
+class LimitedHandler(logging.Handler):
+    """Writes to a stream, without ever waiting for its reader. Of lines of one kind that come faster than the limits
+    allow, it writes how many there were.
 
     Not limited: lines at debug level, and records with `extra={"unlimited": True}`.
     """
 
-    def __init__(self) -> None:
-        super().__init__(sys.stderr)
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._writer = _Writer(stream)
         self._kinds: dict[tuple[object, ...], _Kind] = {}
         self._counting: set[_Kind] = set()
 
@@ -59,10 +113,10 @@ class LimitedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
         for other in [each for each in self._counting if each is not kind and each.take(record.created)]:
             self._write_count(other)
         if kind is None:
-            super().emit(record)
+            self._write(record)
         elif kind.take(record.created):
             self._write_count(kind)
-            super().emit(record)
+            self._write(record)
         else:
             kind.counted += 1
             self._counting.add(kind)
@@ -75,7 +129,18 @@ class LimitedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
                 self._write_count(kind)
         finally:
             self.release()
+        self._writer.close()
         super().close()
+
+    def flush(self) -> None:
+        """Returns once what was logged has been written."""
+        self._writer.flush()
+
+    def _write(self, record: logging.LogRecord) -> None:
+        try:
+            self._writer.put(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
 
     def _kind_of(self, record: logging.LogRecord) -> "_Kind | None":
         """None: not limited."""
@@ -98,7 +163,7 @@ class LimitedHandler(logging.StreamHandler):  # type: ignore[type-arg]  # generi
         self._counting.discard(kind)
         if kind.counted:
             record = kind.count_record()
-            Context().run(super().emit, record)  # not with the ids of whichever request is at work now
+            Context().run(self._write, record)  # not with the ids of whichever request is at work now
 
 
 class _Kind:

@@ -1,8 +1,10 @@
 """Log lines as people and machines get them."""
 
+import contextlib
 import io
 import json
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -106,6 +108,7 @@ def test_configure_sets_level_and_stream_and_may_be_called_again(
     log = logging.getLogger("server.test")
     log.info("hidden")
     log.warning("shown", extra={"fields": {"n": 1}})
+    root_logger.handlers[0].flush()
     seen = capsys.readouterr()
     assert seen.out == ""
     assert re.fullmatch(TIME + " WARNING shown n=1\n", seen.err)
@@ -118,6 +121,7 @@ def test_warnings_become_log_lines(root_logger: logging.Logger, capsys: pytest.C
         warnings.simplefilter("always")
         logging.captureWarnings(True)
         warnings.warn("old thing", stacklevel=1)
+    root_logger.handlers[0].flush()
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "old thing" in json.loads(lines[0])["message"]
@@ -157,8 +161,8 @@ class Sink:
     """A handler whose lines can be read; `log` writes a record at a time in seconds."""
 
     def __init__(self) -> None:
-        self.handler = LimitedHandler()
-        self.stream = self.handler.stream = io.StringIO()
+        self.stream = io.StringIO()
+        self.handler = LimitedHandler(self.stream)
         self.handler.setFormatter(JsonLines())
 
     def log(self, at: float, message: str, *values: object, level: int = logging.INFO, **more: Any) -> None:
@@ -168,7 +172,12 @@ class Sink:
 
     @property
     def messages(self) -> list[str]:
-        return [json.loads(line)["message"] for line in self.stream.getvalue().splitlines()]
+        return [str(line["message"]) for line in self.lines]
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        self.handler.flush()
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
 
 
 def test_errors_that_repeat_are_counted_and_the_count_is_written() -> None:
@@ -201,7 +210,7 @@ def test_lines_of_a_caller_are_one_kind_for_each_rpc_and_code_whatever_model_it_
     sink.log(1000, "call", fields={"rpc": "ModelInfer", "code": "INVALID_ARGUMENT"})
     sink.log(1010, "call", fields={"rpc": "Upscale", "code": "NOT_FOUND"})
     current.reset(token)
-    lines = [json.loads(line) for line in sink.stream.getvalue().splitlines()]
+    lines = sink.lines
     assert len(lines) == 20 + 1 + 1 + 1
     count = lines[-2]
     assert {name: count.get(name) for name in ("message", "rpc", "code", "model", "request_id")} == {
@@ -217,3 +226,17 @@ def test_each_model_of_the_repository_and_each_debug_line_is_written() -> None:
         sink.log(1000, "call", level=logging.DEBUG)
         sink.log(1000, "control", unlimited=True)
     assert len(sink.messages) == 600
+
+
+def test_a_pipe_that_nobody_reads_does_not_stop_whoever_logs() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as reader, os.fdopen(writing, "w") as stream:
+        handler = LimitedHandler(stream)
+        for index in range(5000):  # 1 MB: far more than the pipe and the queue hold
+            made = logging.LogRecord("x", logging.DEBUG, __file__, 1, f"{index} {'x' * 200}", (), None)
+            handler.handle(made)
+        os.set_blocking(reading, False)
+        seen = ""
+        while "were dropped: nobody read stderr" not in seen:
+            with contextlib.suppress(TypeError):  # nothing there yet
+                seen += reader.read()
