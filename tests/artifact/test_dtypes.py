@@ -16,7 +16,7 @@ def test_tritons_client_has_the_same_names(name: str) -> None:
     assert DataType.Value(TRITON_OF[name])
 
 
-@pytest.mark.parametrize("name", set(NUMPY_OF) - {"BYTES"})
+@pytest.mark.parametrize("name", sorted(set(NUMPY_OF) - {"BYTES"}))
 def test_onnx_runtime_has_the_same_names(name: str) -> None:
     value = ort.OrtValue.ortvalue_from_numpy(np.zeros(1, NUMPY_OF[name]))
     assert KSERVE_OF_ONNX[value.data_type()] == name
