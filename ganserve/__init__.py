@@ -11,6 +11,7 @@ Needs grpc, numpy and Pillow. The command line is `ganserve.cli`.
 from ganserve.client.aio import AsyncClient
 from ganserve.client.client import Client
 from ganserve.client.errors import (
+    AccessDenied,
     DeadlinePassed,
     InvalidRequest,
     NotFound,
@@ -24,6 +25,7 @@ from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions, Pi
 from ganserve.client.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
 
 __all__ = [
+    "AccessDenied",
     "AlphaName",
     "AsyncClient",
     "Client",

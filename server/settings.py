@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from server.errors import StartError
 
 PREFIX = "GANSERVE_"
+# Read by the client's commands, which may run in the same environment.
+NOT_SETTINGS = {"GANSERVE_CLIENT_API_KEY"}
 
 
 class Panel(StrEnum):
@@ -243,7 +245,7 @@ def read_settings(**given: object) -> Settings:
     Raises:
         StartError: a value out of range or an unknown GANSERVE_ variable; the text names each in one line.
     """
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    known = NOT_SETTINGS | {PREFIX + name.upper() for name in Settings.model_fields}
     unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise StartError(f"unknown setting in the environment: {', '.join(unknown)}")

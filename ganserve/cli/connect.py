@@ -1,5 +1,6 @@
 """The options of every subcommand that calls a server."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,22 +18,29 @@ DeadlineOption = Annotated[
     float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Maximum time for the call.")
 ]
 AuthorityOption = Annotated[Path | None, typer.Option("--ca", metavar="FILE", help="CA certificate (PEM) for TLS.")]
+ApiKeyOption = Annotated[
+    Path | None,
+    typer.Option("--api-key-file", metavar="FILE", help="File with the API key; else it is GANSERVE_CLIENT_API_KEY."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 SERVER = "localhost:8001"
 DEADLINE_S = 300.0
+API_KEY_VARIABLE = "GANSERVE_CLIENT_API_KEY"
 
 
 @contextmanager
-def connect(server: str, deadline_s: float, authority: Path | None) -> Iterator[Client]:
+def connect(server: str, deadline_s: float, authority: Path | None, api_key_file: Path | None) -> Iterator[Client]:
     """A client for the options above, closed at the end of the block.
 
     Raises:
-        OSError: the file of `--ca` cannot be read.
+        OSError: a file cannot be read.
         CommandError: cannot connect to `server`, or it is starting or stopping.
     """
     credentials = None if authority is None else grpc.ssl_channel_credentials(authority.read_bytes())
-    with Client(server, deadline_s=deadline_s, credentials=credentials) as client:
+    # Not an option itself: every user of a machine can read the options of every process.
+    api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else api_key_file.read_text().strip()
+    with Client(server, deadline_s=deadline_s, credentials=credentials, api_key=api_key) as client:
         try:
             yield client
         except Unavailable as error:

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 import typer
 from PIL import Image
 
-from ganserve.cli.connect import DEADLINE_S, SERVER, AuthorityOption, DeadlineOption, JsonOption, ServerOption, connect
+from ganserve.cli.connect import (
+    DEADLINE_S,
+    SERVER,
+    ApiKeyOption,
+    AuthorityOption,
+    DeadlineOption,
+    JsonOption,
+    ServerOption,
+    connect,
+)
 from ganserve.cli.files import (
     ModelArgument,
     OutputOption,
@@ -52,6 +61,7 @@ def generate(
     server: ServerOption = SERVER,
     deadline: DeadlineOption = DEADLINE_S,
     ca: AuthorityOption = None,
+    api_key_file: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Generates images; the same seed always gives the same image.
@@ -67,7 +77,7 @@ def generate(
     options["format"] = "raw" if grid else format
     options["quality"] = None if grid else quality
     images = []
-    with connect(server, deadline, ca) as client, counted(n, model) as advance:
+    with connect(server, deadline, ca, api_key_file) as client, counted(n, model) as advance:
         for image in client.generate_stream(model, **options):
             images.append(image)
             advance()

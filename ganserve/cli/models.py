@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from ganserve.cli.connect import DEADLINE_S, SERVER, AuthorityOption, DeadlineOption, JsonOption, ServerOption, connect
+from ganserve.cli.connect import (
+    DEADLINE_S,
+    SERVER,
+    ApiKeyOption,
+    AuthorityOption,
+    DeadlineOption,
+    JsonOption,
+    ServerOption,
+    connect,
+)
 from ganserve.cli.output import CommandError, print_json, print_table
 from ganserve.client.results import Knob, ServedModel
 
@@ -19,10 +28,11 @@ def models(
     server: ServerOption = SERVER,
     deadline: DeadlineOption = DEADLINE_S,
     ca: AuthorityOption = None,
+    api_key_file: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Lists the server's models: family, task, parameters with their limits, labels."""
-    with connect(server, deadline, ca) as client:
+    with connect(server, deadline, ca, api_key_file) as client:
         found = client.models()
     if name is not None:
         found = [model for model in found if model.name == name]

@@ -7,7 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from ganserve.cli.connect import DEADLINE_S, SERVER, AuthorityOption, DeadlineOption, JsonOption, ServerOption, connect
+from ganserve.cli.connect import (
+    DEADLINE_S,
+    SERVER,
+    ApiKeyOption,
+    AuthorityOption,
+    DeadlineOption,
+    JsonOption,
+    ServerOption,
+    connect,
+)
 from ganserve.cli.files import (
     ModelArgument,
     OutputOption,
@@ -44,10 +53,11 @@ def _command(call: Callable[..., Upscaled | Translated], help: str, alpha_help: 
         server: ServerOption = SERVER,
         deadline: DeadlineOption = DEADLINE_S,
         ca: AuthorityOption = None,
+        api_key_file: ApiKeyOption = None,
         as_json: JsonOption = False,
     ) -> None:
         format = read_format(output)
-        with connect(server, deadline, ca) as client:
+        with connect(server, deadline, ca, api_key_file) as client:
             result = call(client, model, image, alpha=alpha.value, format=format, quality=quality, version=version)
         output.write_bytes(result.data)
         _report(result, output, as_json)

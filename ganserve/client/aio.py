@@ -7,7 +7,7 @@ from typing import Self, Unpack
 
 import grpc
 
-from ganserve.client.channel import MAX_RETRIES, channel_options
+from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.client import Client
 from ganserve.client.errors import translated
 from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
@@ -24,7 +24,6 @@ from ganserve.client.results import (
 )
 from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
-from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
 
 class AsyncClient:
@@ -37,13 +36,14 @@ class AsyncClient:
         deadline_s: float | None = 60.0,
         retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
     ) -> None:
         options = channel_options(server, retries)
         if credentials is None:
             self._channel = grpc.aio.insecure_channel(server, options)
         else:
             self._channel = grpc.aio.secure_channel(server, credentials, options)
-        self._stub = ImageServiceStub(self._channel)
+        self._stub = make_stub(self._channel, api_key)
         self._deadline_s = deadline_s
         self._retries = retries
 

@@ -1,7 +1,13 @@
-"""gRPC channel options of both clients: message sizes, load balancing, retries, keepalive."""
+"""gRPC channel options of both clients: message sizes, load balancing, retries, keepalive; and their API key."""
 
 import json
+from functools import partial
 from typing import Any
+
+import grpc
+
+from ganserve.v1 import images_pb2
+from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
 MAX_RETRIES = 4  # gRPC limits a call to five attempts
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -42,6 +48,22 @@ def channel_options(server: str, retries: int) -> list[tuple[str, int | str]]:
     if all(host in LOOPBACK for host in hosts):
         options.append(("grpc.enable_http_proxy", 0))
     return options
+
+
+def make_stub(channel: grpc.Channel | grpc.aio.Channel, api_key: str | None) -> Any:
+    """The service's methods; with a key, each call carries it.
+
+    Raises:
+        ValueError: a key that no header can hold.
+    """
+    stub: Any = ImageServiceStub(channel)
+    if api_key is not None:
+        if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
+            raise ValueError("api_key must be printable ASCII characters without spaces")
+        metadata = (("authorization", f"Bearer {api_key}"),)
+        for method in images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods:
+            setattr(stub, method.name, partial(getattr(stub, method.name), metadata=metadata))
+    return stub
 
 
 def _service_config(retries: int, watch_health: bool) -> dict[str, Any]:

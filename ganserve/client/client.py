@@ -6,7 +6,7 @@ from typing import Self, Unpack
 
 import grpc
 
-from ganserve.client.channel import MAX_RETRIES, channel_options
+from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.errors import translated
 from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
 from ganserve.client.options import GenerateOptions, ImageOptions, Picture
@@ -22,7 +22,6 @@ from ganserve.client.results import (
 )
 from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
-from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
 
 class Client:
@@ -38,6 +37,7 @@ class Client:
             stopped during the call. The pauses are 0.1, 0.3, 0.9 and 2.7 s, each +-20 %. Calls change nothing on the
             server, so that repeating them is safe; only seeds that the server chooses may differ.
         credentials: turns on TLS, as made by `grpc.ssl_channel_credentials`.
+        api_key: sent with every call, for servers that ask for one. Without TLS it can be read on the way.
     """
 
     def __init__(
@@ -47,13 +47,14 @@ class Client:
         deadline_s: float | None = 60.0,
         retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
     ) -> None:
         options = channel_options(server, retries)
         if credentials is None:
             self._channel = grpc.insecure_channel(server, options)
         else:
             self._channel = grpc.secure_channel(server, credentials, options)
-        self._stub = ImageServiceStub(self._channel)
+        self._stub = make_stub(self._channel, api_key)
         self._deadline_s = deadline_s
         self._retries = retries
 

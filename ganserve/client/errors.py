@@ -2,6 +2,7 @@
 
 ServerError              any status not below
 ├─ InvalidRequest        change the request           INVALID_ARGUMENT, OUT_OF_RANGE, FAILED_PRECONDITION, UNIMPLEMENTED
+├─ AccessDenied          another API key              UNAUTHENTICATED, PERMISSION_DENIED
 ├─ NotFound              another model or version     NOT_FOUND
 ├─ Overloaded            try again later              RESOURCE_EXHAUSTED
 ├─ Unavailable           try again, or elsewhere      UNAVAILABLE, CANCELLED
@@ -33,6 +34,10 @@ class InvalidRequest(ServerError, ValueError):
         super().__init__(text, code)
 
 
+class AccessDenied(ServerError):
+    """The server needs an API key, or one with another role."""
+
+
 class NotFound(ServerError):
     """No such model or version."""
 
@@ -58,6 +63,8 @@ CLASS_OF: dict[grpc.StatusCode, type[ServerError]] = {
     Code.OUT_OF_RANGE: InvalidRequest,
     Code.FAILED_PRECONDITION: InvalidRequest,
     Code.UNIMPLEMENTED: InvalidRequest,
+    Code.UNAUTHENTICATED: AccessDenied,
+    Code.PERMISSION_DENIED: AccessDenied,
     Code.NOT_FOUND: NotFound,
     Code.RESOURCE_EXHAUSTED: Overloaded,
     Code.UNAVAILABLE: Unavailable,

@@ -47,7 +47,7 @@ def sent_image(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np.u
 
 @dataclass
 class FakeService(images_pb2_grpc.ImageServiceServicer):
-    """Generates `image_of(seed)`, returns images twice as large or inverted, and keeps every request.
+    """Generates `image_of(seed)`, returns images twice as large or inverted, and keeps every request with its metadata.
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
     answers when the caller has left. The first calls are refused with `refusals`, and the first streams end as `cuts`
@@ -55,6 +55,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
     """
 
     requests: list[Any] = field(default_factory=list)
+    metadata: list[dict[str, Any]] = field(default_factory=list)
     refusals: list[grpc.StatusCode] = field(default_factory=list)
     cuts: list[tuple[int, grpc.StatusCode]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
@@ -92,7 +93,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         return pb.TranslateReply(image=image, model=request.model, version="1", batch_size=3)
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsReply:
-        self.requests.append(request)
+        await self._heed(request, context)
         faces = pb.Model(
             name="faces", version="3", state="READY", task="unconditional", architecture="dcgan", width=64, height=64
         )
@@ -108,10 +109,11 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
 
     async def _heed(self, request: Any, context: Any) -> None:
         self.requests.append(request)
+        self.metadata.append(dict(context.invocation_metadata() or ()))
         self.came.set()
         if self.refusals:
             await context.abort(self.refusals.pop(0), "refused")
-        name, _, code = request.model.partition("-")
+        name, _, code = getattr(request, "model", "").partition("-")
         if name == "fails":
             await context.abort(grpc.StatusCode[code], f"because {code}")
         if name == "slow":

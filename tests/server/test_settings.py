@@ -28,6 +28,11 @@ def test_a_word_or_size_that_means_nothing_is_named(name: str, value: object, tm
         read_settings(repository=tmp_path, **{name: value})
 
 
+def test_the_clients_variable_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("GANSERVE_CLIENT_API_KEY", "secret")
+    assert read_settings(repository=tmp_path).api_keys is None
+
+
 def test_every_setting_has_a_panel_a_sentence_and_a_default_that_people_can_read() -> None:
     for name, field in Settings.model_fields.items():
         assert panel_of(field) in Panel

@@ -176,6 +176,22 @@ def test_models_are_listed_for_people_and_for_scripts(fake: Fake, capsys: Captur
     assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["faces", "broken", "digits", "sketch"]
 
 
+def test_an_api_key_comes_from_a_file_or_the_environment(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    key_file = tmp_path / "key"
+    key_file.write_text("from-a-file\n")
+    given = ["models", "--server", fake.server]
+    monkeypatch.setenv("GANSERVE_CLIENT_API_KEY", "from-the-environment")
+    assert main(given) == main([*given, "--api-key-file", str(key_file)]) == 0
+    monkeypatch.delenv("GANSERVE_CLIENT_API_KEY")
+    assert main(given) == 0
+    sent = [metadata.get("authorization") for metadata in fake.service.metadata]
+    assert sent == ["Bearer from-the-environment", "Bearer from-a-file", None]
+    assert main([*given, "--api-key-file", str(tmp_path / "none")]) == 2
+    assert "none: No such file" in capsys.readouterr().err
+
+
 def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None:
     assert main(["zoo", "list", "--json"]) == 0
     entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}

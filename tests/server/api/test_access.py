@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from ganserve import AccessDenied, AsyncClient
 from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.api import access, keys, kserve
 from server.errors import StartError
@@ -109,13 +110,13 @@ async def test_without_a_key_nothing_but_health_is_answered(start: Start, key_fi
         ):
             assert (await refusal(call))[0] is Code.UNAUTHENTICATED
         stream = images.GenerateStream(images_pb2.GenerateRequest(model="tiny", count=1))
-        assert (await refusal(stream.read()))[0] is Code.UNAUTHENTICATED
+        assert await stream.code() is Code.UNAUTHENTICATED
         infers = stub.ModelStreamInfer(iter([infer_request()]))
-        assert (await refusal(infers.read()))[0] is Code.UNAUTHENTICATED
+        assert await infers.code() is Code.UNAUTHENTICATED
         listing = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
             iter([reflection_pb2.ServerReflectionRequest(list_services="")])
         )
-        assert (await refusal(listing.read()))[0] is Code.UNAUTHENTICATED
+        assert await listing.code() is Code.UNAUTHENTICATED
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest(service="tiny"))).status == 1
         assert (await stub.ServerLive(pb.ServerLiveRequest())).live
@@ -136,6 +137,15 @@ async def test_a_key_may_do_what_its_roles_say(start: Start, key_file: Path) -> 
         await stub.RepositoryModelUnload(unload, metadata=bearer("ops"))
         for name in ("web", "ops", "scraper"):
             assert await stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=bearer(name))
+
+
+async def test_the_client_sends_its_key(start: Start, key_file: Path) -> None:
+    running = await start(api_keys=key_file)
+    async with AsyncClient(running.target, api_key="web-secret") as client:
+        assert {model.name for model in await client.models()} >= {"tiny", "auto"}
+    async with AsyncClient(running.target) as client:
+        with pytest.raises(AccessDenied, match="needs an API key"):
+            await client.models()
 
 
 def http_status(url: str, authorization: str | None = None) -> int:
@@ -311,7 +321,7 @@ async def test_a_restricted_group_needs_its_header_as_in_triton(start: Start) ->
         assert await stub.RepositoryIndex(index, metadata=header)
         assert await stub.ModelStatistics(pb.ModelStatisticsRequest(), metadata=header)
         stream = images.GenerateStream(images_pb2.GenerateRequest(model="tiny", count=1))
-        assert (await refusal(stream.read()))[0] is Code.PERMISSION_DENIED
+        assert await stream.code() is Code.PERMISSION_DENIED
 
 
 @pytest.mark.parametrize(
