@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from server.settings import PREFIX, Settings
+from server.api.keys import read_keys
+from server.settings import NOT_SETTINGS, PREFIX, Settings
 from tests.docs.pages import ROOT, first_cells, read, section
 from tests.k8s.rendering import rendered_text
 from tests.observability.exported import SCRAPE_LABELS, exported
@@ -28,7 +29,14 @@ def test_the_advice_on_settings_names_settings_that_exist() -> None:
 @pytest.mark.parametrize("page", ["deploy.md", "tuning.md", "metrics.md", "runbooks.md", "adr/0008-connections.md"])
 def test_a_page_names_no_setting_that_is_gone(page: str) -> None:
     named = set(re.findall(rf"\b{PREFIX}[A-Z_]+\b", read(page)))
-    assert named <= SETTINGS | {"GANSERVE_SERVICE_HOST"}, "set by Kubernetes, as a warning"
+    assert named <= SETTINGS | NOT_SETTINGS | {"GANSERVE_SERVICE_HOST"}, "the last is set by Kubernetes"
+
+
+def test_the_file_of_api_keys_that_the_page_shows_is_read(tmp_path: Path) -> None:
+    shown = re.search(r"```toml\n(.*?)```", section("deploy.md", "Access"), re.DOTALL)
+    assert shown
+    (tmp_path / "keys.toml").write_text(shown[1])
+    assert set(read_keys(tmp_path / "keys.toml")) == {"gallery", "deployer", "prometheus"}
 
 
 def test_every_metric_is_in_the_tables_of_metrics_with_its_labels_and_no_other() -> None:
