@@ -7,7 +7,7 @@ from google.protobuf import text_format
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelInput, ModelOutput
 
 from artifact.dtypes import TRITON_OF
-from artifact.repository import CONFIG
+from artifact.repository import CONFIG, ArtifactError, read_text
 from artifact.spec import OPTIONAL_INPUTS, TensorSpec
 from export.errors import ExportError
 
@@ -21,10 +21,9 @@ def read_config(model: Path) -> ModelConfig:
     Raises:
         ExportError: it cannot be read.
     """
-    path = model / CONFIG
     try:
-        return text_format.Parse(path.read_text() if path.exists() else "", ModelConfig())
-    except (OSError, UnicodeDecodeError, text_format.ParseError) as error:
+        return text_format.Parse(read_text(model / CONFIG) or "", ModelConfig())
+    except (ArtifactError, ValueError, text_format.ParseError) as error:
         raise ExportError(f"the {CONFIG} of {model.name} cannot be read: {error}") from None
 
 

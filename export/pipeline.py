@@ -11,7 +11,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact.repository import ONNX, PLAN, ArtifactError, check_target, next_version, read_manifest, write_version
+from artifact.repository import ONNX, PLAN, ArtifactError, check_target, next_version, read_manifest, read_text, write_version
 from artifact.shapes import Profile, Sides
 from artifact.spec import Parity, Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
@@ -149,9 +149,12 @@ def _read_labels(request: Request) -> tuple[str, ...] | None:
     if request.labels is None:
         return None
     try:
-        return tuple(line.strip() for line in request.labels.read_text().splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
-        raise ExportError(f"--labels {request.labels}: {error}") from None
+        text = read_text(request.labels)
+    except ArtifactError as error:
+        raise ExportError(f"--labels: {error}") from None
+    if text is None:
+        raise ExportError(f"--labels {request.labels}: no such file")
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
 
 
 def _labels(request: Request, names: tuple[str, ...] | None, source: Source) -> tuple[str, ...]:

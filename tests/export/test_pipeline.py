@@ -97,7 +97,7 @@ def test_an_upscalers_tiles_leave_no_seam_beyond_what_the_manifest_says(upscaler
 @pytest.mark.slow
 def test_labels_come_from_a_file_and_reach_manifest_and_config(small_cgan: Path, tmp_path: Path) -> None:
     names = tmp_path / "labels.txt"
-    names.write_text("cat\ndog\n\n bird \n")
+    names.write_text("cat\r\ndog\r\n\r\n bird \r\n", "utf-8-sig")  # as Notepad does
     done = export(Request(small_cgan, tmp_path / "repository", "animals", labels=names))
     assert done.spec.labels == ("cat", "dog", "bird")
     assert done.spec.inputs == (TensorSpec("latent", "FP32", (5,)), TensorSpec("label", "INT64", ()))
