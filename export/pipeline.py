@@ -11,7 +11,16 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from artifact.repository import ONNX, PLAN, ArtifactError, check_target, next_version, read_manifest, read_text, write_version
+from artifact.repository import (
+    ONNX,
+    PLAN,
+    ArtifactError,
+    check_target,
+    next_version,
+    read_manifest,
+    read_text,
+    write_version,
+)
 from artifact.shapes import Profile, Sides
 from artifact.spec import Parity, Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES

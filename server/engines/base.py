@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -72,3 +72,11 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Frees what the engine holds. Called on a worker thread, with no run in progress."""
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """An engine whose runs can be ended."""
+
+    def stop(self) -> None:
+        """Makes the runs in progress, and every later one, end with an error. From any thread."""

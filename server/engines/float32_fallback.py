@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact.spec import FINITE, TensorSpec
-from server.engines.base import Arrays, Engine
+from server.engines.base import Arrays, Engine, Stoppable
 from server.errors import StartError
 
 
@@ -65,6 +65,12 @@ class FallbackEngine:
                 outputs[name][items] = again[name]
         self.on_fallback(len(items))
         return outputs
+
+    def stop(self) -> None:
+        """Ends the runs in progress of those that can be stopped; see `Stoppable`."""
+        for engine in (self._engine, self._precise):
+            if isinstance(engine, Stoppable):
+                engine.stop()
 
     def close(self) -> None:
         """Frees both engines."""

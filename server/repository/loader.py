@@ -150,7 +150,7 @@ class Loader:
         remark = ""
         for shapes in shapes_to_warm(engine.inputs, version.spec, on_gpu, opened.platform == PLAN_PLATFORM):
             sizes = sizes_to_warm(policy.max_batch_size, item_bytes(engine.inputs, shapes), policy, on_gpu)
-            remark = await warm(device, engine, shapes, sizes, guessed, until)
+            remark = await warm(device, engine, shapes, sizes, guessed, until, self._settings.hang_timeout_s)
             if remark:
                 fields = {"model": version.name, "version": version.version, "reason": remark}
                 log.warning("model not warmed", extra={"fields": fields})

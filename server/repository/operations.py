@@ -10,6 +10,7 @@ from server.errors import NotServing, Overloaded
 
 # Of one model, that wait for each other.
 MAX_WAITING = 16
+STOPPING = "the server is stopping; try another one"
 
 Action: TypeAlias = Callable[[str], Awaitable[None]]
 
@@ -40,7 +41,7 @@ class Operations:
             Overloaded: MAX_WAITING operations of the model wait already.
         """
         if self._closed:
-            raise NotServing("the server is stopping; try another one")
+            raise NotServing(STOPPING)
         waiting = self._waiting.setdefault(name, deque())
         if not waiting or waiting[-1].run != action:
             if len(waiting) >= MAX_WAITING:
@@ -57,7 +58,7 @@ class Operations:
         self._closed = True
         for waiting in self._waiting.values():
             for operation in waiting:
-                operation.done.cancel()
+                _refuse(operation.done)
             waiting.clear()
         for name, action in self._running.items():
             if action == give_up:
@@ -76,7 +77,13 @@ class Operations:
                 else:
                     done.set_result(None)
                 finally:
-                    done.cancel()  # only if this task was cancelled
+                    if not done.done():  # this task was cancelled
+                        _refuse(done)
         finally:
             self._running.pop(name, None)
             del self._workers[name], self._waiting[name]
+
+
+def _refuse(done: asyncio.Future[None]) -> None:
+    done.set_exception(NotServing(STOPPING))
+    done.exception()  # nobody may be left to see it

@@ -1,6 +1,7 @@
 """What of the model repository is served: load, unload, swap, and the state of every model."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,9 @@ from server.repository.model_config import VersionChoice, choose_versions, read_
 from server.repository.operations import Operations
 from server.repository.reasons import Reasons
 from server.repository.scan import find, names_in, scan, versions, why_empty
+
+# How long a model may load before the next one is begun too.
+PATIENCE_S = 60.0
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class Repository:
         self._models: dict[str, dict[int, Model]] = {}
         self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._operations = Operations()
-        self._empty = ""  # why nothing was found at start
+        self._empty = "the repository has not been read yet"
 
     def get(self, name: str, version: str = "") -> Model:
         """The model, at a version or at its newest.
@@ -88,7 +92,8 @@ class Repository:
         return [model for versions in self._models.values() for model in versions.values()]
 
     async def load_all(self) -> None:
-        """Loads every model on disk, one after the other; one that fails does not stop the others."""
+        """Loads every model on disk, one after the other; one that fails does not stop the others, and one that takes
+        longer than PATIENCE_S does not keep them waiting."""
         try:
             found = await asyncio.to_thread(scan, self._root)
             empty = "" if found.models else await asyncio.to_thread(why_empty, self._root)
@@ -105,13 +110,13 @@ class Repository:
             self._refuse(name, NotServing(reason))
         for name in found.models:
             self._mark(name, 0, State.LOADING)
-        for name in found.models:
-            try:
-                await self.load(name)
-            except ModelNotFound:  # removed meanwhile
-                del self._entries[name]
-            except NotServing as error:
-                log.debug("next model", exc_info=error)
+        async with asyncio.TaskGroup() as loads:
+            for name in found.models:
+                await asyncio.wait({loads.create_task(self._load_found(name))}, timeout=PATIENCE_S)
+
+    async def _load_found(self, name: str) -> None:
+        with contextlib.suppress(GanserveError):  # removed meanwhile; or its reason is in the index
+            await self.load(name)
 
     async def load(self, name: str) -> None:
         """Reads the model again from disk and swaps it in; until then the old one serves.

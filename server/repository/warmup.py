@@ -1,9 +1,10 @@
 """The runs of a model before it accepts requests: batches of several sizes, at image sizes that requests will have."""
 
+import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -17,7 +18,7 @@ from artifact.spec import Spec, TensorSpec
 from server.batching.batch import require_items
 from server.batching.device import Device
 from server.batching.queue import Policy
-from server.engines.base import Engine
+from server.engines.base import Arrays, Engine, Stoppable
 from server.engines.onnx.options import batch_sizes
 from server.errors import NotServing
 
@@ -43,7 +44,13 @@ def sizes_to_warm(max_batch_size: int, item_bytes: int, policy: Policy, on_gpu: 
 
 
 async def warm(
-    device: Device, engine: Engine, shapes: Shapes, sizes: Sequence[int], guessed: bool, until: float
+    device: Device,
+    engine: Engine,
+    shapes: Shapes,
+    sizes: Sequence[int],
+    guessed: bool,
+    until: float,
+    limit_s: float = 0.0,
 ) -> str:
     """Runs zeros at every batch size, and the first one also over the whole device.
 
@@ -52,6 +59,7 @@ async def warm(
         sizes: see `sizes_to_warm`.
         guessed: whether the shapes are, so that a first run which fails says little.
         until: on the monotonic clock; after it only what was not run at all is run.
+        limit_s: how long a run may take, if the engine can be stopped; 0: for ever.
 
     Returns:
         Why something was not run, "" if all was.
@@ -66,9 +74,11 @@ async def warm(
         arrays = {tensor.name: _zeros(tensor, shapes[tensor.name], size) for tensor in engine.inputs}
         try:
             engine.check({name: array.shape for name, array in arrays.items()})
-            outputs = await device.call(partial(engine.run, arrays, whole_device))
+            outputs = await _run(device, engine, arrays, whole_device, limit_s)
             if size:
                 require_items(outputs, size)
+        except NotServing:
+            raise
         except Exception as error:  # whatever the engine raises, this version is not served
             text = _line(error)
             if guessed and largest < 0:
@@ -76,6 +86,24 @@ async def warm(
             raise NotServing(f"warm-up at batch {size}: {text}{_hint(size, largest, text)}") from error
         largest = max(largest, size)
     return ""
+
+
+async def _run(
+    device: Device, engine: Engine, arrays: Arrays, whole_device: bool, limit_s: float
+) -> Mapping[str, NDArray[Any]]:
+    """The outputs of one run.
+
+    Raises:
+        NotServing: it did not end in time, and was stopped.
+    """
+    if not limit_s or not isinstance(engine, Stoppable):
+        return await device.call(partial(engine.run, arrays, whole_device))
+    try:
+        async with asyncio.timeout(limit_s):
+            return await device.call(partial(engine.run, arrays, whole_device))
+    except TimeoutError:
+        engine.stop()
+        raise NotServing(f"warm-up: a run had not ended after {limit_s:g} s (hang_timeout_s)") from None
 
 
 async def require_own_items(device: Device, engine: Engine, shapes: Shapes) -> None:

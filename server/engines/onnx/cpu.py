@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from server.engines.base import Arrays
@@ -37,6 +38,7 @@ class OnnxCpuEngine:
         self._whole = open_session(path, [(CPU_PROVIDER, {})], threads) if lanes > 1 else self._shared
         self.inputs = specs(self._shared.get_inputs(), batched)
         self.outputs = specs(self._shared.get_outputs(), batched)
+        self._options = ort.RunOptions()
         self._output_names = [tensor.name for tensor in self.outputs]
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -45,7 +47,11 @@ class OnnxCpuEngine:
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`."""
         session = self._whole if whole_device else self._shared
-        return dict(zip(self._output_names, session.run(self._output_names, dict(arrays)), strict=True))
+        return dict(zip(self._output_names, session.run(self._output_names, dict(arrays), self._options), strict=True))
+
+    def stop(self) -> None:
+        """Ends the runs in progress at their next node or round of a loop; see `Stoppable`."""
+        self._options.terminate = True
 
     def close(self) -> None:
         """Frees both sessions."""

@@ -74,6 +74,25 @@ def graph_of(*nodes: Any, **constants: Any) -> Callable[[Path], None]:
     return write
 
 
+def endless(folder: Path) -> None:
+    """A loop that no round ends."""
+    axes: list[Any] = ["N", 4]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["goes"]), helper.make_node("Identity", ["x"], ["out"])],
+        "body",
+        [
+            helper.make_tensor_value_info("round", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, axes),
+        ],
+        [
+            helper.make_tensor_value_info("goes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("out", TensorProto.FLOAT, axes),
+        ],
+    )
+    save(folder, [helper.make_node("Loop", ["", "yes", "latent"], ["y"], body=body)], {"yes": True}, floats(*axes))
+
+
 def fixed_batch(size: int) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         save(folder, [helper.make_node("Relu", ["latent"], ["y"])], {}, floats(size, 4), size)
@@ -300,6 +319,19 @@ async def test_a_model_that_is_repaired_can_be_loaded(running: Running, reposito
         for name in ("config-huge", "config-binary"):
             await client.load_model(name)
             assert (await client.infer(name, latent())).as_numpy("image").shape == (1, 2, 2, 3)
+
+
+async def test_a_graph_whose_run_does_not_end_is_stopped_and_gives_its_thread_back(
+    start: Start, tmp_path: Path
+) -> None:
+    root = tmp_path / "other"
+    endless(root / "endless")
+    write_tiny(root, "tiny")
+    running = await start(repository=root, hang_timeout_s=1.0, threads=1)
+    _, lines = await running.readyz()
+    assert "endless 1 UNAVAILABLE: warm-up: a run had not ended after 1 s (hang_timeout_s)" in lines
+    async with triton.InferenceServerClient(running.target) as client:
+        assert (await client.infer("tiny", latent())).as_numpy("image").shape == (1, 2, 2, 3)
 
 
 async def test_an_output_that_loses_rows_at_a_run_fails_alone_and_no_caller_gets_anothers(

@@ -1,6 +1,7 @@
 """What is run before a model takes requests."""
 
 import math
+import shutil
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tritonclient.grpc import aio as triton
 
 from artifact.spec import ShapeRange, Spec, TensorRTPlan, TensorSpec, Tile
 from server.batching.device import Device
 from server.batching.queue import Policy
 from server.engines.base import Arrays
+from server.engines.onnx.cpu import OnnxCpuEngine
 from server.errors import InvalidRequest, NotServing
 from server.repository.warmup import require_own_items, shapes_to_warm, sizes_to_warm, warm
-from tests.server.conftest import HeldEngine
+from tests.server.conftest import HeldEngine, Start
 from tests.server.graphs import write_translator
 
 NEVER = math.inf
@@ -128,3 +131,43 @@ class Noisy(HeldEngine):
 
 async def test_a_graph_that_draws_noise_does_not_count_as_one_that_mixes_items(gpu: Device) -> None:
     await require_own_items(gpu, Noisy(), {"x": (4,)})
+
+
+@pytest.mark.parametrize("frontend", ["native"])
+async def test_a_large_batch_size_costs_a_few_runs(
+    start: Start, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    real = OnnxCpuEngine.run
+
+    def counted(engine: OnnxCpuEngine, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        sizes.append(len(arrays["latent"]))
+        return real(engine, arrays, whole_device)
+
+    monkeypatch.setattr(OnnxCpuEngine, "run", counted)
+    shutil.rmtree(repository / "engine")
+    (repository / "tiny" / "config.pbtxt").write_text("max_batch_size: 1024")
+    for name in ("auto", "single"):
+        shutil.rmtree(repository / name)
+    running = await start()
+    assert running.server.repository.get("tiny").max_batch_size == 1024
+    assert sorted(set(sizes)) == [1 << power for power in range(11)]
+    assert len(sizes) <= 16, "two to the power of 0 to 10, one over the whole device, four to compare two items"
+
+
+@pytest.mark.parametrize("frontend", ["native"])
+async def test_a_guessed_shape_that_the_graph_cannot_run_is_a_note_and_not_a_refusal(
+    start: Start, repository: Path
+) -> None:
+    write_translator(repository, "t", multiple_px=24)  # 32 px, which warm-up guesses without a manifest, is no multiple
+    (repository / "t" / "1" / "manifest.json").unlink()
+    shutil.rmtree(repository / "engine")
+    running = await start()
+    code, lines = await running.readyz()
+    assert code == 200
+    (line,) = [line for line in lines if line.startswith("t 1 ")]
+    assert line.startswith("t 1 READY: not run before requests, since the shapes had to be guessed: [ONNXRuntimeError]")
+    tensor = triton.InferInput("image", [1, 48, 24, 3], "UINT8")
+    tensor.set_data_from_numpy(np.zeros((1, 48, 24, 3), np.uint8))
+    async with triton.InferenceServerClient(running.target) as client:
+        assert (await client.infer("t", [tensor])).as_numpy("translated").shape == (1, 48, 24, 3)
