@@ -13,7 +13,7 @@ APART = ("test_architectures.py", "test_zoo_engines.py")
 # Tests that import onnxruntime themselves send no usage data either.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Packages, separated by commas, without which tests fail instead of being skipped.
-REQUIRED = os.environ.get("GANSERVE_TEST_REQUIRE", "")
+REQUIRED = os.environ.get("TESTS_REQUIRE", "")
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
@@ -32,7 +32,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def _need(package: str, *programs: str) -> None:
-    """Skips the test if a program of that package is not installed; fails it if GANSERVE_TEST_REQUIRE names it."""
+    """Skips the test if a program of that package is not installed; fails it if TESTS_REQUIRE names it."""
     if missing := [program for program in programs if shutil.which(program) is None]:
         report = pytest.fail if package in REQUIRED.split(",") else pytest.skip
         report(f"{' and '.join(missing)} not found: apt-get install --no-install-recommends {package}")
