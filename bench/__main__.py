@@ -13,13 +13,17 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split(",")]
 
 
+def _factors(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in (
         ("engine", "ONNX Runtime in this process: images/s by batch size and use of the cores"),
         ("load", "closed loop through gRPC: images/s, latency, share of the engine limit"),
-        ("overload", "open loop at twice the capacity with a deadline: what is kept, refused, lost"),
+        ("overload", "more load than the server can take: what is answered in time, rejected, lost"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("model")
@@ -37,14 +41,37 @@ def _parser() -> argparse.ArgumentParser:
         )
         command.add_argument("--rpc", choices=RPCS, default="infer")
         command.add_argument("--seconds", type=float, default=5.0, help="per phase")
-        command.add_argument("--connections", type=int, default=1 if name == "load" else 4)
+        command.add_argument("--connections", type=int, default=1 if name == "load" else 4, help="of the generator")
         if name == "load":
             command.add_argument("--concurrency", type=_numbers, default=[1, 4, 16, 64], metavar="1,4,16,64")
             command.add_argument("--rounds", type=int, default=1)
             command.add_argument("--limit-seconds", type=float, default=2.5, help="per round of the engine limit")
         else:
-            command.add_argument("--factor", type=float, default=2.0, help="times the capacity")
-            command.add_argument("--deadline-ms", type=float, default=250.0)
+            command.add_argument(
+                "--factor", type=_factors, default=[2.0, 10.0], metavar="2,10", help="open loops: times the capacity"
+            )
+            command.add_argument("--images", type=_numbers, default=[1, 8], metavar="1,8", help="per call")
+            command.add_argument("--deadline-ms", type=float, default=250.0, help="of the open loops")
+            command.add_argument(
+                "--no-deadline", action="store_true",
+                help="also open loops whose callers send no deadline; what comes within 250 ms, or five times a single "
+                "call, counts",
+            )  # fmt: skip
+            command.add_argument(
+                "--callers",
+                type=_numbers,
+                default=[],
+                metavar="12,96",
+                help="also closed loops, with a deadline of 1 s",
+            )
+            command.add_argument(
+                "--pause-ms", type=float, default=100.0,
+                help="how long their rejected callers wait if the server does not say; 0: they call again at once",
+            )  # fmt: skip
+            command.add_argument(
+                "--greedy", action="store_true",
+                help="also one connection with 1,000 requests of 8 images in flight: how long another waits for one",
+            )  # fmt: skip
             command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
     text = "parity and images/s of every engine on a GPU, and of the server over them"
     cli.add_arguments(commands.add_parser("gpu", help=text, description=text))

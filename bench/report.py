@@ -10,11 +10,11 @@ from rich.table import Table
 
 from bench.machine import facts
 
-FILE_WIDTH = 120  # columns where the output is no terminal
+FILE_WIDTH = 140  # columns if the output is no terminal
 
 
 def number(value: float, digits: int = 2) -> str:
-    """`value` with that many decimals, a dash where there is none."""
+    """`value` with that many decimals, a dash if there is none."""
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 

@@ -1,26 +1,61 @@
-"""The few HPACK words that a gRPC caller needs: its request headers, and the status in a server's trailers.
+"""The little of HPACK that a gRPC caller needs: its request headers, and what a server's trailers say.
 
 Only blocks written without the dynamic table are read, which is what a caller gets that sets its size to 0.
 """
 
+from typing import NamedTuple
+
 UNKNOWN = 2
 
-# "grpc-status" and the numbers 0..16, each as plain text and as HPACK's Huffman code writes it (RFC 7541, appendix B).
-_STATUS_NAMES = (b"grpc-status", bytes.fromhex("9acac8b21234da8f"))
-_DIGITS = {"0": "00000", "1": "00001", "2": "00010"} | {str(n): f"{n + 22:06b}" for n in range(3, 10)}
+# HPACK's Huffman code (RFC 7541, appendix B) of the characters in the names and values that are read here.
+_CODES = {
+    "-": "010110", "a": "00011", "b": "100011", "c": "00100", "e": "00101", "g": "100110", "h": "100111",
+    "k": "1110101", "m": "101001", "p": "101011", "r": "101100", "s": "01000", "t": "01001", "u": "101101",
+    "y": "1111010", "0": "00000", "1": "00001", "2": "00010",
+} | {str(n): f"{n + 22:06b}" for n in range(3, 10)}  # fmt: skip
+_DIGIT_OF = {code: character for character, code in _CODES.items() if character.isdigit()}
 
 
 class HeaderError(Exception):
     """A header block that cannot be read; the text says why."""
 
 
-def _huffman_digits(text: str) -> bytes:
-    bits = "".join(_DIGITS[digit] for digit in text)
+class Trailers(NamedTuple):
+    """What a header block says; None where it does not.
+
+    Attributes:
+        status: the call's gRPC status.
+        pushback_s: how long to wait before the next try (grpc-retry-pushback-ms).
+    """
+
+    status: int | None
+    pushback_s: float | None
+
+
+def _huffman(text: str) -> bytes:
+    bits = "".join(_CODES[character] for character in text)
     bits += "1" * (-len(bits) % 8)
     return int(bits, 2).to_bytes(len(bits) // 8)
 
 
-_STATUSES = {str(n).encode(): n for n in range(17)} | {_huffman_digits(str(n)): n for n in range(17)}
+def _both(name: str) -> tuple[bytes, bytes]:
+    return name.encode(), _huffman(name)
+
+
+_STATUS_NAMES = _both("grpc-status")
+_PUSHBACK_NAMES = _both("grpc-retry-pushback-ms")
+
+
+def _digits(value: bytes, is_huffman: bool) -> str:
+    """The digits that `value` begins with, whichever way it is written."""
+    if not is_huffman:
+        return value.decode("ascii", "replace")
+    digits, code = "", ""
+    for bit in f"{int.from_bytes(value):0{8 * len(value)}b}":
+        code += bit
+        if code in _DIGIT_OF:
+            digits, code = digits + _DIGIT_OF[code], ""
+    return digits
 
 
 def _integer(block: bytes, at: int, prefix_bits: int) -> tuple[int, int]:
@@ -39,12 +74,18 @@ def _integer(block: bytes, at: int, prefix_bits: int) -> tuple[int, int]:
             return value, at
 
 
-def read_status(block: bytes) -> int | None:
-    """The gRPC status in a header block that was written without the dynamic table, None where it has none."""
+def read_trailers(block: bytes) -> Trailers:
+    """What a header block that was written without the dynamic table says.
+
+    Raises:
+        HeaderError: it was written with it.
+    """
+    status: int | None = None
+    pushback_s: float | None = None
     at = 0
     while at < len(block):
         first = block[at]
-        if first & 0x80:  # a whole field of the static table: never grpc-status
+        if first & 0x80:  # a whole field of the static table: none that is looked for here
             index, at = _integer(block, at, 7)
             if index > 61:
                 raise HeaderError("the server used HPACK's dynamic table although its size was set to 0")
@@ -57,11 +98,16 @@ def read_status(block: bytes) -> int | None:
         if index == 0:
             size, at = _integer(block, at, 7)
             name, at = block[at : at + size], at + size
+        is_huffman = block[at] & 0x80 > 0
         size, at = _integer(block, at, 7)
+        value, at = block[at : at + size], at + size
         if name in _STATUS_NAMES:
-            return _STATUSES.get(block[at : at + size], UNKNOWN)
-        at += size
-    return None
+            digits = _digits(value, is_huffman)
+            status = int(digits) if digits.isdigit() and int(digits) <= 16 else UNKNOWN
+        elif name in _PUSHBACK_NAMES:
+            digits = _digits(value, is_huffman)
+            pushback_s = int(digits) / 1e3 if digits.isdigit() else None
+    return Trailers(status, pushback_s)
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -79,5 +125,6 @@ def header_block(authority: str, path: str, timeout_s: float | None) -> bytes:
         _literal(b"content-type", b"application/grpc"),
     ]
     if timeout_s is not None:
-        fields.append(_literal(b"grpc-timeout", f"{round(timeout_s * 1e6)}u".encode()))
+        timeout = f"{round(timeout_s * 1e6)}u" if timeout_s < 100 else f"{round(timeout_s * 1e3)}m"  # 8 digits at most
+        fields.append(_literal(b"grpc-timeout", timeout.encode()))
     return b"".join(fields)

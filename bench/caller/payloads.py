@@ -1,4 +1,4 @@
-"""Inputs to ask a model with, made from what the model says it takes."""
+"""Inputs for a model, made from what the model says it accepts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from artifact.spec import TensorSpec
 
 DTYPES = {name: dtype for name, dtype in NUMPY_OF.items() if name != "BYTES"}  # text is never made up here
 UNUSED = ("w", "w_given")
-DEFAULT_SIDE_PX = 64  # for a free axis of a picture whose manifest names no tile
+DEFAULT_SIDE_PX = 64  # for a free axis of an image whose manifest names no tile
 
 
 class RepositoryError(Exception):
@@ -23,7 +23,7 @@ class RepositoryError(Exception):
 
 @dataclass(frozen=True)
 class Facts:
-    """What inputs need beyond their shapes: classes to choose from (0: unknown) and the side of a picture or tile."""
+    """What inputs need beyond their shapes: classes to choose from (0: unknown) and the side of an image or tile."""
 
     classes: int = 0
     side_px: int = DEFAULT_SIDE_PX
@@ -43,7 +43,7 @@ def newest_version(repository: Path, model: str) -> Path:
 
 
 def facts_of(version: Path) -> Facts:
-    """What the version's manifest says, the defaults where it has none."""
+    """What the version's manifest says, the defaults if it has none."""
     spec = read_manifest(version)
     if spec is None:
         return Facts()
@@ -52,17 +52,17 @@ def facts_of(version: Path) -> Facts:
 
 
 def random_inputs(
-    specs: Sequence[TensorSpec], rows: int, facts: Facts, seed: int
+    specs: Sequence[TensorSpec], items: int, facts: Facts, seed: int
 ) -> dict[str, npt.NDArray[np.generic]]:
-    """One array (rows, *shape) per input; row i is of seed `seed + i`, as the server draws it.
+    """One array (items, *shape) per input; item i is of seed `seed + i`, as the server generates it.
 
     Floats with axes are normal latents and noise, floats without (truncation) are 1, integers are labels, uint8 are
-    pixels. No row is drawn from `w`, which would leave out the mapping network.
+    pixels. No item is generated from `w`, which would leave out the mapping network.
     """
-    return {spec.name: np.stack([_row(spec, facts, seed + i) for i in range(rows)]) for spec in specs}
+    return {spec.name: np.stack([_item(spec, facts, seed + i) for i in range(items)]) for spec in specs}
 
 
-def _row(spec: TensorSpec, facts: Facts, seed: int) -> npt.NDArray[np.generic]:
+def _item(spec: TensorSpec, facts: Facts, seed: int) -> npt.NDArray[np.generic]:
     shape = sized(spec, facts.side_px)
     dtype = DTYPES[spec.dtype]
     random = np.random.RandomState(seed)

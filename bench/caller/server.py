@@ -1,4 +1,4 @@
-"""The server under test: started here or found running, asked what it takes, and read on its metrics page."""
+"""The server under test: started here or found running, the inputs that it accepts, its metrics page, and requests."""
 
 import contextlib
 import json
@@ -34,7 +34,7 @@ PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class TargetError(Exception):
-    """A server that cannot be measured; the text says what was asked and what came back."""
+    """A server that cannot be measured; the text says what was requested and what came back."""
 
 
 @dataclass(frozen=True)
@@ -121,10 +121,10 @@ def announced(output: IO[str], log: IO[str]) -> Target:
 
 
 def model_inputs(target: Target, model: str) -> list[TensorSpec]:
-    """The model's inputs without the batch axis, asked once the model is ready.
+    """The model's inputs without the batch axis, once the model is ready.
 
     Raises:
-        TargetError: it was not ready in time, or takes tensors that cannot be made up.
+        TargetError: it was not ready in time, or accepts tensors that cannot be made up.
     """
     with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
@@ -154,31 +154,32 @@ def _is_ready(stub: Any, model: str) -> bool:
         raise TargetError(f"ModelReady for {model}: {error.code().name}: {error.details()}") from None
 
 
-def infer_requests(model: str, specs: list[TensorSpec], facts: Facts) -> list[bytes]:
-    """Serialized ModelInfer requests of one image each, raw contents, a seed each."""
+def infer_requests(model: str, specs: list[TensorSpec], facts: Facts, images: int = 1) -> list[bytes]:
+    """Serialized ModelInfer requests of `images` images each, raw contents, a seed for each image."""
     messages = []
-    for seed in range(DISTINCT_REQUESTS):
+    for number in range(DISTINCT_REQUESTS):
         request = service_pb2.ModelInferRequest(model_name=model)
-        for spec, array in zip(specs, random_inputs(specs, 1, facts, seed).values(), strict=True):
+        for spec, array in zip(specs, random_inputs(specs, images, facts, number * images).values(), strict=True):
             request.inputs.add(name=spec.name, datatype=spec.dtype, shape=array.shape)
             request.raw_input_contents.append(array.tobytes())
         messages.append(request.SerializeToString())
     return messages
 
 
-def generate_requests(model: str, specs: list[TensorSpec], facts: Facts) -> list[bytes]:
-    """Serialized Generate requests of one PNG each, a seed each."""
-    labelled = any(spec.dtype == "INT64" for spec in specs)
+def generate_requests(model: str, specs: list[TensorSpec], facts: Facts, images: int = 1) -> list[bytes]:
+    """Serialized Generate requests of `images` PNGs each, a seed for each."""
+    has_labels = any(spec.dtype == "INT64" for spec in specs)
     messages = []
-    for seed in range(DISTINCT_REQUESTS):
-        labels = [str(seed % facts.classes if facts.classes else 0)] if labelled else []
-        request = images_pb2.GenerateRequest(model=model, seeds=images_pb2.Seeds(values=[seed]), labels=labels)
+    for first in range(0, DISTINCT_REQUESTS * images, images):
+        seeds = range(first, first + images)
+        labels = [str(seed % facts.classes if facts.classes else 0) for seed in seeds] if has_labels else []
+        request = images_pb2.GenerateRequest(model=model, seeds=images_pb2.Seeds(values=seeds), labels=labels)
         messages.append(request.SerializeToString())
     return messages
 
 
-def refusal(target: Target, path: str, message: bytes) -> str:
-    """What the server has against this request, asked again with grpcio; empty where it now answers."""
+def rejection(target: Target, path: str, message: bytes) -> str:
+    """Why the server rejects this request, from another call with grpcio; empty if it now answers."""
     with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
         try:
             call: Any = channel.unary_unary(path)  # the stubs type it by serializers; without any it takes bytes
@@ -188,21 +189,21 @@ def refusal(target: Target, path: str, message: bytes) -> str:
     return ""
 
 
-def check_reply(path: str, body: bytes) -> None:
+def check_reply(path: str, body: bytes, images: int = 1) -> None:
     """Reads one reply in full.
 
     Raises:
-        TargetError: it is not one image's worth of tensors, or not one PNG.
+        TargetError: it is not that many images as tensors, or not that many PNGs.
     """
     if path == GENERATE:
-        images = images_pb2.GenerateReply.FromString(body).images
-        if len(images) != 1 or not images[0].data.startswith(PNG_SIGNATURE):
-            raise TargetError(f"Generate answered with {len(images)} images, not with one PNG")
+        found = images_pb2.GenerateReply.FromString(body).images
+        if len(found) != images or not all(image.data.startswith(PNG_SIGNATURE) for image in found):
+            raise TargetError(f"Generate answered with {len(found)} images, not with {images} PNG")
         return
     reply = service_pb2.ModelInferResponse.FromString(body)
     if not reply.outputs or len(reply.outputs) != len(reply.raw_output_contents):
         raise TargetError(f"{len(reply.outputs)} outputs with {len(reply.raw_output_contents)} raw contents")
     for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True):
         expected = int(np.prod(output.shape)) * DTYPES[output.datatype].itemsize
-        if output.shape[0] != 1 or len(raw) != expected:
+        if output.shape[0] != images or len(raw) != expected:
             raise TargetError(f"output {output.name}: shape {list(output.shape)}, {len(raw)} bytes, not {expected}")

@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from bench.caller.hpack import header_block, read_status
+from bench.caller.hpack import Trailers, header_block, read_trailers
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, PRIORITY = 1, 1, 4, 8, 32
@@ -44,7 +44,8 @@ class Answer:
     finished_s: float
     status: int
     reply_bytes: int
-    body: bytes | None = None  # the serialized reply message, kept only when asked
+    body: bytes | None = None  # the serialized reply message, if it was to be kept
+    pushback_s: float | None = None  # how long the server says to wait before the next try
 
     @property
     def latency_s(self) -> float:
@@ -75,7 +76,7 @@ class Connection:
         self._headers = header_block(f"{address[0]}:{address[1]}", path, timeout_s)
         self._calls: dict[int, _Call] = {}
         self._blocked: deque[int] = deque()
-        self._statuses: dict[bytes, int | None] = {}
+        self._ok: dict[bytes, Trailers] = {}  # by block: successful calls end with the same bytes
         self._next_stream = 1
         self._window, self._stream_window = 65535, 65535
         self.stream_limit = WIDEST_WINDOW  # calls that the server lets be in flight here
@@ -114,7 +115,7 @@ class Connection:
         return stream
 
     def cancel(self, stream: int) -> bool:
-        """Gives a call up, as a gRPC client does at its deadline; False where it has already finished."""
+        """Gives a call up, as a gRPC client does at its deadline; False if it has already finished."""
         if self._calls.pop(stream, None) is None:
             return False
         self._out += _frame(RST_STREAM, 0, stream, struct.pack(">I", CANCEL))
@@ -140,10 +141,10 @@ class Connection:
         return answers
 
     def _read_frames(self, now_s: float) -> Iterator[Answer]:
-        buffer, at, end = self._buffer, 0, len(self._buffer)
-        while end - at >= 9:
+        buffer, at, size_read = self._buffer, 0, len(self._buffer)
+        while size_read - at >= 9:
             size = (buffer[at] << 16) | (buffer[at + 1] << 8) | buffer[at + 2]
-            if end - at < 9 + size:
+            if size_read - at < 9 + size:
                 break
             kind, flags = buffer[at + 3], buffer[at + 4]
             stream = int.from_bytes(buffer[at + 5 : at + 9]) & WIDEST_WINDOW
@@ -151,23 +152,24 @@ class Connection:
             at = payload + size
             if kind == DATA:
                 self._take_data(stream, payload, size, flags)
-                status: int | None = UNKNOWN if flags & END_STREAM else None
+                end = Trailers(UNKNOWN, None) if flags & END_STREAM else None
             elif kind in (HEADERS, CONTINUATION):
-                status = self._take_headers(kind, flags, bytes(buffer[payload:at]))
+                end = self._take_headers(kind, flags, bytes(buffer[payload:at]))
             elif kind == RST_STREAM:
-                status = CANCELLED if buffer[payload + 3] == CANCEL else UNAVAILABLE
+                end = Trailers(CANCELLED if buffer[payload + 3] == CANCEL else UNAVAILABLE, None)
             else:
                 self._take_control(kind, flags, stream, bytes(buffer[payload:at]))
                 continue
-            if status is not None and (call := self._calls.pop(stream, None)) is not None:
-                yield self._answer(call, status, now_s)
+            if end is not None and (call := self._calls.pop(stream, None)) is not None:
+                yield self._answer(call, end, now_s)
         del buffer[:at]
 
-    def _answer(self, call: _Call, status: int, now_s: float) -> Answer:
+    def _answer(self, call: _Call, end: Trailers, now_s: float) -> Answer:
+        status = UNKNOWN if end.status is None else end.status
         if status == OK and call.received != call.declared + 5:
             raise WireError(f"a reply of {call.received} bytes announced {call.declared + 5}")
         body = bytes(call.kept[5:]) if call.kept is not None else None
-        return Answer(call.started_s, now_s, status, max(call.received - 5, 0), body)
+        return Answer(call.started_s, now_s, status, max(call.received - 5, 0), body, end.pushback_s)
 
     def _take_data(self, stream: int, at: int, size: int, flags: int) -> None:
         self._consumed += size
@@ -181,8 +183,8 @@ class Connection:
         if call.kept is not None:
             call.kept += self._buffer[at : at + size]
 
-    def _take_headers(self, kind: int, flags: int, payload: bytes) -> int | None:
-        """The call's status where this frame ends its trailers, None otherwise."""
+    def _take_headers(self, kind: int, flags: int, payload: bytes) -> Trailers | None:
+        """The call's trailers if this frame ends them, None otherwise."""
         if kind == HEADERS:
             padding = payload[0] if flags & PADDED else 0
             skipped = (1 if flags & PADDED else 0) + (5 if flags & PRIORITY else 0)
@@ -191,10 +193,12 @@ class Connection:
             self._block += payload
         if not flags & END_HEADERS or not self._block_flags & END_STREAM:
             return None
-        if self._block not in self._statuses:
-            self._statuses[self._block] = read_status(self._block)
-        status = self._statuses[self._block]
-        return UNKNOWN if status is None else status
+        found = self._ok.get(self._block)
+        if found is None:
+            found = read_trailers(self._block)
+            if found.status == OK:
+                self._ok[self._block] = found
+        return found
 
     def _take_control(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind == SETTINGS and not flags & ACK:

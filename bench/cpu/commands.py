@@ -1,20 +1,21 @@
-"""`python -m bench engine | load | overload`, as they were asked for."""
+"""`python -m bench engine | load | overload`, with their arguments."""
 
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bench.caller.hpack import HeaderError
 from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version
 from bench.caller.server import Target, TargetError, model_inputs, parse_address, started
 from bench.caller.wire import WireError
-from bench.cpu import load, overload
+from bench.cpu import greedy, load, overload
 from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
 from bench.percentiles import percentile, spread
 from bench.report import milliseconds, show, write_json
 
 METRICS_PORT = 8002
+GREEDY_IMAGES = 8  # per call
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def _target(arguments: argparse.Namespace) -> Iterator[Target]:
         with started(arguments.repository, arguments.serve_arguments) as target:
             yield target
     else:
-        raise TargetError("say --server HOST:PORT, or --repository DIR to have a server started")
+        raise TargetError("give --server HOST:PORT, or --repository DIR to have a server started")
 
 
 def _run_engine(arguments: argparse.Namespace) -> dict[str, object]:
@@ -73,22 +74,48 @@ def _run_served(arguments: argparse.Namespace) -> dict[str, object]:
     facts = facts_of(version) if version else Facts()
     with _target(arguments) as target:
         specs = model_inputs(target, arguments.model)
-        connections = arguments.connections if arguments.command == "load" else 1
-        question = load.ask(target, arguments.model, arguments.rpc, specs, facts, connections=connections)
-        if arguments.command == "load":
-            limit = Limit(Engine(version)) if version else None
-            rows = load.measure(
-                question, arguments.concurrency, arguments.seconds, arguments.rounds, limit, arguments.limit_seconds
+
+        def prepare(images: int) -> load.Workload:
+            return load.prepare(
+                target, arguments.model, arguments.rpc, specs, facts, connections=arguments.connections, images=images
             )
-            load.print_table(question, rows, limit)
-            return load.as_json(question, rows, limit)
-        result = overload.measure(
-            question,
-            seconds=arguments.seconds,
-            factor=arguments.factor,
-            deadline_s=arguments.deadline_ms / 1e3,
-            pacing=arguments.pacing,
-            connections=arguments.connections,
+
+        if arguments.command == "overload":
+            return _run_overload(arguments, prepare)
+        workload = prepare(1)
+        limit = Limit(Engine(version)) if version else None
+        rows = load.measure(
+            workload, arguments.concurrency, arguments.seconds, arguments.rounds, limit, arguments.limit_seconds
         )
-        overload.print_table(question, result)
-        return overload.as_json(question, result)
+        load.print_table(workload, rows, limit)
+        return load.as_json(workload, rows, limit)
+
+
+def _run_overload(arguments: argparse.Namespace, prepare: Callable[[int], load.Workload]) -> dict[str, object]:
+    workloads = {images: prepare(images) for images in arguments.images}
+    cases = [
+        case
+        for workload in workloads.values()
+        for case in overload.measure(
+            workload,
+            seconds=arguments.seconds,
+            factors=arguments.factor,
+            callers=arguments.callers,
+            pause_s=arguments.pause_ms / 1e3,
+            deadline_s=arguments.deadline_ms / 1e3,
+            no_deadline=arguments.no_deadline,
+            pacing=arguments.pacing,
+        )
+    ]
+    overload.print_table(cases)
+    results: dict[str, object] = {
+        "model": arguments.model,
+        "rpc": cases[0].workload.path,
+        "frontend": cases[0].workload.target.frontend,
+        "cases": overload.as_json(cases),
+    }
+    if arguments.greedy:
+        greed = greedy.measure(prepare(GREEDY_IMAGES), prepare(1), arguments.seconds)
+        greedy.print_table(arguments.model, greed)
+        results["greedy"] = greedy.as_json(greed)
+    return results

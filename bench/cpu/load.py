@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from math import nan
 
 from artifact.spec import TensorSpec
-from bench.caller.loops import Phase, ask_once, closed_loop
+from bench.caller import loops
+from bench.caller.arrivals import Pacing, schedule
+from bench.caller.loops import Flood, Phase, call_once
 from bench.caller.payloads import Facts
 from bench.caller.server import (
     GENERATE,
@@ -15,7 +17,7 @@ from bench.caller.server import (
     check_reply,
     generate_requests,
     infer_requests,
-    refusal,
+    rejection,
 )
 from bench.caller.wire import OK
 from bench.cpu.engine import Limit
@@ -37,44 +39,71 @@ COLUMNS = (
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is asked over and over: one image per call."""
+class Workload:
+    """Requests that are sent over and over, of `images` images each."""
 
     target: Target
     model: str
     path: str
     messages: list[bytes]
     connections: int = 1
+    images: int = 1
 
-    def closed_loop(self, callers: int, seconds: float) -> Phase:
-        """One closed-loop phase."""
-        return closed_loop(
+    def closed_loop(
+        self, callers: int, seconds: float, *, deadline_s: float | None = None, pause_s: float = 0.0
+    ) -> Phase:
+        """One closed-loop phase; `pause_s` as for `loops.closed_loop`."""
+        return loops.closed_loop(
             self.target.address,
             self.path,
             self.messages,
             callers=callers,
             seconds=seconds,
             connections=self.connections,
+            deadline_s=deadline_s,
+            pause_s=pause_s,
+        )
+
+    def open_loop(
+        self, calls_per_s: float, seconds: float, pacing: Pacing, *, limit_s: float, has_deadline: bool
+    ) -> Flood:
+        """One open-loop phase; `limit_s` as for `loops.open_loop`."""
+        return loops.open_loop(
+            self.target.address,
+            self.path,
+            self.messages,
+            schedule(calls_per_s, seconds, pacing),
+            seconds=seconds,
+            limit_s=limit_s,
+            connections=self.connections,
+            has_deadline=has_deadline,
         )
 
 
-def ask(
-    target: Target, model: str, rpc: str, specs: list[TensorSpec], facts: Facts, *, connections: int = 1
-) -> Question:
-    """The question for that RPC, after one reply to it was read in full.
+def prepare(
+    target: Target,
+    model: str,
+    rpc: str,
+    specs: list[TensorSpec],
+    facts: Facts,
+    *,
+    connections: int = 1,
+    images: int = 1,
+) -> Workload:
+    """The requests for that RPC, after one reply was read in full.
 
     Raises:
-        TargetError: the call failed or its reply is not what was asked for.
+        TargetError: the call failed or its reply is not what was requested.
     """
     path = PATHS[rpc]
     build = infer_requests if rpc == "infer" else generate_requests
-    question = Question(target, model, path, build(model, specs, facts), connections)
-    first = ask_once(target.address, path, question.messages[0])
+    workload = Workload(target, model, path, build(model, specs, facts, images), connections, images)
+    first = call_once(target.address, path, workload.messages[0])
     if first.status != OK or first.body is None:
-        details = refusal(target, path, question.messages[0])
+        details = rejection(target, path, workload.messages[0])
         raise TargetError(f"{path} for {model}: the first call ended with gRPC status {first.status}: {details}")
-    check_reply(path, first.body)
-    return question
+    check_reply(path, first.body, images)
+    return workload
 
 
 @dataclass
@@ -99,7 +128,7 @@ class Row:
 
     @property
     def errors(self) -> int:
-        return sum(len(phase.answers) - len(phase.served) for phase in self.phases)
+        return sum(len(phase.answers) - len(phase.in_time) for phase in self.phases)
 
     @property
     def caller_s(self) -> float:
@@ -108,7 +137,7 @@ class Row:
 
 
 def measure(
-    question: Question, concurrency: Sequence[int], seconds: float, rounds: int, limit: Limit | None, limit_s: float
+    workload: Workload, concurrency: Sequence[int], seconds: float, rounds: int, limit: Limit | None, limit_s: float
 ) -> list[Row]:
     """Closed loops at every concurrency, `rounds` times over, with a round of the engine limit around each of them."""
     rows = [Row(callers) for callers in concurrency]
@@ -116,9 +145,9 @@ def measure(
         limit.measure(limit_s)
     for _ in range(rounds):
         for row in rows:
-            before = question.target.counts(question.model)
-            row.phases.append(question.closed_loop(row.callers, seconds))
-            row.mean_batches.append(question.target.counts(question.model).mean_batch_since(before))
+            before = workload.target.counts(workload.model)
+            row.phases.append(workload.closed_loop(row.callers, seconds))
+            row.mean_batches.append(workload.target.counts(workload.model).mean_batch_since(before))
             if limit is not None:
                 limit.measure(limit_s)
     return rows
@@ -128,10 +157,10 @@ def _share(row: Row, limit: Limit | None) -> float:
     return nan if limit is None else row.images_per_s.median / limit.images_per_s.median
 
 
-def print_table(question: Question, rows: Sequence[Row], limit: Limit | None) -> None:
+def print_table(workload: Workload, rows: Sequence[Row], limit: Limit | None) -> None:
     """The run's one table, and the limit it is a share of."""
     show(
-        f"{question.model} over {question.path}, front end {question.target.frontend}",
+        f"{workload.model} over {workload.path}, front end {workload.target.frontend}",
         COLUMNS,
         [
             (
@@ -151,13 +180,13 @@ def print_table(question: Question, rows: Sequence[Row], limit: Limit | None) ->
         print(f"batch 1 with all threads p50 {milliseconds(limit.latency_s)} ms")
 
 
-def as_json(question: Question, rows: Sequence[Row], limit: Limit | None) -> dict[str, object]:
+def as_json(workload: Workload, rows: Sequence[Row], limit: Limit | None) -> dict[str, object]:
     """Raw results of every round."""
     return {
-        "model": question.model,
-        "rpc": question.path,
-        "frontend": question.target.frontend,
-        "connections": question.connections,
+        "model": workload.model,
+        "rpc": workload.path,
+        "frontend": workload.target.frontend,
+        "connections": workload.connections,
         "limit": None if limit is None else limit.as_json(),
         "rows": [
             {

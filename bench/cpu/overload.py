@@ -1,127 +1,179 @@
-"""`python -m bench overload`: twice the load that the server can take, and how it is afterwards."""
+"""`python -m bench overload`: more load than the server can take; what is still answered in time, and how it is after.
 
-from collections import Counter
+Open loops: callers who come at a multiple of the capacity, whether or not earlier ones have their answer. Closed loops:
+callers who wait for theirs. The generator takes its processor time from the same cores as the server.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import nan
 
-from bench.caller.arrivals import Pacing, schedule
-from bench.caller.loops import ENDED, Flood, OpenLoop, ask_once
-from bench.caller.wire import OK, RESOURCE_EXHAUSTED
-from bench.cpu.load import Question
+from bench.caller.arrivals import Pacing
+from bench.caller.loops import Flood, Phase, call_once
+from bench.caller.wire import OK
+from bench.cpu.load import Workload
 from bench.percentiles import percentile
 from bench.report import milliseconds, number, show
 
-CAPACITY_CALLERS = 64
+CAPACITY_IMAGES = 64  # in flight
+# So long a deadline that no server rejects a call for it, nor for a limit that it sets to calls without one.
+CAPACITY_DEADLINE_S = 60.0
+CALLER_DEADLINE_S = 1.0  # of closed loops
 SINGLE_CALLS = 20
+# Answers to calls without a deadline count within the larger of the two.
+LIMIT_S = 0.25
+LIMIT_TIMES = 5.0  # times a single call
+COLUMNS = (
+    "images per call", "load", "deadline", "images/s in time", "kept", "p50 / p99 ms", "rejected", "p50 / p99 ms",
+    "with pushback", "late", "next ms", "caller µs/call",
+)  # fmt: skip
 
 
 @dataclass
-class Overload:
-    """One flood with what came before and after it; latencies of single calls are on fresh connections' first calls."""
+class Case:
+    """One load and what came of it. `capacity_per_s`: images/s, the mean of before and after."""
 
+    workload: Workload
+    load: str
+    has_deadline: bool
+    phase: Phase
     capacity_per_s: float
-    rate_per_s: float
-    flood: Flood
-    single_before_s: float  # p50 of calls one after the other
-    next_after_s: float  # the first call after the flood
-    single_after_s: float
+    next_after_s: float  # a single call right afterwards; nan if it was not answered
+
+    @property
+    def images_per_s(self) -> float:
+        return self.phase.per_s * self.workload.images
 
     @property
     def kept(self) -> float:
-        """Answers in time per second as a share of the capacity."""
-        return len(self.flood.in_time) / self.flood.seconds / self.capacity_per_s
+        """Images answered in time as a share of the capacity."""
+        return self.images_per_s / self.capacity_per_s
+
+    def rejection_s(self, percent: float) -> float:
+        return percentile([answer.latency_s for answer in self.phase.rejected], percent)
 
     @property
-    def refusal_latencies_s(self) -> list[float]:
-        return [answer.latency_s for answer in self.flood.with_status(RESOURCE_EXHAUSTED)]
-
-    @property
-    def other_errors(self) -> dict[int, int]:
-        """Calls per gRPC status that is neither an answer, a refusal nor a deadline."""
-        known = (OK, RESOURCE_EXHAUSTED, *ENDED)
-        return dict(Counter(answer.status for answer in self.flood.answers if answer.status not in known))
-
-
-def _single_s(question: Question) -> float:
-    address, path = question.target.address, question.path
-    latencies = [ask_once(address, path, message).latency_s for message in question.messages[:SINGLE_CALLS]]
-    return percentile(latencies, 50)
+    def pushbacks(self) -> int:
+        """Rejections that name the time of the next try."""
+        return sum(answer.pushback_s is not None for answer in self.phase.rejected)
 
 
 def measure(
-    question: Question, *, seconds: float, factor: float, deadline_s: float, pacing: Pacing, connections: int
-) -> Overload:
-    """Single calls, the capacity with 64 callers, the flood at `factor` times that, single calls again."""
-    before_s = _single_s(question)
-    capacity_per_s = question.closed_loop(CAPACITY_CALLERS, seconds).per_s
-    rate_per_s = factor * capacity_per_s
-    loop = OpenLoop(question.target.address, question.path, deadline_s, connections)
-    try:
-        flood = loop.run(question.messages, schedule(rate_per_s, seconds, pacing), seconds)
-    finally:
-        loop.close()
-    next_s = ask_once(question.target.address, question.path, question.messages[0]).latency_s
-    return Overload(capacity_per_s, rate_per_s, flood, before_s, next_s, _single_s(question))
+    workload: Workload,
+    *,
+    seconds: float,
+    factors: Sequence[float],
+    callers: Sequence[int],
+    pause_s: float,
+    deadline_s: float,
+    no_deadline: bool,
+    pacing: Pacing,
+) -> Iterator[Case]:
+    """Open loops at `factors` times the capacity, with a deadline and without, then closed loops of `callers`."""
+    limit_s = max(LIMIT_S, LIMIT_TIMES * single_s(workload))
+    capacity_per_s = _capacity_per_s(workload, seconds)
+    loads: list[tuple[float, int, bool]] = [(factor, 0, True) for factor in factors]
+    loads += [(factor, 0, False) for factor in factors if no_deadline]
+    loads += [(0, number, True) for number in callers]
+    for factor, number_of_callers, has_deadline in loads:
+        if factor:
+            calls_per_s = factor * capacity_per_s / workload.images
+            phase: Phase = workload.open_loop(
+                calls_per_s, seconds, pacing, limit_s=deadline_s if has_deadline else limit_s, has_deadline=has_deadline
+            )
+        else:
+            phase = workload.closed_loop(number_of_callers, seconds, deadline_s=CALLER_DEADLINE_S, pause_s=pause_s)
+        load = f"{factor:g} x" if factor else f"{number_of_callers} callers"
+        after = call_once(workload.target.address, workload.path, workload.messages[0])
+        next_after_s = after.latency_s if after.status == OK else nan
+        before_per_s, capacity_per_s = capacity_per_s, _capacity_per_s(workload, seconds)
+        yield Case(workload, load, has_deadline, phase, (before_per_s + capacity_per_s) / 2, next_after_s)
 
 
-def print_table(question: Question, result: Overload) -> None:
-    """What was kept, refused and lost."""
-    flood = result.flood
-    refusals_s = result.refusal_latencies_s
-    latencies_s = [answer.latency_s for answer in flood.in_time]
-    show(
-        f"{question.model} at {result.rate_per_s:.0f} calls/s, {flood.deadline_s * 1e3:.0f} ms deadline",
-        ("", "value"),
-        [
-            ("capacity, 64 callers", f"{result.capacity_per_s:.0f} images/s"),
-            ("calls planned", str(flood.planned)),
-            ("answered in time", f"{len(flood.in_time)} ({number(result.kept)} of capacity)"),
-            ("their p50 / p99", f"{milliseconds(percentile(latencies_s, 50))} / "
-                                f"{milliseconds(percentile(latencies_s, 99))} ms"),
-            ("refused", str(len(refusals_s))),
-            ("refusal p50 / p99", f"{milliseconds(percentile(refusals_s, 50))} / "
-                                  f"{milliseconds(percentile(refusals_s, 99))} ms"),
-            ("late or expired", str(flood.late)),
-            ("other errors", str(result.other_errors or 0)),
-            ("never sent", str(flood.unsent)),
-            ("single call before", f"{milliseconds(result.single_before_s)} ms"),
-            ("next call after", f"{milliseconds(result.next_after_s)} ms"),
-            ("single call after", f"{milliseconds(result.single_after_s)} ms"),
-        ],
-    )  # fmt: skip
-    lag = milliseconds(percentile(flood.lags_s, 99))
-    if flood.held:
-        print(f"the generator held the rate (calls sent at most {lag} ms late, p99)")
-    else:
-        print(
-            f"THE GENERATOR DID NOT HOLD THE RATE: {flood.sending_s:.2f} s to send {flood.seconds:.2f} s of calls, ",
-            end="",
-        )
-        print(f"p99 {lag} ms late; the figures above understate the load")
+def single_s(workload: Workload) -> float:
+    """Median latency of calls one after the other, each on a new connection."""
+    address, path = workload.target.address, workload.path
+    return percentile([call_once(address, path, body).latency_s for body in workload.messages[:SINGLE_CALLS]], 50)
 
 
-def as_json(question: Question, result: Overload) -> dict[str, object]:
-    """Raw counts."""
-    flood = result.flood
+def _capacity_per_s(workload: Workload, seconds: float) -> float:
+    """Images/s of a closed loop with CAPACITY_IMAGES in flight."""
+    callers = max(1, CAPACITY_IMAGES // workload.images)
+    return workload.closed_loop(callers, seconds / 2, deadline_s=CAPACITY_DEADLINE_S).per_s * workload.images
+
+
+def print_table(cases: Sequence[Case]) -> None:
+    """One line for each case, then what should not have happened in it."""
+    workload = cases[0].workload
+    show(f"{workload.model} over {workload.path}, front end {workload.target.frontend}", COLUMNS, [*map(_line, cases)])
+    for case in cases:
+        name = f"{case.load}, {case.workload.images} images per call"
+        if case.phase.other_errors:
+            print(f"{name}: errors by gRPC status: {case.phase.other_errors}")
+        if not isinstance(flood := case.phase, Flood):
+            continue
+        if flood.unsent:
+            print(
+                f"{name}: {flood.unsent} of {flood.planned} calls not sent: the server allows no more on a connection"
+            )
+        if not flood.held:
+            lag = milliseconds(percentile(flood.lags_s, 99))
+            print(f"{name}: THE GENERATOR DID NOT HOLD THE RATE: ", end="")
+            print(f"{flood.sending_s:.2f} s to send {flood.seconds:.2f} s of calls, p99 {lag} ms late")
+
+
+def _line(case: Case) -> tuple[str, ...]:
+    phase = case.phase
+    limit = f"{phase.limit_s * 1e3:.0f} ms"
+    return (
+        str(case.workload.images),
+        case.load,
+        limit if case.has_deadline else f"none ({limit})",
+        f"{case.images_per_s:.0f} of {case.capacity_per_s:.0f}",
+        number(case.kept),
+        f"{number(phase.latency_s(50) * 1e3, 0)} / {number(phase.latency_s(99) * 1e3, 0)}",
+        str(len(phase.rejected)),
+        f"{milliseconds(case.rejection_s(50))} / {milliseconds(case.rejection_s(99))}",
+        str(case.pushbacks),
+        str(phase.late),
+        milliseconds(case.next_after_s),
+        number(phase.caller_s * 1e6, 0),
+    )
+
+
+def as_json(cases: Sequence[Case]) -> list[dict[str, object]]:
+    """Raw figures of every case."""
+    return [
+        {
+            "images_per_call": case.workload.images,
+            "load": case.load,
+            "has_deadline": case.has_deadline,
+            "limit_s": case.phase.limit_s,
+            "seconds": case.phase.seconds,
+            "capacity_per_s": case.capacity_per_s,
+            "images_per_s": case.images_per_s,
+            "kept": case.kept,
+            "p50_s": case.phase.latency_s(50),
+            "p99_s": case.phase.latency_s(99),
+            "answered": len(case.phase.in_time),
+            "rejected": len(case.phase.rejected),
+            "rejection_p50_s": case.rejection_s(50),
+            "rejection_p99_s": case.rejection_s(99),
+            "pushbacks": case.pushbacks,
+            "late": case.phase.late,
+            "other_errors": {str(status): count for status, count in case.phase.other_errors.items()},
+            "next_after_s": case.next_after_s,
+            "caller_s_per_call": case.phase.caller_s,
+            **(_flood_json(case.phase) if isinstance(case.phase, Flood) else {}),
+        }
+        for case in cases
+    ]
+
+
+def _flood_json(flood: Flood) -> dict[str, object]:
     return {
-        "model": question.model,
-        "rpc": question.path,
-        "frontend": question.target.frontend,
-        "capacity_per_s": result.capacity_per_s,
-        "rate_per_s": result.rate_per_s,
-        "seconds": flood.seconds,
-        "deadline_s": flood.deadline_s,
         "planned": flood.planned,
-        "in_time": len(flood.in_time),
-        "kept": result.kept,
-        "refused": len(result.refusal_latencies_s),
-        "refusal_p50_s": percentile(result.refusal_latencies_s, 50),
-        "refusal_p99_s": percentile(result.refusal_latencies_s, 99),
-        "late": flood.late,
         "unsent": flood.unsent,
-        "other_errors": {str(status): count for status, count in result.other_errors.items()},
         "rate_held": flood.held,
         "lag_p99_s": percentile(flood.lags_s, 99),
-        "single_before_s": result.single_before_s,
-        "next_after_s": result.next_after_s,
-        "single_after_s": result.single_after_s,
     }

@@ -1,4 +1,4 @@
-"""The same models through `ganserve serve`: callers who wait, ModelInfer, one picture per call or many."""
+"""The same models through `ganserve serve`: callers who wait, ModelInfer, one image per call or many."""
 
 import time
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from bench.caller.loops import ask_once
-from bench.caller.server import INFER, Target, TargetError, refusal, started
+from bench.caller.loops import call_once
+from bench.caller.server import INFER, Target, TargetError, rejection, started
 from bench.caller.wire import OK, WireError
-from bench.cpu.load import Question
+from bench.cpu.load import Workload
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
 from bench.gpu.rates import TIME_UP, feed_of
@@ -28,7 +28,7 @@ QUEUE_BYTES = 16 << 30
 
 @dataclass(frozen=True)
 class Phases:
-    """What is asked of a server: callers, pictures per call, seconds for each phase, when to begin no more."""
+    """What a server is loaded with: callers, images per call, seconds for each phase, when to begin no more."""
 
     callers: Sequence[int]
     images_per_call: Sequence[int]
@@ -38,11 +38,11 @@ class Phases:
 
 
 def serve(results: Results, repository: Serving, subjects: Sequence[Subject], device: Device, phases: Phases) -> None:
-    """Adds a row for every subject, number of callers and of pictures per call, from one server over all models."""
+    """Adds a row for every subject, number of callers and of images per call, from one server over all models."""
     if time.perf_counter() > phases.end_s:
         results.skip(f"server, {repository}", TIME_UP)
         return
-    arguments = f"--device {device.kind} --shutdown-delay-s 0 --max-queue-bytes {QUEUE_BYTES}"
+    arguments = f"--device {device.kind} --shutdown-delay-s 0 --queue-target-s 0 --max-queue-bytes {QUEUE_BYTES}"
     if device.kind == "cuda":
         arguments += f" --engine {repository.engine}"
     try:
@@ -50,7 +50,7 @@ def serve(results: Results, repository: Serving, subjects: Sequence[Subject], de
             for subject in subjects:
                 _serve_subject(results, subject, repository, target, device, phases)
     except TargetError as error:
-        results.skip(f"server, {repository}", str(error).splitlines()[-1])  # the end of the server's log, where it died
+        results.skip(f"server, {repository}", str(error).splitlines()[-1])  # the end of the server's log, if it died
     except (WireError, OSError, grpc.RpcError) as error:
         results.skip(f"server, {repository}", first_line(error))
     results.write()
@@ -70,7 +70,7 @@ def _serve_subject(
             results.skip(part, TIME_UP)
             continue
         try:
-            question, reply_bytes = _ask(target, subject, version, images)
+            workload, reply_bytes = _prepare(target, subject, version, images)
         except TargetError as error:
             results.skip(part, first_line(error))
             continue
@@ -80,42 +80,42 @@ def _serve_subject(
             elif time.perf_counter() > phases.end_s:
                 results.skip(f"{part}, {callers} callers", TIME_UP)
             else:
-                row = _phase(question, subject, precision, platform, callers, images, device, phases.seconds)
+                row = _phase(workload, subject, precision, platform, callers, images, device, phases.seconds)
                 results.served.append(row)
                 busy = "" if row.gpu_busy is None else f", GPU busy {row.gpu_busy:.2f}"
                 print(f"{part}, {callers} callers: {row.images_per_s:.1f} images/s{busy}", flush=True)
 
 
 def _phase(
-    question: Question, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
+    workload: Workload, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
     seconds: float,
 ) -> Served:  # fmt: skip
-    before = question.target.counts(question.model)
+    before = workload.target.counts(workload.model)
     with device.watched() as busy:
-        phase = question.closed_loop(callers, seconds)
-    mean_batch = question.target.counts(question.model).mean_batch_since(before)
+        phase = workload.closed_loop(callers, seconds)
+    mean_batch = workload.target.counts(workload.model).mean_batch_since(before)
     return Served(
         str(subject), precision, platform, callers, images, phase.per_s * images, phase.latency_s(50),
-        phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.served), busy.share,
+        phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.in_time), busy.share,
     )  # fmt: skip
 
 
-def _ask(target: Target, subject: Subject, version: Version, images: int) -> tuple[Question, int]:
-    """The question, and the bytes of the reply to it, after one was read in full.
+def _prepare(target: Target, subject: Subject, version: Version, images: int) -> tuple[Workload, int]:
+    """The workload, and the bytes of the reply to it, after one was read in full.
 
     Raises:
-        TargetError: the call failed, or its reply has other pictures than were asked for.
+        TargetError: the call failed, or its reply has other images than were requested.
     """
     messages = [_request(subject.model, version, subject, images, first) for first in range(DISTINCT_REQUESTS)]
-    answer = ask_once(target.address, INFER, messages[0])
+    answer = call_once(target.address, INFER, messages[0])
     if answer.status != OK or answer.body is None:
-        details = refusal(target, INFER, messages[0])
+        details = rejection(target, INFER, messages[0])
         raise TargetError(f"the first call ended with gRPC status {answer.status}: {details}")
     reply = service_pb2.ModelInferResponse.FromString(answer.body)
     (output,), (raw,) = reply.outputs, reply.raw_output_contents
     if output.shape[0] != images or len(raw) != int(np.prod(output.shape)):
-        raise TargetError(f"{output.name} has shape {list(output.shape)} in {len(raw)} bytes, asked for {images}")
-    return Question(target, subject.model, INFER, messages, CONNECTIONS), answer.reply_bytes
+        raise TargetError(f"{output.name} has shape {list(output.shape)} in {len(raw)} bytes, requested {images}")
+    return Workload(target, subject.model, INFER, messages, CONNECTIONS, images), answer.reply_bytes
 
 
 def _request(model: str, version: Version, subject: Subject, images: int, first: int) -> bytes:
