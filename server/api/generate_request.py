@@ -1,5 +1,6 @@
 """GenerateRequest -> GenerateJob: every field checked, the latents made. Pure; any thread."""
 
+import math
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -25,6 +26,15 @@ def is_large(request: pb.GenerateRequest) -> bool:
     """Whether to read the request in another thread than the event loop's."""
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
+
+
+def input_bytes(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> int:
+    """About how many bytes of inputs the request is for, before any of it is checked or made."""
+    given = len(request.latents.data) + len(request.ws.data)
+    if given:
+        return given
+    n = min(request.count + len(request.seeds.values), limits.max_images_per_call)
+    return n * sum(math.prod(tensor.shape) * NUMPY_OF[tensor.dtype].itemsize for tensor in spec.inputs)
 
 
 def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> GenerateJob:

@@ -12,7 +12,7 @@ from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline
 from server.api.formats import WIRE_FORMATS, read_encoding
-from server.api.generate_request import is_large, read_generate_request
+from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe
 from server.api.quotas import charge
@@ -55,7 +55,7 @@ class ImageService(ImageServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
         started = time.perf_counter()
-        model, job = await self._read(request)
+        model, job = await self._read(request, context)
         if job.encoding.format is Format.RAW:  # known before any work
             self._limits.check_reply(job.n * job.image_bytes, _FEWER)
         nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
@@ -80,7 +80,7 @@ class ImageService(ImageServiceServicer):
     ) -> AsyncGenerator[pb.GenerateStreamReply, None]:
         """Each image as soon as it is ready."""
         started = time.perf_counter()
-        model, job = await self._read(request)
+        model, job = await self._read(request, context)
         async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
             async for image in generated:
                 self._limits.check_reply(len(image.data), "use another encoding")
@@ -121,8 +121,10 @@ class ImageService(ImageServiceServicer):
             raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {rpc}")
         return model, spec
 
-    async def _read(self, request: pb.GenerateRequest) -> tuple[Model, GenerateJob]:
+    async def _read(self, request: pb.GenerateRequest, context: Context) -> tuple[Model, GenerateJob]:
         model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL))
+        # An overload is rejected before the latents are made; `admit` decides once the request is read.
+        model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
         if not is_large(request):
             job = read_generate_request(request, spec, self._limits)
         else:

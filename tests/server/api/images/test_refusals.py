@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from ganserve.v1 import images_pb2 as pb
+from server.images import latents
+from tests.server.api.images.conftest import Z
 
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
 ONE = pb.Seeds(values=[1])
@@ -123,6 +125,29 @@ async def test_images_that_others_memory_leaves_no_room_for_are_rejected_at_once
         world.engine("big").gate.set()
         await first
         await world.stub.Upscale(request)
+
+
+@pytest.mark.parametrize("count", [2, 1000])
+async def test_a_request_that_comes_too_late_for_the_queue_is_rejected_before_its_latents_are_made(
+    world: Any, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    for cost in world.repository.get("faces").batcher.costs.values():
+        cost.learn(items=1, nbytes=4 * Z, device_s=1.0)
+    world.engine("faces").gate.clear()
+    waiting = [world.stub.Generate(pb.GenerateRequest(model="faces", count=1), timeout=60)]
+    await world.until(lambda: world.engine("faces").running)
+    waiting.append(world.stub.Generate(pb.GenerateRequest(model="faces", count=1), timeout=60))
+    await world.until(lambda: world.waiting("faces") > 0)
+    with monkeypatch.context() as patched:
+        patched.setattr(latents, "from_seeds", lambda *_: pytest.fail("latents were made"))
+        for rpc in (world.stub.Generate, world.stub.GenerateStream):
+            call = rpc(pb.GenerateRequest(model="faces", count=count), timeout=2)
+            with pytest.raises(grpc.aio.AioRpcError, match="the deadline is in") as rejected:
+                await (call.read() if rpc is world.stub.GenerateStream else call)
+            assert rejected.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    world.engine("faces").gate.set()
+    for call in waiting:
+        await call
 
 
 async def test_a_deadline_ends_the_wait_for_a_busy_engine(world: Any) -> None:
