@@ -8,6 +8,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
+from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
@@ -19,8 +20,17 @@ from server.api.calls import Calls
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
+from server.api.incoming import Incoming
 from server.api.limits import Limits
-from server.api.transport import add_reflection, choose_frontend, make_server, open_port, says_goaway, sends_pushback
+from server.api.transport import (
+    add_reflection,
+    awaits_messages,
+    choose_frontend,
+    make_server,
+    open_port,
+    says_goaway,
+    sends_pushback,
+)
 from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
@@ -124,7 +134,13 @@ class Server:
         self._http = HttpServer(app, settings.address, settings.http_port)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
-        self._calls = Calls(self._metrics, self._tracer, sends_pushback(self._frontend))
+        self._calls = Calls(
+            self._metrics,
+            self._tracer,
+            sends_pushback=sends_pushback(self._frontend),
+            max_streams=settings.max_streams,
+            stream_idle_s=settings.stream_idle_s,
+        )
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 
@@ -260,20 +276,21 @@ class Server:
             self._workers,
             budget,
         )
+        incoming: Any = Incoming(self._grpc, settings, awaits_messages(self._frontend))
         images = ImageService(self.repository, Limits.of(settings), self._workers, budget, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            self._wrap(tensors, kserve.SERVICE, kserve.METHODS), self._grpc
+            self._wrap(tensors, kserve.SERVICE, kserve.METHODS), incoming
         )
         images_pb2_grpc.add_ImageServiceServicer_to_server(
             self._wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
-            self._grpc,
+            incoming,
         )
         health_pb2_grpc.add_HealthServicer_to_server(
             self._calls.wrap(
                 self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]
             ),
-            self._grpc,
+            incoming,
         )
         names = [kserve.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name]
         add_reflection(self._grpc, names, self._access.guard_reflection)

@@ -150,6 +150,21 @@ class Settings(BaseSettings):
         le=(1 << 31) - 1,
         description="Maximum size of a gRPC message, as sent and once it is read.",
     )
+    message_timeout_s: Annotated[float, Panel.LIMITS] = Field(
+        60.0, gt=0, description="Maximum time for a gRPC message to arrive. Only with grpcio."
+    )
+    max_slow_messages: Annotated[int, Panel.LIMITS] = Field(
+        16,
+        ge=1,
+        description="Maximum number of messages that take longer than a second to arrive; beyond, the slowest is "
+        "rejected. Each may hold max_message_bytes. Only with grpcio.",
+    )
+    max_streams: Annotated[int, Panel.LIMITS] = Field(
+        256, ge=1, description="Maximum number of open GenerateStream and ModelStreamInfer calls."
+    )
+    stream_idle_s: Annotated[float, Panel.LIMITS] = Field(
+        60.0, gt=0, description="A stream whose client takes no message for so long is ended."
+    )
     max_held_bytes: Annotated[int, Panel.LIMITS] = Field(
         2 << 30,
         ge=1,

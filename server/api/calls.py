@@ -9,7 +9,8 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -22,6 +23,8 @@ from server.observability.trace import Tracer
 
 # Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
+# Streams of which only so many may be open.
+LIMITED = frozenset({"GenerateStream", "ModelStreamInfer"})
 
 # gRPC clients that retry wait so long first (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -36,11 +39,22 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Calls:
     """Wraps the methods of servicers."""
 
-    def __init__(self, metrics: Metrics, tracer: Tracer | None = None, sends_pushback: bool = False) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        tracer: Tracer | None = None,
+        *,
+        sends_pushback: bool = False,
+        max_streams: int = 256,
+        stream_idle_s: float = 60.0,
+    ) -> None:
         """`sends_pushback`: whether the front end can tell a rejected caller when to come back."""
         self.tracer = tracer
         self.sends_pushback = sends_pushback
         self._metrics = metrics
+        self._max_streams = max_streams
+        self._stream_idle_s = stream_idle_s
+        self._streams = 0
         self._closed = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -72,6 +86,8 @@ class Calls:
             rpc_call = Call(self, service, rpc, request, context)
             try:
                 self.check_open(rpc)
+                if isinstance(request, GanserveError):  # refused before it was read
+                    raise request
                 answer = await method(request, context)
             except BaseException as error:
                 await rpc_call.fail(error, context)
@@ -82,21 +98,62 @@ class Calls:
 
     def _streaming(
         self, service: str, rpc: str, method: Callable[[Any, Context], AsyncIterator[Any]]
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+    ) -> Callable[[Any, Context], Awaitable[None]]:
         @functools.wraps(method)
-        async def call(request: Any, context: Context) -> AsyncIterator[Any]:
+        async def call(request: Any, context: Context) -> None:
             rpc_call = Call(self, service, rpc, request, context)
-            answers = method(request, context)
+            answers = None
             try:
                 self.check_open(rpc)
-                async for answer in answers:
-                    yield answer
+                if isinstance(request, GanserveError):  # refused before it was read
+                    raise request
+                with self._counted(rpc):
+                    answers = method(request, context)
+                    await self._send(answers, context)
             except BaseException as error:
-                await answers.aclose()  # type: ignore[attr-defined]
+                if answers is not None:
+                    await answers.aclose()  # type: ignore[attr-defined]
                 await rpc_call.fail(error, context)
             rpc_call.finish("OK", "")
 
         return call
+
+    async def _send(self, answers: AsyncIterator[Any], context: Context) -> None:
+        """Sends what a method yields, each as soon as the client has room for it.
+
+        Raises:
+            Overloaded: the client makes no room.
+        """
+        first = True
+        async for answer in answers:
+            try:
+                async with asyncio.timeout(self._stream_idle_s):
+                    with _errors_of_absence():
+                        if first:  # grpc.aio can end a stream only after them while its first message is under way
+                            await context.send_initial_metadata(())
+                            first = False
+                        await context.write(answer)
+            except TimeoutError:
+                text = f"the client took no message for {self._stream_idle_s:g} s, the limit (stream_idle_s)"
+                raise Overloaded(text) from None
+
+    @contextmanager
+    def _counted(self, rpc: str) -> Iterator[None]:
+        """Counts a stream of images or tensors.
+
+        Raises:
+            Overloaded: there are too many.
+        """
+        if rpc not in LIMITED:
+            yield
+            return
+        if self._streams >= self._max_streams:
+            raise Overloaded(f"{self._streams} streams are open, limit {self._max_streams} (max_streams)")
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def check_open(self, rpc: str) -> None:
         """Rejects a call that comes while the server stops.
@@ -177,7 +234,18 @@ class Call:
         trailers = [(ID_KEY, self._request.id)]
         if self._calls.sends_pushback and isinstance(error, Overloaded) and error.retry_after_s:
             trailers.append((PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))
-        await context.abort(grpc.StatusCode[code], text, tuple(trailers))
+        with _errors_of_absence():
+            await context.abort(grpc.StatusCode[code], text, tuple(trailers))
+        raise AssertionError("abort raises")
+
+
+@contextmanager
+def _errors_of_absence() -> Iterator[None]:
+    """What grpc.aio raises if it can send nothing, because the caller has just left, becomes a cancellation."""
+    try:
+        yield
+    except grpc.aio.InternalError:
+        raise asyncio.CancelledError from None
 
 
 def at_end(context: Context, function: Callable[[], None]) -> None:

@@ -19,7 +19,7 @@ from server.api.quotas import charge
 from server.errors import InvalidRequest
 from server.images.channels import ChannelPlan, plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
-from server.images.generate import EncodedImage, GeneratedImage, GenerateJob, generate
+from server.images.generate import EncodedImage, GeneratedImage, GenerateJob, generate, window_of
 from server.images.header import Format, Header, read_header
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
 from server.images.transform import TransformedImage, transform
@@ -81,15 +81,21 @@ class ImageService(ImageServiceServicer):
         """Each image as soon as it is ready."""
         started = time.perf_counter()
         model, job = await self._read(request, context)
-        async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
-            async for image in generated:
-                self._limits.check_reply(len(image.data), "use another encoding")
-                reply = pb.GenerateStreamReply(
-                    index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
-                )
-                self._fill(reply.image, model, job, image)
-                _fill_timings(reply.timings, [image], started)
-                yield reply
+        window = window_of(model.batcher, job)
+        nbytes = job.held_bytes + window * job.image_bytes * (1 + REPLY_COPIES)
+        with Hold(self._budget) as hold:
+            if nbytes > COUNTED_BYTES:
+                hold.take(nbytes)
+            images = generate(model.batcher, job, deadline(context), self._workers, window)
+            async with aclosing(images) as generated:
+                async for image in generated:
+                    self._limits.check_reply(len(image.data), "use another encoding")
+                    reply = pb.GenerateStreamReply(
+                        index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
+                    )
+                    self._fill(reply.image, model, job, image)
+                    _fill_timings(reply.timings, [image], started)
+                    yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
         """The image at the model's scale."""

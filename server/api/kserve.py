@@ -116,6 +116,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         async def read() -> None:
             try:
                 async for request in requests:
+                    if isinstance(request, GanserveError):  # refused before it was read
+                        raise request
                     hold = Hold(self._budget)
                     task = asyncio.create_task(self._stream_answer(request, deadline(context), as_status, hold))
                     answer = _StreamAnswer(task, hold)

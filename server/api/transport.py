@@ -3,9 +3,11 @@
 Both take the same grpc.aio servicers. Only this module knows the difference (docs/adr/0001-frontends.md).
 """
 
+import asyncio
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,6 +22,8 @@ NATIVE = "native"
 GRPCIO = "grpcio"
 # How long a call may still take after its connection has reached its age.
 AGE_GRACE_S = 600.0
+# For what else the loop has threads do.
+SPARE_THREADS = 32
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +64,9 @@ def make_server(settings: Settings, frontend: str) -> grpc.aio.Server:
     if frontend == NATIVE:
         import pygrpc_native.aio
 
+        # It waits for a client that does not read in a thread of the loop's.
+        threads = ThreadPoolExecutor(settings.max_streams + SPARE_THREADS, "write")
+        asyncio.get_running_loop().set_default_executor(threads)
         server: grpc.aio.Server = pygrpc_native.aio.server(options=options)
         return server
     return grpc.aio.server(options=options)
@@ -91,6 +98,11 @@ def says_goaway(frontend: str) -> bool:
     Callers then connect again, to another replica if there is one, and lose next to nothing, even without retries. The
     native front end only closes connections with all calls on them, so calls must be rejected before.
     """
+    return frontend == GRPCIO
+
+
+def awaits_messages(frontend: str) -> bool:
+    """Whether a call begins with its headers, so that its message may still be on its way."""
     return frontend == GRPCIO
 
 

@@ -65,10 +65,15 @@ class Batcher:
         """Requests admitted and not yet answered."""
         return self._admitted
 
-    def admit(self, items: int, nbytes: int, deadline: float | None, timeout_s: float = 0.0) -> "Admission":
+    def admit(
+        self, items: int, nbytes: int, deadline: float | None, timeout_s: float = 0.0, window: int | None = None
+    ) -> "Admission":
         """Leave to run `items` items of `nbytes` bytes of input in all, before `deadline` on the monotonic clock.
 
-        `timeout_s`: the caller's own longest wait in the queue, if the model's queue policy lets it choose.
+        Args:
+            timeout_s: the caller's own longest wait in the queue, if the model's queue policy lets it choose.
+            window: items that have a place in the queue at once, all if None; the others are submitted when their
+                caller has taken those.
 
         Raises:
             NotServing: the model is being unloaded.
@@ -81,11 +86,13 @@ class Batcher:
         queue_timeout_s = self.policy.queue_timeout_s
         if timeout_s and self.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
-        rate = self._second_per_byte(nbytes // max(1, items))
+        item_bytes = nbytes // max(1, items)
+        rate = self._second_per_byte(item_bytes)
+        reserved = items if window is None else min(items, window)
         ticket = Ticket(
             client,
-            items,
-            nbytes,
+            reserved,
+            nbytes if reserved == items else reserved * item_bytes,
             deadline=deadline,
             timeout_at=now + queue_timeout_s if queue_timeout_s else None,
             second_per_byte=rate,

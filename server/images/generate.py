@@ -17,7 +17,7 @@ from server.images.latents import Noise
 from server.images.workers import Workers
 from server.observability.context import show_phase
 
-# Images of one request that may be computed and not yet taken, in batches, and the bytes that they may hold.
+# The window of a request in batches, and the bytes that it may hold.
 _WINDOW_BATCHES = 4
 _WINDOW_BYTES = 256 << 20
 # Up to so many numbers, making the noise (50 us) is faster than handing it to another thread.
@@ -54,6 +54,11 @@ class GenerateJob:
         return sum(array.nbytes for array in self.arrays.values())
 
     @property
+    def held_bytes(self) -> int:
+        """Bytes of memory of the inputs: those that are not given are one number, whatever their shape."""
+        return sum(array.nbytes for array in self.arrays.values() if any(array.strides))
+
+    @property
     def image_bytes(self) -> int:
         """Bytes of one image's pixels."""
         height, width, channels = self.shape
@@ -86,25 +91,30 @@ class GeneratedImage(EncodedImage):
     batch_size: int
 
 
+def window_of(batcher: Batcher, job: GenerateJob) -> int:
+    """Images of one request that may be computed and not yet taken."""
+    image_bytes = job.image_bytes + job.nbytes // job.n
+    batch = batcher.max_batch_size
+    return min(job.n, max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes)))
+
+
 async def generate(
-    batcher: Batcher, job: GenerateJob, deadline: float | None, workers: Workers
+    batcher: Batcher, job: GenerateJob, deadline: float | None, workers: Workers, window: int | None = None
 ) -> AsyncGenerator[GeneratedImage, None]:
     """The images of a job as they become ready; closing the iterator drops the rest.
+
+    `window`: images that have a place in the queue at once, for a caller who may not take them; None: all.
 
     Raises:
         CapacityError: rejected on arrival, or the deadline passed.
         InferenceFailed: the engine could not compute one of the images.
     """
-    with batcher.admit(job.n, job.nbytes, deadline) as admission:
+    with batcher.admit(job.n, job.nbytes, deadline, window=window) as admission:
         if job.n == 1:
             yield await _generate_one(admission, job, 0, workers)
             return
-        image_bytes = job.image_bytes + job.nbytes // job.n
-        window = max(
-            batcher.max_batch_size, min(_WINDOW_BATCHES * batcher.max_batch_size, _WINDOW_BYTES // image_bytes)
-        )
         work = (_generate_one(admission, job, index, workers) for index in range(job.n))
-        async with aclosing(run_bounded(work, window)) as images:
+        async with aclosing(run_bounded(work, window_of(batcher, job))) as images:
             async for image in images:
                 yield image
 

@@ -1,5 +1,7 @@
 """Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
+from typing import Self
+
 from server.errors import Overloaded
 from server.images.channels import ChannelPlan
 from server.images.codecs import Encoding
@@ -79,5 +81,11 @@ class Hold:
             self.nbytes = nbytes
 
     def release(self) -> None:
-        """Gives back everything."""
+        """Gives back everything, as leaving the context does."""
         self.shrink(0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()

@@ -16,7 +16,7 @@ from tests.observability.test_rules import RULES
 from tests.server.graphs import Z, write_styled, write_translator
 from tests.serving import running
 
-OPTIONS = ("--device", "cpu", "--threads", "1", "--codec-threads", "1", "--max-queue-rows", "64")
+OPTIONS = ("--device", "cpu", "--threads", "1", "--codec-threads", "1", "--max-queue-rows", "16")
 PAUSE_S = 0.02  # between a caller's calls
 SCRAPES = 14  # as many seconds of load, so that the rates of 10 s are full
 LONGEST_S = 60.0

@@ -53,10 +53,11 @@ def repository(tmp_path: Path) -> Path:
 
 
 class Caller:
-    def __init__(self, channel: grpc.aio.Channel, server: Any) -> None:
+    def __init__(self, channel: grpc.aio.Channel, server: Any, target: str) -> None:
         self.stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         self.channel = channel
         self.server = server
+        self.target = target
 
     async def refusal(self, request: pb.ModelInferRequest, code: grpc.StatusCode = Code.INVALID_ARGUMENT) -> str:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -77,7 +78,7 @@ async def call(start: Any) -> AsyncIterator[Any]:
         running = await start(**settings)
         options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         channels.append(grpc.aio.insecure_channel(running.target, options=options))
-        return Caller(channels[-1], running.server)
+        return Caller(channels[-1], running.server, running.target)
 
     yield make
     for channel in channels:
@@ -154,3 +155,22 @@ async def test_a_large_typed_request_does_not_hold_up_the_others(call: Any) -> N
     seconds = time.monotonic() - started
     ticking.cancel()
     assert max(gaps) < seconds / 2
+
+
+async def test_answers_that_nobody_reads_are_bounded_and_their_stream_ends(call: Any) -> None:
+    caller = await call(stream_idle_s=0.3)
+    stream = caller.stub.ModelStreamInfer()
+
+    async def write() -> None:
+        for _ in range(800):
+            await stream.write(infer_request("up", image(60, 60)))
+
+    writing = asyncio.create_task(write())
+    statistics = caller.server.repository.get("up").statistics
+    async with asyncio.timeout(10):
+        while caller.server._calls._streams or not statistics.inference_count:
+            await asyncio.to_thread(time.sleep, 0.01)
+    assert statistics.inference_count < 400
+    assert b'{rpc="ModelStreamInfer",model="",code="RESOURCE_EXHAUSTED"} 1\n' in caller.server._metrics.render()
+    writing.cancel()
+    stream.cancel()

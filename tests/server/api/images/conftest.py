@@ -19,8 +19,9 @@ from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub, add_ImageServiceServicer_to_server
 from server.api.calls import Calls
 from server.api.images import ImageService
+from server.api.incoming import Incoming
 from server.api.limits import Limits
-from server.api.transport import GRPCIO, NATIVE, make_server
+from server.api.transport import GRPCIO, NATIVE, awaits_messages, make_server
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.queue import Policy
@@ -201,6 +202,7 @@ class World:
     stub: Any
     repository: ReadyRepository
     metrics: Metrics
+    target: str
 
     def engine(self, model: str) -> FakeEngine:
         return self.repository.engines[model]
@@ -266,13 +268,16 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     service = ImageService(repository, Limits.of(settings), workers, budget, metrics)
     described = pb.DESCRIPTOR.services_by_name["ImageService"]
     methods = [method.name for method in described.methods]
-    wrapped = Calls(metrics).wrap(service, described.full_name, methods)
-    add_ImageServiceServicer_to_server(wrapped, server)  # type: ignore[arg-type]
+    calls = Calls(metrics, max_streams=settings.max_streams, stream_idle_s=settings.stream_idle_s)
+    wrapped = calls.wrap(service, described.full_name, methods)
+    incoming: Any = Incoming(server, settings, awaits_messages(frontend))
+    add_ImageServiceServicer_to_server(wrapped, incoming)  # type: ignore[arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     try:
-        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            yield World(ImageServiceStub(channel), repository, metrics)
+        target = f"127.0.0.1:{port}"
+        async with grpc.aio.insecure_channel(target) as channel:
+            yield World(ImageServiceStub(channel), repository, metrics, target)
     finally:
         for engine in repository.engines.values():
             engine.gate.set()
