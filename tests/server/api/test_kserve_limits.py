@@ -137,9 +137,9 @@ async def test_replies_are_counted_before_they_are_held(call: Any) -> None:
 
 
 async def test_a_large_typed_request_does_not_hold_up_the_others(call: Any) -> None:
-    caller = await call()
+    caller = await call(max_whole_px=1000)  # it is read, and then refused
     request = infer_request("up", image(1000, 1000), typed=True).SerializeToString()
-    infer = caller.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+    infer: Any = caller.channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
     gaps = [0.0]
 
     async def tick() -> None:
@@ -151,7 +151,8 @@ async def test_a_large_typed_request_does_not_hold_up_the_others(call: Any) -> N
 
     ticking = asyncio.create_task(tick())
     started = time.monotonic()
-    await infer(request)
+    with pytest.raises(grpc.aio.AioRpcError, match="max_whole_px"):
+        await infer(request)
     seconds = time.monotonic() - started
     ticking.cancel()
     assert max(gaps) < seconds / 2
