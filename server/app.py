@@ -26,6 +26,7 @@ from server.api.transport import (
     add_reflection,
     awaits_messages,
     choose_frontend,
+    ends_by_itself,
     make_server,
     open_port,
     says_goaway,
@@ -141,6 +142,7 @@ class Server:
             max_streams=settings.max_streams,
             stream_idle_s=settings.stream_idle_s,
         )
+        self._budget = MemoryBudget(settings.max_held_bytes)
         self._grpc = make_server(settings, self._frontend)
         self._add_services()
 
@@ -152,7 +154,11 @@ class Server:
         self._tell_exposed(grpc_port, http_port)
         try:
             async with asyncio.TaskGroup() as parts:
-                watches = [parts.create_task(self._metrics.watch_loop()), parts.create_task(self._watch_devices())]
+                watches = [
+                    parts.create_task(self._metrics.watch_loop()),
+                    parts.create_task(self._watch_devices()),
+                    parts.create_task(self._keep_grpc(grpc_port)),
+                ]
                 loading = parts.create_task(self._load())
                 await self._first(loading, stop)
                 if not stop.is_set():
@@ -176,6 +182,21 @@ class Server:
             self._workers.close()
             if self._tracer is not None:
                 await self._tracer.close()
+
+    async def _keep_grpc(self, port: int) -> None:
+        """Opens the port again if grpc.aio has ended its server: a call whose path is not UTF-8 makes it do so."""
+        settings = self._settings.model_copy(update={"grpc_port": port})
+        while ends_by_itself(self._frontend):
+            try:
+                await self._grpc.wait_for_termination()
+            except Exception as error:
+                log.error("gRPC's server has ended and is started again", extra={"fields": {"reason": str(error)}})
+            else:
+                return  # it was stopped
+            self._grpc = make_server(self._settings, self._frontend)
+            self._add_services()
+            open_port(self._grpc, settings)
+            await self._grpc.start()
 
     async def _start_http(self) -> int:
         try:
@@ -266,7 +287,6 @@ class Server:
 
     def _add_services(self) -> None:
         settings = self._settings
-        budget = MemoryBudget(settings.max_held_bytes)
         tensors = kserve.InferenceService(
             self.repository,
             settings,
@@ -274,10 +294,10 @@ class Server:
             lambda: self._readiness()[0],
             self._stopping,
             self._workers,
-            budget,
+            self._budget,
         )
         incoming: Any = Incoming(self._grpc, settings, awaits_messages(self._frontend))
-        images = ImageService(self.repository, Limits.of(settings), self._workers, budget, self._metrics)
+        images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
             self._wrap(tensors, kserve.SERVICE, kserve.METHODS), incoming

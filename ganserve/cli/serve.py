@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import json
+import os
 from dataclasses import asdict
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
@@ -71,6 +72,8 @@ def _serve(given: dict[str, object], as_json: bool) -> None:
         from server.app import serve as run
         from server.errors import StartError
         from server.settings import read_settings
+    # gRPC's own lines would stand between the log's, and quote what callers send, line breaks included.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         settings = read_settings(**given)
         asyncio.run(run(settings, lambda serving: _announce(settings, serving, as_json)))

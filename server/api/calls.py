@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import grpc
 
@@ -28,6 +29,9 @@ LIMITED = frozenset({"GenerateStream", "ModelStreamInfer"})
 
 # gRPC clients that retry wait so long first (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
+
+# Of a status's text, percent-encoded. gRPC clients take 8 KiB of headers, and see RESOURCE_EXHAUSTED if there are more.
+MAX_TEXT_BYTES = 4096
 
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 
@@ -230,6 +234,7 @@ class Call:
             code, text = "INTERNAL", f"internal error; the server's log has it under error_id {error_id}"
         else:
             raise error
+        text = bounded(text)
         self.finish(code, text)
         trailers = [(ID_KEY, self._request.id)]
         if self._calls.sends_pushback and isinstance(error, Overloaded) and error.retry_after_s:
@@ -251,6 +256,14 @@ def _errors_of_absence() -> Iterator[None]:
 def at_end(context: Context, function: Callable[[], None]) -> None:
     """Has `function` called when the call has ended: on grpc.aio, when its reply has been sent or can never be."""
     context.add_done_callback(lambda _: function())  # type: ignore[arg-type]  # the stub has a class for its callable
+
+
+def bounded(text: str) -> str:
+    """The text as a status may carry it: whoever sends a name of a megabyte gets its beginning and end back."""
+    if len(text) <= MAX_TEXT_BYTES and len(quote(text, errors="replace")) <= MAX_TEXT_BYTES:
+        return text
+    head, tail = (part.encode("ascii", "backslashreplace").decode() for part in (text[:1000], text[-500:]))
+    return f"{head[:1000]} ... {tail[-500:]}"
 
 
 def deadline(context: Context) -> float | None:

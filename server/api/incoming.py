@@ -13,6 +13,7 @@ from typing import Any
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.message import DecodeError
 
 from server.api.calls import Context
 from server.api.wire import check_size
@@ -74,7 +75,10 @@ class Incoming:
                 check_size(data, kind, limit_bytes)
             except GanserveError as error:
                 return error
-            return parse(data)
+            try:
+                return parse(data)
+            except DecodeError:
+                return InvalidRequest(f"the call's {len(data)} bytes are not a {kind.full_name}")
 
         return read
 

@@ -28,6 +28,15 @@ SPARE_THREADS = 32
 log = logging.getLogger(__name__)
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+    """grpc.aio logs a traceback for each caller who leaves while the answer is being sent."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or kind.__name__ != "ExecuteBatchError"
+
+
+logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
+
+
 def choose_frontend(settings: Settings) -> str:
     """Which of the two serves: native if it is installed and supports the settings.
 
@@ -103,6 +112,11 @@ def says_goaway(frontend: str) -> bool:
 
 def awaits_messages(frontend: str) -> bool:
     """Whether a call begins with its headers, so that its message may still be on its way."""
+    return frontend == GRPCIO
+
+
+def ends_by_itself(frontend: str) -> bool:
+    """Whether its server may end although nobody has stopped it; `wait_for_termination` then raises the cause."""
     return frontend == GRPCIO
 
 

@@ -6,6 +6,7 @@ their high byte (v >> 8), so an 8-bit image saved with 16 bits comes back exactl
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ _READERS: Mapping[Format, Callable[[io.BytesIO], ImageFile]] = {
 }
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
 _ICC_SPACES = {1: b"GRAY", 2: b"GRAY", 3: b"RGB ", 4: b"RGB "}
+# Pillow warns of damage beside the pixels, such as EXIF data that is cut short, which concerns nobody.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 _DEFAULT_QUALITY = {Format.PNG: 1, Format.JPEG: 90, Format.WEBP: 90, Format.RAW: 0}
 _QUALITY_RANGE = {Format.PNG: (0, 9), Format.JPEG: (1, 100), Format.WEBP: (1, 100)}
 _MAX_SIDE_PX = {Format.JPEG: 65_500, Format.WEBP: 16_383}

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -278,6 +279,7 @@ class Repository:
 
 
 def _number(name: str, version: str) -> int:
-    if not version.isdecimal() or not 0 < int(version) < 1 << 63:
+    # Python reads other scripts' digits as well, and raises on thousands of digits.
+    if not re.fullmatch("[0-9]{1,19}", version) or not 0 < int(version) < 1 << 63:
         raise InvalidRequest(f"model {name!r}: version {version!r} is not a positive integer")
     return int(version)
