@@ -1,8 +1,9 @@
-"""`python -m bench engine | load | overload MODEL`, `python -m bench gpu`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench soak`, `python -m bench gpu`."""
 
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 from bench.gpu import cli
 
@@ -15,6 +16,15 @@ def _numbers(text: str) -> list[int]:
 
 def _factors(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
+
+
+def _add_soak(commands: Any) -> None:
+    text = "everything at once, hostile inputs among it, for minutes: what grows, what breaks"
+    soak = commands.add_parser("soak", help=text, description=text)
+    soak.add_argument("--repository", type=Path, required=True, metavar="DIR", help="starts a server over it")
+    soak.add_argument("--minutes", type=float, default=30.0)
+    soak.add_argument("--serve-arguments", default="", metavar="ARGS", help="more arguments for the server")
+    soak.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
                 help="also one connection with 1,000 requests of 8 images in flight: how long another waits for one",
             )  # fmt: skip
             command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
+    _add_soak(commands)
     text = "parity and images/s of every engine on a GPU, and of the server over them"
     cli.add_arguments(commands.add_parser("gpu", help=text, description=text))
     return parser
@@ -83,6 +94,10 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command == "gpu":
         return cli.run(arguments)
+    if arguments.command == "soak":
+        from bench.soak.run import main as run_soak
+
+        return run_soak(arguments)
     # only now: a machine that has what `gpu` needs may lack the server's packages
     from bench.cpu import commands
 

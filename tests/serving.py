@@ -93,7 +93,7 @@ class ServerProcess:
     @property
     def log(self) -> str:
         """What the process has written to stderr."""
-        return self._log.read_text()
+        return self._log.read_text(errors="backslashreplace")
 
     def terminate(self) -> None:
         """SIGTERM, once: a second one may come when the server does not handle it any more."""

@@ -10,7 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,6 +45,7 @@ class Target:
     grpc_port: int
     metrics: str
     frontend: str = "unknown"
+    pid: int = 0  # of a server that was started here
 
     @property
     def address(self) -> tuple[str, int]:
@@ -84,7 +85,7 @@ def started(repository: Path, arguments: str) -> Iterator[Target]:
         assert process.stdout is not None
         rest = threading.Thread(target=_discard, args=(process.stdout,))
         try:
-            target = announced(process.stdout, log)
+            target = replace(announced(process.stdout, log), pid=process.pid)
             rest.start()
             yield target
         finally:
