@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import grpc
@@ -43,7 +43,7 @@ class Sample:
 
 @dataclass
 class Result:
-    """Everything seen. `rest` and `end`: without callers, before and after."""
+    """Everything seen. `rest` and `end`: without callers, before and after; the RSS of `rest` is the most so far."""
 
     rest: Held
     end: Held
@@ -75,12 +75,12 @@ class Result:
         return found
 
     def busy_growth(self) -> float:
-        """RSS under load, the last quarter over the second one; 1 if there are too few samples."""
+        """RSS under load, the last quarter over the first half; 1 if there are too few samples."""
         quarter = len(self.samples) // 4
         if quarter < 1:
             return 1.0
-        early = max(sample.held.rss_bytes for sample in self.samples[: 2 * quarter])
-        return max(sample.held.rss_bytes for sample in self.samples[-quarter:]) / early
+        early = (sample.held.rss_bytes for sample in self.samples[: 2 * quarter])
+        return max(sample.held.rss_bytes for sample in self.samples[-quarter:]) / max(self.rest.rss_bytes, *early)
 
     def _is_hopeless(self, caller: str) -> bool:
         statuses = {status for name, status in self.counts if name == caller}
@@ -117,9 +117,11 @@ def soak(target: Target, seconds: float) -> Result:
     name = generators[0].name
     requests = infer_requests(name, model_inputs(target, name), Facts(len(generators[0].labels)))
     warm = Soak(target, models, requests)
-    attack_once(warm)  # what the largest of its images needs is kept
+    attack_once(warm)
+    largest = held_by(target).rss_bytes  # an engine keeps what its largest image needed until it is loaded again
     _run(warm, min(WARM_S, seconds), 0)
     rest = _rested(target)
+    rest = replace(rest, rss_bytes=max(largest, rest.rss_bytes))
     busy = Soak(target, models, requests)
     samples = _run(busy, seconds, SAMPLES)
     log = Path(f"/proc/{target.pid}/fd/2").read_text(errors="replace")
