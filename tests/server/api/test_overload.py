@@ -69,10 +69,10 @@ async def test_one_stall_does_not_make_every_later_call_late(start: Start) -> No
         async with connected(running) as stub:
             first = asyncio.ensure_future(stub.ModelInfer(asking(0)))
             await held.busy()
-            threading.Timer(0.6, held.gate.set).start()
+            threading.Timer(1.2, held.gate.set).start()
             await first
             for value in range(10):
-                await stub.ModelInfer(asking(value), timeout=0.3)
+                await stub.ModelInfer(asking(value), timeout=1.0)
 
 
 async def test_without_a_deadline_a_call_beyond_the_target_is_rejected_and_told_when_to_come_back(

@@ -102,6 +102,6 @@ async def test_the_end_does_not_wait_for_a_thread_that_hangs(make: Any) -> None:
     await asyncio.sleep(0.01)
     started = time.monotonic()
     workers.close()
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 3
     task.cancel()
     gate.set()
