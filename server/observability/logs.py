@@ -11,6 +11,7 @@ instead of written while they come faster than LINES_PER_S.
 import contextlib
 import json
 import logging
+import os
 import queue
 import re
 import sys
@@ -55,6 +56,10 @@ class _Writer:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        try:
+            self._descriptor: int | None = stream.fileno()
+        except (OSError, ValueError):  # no file, as in tests
+            self._descriptor = None
         self._lines: queue.Queue[str | None] = queue.Queue(MAX_WAITING_LINES)
         self._dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -84,14 +89,25 @@ class _Writer:
         self._thread.join(FLUSH_S)
 
     def _run(self) -> None:
+        reported = 0
         while (line := self._lines.get()) is not None:
-            dropped, self._dropped = self._dropped, 0
+            so_far = self._dropped
+            dropped, reported = so_far - reported, so_far
             if dropped:
                 line += f"({dropped:,} lines of the log were dropped: nobody read stderr)\n"
             with contextlib.suppress(OSError, ValueError):  # closed by the reader, or by ourselves
-                self._stream.write(line)
-                self._stream.flush()
+                self._write(line)
             self._lines.task_done()
+
+    def _write(self, text: str) -> None:
+        """Past the stream's buffer: a write that blocks would keep its lock, which the interpreter's end needs."""
+        if self._descriptor is None:
+            self._stream.write(text)
+            self._stream.flush()
+            return
+        data = text.encode(errors="backslashreplace")
+        while data:
+            data = data[os.write(self._descriptor, data) :]
 
 
 class LimitedHandler(logging.Handler):
