@@ -9,9 +9,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
-from server.api.kserve_tensors import check_outputs, is_large, read_inputs, write_outputs
+from server.api.kserve_tensors import check_outputs, has_many_strings, is_large, read_inputs, write_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
+from server.api.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
@@ -85,9 +86,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             platform=model.config.platform,
         )
         batch = [-1] if model.max_batch_size else []
-        for field, tensors in ((answer.inputs, model.engine.inputs), (answer.outputs, model.engine.outputs)):
+        for field, tensors in ((answer.inputs, model.inputs), (answer.outputs, model.outputs)):
             for tensor in tensors:
-                field.add(name=tensor.name, datatype=tensor.dtype, shape=[*batch, *tensor.shape])
+                field.add(name=tensor.name, datatype=tensor.dtype, shape=[*batch, *tensor.dims])
         return answer
 
     async def ModelConfig(self, request: Any, context: Context) -> Any:
@@ -197,23 +198,26 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
-        outputs = {tensor.name: tensor for tensor in model.engine.outputs}
-        check_outputs(request.outputs, outputs)
-        read = (read_inputs, request, model.engine.inputs, model.max_batch_size, model.defaults)
+        outputs = {tensor.name: tensor for tensor in model.outputs}
+        check_outputs(request.outputs, outputs, model.name)
+        limit_bytes = self._limits.max_message_bytes
+        read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes)
         arrays, items = await self._workers.run(*read) if is_large(request) else read[0](*read[1:])
         check_values(model, arrays)
         check_pixels(model, arrays, self._limits)
-        nbytes = reply_bytes(model, arrays, items, {tensor.name for tensor in request.outputs})
+        wanted = [tensor.name for tensor in request.outputs] or list(outputs)
+        nbytes = reply_bytes(model, arrays, items, wanted)
         self._limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
         if (needed := nbytes * (1 + REPLY_COPIES)) > COUNTED_BYTES:
             hold.take(needed)
         charge_tensors(items, arrays, model.engine.outputs, model.spec.scale if model.spec else 1)
-        with model.batcher.admit(items, sum(a.nbytes for a in arrays.values()), deadline_at, timeout_s) as admission:
+        with model.batcher.admit(items, sum(map(held_bytes, arrays.values())), deadline_at, timeout_s) as admission:
             done = await admission.run(arrays)
-        nbytes = sum(done.outputs[tensor.name].nbytes for tensor in request.outputs or outputs.values())
-        self._limits.check_reply(nbytes, "request fewer outputs")  # of axes that only the graph knows
+        nbytes = sum(held_bytes(done.outputs[name]) for name in wanted)
+        self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
-        write_outputs(answer, request.outputs, outputs, done.outputs)
+        write = (write_outputs, answer, wanted, outputs, done.outputs, model.max_batch_size)
+        await self._workers.run(*write) if has_many_strings(done.outputs) else write[0](*write[1:])
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = service_pb2.ModelStreamInferResponse()

@@ -17,16 +17,25 @@ Arrays = Mapping[str, NDArray[Any]]
 
 
 def check_values(model: Model, arrays: Arrays) -> None:
-    """A generator makes a black image of what is not finite, without an error.
+    """A generator makes a black image of what is not finite, and another class's image of a negative label, without an
+    error.
 
     Raises:
-        InvalidRequest: NaN or infinity, for a model with a manifest.
+        InvalidRequest: NaN, infinity, no pixels, or a label that is no class, for a model with a manifest.
     """
     if model.spec is None:
         return
     for name, array in arrays.items():
+        if not array.size:
+            raise InvalidRequest(f"input {name!r} has shape {list(array.shape)}: no values")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidRequest(f"input {name!r}: contains values that are not finite")
+    if model.spec.labels and "label" in arrays:
+        labels = arrays["label"]
+        last = len(model.spec.labels) - 1
+        unknown = labels[(labels < 0) | (labels > last)]
+        if unknown.size:
+            raise InvalidRequest(f"input 'label': {unknown[0]} is no class; must be 0..{last}")
 
 
 def check_pixels(model: Model, arrays: Arrays, limits: Limits) -> None:
@@ -46,16 +55,16 @@ def check_pixels(model: Model, arrays: Arrays, limits: Limits) -> None:
 
 
 def reply_bytes(model: Model, arrays: Arrays, items: int, wanted: Collection[str]) -> int:
-    """Of the outputs `wanted`, all if there are none; free axes are taken to be as the input's, times the scale."""
+    """Of the outputs `wanted`; free axes are taken to be as the input's, times the scale."""
     scale = 1 if model.spec is None else model.spec.scale
     free = (_free_sizes(tensor, arrays[tensor.name]) for tensor in model.engine.inputs)
-    free_px = max(math.prod(sizes) * scale ** len(sizes) for sizes in free)
+    free_px = max((math.prod(sizes) * scale ** len(sizes) for sizes in free), default=1)
     nbytes = 0
     for tensor in model.engine.outputs:
-        if not wanted or tensor.name in wanted:
+        if tensor.name in wanted:
             fixed = math.prod(axis for axis in tensor.shape if axis >= 0)
             each = fixed * (free_px if -1 in tensor.shape else 1)
-            nbytes += items * each * NUMPY_OF[tensor.dtype].itemsize
+            nbytes += items * each * (4 if tensor.dtype == "BYTES" else NUMPY_OF[tensor.dtype].itemsize)
     return nbytes
 
 

@@ -1,18 +1,17 @@
 """KServe v2 tensors <-> arrays, by the raw-contents rules of the protocol."""
 
 import math
-import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
-from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from artifact.dtypes import NUMPY_OF
-from artifact.spec import TensorSpec
+from server.api.strings import from_contents, from_raw, to_raw
 from server.errors import InvalidRequest, Unsupported
+from server.repository.declared import DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 
 SHARED_MEMORY = "shared_memory_region"
@@ -41,16 +40,19 @@ _TYPED_FIELD = {
 
 def read_inputs(
     request: service_pb2.ModelInferRequest,
-    expected: Sequence[TensorSpec],
+    expected: Sequence[DeclaredTensor],
     max_batch_size: int,
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS,
+    limit_bytes: int = 1 << 31,
 ) -> tuple[dict[str, NDArray[Any]], int]:
-    """The request's arrays in the graph's order, and their items (1 for a model without a batch axis).
+    """The request's arrays in the graph's order and shapes, and their items (1 for a model without a batch axis).
 
     Absent inputs that have a default are filled in, so that requests with and without them share batches.
+    `limit_bytes`: of strings once they are read.
 
     Raises:
         InvalidRequest: a tensor missing, unknown, given twice, or of another dtype, shape, batch or byte size.
+        ImageTooLarge: more strings than the limit allows.
     """
     raws = request.raw_input_contents
     if raws and len(raws) != len(request.inputs):
@@ -59,20 +61,28 @@ def read_inputs(
     arrays: dict[str, NDArray[Any]] = {}
     for index, tensor in enumerate(request.inputs):
         spec = specs.get(tensor.name)
-        if spec is None or tensor.name in arrays:
-            what = "is not an input of the model" if spec is None else "is given twice"
-            raise InvalidRequest(f"input {tensor.name!r} {what}, which accepts {', '.join(specs)}")
+        what = f"input {tensor.name!r} for model {request.model_name!r}"
+        if spec is None:
+            raise InvalidRequest(f"unexpected inference {what}, which accepts {', '.join(specs)}")
+        if tensor.name in arrays:
+            raise InvalidRequest(f"input {tensor.name!r} already exists in request: it is given twice")
         if SHARED_MEMORY in tensor.parameters:
             raise Unsupported(f"input {tensor.name!r}: shared memory is not offered; send raw_input_contents")
-        _check_shape(tensor, spec, max_batch_size)
+        shape = _graph_shape(what, tensor, spec, max_batch_size)
         if raws and tensor.HasField("contents"):
-            raise InvalidRequest(f"input {tensor.name!r}: contents must be empty when raw_input_contents is used")
-        array = _from_raw(tensor, raws[index]) if raws else _from_contents(tensor)
-        arrays[tensor.name] = array.reshape(_graph_shape(tensor, spec))
+            raise InvalidRequest(f"contents field must not be specified when using raw_input_contents for {what[6:]}")
+        array = _from_raw(what, tensor, raws[index], limit_bytes) if raws else _from_contents(what, tensor)
+        arrays[tensor.name] = array.reshape(shape)
     missing = [name for name in specs if name not in arrays]
-    for name in missing:
-        if name not in defaults.names or not max_batch_size:
-            raise InvalidRequest(f"input {name!r} is missing")
+    required = [name for name in missing if name not in defaults.names or not max_batch_size]
+    if required:
+        least = len(specs) - len(defaults.names)
+        count = f"number of inputs between {least} and {len(specs)}" if defaults.names else f"{least} inputs"
+        raise InvalidRequest(
+            f"expected {count} but got {len(arrays)} inputs for model {request.model_name!r}. Got input(s) "
+            f"{_listed(arrays)}, but missing required input(s) {_listed(required)}. Please provide all required "
+            "input(s)."
+        )
     if not max_batch_size:
         return arrays, 1
     found = {len(array) for array in arrays.values()}
@@ -86,28 +96,38 @@ def read_inputs(
 
 def is_large(request: service_pb2.ModelInferRequest) -> bool:
     """Whether to read the inputs in another thread than the event loop's."""
-    if request.raw_input_contents:
-        return False
+    if raws := request.raw_input_contents:
+        strings = any(tensor.datatype == "BYTES" for tensor in request.inputs)
+        return strings and sum(map(len, raws)) > 4 * _MANY_VALUES
     fields = ((tensor, _TYPED_FIELD.get(tensor.datatype)) for tensor in request.inputs)
     return sum(len(getattr(tensor.contents, field)) for tensor, field in fields if field) > _MANY_VALUES
 
 
+def has_many_strings(outputs: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether to write the outputs in another thread than the event loop's."""
+    return sum(array.size for array in outputs.values() if array.dtype == np.object_) > _MANY_VALUES
+
+
 def write_outputs(
     response: service_pb2.ModelInferResponse,
-    wanted: Sequence[service_pb2.ModelInferRequest.InferRequestedOutputTensor],
-    expected: Mapping[str, TensorSpec],
+    wanted: Iterable[str],
+    expected: Mapping[str, DeclaredTensor],
     outputs: Mapping[str, NDArray[Any]],
+    max_batch_size: int,
 ) -> None:
-    """Adds the requested outputs, all if none is named. Always raw, as tritonclient reads nothing else."""
-    for name in [tensor.name for tensor in wanted] or expected:
-        array = outputs[name]
-        dtype = expected[name].dtype
-        response.outputs.add(name=name, datatype=dtype, shape=array.shape)
-        response.raw_output_contents.append(_raw(array, dtype))
+    """Adds the outputs `wanted`. Always raw, as tritonclient reads nothing else."""
+    batch_axes = 1 if max_batch_size else 0
+    for name in wanted:
+        array, tensor = outputs[name], expected[name]
+        shape = array.shape[:batch_axes] + tensor.to_wire(array.shape[batch_axes:])
+        response.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
+        response.raw_output_contents.append(to_raw(array.flat) if tensor.dtype == "BYTES" else array.tobytes())
 
 
 def check_outputs(
-    wanted: Sequence[service_pb2.ModelInferRequest.InferRequestedOutputTensor], expected: Mapping[str, TensorSpec]
+    wanted: Sequence[service_pb2.ModelInferRequest.InferRequestedOutputTensor],
+    expected: Mapping[str, DeclaredTensor],
+    model: str,
 ) -> None:
     """Rejects outputs that the model does not have or a form that is not offered, before anything runs.
 
@@ -120,52 +140,65 @@ def check_outputs(
         raise InvalidRequest(f"{len(wanted)} outputs requested, {len(names)} of them different: each only once")
     for tensor in wanted:
         if tensor.name not in expected:
-            raise InvalidRequest(f"output {tensor.name!r} is not one of the model's: {', '.join(expected)}")
+            has = f"which has {', '.join(expected)}"
+            raise InvalidRequest(f"unexpected inference output {tensor.name!r} for model {model!r}, {has}")
         if tensor.parameters["classification"].int64_param if "classification" in tensor.parameters else 0:
             raise Unsupported(f"output {tensor.name!r}: classification is not offered")
         if SHARED_MEMORY in tensor.parameters:
             raise Unsupported(f"output {tensor.name!r}: shared memory is not offered")
 
 
-def _graph_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec) -> tuple[int, ...]:
-    """The shape that the graph gets: a value per item, which Triton's clients send as (N, 1), is (N,) there."""
-    shape = tuple(tensor.shape)
-    return shape[:1] if spec.shape == () and shape[1:] == (1,) else shape
+def _graph_shape(
+    what: str,
+    tensor: service_pb2.ModelInferRequest.InferInputTensor,
+    spec: DeclaredTensor,
+    max_batch_size: int,
+) -> tuple[int, ...]:
+    """The shape that the graph gets, batch axis included.
 
-
-def _check_shape(tensor: service_pb2.ModelInferRequest.InferInputTensor, spec: TensorSpec, max_batch_size: int) -> None:
+    Raises:
+        InvalidRequest: the model does not accept the tensor's dtype, shape or batch.
+    """
     if tensor.datatype != spec.dtype:
+        name, _, model = what.partition(" for ")
+        raise InvalidRequest(f"inference {name} data-type is {tensor.datatype!r}, but {model} expects {spec.dtype!r}")
+    sent = tuple(tensor.shape)
+    batch, axes = (sent[:1], sent[1:]) if max_batch_size else ((), sent)
+    shape = spec.to_graph(axes)
+    if shape is None or (max_batch_size and not batch):
+        accepted = [-1, *spec.dims] if max_batch_size else list(spec.dims)
+        note = "; the first axis is the batch" if max_batch_size else ""
+        raise InvalidRequest(f"unexpected shape for {what}. Expected {_axes(accepted)}, got {_axes(sent)}{note}")
+    if max_batch_size and not 1 <= batch[0] <= max_batch_size:
+        model = what.rpartition(" for model ")[2]
         raise InvalidRequest(
-            f"input {tensor.name!r} has datatype {tensor.datatype!r}, the model accepts {spec.dtype!r}"
+            f"inference request batch-size must be <= {max_batch_size} for {model} and at least 1, but input "
+            f"{tensor.name!r} has batch {batch[0]} (max_batch_size)"
         )
-    shape = list(_graph_shape(tensor, spec))
-    axes = shape[1:] if max_batch_size else shape
-    fits = len(shape) == len(spec.shape) + bool(max_batch_size) and all(
-        size > 0 and limit in (-1, size) for size, limit in zip(axes, spec.shape, strict=True)
-    )
-    if not fits:
-        accepted = ["batch", *spec.shape] if max_batch_size else list(spec.shape)
-        raise InvalidRequest(f"input {tensor.name!r} has shape {shape}, the model accepts {accepted}")
-    if max_batch_size and not 1 <= shape[0] <= max_batch_size:
-        raise InvalidRequest(
-            f"input {tensor.name!r} has batch {shape[0]}, the model accepts 1..{max_batch_size} (max_batch_size)"
-        )
+    return batch + shape
 
 
-def _from_raw(tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes) -> NDArray[Any]:
-    dtype = NUMPY_OF[tensor.datatype]
-    shape = tuple(tensor.shape)
+def _axes(shape: Iterable[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _listed(names: Iterable[str]) -> str:
+    return f"[{','.join(map(repr, names))}]"
+
+
+def _from_raw(
+    what: str, tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes, limit_bytes: int
+) -> NDArray[Any]:
+    count = math.prod(tensor.shape)
     if tensor.datatype == "BYTES":
-        return _strings(tensor, raw)
-    expected = math.prod(shape) * dtype.itemsize
-    if len(raw) != expected:
-        raise InvalidRequest(
-            f"input {tensor.name!r}: {len(raw)} raw bytes, shape {list(shape)} {tensor.datatype} needs {expected}"
-        )
-    return np.frombuffer(raw, dtype).reshape(shape)
+        return from_raw(what, raw, count, limit_bytes)
+    dtype = NUMPY_OF[tensor.datatype]
+    if len(raw) != (expected := count * dtype.itemsize):
+        raise InvalidRequest(f"input byte size mismatch for {what}. Expected {expected}, got {len(raw)}")
+    return np.frombuffer(raw, dtype)
 
 
-def _from_contents(tensor: service_pb2.ModelInferRequest.InferInputTensor) -> NDArray[Any]:
+def _from_contents(what: str, tensor: service_pb2.ModelInferRequest.InferInputTensor) -> NDArray[Any]:
     field = _TYPED_FIELD.get(tensor.datatype)
     if field is None:
         raise InvalidRequest(f"input {tensor.name!r}: {tensor.datatype} travels only as raw_input_contents")
@@ -175,30 +208,12 @@ def _from_contents(tensor: service_pb2.ModelInferRequest.InferInputTensor) -> ND
         raise InvalidRequest(
             f"input {tensor.name!r}: {len(values)} elements, shape {list(tensor.shape)} needs {expected}"
         )
+    if tensor.datatype == "BYTES":
+        return from_contents(what, values)
     array = np.empty(expected, NUMPY_OF[tensor.datatype])
     try:
         for start in range(0, expected, _PIECE):
             array[start : start + _PIECE] = np.array(values[start : start + _PIECE], array.dtype)
     except OverflowError as error:
         raise InvalidRequest(f"input {tensor.name!r}: {error}") from None
-    return array.reshape(tuple(tensor.shape))
-
-
-def _strings(tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes) -> NDArray[Any]:
-    try:
-        strings: NDArray[Any] = deserialize_bytes_tensor(raw)
-    except struct.error as error:
-        raise InvalidRequest(f"input {tensor.name!r}: not length-prefixed bytes: {error}") from None
-    expected = math.prod(tensor.shape)
-    if strings.size != expected:
-        raise InvalidRequest(
-            f"input {tensor.name!r}: {strings.size} elements, shape {list(tensor.shape)} needs {expected}"
-        )
-    return strings.reshape(tuple(tensor.shape))
-
-
-def _raw(array: NDArray[Any], dtype: str) -> bytes:
-    if dtype == "BYTES":
-        packed = serialize_byte_tensor(array)
-        return bytes(packed[0]) if packed.size else b""
-    return array.tobytes()
+    return array

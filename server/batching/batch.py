@@ -167,10 +167,13 @@ def _answer(run: EngineRun) -> None:
 
 
 def _opaque(error: Exception, request: RequestContext | None) -> InferenceFailed:
-    """The caller's view of an engine's error: an id; the log has the rest, and whose request it was."""
+    """The caller's view of an engine's error: an id, or what the engine says to callers. The log has the rest, and
+    whose request it was."""
     error_id = uuid.uuid4().hex[:12]
     fields = {**({} if request is None else dict(request.log_fields())), "error_id": error_id}
     log.error("inference failed", exc_info=error, extra={"fields": fields})
+    if isinstance(error, InferenceFailed):  # its text is for the caller
+        return error
     return InferenceFailed(f"inference failed; the server's log has the cause under error_id {error_id}")
 
 

@@ -64,7 +64,7 @@ class Engine(Protocol):
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch (leading axis N). Blocks; safe to call from every worker thread at once.
 
-        Equal items give equal bytes whatever `whole_device` is.
+        Equal items give equal bytes whatever `whole_device` is. BYTES are arrays of `str`.
 
         Args:
             whole_device: nothing else runs on this device, so the run may use all of it (on a CPU: every thread).

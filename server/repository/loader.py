@@ -5,12 +5,12 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manifest, verify
-from artifact.shapes import has_free_sizes
 from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
@@ -20,13 +20,21 @@ from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
+from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
-from server.repository.warmup import item_bytes, require_own_items, shapes_to_warm, sizes_to_warm, warm
+from server.repository.warmup import (
+    has_guessed_values,
+    item_bytes,
+    require_own_items,
+    shapes_to_warm,
+    sizes_to_warm,
+    warm,
+)
 from server.settings import Settings
 
 # Files that may well be markup, as OpenVINO's .xml: no sign of a download that failed.
@@ -48,6 +56,16 @@ class Model:
     statistics: ModelStatistics
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS  # for what tensor requests may leave out
     note: str = ""  # for operators: why something else serves than what was requested or is best
+
+    @cached_property
+    def inputs(self) -> tuple[DeclaredTensor, ...]:
+        """As requests have them, in the graph's order."""
+        return declared(self.config.input, self.engine.inputs)
+
+    @cached_property
+    def outputs(self) -> tuple[DeclaredTensor, ...]:
+        """As replies have them, in the graph's order; a config may leave some out."""
+        return declared(self.config.output, self.engine.outputs)
 
     @property
     def max_batch_size(self) -> int:
@@ -146,7 +164,7 @@ class Loader:
         """
         engine, device = opened.engine, self._devices.at(placement)
         on_gpu = placement.device.kind == "cuda"
-        guessed = version.spec is None and has_free_sizes(engine.inputs)
+        guessed = version.spec is None and has_guessed_values(engine.inputs)
         remark = ""
         for shapes in shapes_to_warm(engine.inputs, version.spec, on_gpu, opened.platform == PLAN_PLATFORM):
             sizes = sizes_to_warm(policy.max_batch_size, item_bytes(engine.inputs, shapes), policy, on_gpu)

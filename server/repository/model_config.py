@@ -3,10 +3,16 @@
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
-from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig, ModelQueuePolicy, ModelVersionPolicy
+from tritonclient.grpc.model_config_pb2 import (
+    DataType,
+    ModelConfig,
+    ModelInput,
+    ModelOutput,
+    ModelQueuePolicy,
+    ModelVersionPolicy,
+)
 
 from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
@@ -14,6 +20,7 @@ from artifact.spec import Spec, TensorSpec
 from server.batching.queue import Policy
 from server.engines.base import Engine
 from server.errors import NotServing
+from server.repository.declared import check_reshape, graph_dims
 from server.settings import Settings
 
 # Triton's default for a model with a batch axis whose config has no size.
@@ -108,12 +115,15 @@ def complete(
         entries = getattr(full, field)
         found = {tensor.name: tensor for tensor in tensors}
         for entry in entries:
-            hint = _axis_hint(len(_graph_dims(entry)), found.get(entry.name), max_batch_size)
-            _check_entry(entry.name, DataType.Name(entry.data_type), _graph_dims(entry), found, hint=hint)
+            hint = _axis_hint(len(graph_dims(entry)), found.get(entry.name), max_batch_size)
+            _check_entry(entry.name, DataType.Name(entry.data_type), graph_dims(entry), found, hint=hint)
+            check_reshape(entry)
+            if not entry.dims and not entry.HasField("reshape"):
+                _declare(entry, found[entry.name])
         named = {entry.name for entry in entries}
         for tensor in tensors:
             if tensor.name not in named and (field == "input" or not named):
-                entries.add(name=tensor.name, data_type=_triton_type(tensor), dims=tensor.shape)
+                _declare(entries.add(name=tensor.name, data_type=_triton_type(tensor)), tensor)
     for entry in full.input:
         entry.optional = entry.name in optional
     return full
@@ -193,9 +203,11 @@ def _triton_type(tensor: TensorSpec) -> int:
     return int(DataType.Value(TRITON_OF[tensor.dtype]))
 
 
-def _graph_dims(entry: Any) -> tuple[int, ...]:
-    """The dims that the graph sees. Triton writes one value per item as `dims: [1]` with an empty `reshape`."""
-    return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
+def _declare(entry: ModelInput | ModelOutput, tensor: TensorSpec) -> None:
+    """Fills in the dims of a tensor that no config names. Triton has no empty `dims`: one value per item is [1]."""
+    entry.dims.extend(tensor.shape or (1,))
+    if not tensor.shape:
+        entry.reshape.SetInParent()
 
 
 def _check_entry(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from artifact.dtypes import NUMPY_OF
 from artifact.repository import CONFIG
-from artifact.shapes import Shapes, Sides, sized
+from artifact.shapes import Shapes, Sides, has_free_sizes, sized
 from artifact.spec import Spec, TensorSpec
 from server.batching.batch import require_items
 from server.batching.device import Device
@@ -82,7 +82,7 @@ async def warm(
         except Exception as error:  # whatever the engine raises, this version is not served
             text = _line(error)
             if guessed and largest < 0:
-                return f"not run before requests, since the shapes had to be guessed: {text}"
+                return f"not run before requests, since its inputs had to be guessed: {text}"
             raise NotServing(f"warm-up at batch {size}: {text}{_hint(size, largest, text)}") from error
         largest = max(largest, size)
     return ""
@@ -171,6 +171,11 @@ def shapes_to_warm(inputs: tuple[TensorSpec, ...], spec: Spec | None, on_gpu: bo
     yield {tensor.name: sized(tensor, side_px) for tensor in inputs}
 
 
+def has_guessed_values(inputs: Sequence[TensorSpec]) -> bool:
+    """Whether a model may well refuse what it is warmed with: sizes that it leaves free, and strings."""
+    return has_free_sizes(inputs) or any(tensor.dtype == "BYTES" for tensor in inputs)
+
+
 def item_bytes(inputs: Sequence[TensorSpec], shapes: Shapes) -> int:
     """Of the inputs of one item."""
     return sum(NUMPY_OF[tensor.dtype].itemsize * math.prod(shapes[tensor.name]) for tensor in inputs)
@@ -180,7 +185,7 @@ def _zeros(tensor: TensorSpec, shape: tuple[int, ...], size: int) -> NDArray[Any
     dtype = NUMPY_OF[tensor.dtype]
     array = np.zeros((size, *shape) if size else shape, dtype=dtype)
     if dtype == np.object_:
-        array[...] = b""
+        array[...] = "0"  # what graphs that read numbers from their strings accept too
     return array
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
 from server.engines.base import Arrays, DeviceId
+from server.engines.onnx.session import run_session
 
 # Text cannot be on a device, and ONNX Runtime copies only numbers into memory that is allocated already.
 _NEVER_BOUND = ("BYTES", "BOOL")
@@ -76,7 +77,7 @@ class BoundSession:
             binding = self._bound.get(shapes)
             if binding is not None:
                 return self._run_bound(binding, arrays)
-            results = dict(zip(self._names, self._session.run(self._names, dict(arrays)), strict=True))
+            results = run_session(self._session, self._names, arrays)
             if len(self._bound) >= self._max_shapes or not all(math.prod(shape) for shape in shapes):
                 return results
             binding = self._bound[shapes] = self._bind(arrays, results)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from server.engines.base import Arrays
-from server.engines.onnx.session import CPU_PROVIDER, open_session, specs
+from server.engines.onnx.session import CPU_PROVIDER, open_session, run_session, specs
 
 
 def cores() -> int:
@@ -47,7 +47,7 @@ class OnnxCpuEngine:
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`."""
         session = self._whole if whole_device else self._shared
-        return dict(zip(self._output_names, session.run(self._output_names, dict(arrays), self._options), strict=True))
+        return run_session(session, self._output_names, arrays, self._options)
 
     def stop(self) -> None:
         """Ends the runs in progress at their next node or round of a loop; see `Stoppable`."""

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import onnxruntime as ort
+from numpy.typing import NDArray
 
 from artifact.dtypes import KSERVE_OF_ONNX
 from artifact.spec import TensorSpec
-from server.errors import StartError
+from server.engines.base import Arrays
+from server.errors import InferenceFailed, StartError
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -57,6 +59,20 @@ def open_session(
     if session.get_providers()[0] != wanted:
         raise StartError(f"{path}: ONNX Runtime opened it on {session.get_providers()[0]} instead of {wanted}")
     return session
+
+
+def run_session(
+    session: ort.InferenceSession, names: Sequence[str], arrays: Arrays, options: ort.RunOptions | None = None
+) -> dict[str, NDArray[Any]]:
+    """The outputs `names` of one run.
+
+    Raises:
+        InferenceFailed: an output has bytes that are no text, which ONNX Runtime's Python interface cannot return.
+    """
+    try:
+        return dict(zip(names, session.run(names, dict(arrays), options), strict=True))
+    except UnicodeDecodeError as error:
+        raise InferenceFailed(f"the graph returned a string that is not UTF-8 text: {error}") from error
 
 
 def has_cuda() -> bool:

@@ -203,31 +203,56 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
     "batch above the limit": (
         {"tensor": {"shape": [9, 4]}, "raw_input_contents": [ONES * 9]},
         Code.INVALID_ARGUMENT,
-        "batch 9, the model accepts 1..8",
+        "inference request batch-size must be <= 8 for 'tiny' and at least 1, but input 'latent' has batch 9",
     ),
-    "wrong shape": ({"tensor": {"shape": [1, 5]}}, Code.INVALID_ARGUMENT, "shape [1, 5], the model accepts"),
+    "wrong shape": (
+        {"tensor": {"shape": [1, 5]}},
+        Code.INVALID_ARGUMENT,
+        "unexpected shape for input 'latent' for model 'tiny'. Expected [-1,4], got [1,5]",
+    ),
     "negative axis": ({"tensor": {"shape": [-1, 4]}}, Code.INVALID_ARGUMENT, "batch -1"),
     "wrong dtype": (
         {"tensor": {"datatype": "FP16"}},
         Code.INVALID_ARGUMENT,
-        "datatype 'FP16', the model accepts 'FP32'",
+        "inference input 'latent' data-type is 'FP16', but model 'tiny' expects 'FP32'",
     ),
-    "wrong byte size": ({"raw_input_contents": [ONES[:-1]]}, Code.INVALID_ARGUMENT, "15 raw bytes"),
-    "raw and typed": ({"tensor": {"contents": {"fp32_contents": [1]}}}, Code.INVALID_ARGUMENT, "must be empty"),
+    "wrong byte size": (
+        {"raw_input_contents": [ONES[:-1]]},
+        Code.INVALID_ARGUMENT,
+        "input byte size mismatch for input 'latent' for model 'tiny'. Expected 16, got 15",
+    ),
+    "raw and typed": (
+        {"tensor": {"contents": {"fp32_contents": [1]}}},
+        Code.INVALID_ARGUMENT,
+        "contents field must not be specified when using raw_input_contents for 'latent' for model 'tiny'",
+    ),
     "one raw entry too many": ({"raw_input_contents": [ONES, ONES]}, Code.INVALID_ARGUMENT, "1 inputs, 2 raw"),
-    "unknown input": ({"tensor": {"name": "z"}}, Code.INVALID_ARGUMENT, "'z' is not an input"),
-    "no input": ({"inputs": [], "raw_input_contents": []}, Code.INVALID_ARGUMENT, "'latent' is missing"),
+    "unknown input": (
+        {"tensor": {"name": "z"}},
+        Code.INVALID_ARGUMENT,
+        "unexpected inference input 'z' for model 'tiny'",
+    ),
+    "no input": (
+        {"inputs": [], "raw_input_contents": []},
+        Code.INVALID_ARGUMENT,
+        "expected 1 inputs but got 0 inputs for model 'tiny'. Got input(s) [], but missing required input(s) "
+        "['latent']. Please provide all required input(s).",
+    ),
     "empty batch": (
         {"tensor": {"shape": [0, 4]}, "raw_input_contents": [b""]},
         Code.INVALID_ARGUMENT,
-        "batch 0, the model accepts 1..8 (max_batch_size)",
+        "at least 1, but input 'latent' has batch 0 (max_batch_size)",
     ),
     "one output 6,000 times": (
         {"outputs": [{"name": "image"}] * 6000},
         Code.INVALID_ARGUMENT,
         "6000 outputs requested, 1 of them different",
     ),
-    "unknown output": ({"outputs": [{"name": "mask"}]}, Code.INVALID_ARGUMENT, "'mask' is not one of"),
+    "unknown output": (
+        {"outputs": [{"name": "mask"}]},
+        Code.INVALID_ARGUMENT,
+        "unexpected inference output 'mask' for model 'tiny'",
+    ),
     "too few typed values": (
         {"raw_input_contents": [], "tensor": {"contents": {"fp32_contents": [1, 2]}}},
         Code.INVALID_ARGUMENT,

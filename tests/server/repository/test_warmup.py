@@ -113,7 +113,7 @@ async def test_a_plan_without_a_manifest_is_served_cold_where_its_sizes_cannot_b
     (shapes,) = shapes_to_warm(IMAGE, None, True, True)
     remark = await warm(gpu, engine, shapes, [1, 2], guessed=True, until=NEVER)
     assert engine.runs == []
-    assert remark.startswith("not run before requests, since the shapes had to be guessed: image [1, 32, 32, 3]: the")
+    assert remark.startswith("not run before requests, since its inputs had to be guessed: image [1, 32, 32, 3]: the")
 
 
 class Noisy(HeldEngine):
@@ -166,7 +166,7 @@ async def test_a_guessed_shape_that_the_graph_cannot_run_is_a_note_and_not_a_ref
     code, lines = await running.readyz()
     assert code == 200
     (line,) = [line for line in lines if line.startswith("t 1 ")]
-    assert line.startswith("t 1 READY: not run before requests, since the shapes had to be guessed: [ONNXRuntimeError]")
+    assert line.startswith("t 1 READY: not run before requests, since its inputs had to be guessed: [ONNXRuntimeError]")
     tensor = triton.InferInput("image", [1, 48, 24, 3], "UINT8")
     tensor.set_data_from_numpy(np.zeros((1, 48, 24, 3), np.uint8))
     async with triton.InferenceServerClient(running.target) as client:

@@ -1,0 +1,94 @@
+"""Tensors as requests and replies carry them: config.pbtxt's `dims`, which `reshape` maps to the graph's shapes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from tritonclient.grpc.model_config_pb2 import ModelInput, ModelOutput
+
+from artifact.repository import CONFIG
+from artifact.spec import TensorSpec
+from server.errors import NotServing
+
+Axes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class DeclaredTensor:
+    """An input or output, without the batch axis; -1: an axis of any size.
+
+    `dims`: of requests and replies. `reshape`: the same values in the same order as the config says that the graph has
+    them; equal to `dims` without a reshape. `graph`: what the graph itself says.
+    """
+
+    name: str
+    dtype: str
+    dims: Axes
+    reshape: Axes
+    graph: Axes
+
+    def to_graph(self, axes: Axes) -> Axes | None:
+        """The graph's shape of an input that is sent with these axes, None if the model does not accept them.
+
+        One value per item, which Triton's clients send as (N, 1), may also be sent as (N,), as the graph has it.
+        """
+        if axes == self.graph == ():
+            return ()
+        if not _fit(axes, self.dims):
+            return None
+        shape = _filled(self.reshape, axes, self.dims)
+        return shape if _fit(shape, self.graph) else None
+
+    def to_wire(self, axes: Axes) -> Axes:
+        """How a reply has an output of which the graph made these axes."""
+        return _filled(self.dims, axes, self.reshape) if _fit(axes, self.reshape) else axes
+
+
+def declared(entries: Sequence[Any], tensors: Sequence[TensorSpec]) -> tuple[DeclaredTensor, ...]:
+    """The inputs or outputs of a config that was completed from the graph's `tensors`, in their order."""
+    named = {entry.name: entry for entry in entries}
+    return tuple(
+        DeclaredTensor(tensor.name, tensor.dtype, tuple(entry.dims), graph_dims(entry), tensor.shape)
+        for tensor in tensors
+        if (entry := named.get(tensor.name)) is not None
+    )
+
+
+def graph_dims(entry: Any) -> Axes:
+    """The dims of a config's input or output as its `reshape` says that the graph has them."""
+    return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
+
+
+def check_reshape(entry: ModelInput | ModelOutput) -> None:
+    """Checks that a reshape keeps the values: as many between two axes of any size as before.
+
+    Raises:
+        NotServing: it does not.
+    """
+    if entry.HasField("reshape") and _fixed_parts(entry.dims) != _fixed_parts(entry.reshape.shape):
+        shapes = f"dims {list(entry.dims)} and reshape {list(entry.reshape.shape)}"
+        raise NotServing(f"{CONFIG}: tensor {entry.name!r} has different size for {shapes}")
+
+
+def _fit(axes: Sequence[int], limits: Axes) -> bool:
+    return len(axes) == len(limits) and all(
+        axis >= 0 and limit in (-1, axis) for axis, limit in zip(axes, limits, strict=True)
+    )
+
+
+def _filled(wanted: Axes, axes: Axes, limits: Axes) -> Axes:
+    """`wanted` with its axes of any size taken, in their order, from those of `axes`, which fit `limits`."""
+    free: Iterator[int] = (axis for axis, limit in zip(axes, limits, strict=True) if limit < 0)
+    return tuple(next(free) if axis < 0 else axis for axis in wanted)
+
+
+def _fixed_parts(dims: Sequence[int]) -> list[int]:
+    """How many values there are before, between and after the axes of any size."""
+    parts: list[list[int]] = [[]]
+    for axis in dims:
+        if axis < 0:
+            parts.append([])
+        else:
+            parts[-1].append(axis)
+    return [prod(part) for part in parts]
