@@ -17,6 +17,7 @@ from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.api import kserve
 from server.api.access import Access, Exposed
 from server.api.calls import Calls
+from server.api.connections import Eviction, share_descriptors
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
@@ -27,6 +28,7 @@ from server.api.transport import (
     awaits_messages,
     choose_frontend,
     ends_by_itself,
+    limits_connections,
     make_server,
     open_port,
     says_goaway,
@@ -132,7 +134,8 @@ class Server:
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
         app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)
-        self._http = HttpServer(app, settings.address, settings.http_port)
+        self._connections = share_descriptors(settings.max_connections)
+        self._http = HttpServer(app, settings.address, settings.http_port, self._connections.http)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
         self._calls = Calls(
@@ -143,7 +146,7 @@ class Server:
             stream_idle_s=settings.stream_idle_s,
         )
         self._budget = MemoryBudget(settings.max_held_bytes)
-        self._grpc = make_server(settings, self._frontend)
+        self._grpc = make_server(settings, self._frontend, self._connections.grpc)
         self._add_services()
 
     async def run(self, ready: Callable[[Serving], None], stop: asyncio.Event) -> None:
@@ -152,6 +155,7 @@ class Server:
         http_port = await self._start_http()
         await self._grpc.start()
         self._tell_exposed(grpc_port, http_port)
+        eviction = None if limits_connections(self._frontend) else Eviction(grpc_port, self._connections.grpc)
         try:
             async with asyncio.TaskGroup() as parts:
                 watches = [
@@ -178,13 +182,15 @@ class Server:
         finally:
             await self._grpc.stop(0)
             await self._http.stop()
+            if eviction is not None:
+                eviction.close()
             self._devices.close()
             self._workers.close()
             if self._tracer is not None:
                 await self._tracer.close()
 
     async def _keep_grpc(self, port: int) -> None:
-        """Opens the port again if grpc.aio has ended its server: a call whose path is not UTF-8 makes it do so."""
+        """Opens the port again if grpc.aio has ended its server: `unknown_methods` has a reason why it may."""
         settings = self._settings.model_copy(update={"grpc_port": port})
         while ends_by_itself(self._frontend):
             try:
@@ -193,7 +199,7 @@ class Server:
                 log.error("gRPC's server has ended and is started again", extra={"fields": {"reason": str(error)}})
             else:
                 return  # it was stopped
-            self._grpc = make_server(self._settings, self._frontend)
+            self._grpc = make_server(self._settings, self._frontend, self._connections.grpc)
             self._add_services()
             open_port(self._grpc, settings)
             await self._grpc.start()

@@ -76,8 +76,8 @@ class Settings(BaseSettings):
     )
     frontend: Annotated[Literal["auto", "native", "grpcio"], Panel.NETWORK] = Field(
         "auto",
-        description="HTTP/2 implementation. auto: native if it is installed and supports the other settings, else "
-        "grpcio.",
+        description="HTTP/2 implementation. auto: native if it is installed, supports the other settings and only this "
+        "machine reaches the server, else grpcio.",
     )
     max_connection_age_s: Annotated[float, Panel.NETWORK] = Field(
         300.0, ge=0, description="Connections are closed after this time, +-10 %; 0: never. Only with grpcio."
@@ -159,6 +159,14 @@ class Settings(BaseSettings):
         description="Maximum number of messages that take longer than a second to arrive; beyond, the slowest is "
         "rejected. Each may hold max_message_bytes. Only with grpcio.",
     )
+    max_connections: Annotated[int, Panel.LIMITS] = Field(
+        4096,
+        ge=1,
+        description="Maximum number of open gRPC connections. Fewer if the process may not open so many files.",
+    )
+    max_calls_per_connection: Annotated[int, Panel.LIMITS] = Field(
+        1024, ge=1, description="Maximum number of open calls of one connection; further ones wait in the client."
+    )
     max_streams: Annotated[int, Panel.LIMITS] = Field(
         256, ge=1, description="Maximum number of open GenerateStream and ModelStreamInfer calls."
     )
@@ -222,6 +230,11 @@ class Settings(BaseSettings):
         except RuntimeError:  # a container's user may have no home
             base = Path(tempfile.gettempdir())
         return base / "ganserve"
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches a server that listens on the address."""
+    return address in ("localhost", "::1", "[::1]") or address.startswith("127.")
 
 
 def panel_of(field: FieldInfo) -> Panel:

@@ -22,7 +22,7 @@ from server.api.quotas import current_quotas
 from server.errors import AccessError, GanserveError, PermissionDenied, StartError
 from server.observability.context import RequestContext, current
 from server.observability.trace import Metadata
-from server.settings import Settings
+from server.settings import Settings, is_loopback
 
 # Triton's groups of RPCs, for `grpc_restricted_protocol`, and `image` for those of our own service.
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -72,7 +72,7 @@ class Exposed:
     @property
     def is_loopback(self) -> bool:
         """Whether only this machine reaches the server."""
-        return self.address in ("localhost", "::1", "[::1]") or self.address.startswith("127.")
+        return is_loopback(self.address)
 
     def __str__(self) -> str:
         words = {"off": "no TLS", "server": "TLS", "mutual": "TLS with client certificates"}

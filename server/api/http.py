@@ -17,11 +17,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from server.api.connections import MAX_HTTP_CONNECTIONS
 from server.errors import PermissionDenied, Unauthenticated
 from server.observability.metrics import CONTENT_TYPE, Metrics
 
 MAX_HEAD_BYTES = 16 << 10
-MAX_CONNECTIONS = 64
 # Above Prometheus' default interval of 60 s.
 IDLE_S = 75.0
 # A client that reads nothing for so long is disconnected.
@@ -82,8 +82,11 @@ def make_app(
 class HttpServer:
     """Serves an application until stopped, in the event loop that runs. Loop thread only."""
 
-    def __init__(self, app: Starlette, host: str, port: int, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self, app: Starlette, host: str, port: int, max_connections: int = MAX_HTTP_CONNECTIONS, idle_s: float = IDLE_S
+    ) -> None:
         self._host, self._port, self._idle_s = host, port, idle_s
+        self._max_connections = max_connections
         self._config = Config(
             app,
             lifespan="off",
@@ -113,7 +116,9 @@ class HttpServer:
             OSError: the address is not available.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._connect, self._host, self._port)
+        # So many are accepted at once, before the oldest of too many are closed.
+        backlog = self._max_connections
+        self._server = await loop.create_server(self._connect, self._host, self._port, backlog=backlog)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
@@ -131,22 +136,28 @@ class HttpServer:
         await server.wait_closed()
 
     def _connect(self) -> "_Connection":
-        return _Connection(self._config, self._state, self._connections, self._idle_s)
+        return _Connection(self._config, self._state, self._connections, self._max_connections, self._idle_s)
 
 
 class _Connection(H11Protocol):
     """uvicorn's connection with the bounds that it lacks.
 
     A connection without a request in progress is closed after `idle_s`, whatever part of a head has come by then. When
-    there are MAX_CONNECTIONS, a new one replaces the one that has been silent longest, so that nobody can lock out the
-    probes.
+    there are `max_connections`, a new one replaces the one that has been silent longest, so that nobody can lock out
+    the probes.
     """
 
     def __init__(
-        self, config: Config, state: ServerState, connections: "dict[_Connection, None]", idle_s: float
+        self,
+        config: Config,
+        state: ServerState,
+        connections: "dict[_Connection, None]",
+        max_connections: int,
+        idle_s: float,
     ) -> None:
         super().__init__(config, state, app_state={})
         self._all = connections  # `connections` is uvicorn's set, without order
+        self._max = max_connections
         self._idle_s = idle_s
         self._idle: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
@@ -157,7 +168,7 @@ class _Connection(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
-        if len(self._all) >= MAX_CONNECTIONS:
+        if len(self._all) >= self._max:
             silent = next(iter(self._all))
             del self._all[silent]
             silent.transport.abort()

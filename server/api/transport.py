@@ -15,15 +15,26 @@ import grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from server.api.tls import certificates_of
+from server.api.unknown_methods import make_tolerant_server
 from server.errors import StartError
-from server.settings import Settings
+from server.settings import Settings, is_loopback
 
 NATIVE = "native"
 GRPCIO = "grpcio"
 # How long a call may still take after its connection has reached its age.
 AGE_GRACE_S = 600.0
+# Clients may ping every 5 s, with or without calls; pings do not come to the millisecond.
+MIN_PING_MS = 4_000
+# A connection on which nothing comes for so long is pinged, and closed if nobody answers.
+PING_AFTER_MS = 60_000
+PING_TIMEOUT_MS = 20_000
+# A connection must be ready for calls (TLS, HTTP/2's settings) within this time.
+HANDSHAKE_MS = 20_000
 # For what else the loop has threads do.
 SPARE_THREADS = 32
+
+# What anybody who reaches the native front end may have it do.
+UNLIMITED = "the size that compressed messages inflate to nor messages that do not arrive"
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +49,7 @@ logging.getLogger("grpc._cython.cygrpc").addFilter(_is_news)
 
 
 def choose_frontend(settings: Settings) -> str:
-    """Which of the two serves: native if it is installed and supports the settings.
+    """Which of the two serves: native if it is installed, supports the settings, and only this machine reaches it.
 
     Raises:
         StartError: native is requested and not installed, or does not support another setting.
@@ -47,29 +58,40 @@ def choose_frontend(settings: Settings) -> str:
     if settings.max_connection_age_s and "max_connection_age_s" in settings.model_fields_set:  # set, not the default
         unsupported.append("max_connection_age_s")
     installed = importlib.util.find_spec("pygrpc_native") is not None
-    if settings.frontend == NATIVE and unsupported:
-        raise StartError(f"frontend native does not support {' and '.join(unsupported)}; pass --frontend grpcio")
-    if settings.frontend == NATIVE and not installed:
-        raise StartError("frontend native needs pygrpc-native: pip install 'ganserve[native]'")
-    if settings.frontend != GRPCIO and installed and unsupported:
+    if settings.frontend == NATIVE:
+        if unsupported:
+            raise StartError(f"frontend native does not support {' and '.join(unsupported)}; pass --frontend grpcio")
+        if not installed:
+            raise StartError("frontend native needs pygrpc-native: pip install 'ganserve[native]'")
+        if not is_loopback(settings.address):
+            log.warning("front end native on %s: it limits neither %s", settings.address, UNLIMITED)
+        return NATIVE
+    if settings.frontend == GRPCIO or not installed:
+        return GRPCIO
+    if unsupported:
         log.info("front end grpcio: native does not support %s", " and ".join(unsupported))
-    if settings.frontend == GRPCIO or unsupported or not installed:
+        return GRPCIO
+    if not is_loopback(settings.address):
+        log.info("front end grpcio: native limits neither %s, and other machines reach %s", UNLIMITED, settings.address)
         return GRPCIO
     return NATIVE
 
 
-def make_server(settings: Settings, frontend: str) -> grpc.aio.Server:
-    """A server of that kind with the settings' limits, without services or port."""
+def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc.aio.Server:
+    """A server of that kind with the settings' limits, without services or port.
+
+    Args:
+        max_connections: beyond, grpcio closes new ones; see `connections`.
+    """
     options: list[tuple[str, Any]] = [
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
+        ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error
+        ("grpc.keepalive_time_ms", PING_AFTER_MS),
+        ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ]
-    if frontend == GRPCIO and settings.max_connection_age_s:  # gRPC varies it by a tenth
-        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)))
-        options.append(("grpc.max_connection_age_grace_ms", int(AGE_GRACE_S * 1000)))
     if frontend == NATIVE:
         import pygrpc_native.aio
 
@@ -78,7 +100,15 @@ def make_server(settings: Settings, frontend: str) -> grpc.aio.Server:
         asyncio.get_running_loop().set_default_executor(threads)
         server: grpc.aio.Server = pygrpc_native.aio.server(options=options)
         return server
-    return grpc.aio.server(options=options)
+    options += [
+        ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
+        ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),
+        ("grpc.max_allowed_incoming_connections", max_connections),
+    ]
+    if settings.max_connection_age_s:  # gRPC varies it by a tenth
+        options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)))
+        options.append(("grpc.max_connection_age_grace_ms", int(AGE_GRACE_S * 1000)))
+    return make_tolerant_server(options)
 
 
 def open_port(server: grpc.aio.Server, settings: Settings) -> int:
@@ -117,6 +147,11 @@ def awaits_messages(frontend: str) -> bool:
 
 def ends_by_itself(frontend: str) -> bool:
     """Whether its server may end although nobody has stopped it; `wait_for_termination` then raises the cause."""
+    return frontend == GRPCIO
+
+
+def limits_connections(frontend: str) -> bool:
+    """Whether its server itself has no more connections than it was given."""
     return frontend == GRPCIO
 
 

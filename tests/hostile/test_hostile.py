@@ -105,8 +105,7 @@ def test_bytes_on_the_grpc_port_hurt_nobody(target: Target) -> None:
 def test_a_path_that_is_not_utf8_does_not_end_the_service(target: Target) -> None:
     for _ in range(3):
         connections.send(target.server.grpc_address, connections.path_that_is_not_utf8())
-        assert target.server.good_answers(patient=True) == target.answers
-    target.server.new_log()  # grpc.aio says what happened
+        assert not target.harm()
 
 
 @pytest.mark.parametrize("port", ["http", "grpc"])

@@ -69,9 +69,9 @@ class Victim:
     def held(self) -> Held:
         return Held.by(self.process.process.pid)
 
-    def good_answers(self, patient: bool = False) -> list[bytes]:
-        """What an honest caller gets, without times. `patient`: it waits while the server cannot be reached."""
-        infer_reply = kserve.ModelInferResponse.FromString(self._ask("ModelInfer", infer(), patient))
+    def good_answers(self) -> list[bytes]:
+        """What an honest caller gets, without times."""
+        infer_reply = kserve.ModelInferResponse.FromString(self._ask("ModelInfer", infer()))
         face = pb.GenerateRequest(model=STYLED, seeds=pb.Seeds(values=[3]), labels=["two"])
         generated = pb.GenerateReply.FromString(self._ask("Generate", face))
         return [infer_reply.SerializeToString(deterministic=True), generated.images[0].data]
@@ -101,11 +101,11 @@ class Victim:
         added, self._seen = log[self._seen :], len(log)
         return added
 
-    def _ask(self, rpc: str, request: Any, patient: bool = False) -> bytes:
+    def _ask(self, rpc: str, request: Any) -> bytes:
         self.calls += 1
         call: Any = self._good.unary_unary(path_of(rpc))
         message, metadata = request.SerializeToString(), key_of("caller")
-        return bytes(call(message, timeout=LIMIT_S, metadata=metadata, wait_for_ready=patient))
+        return bytes(call(message, timeout=LIMIT_S, metadata=metadata))
 
     def play(self, case: Case) -> grpc.StatusCode:
         """Sends the case and returns the status with which the call ended."""

@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import shutil
 import socket
 import subprocess
@@ -179,6 +180,32 @@ def test_the_environment_counts_where_nothing_is_given(monkeypatch: pytest.Monke
     monkeypatch.setenv("GANSERVE_MAX_QUEUE_ROWS", "7")
     assert read_settings(repository=tmp_path).max_queue_rows == 7
     assert read_settings(repository=tmp_path, max_queue_rows=8).max_queue_rows == 8
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.2", "localhost", "::1", "[::1]"])
+def test_auto_takes_native_on_loopback(tmp_path: Path, host: str) -> None:
+    assert choose_frontend(read_settings(repository=tmp_path, host=host)) == "native"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "[::]", "10.0.0.1", "example.com"])
+def test_auto_takes_grpcio_where_other_machines_reach_it_and_native_warns(
+    tmp_path: Path, host: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "server")
+    assert choose_frontend(read_settings(repository=tmp_path, host=host)) == "grpcio"
+    assert caplog.messages == [
+        "front end grpcio: native limits neither the size that compressed messages inflate to nor messages that do not "
+        f"arrive, and other machines reach {host}"
+    ]
+    caplog.clear()
+    assert choose_frontend(read_settings(repository=tmp_path, host=host, frontend="native")) == "native"
+    assert [(record.levelname, record.message) for record in caplog.records] == [
+        (
+            "WARNING",
+            f"front end native on {host}: it limits neither the size that compressed messages inflate to nor messages "
+            "that do not arrive",
+        )
+    ]
 
 
 def test_auto_takes_native_unless_something_is_asked_that_it_cannot_do(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-DATA, HEADERS, RESET, SETTINGS, PING, WINDOW_UPDATE = 0, 1, 3, 4, 6, 8
+DATA, HEADERS, RESET, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0, 1, 3, 4, 6, 7, 8
 END_STREAM, END_HEADERS, ACK = 1, 4, 1
 INITIAL_WINDOW_SIZE = 4
 MAX_FRAME_BYTES = 1 << 14
@@ -27,6 +27,9 @@ class RawConnection:
         self._next = 1
         self._changed = asyncio.Event()
         self.received: dict[int, bytes] = {}
+        self.settings: dict[int, int] = {}  # the server's, by number
+        self.answered_pings = 0
+        self.farewell = b""
         self.closed: set[int] = set()
         self.is_lost = False
 
@@ -44,6 +47,9 @@ class RawConnection:
         for part in parts[:-1]:
             self._send(DATA, 0, stream, part)
         self._send(DATA, END_STREAM if ends else 0, stream, parts[-1])
+
+    def ping(self) -> None:
+        self._send(PING, 0, 0, bytes(8))
 
     def open_window(self, stream: int, size: int) -> None:
         """Lets the server send so much more, on the stream and on the connection."""
@@ -78,6 +84,11 @@ class RawConnection:
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
         if kind in (SETTINGS, PING) and not flags & ACK:
             self._send(kind, ACK, 0, payload if kind == PING else b"")
+        if kind == SETTINGS and not flags & ACK:
+            self.settings |= dict(struct.iter_unpack(">HI", payload))
+        self.answered_pings += kind == PING and bool(flags & ACK)
+        if kind == GOAWAY:
+            self.farewell = payload[8:]
         if kind in (HEADERS, DATA):
             self.received[stream] = self.received.get(stream, b"") + payload
         if kind == RESET or (kind in (HEADERS, DATA) and flags & END_STREAM):

@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from server.api import http
+from server.api.connections import MAX_HTTP_CONNECTIONS
 from server.api.http import HttpServer, make_app
 from server.observability.metrics import Metrics
 
@@ -249,7 +250,7 @@ async def test_a_client_that_sends_requests_and_reads_nothing_is_disconnected(mo
 
 
 async def test_the_most_silent_connection_makes_room_for_a_new_one(connect: Connect) -> None:
-    connections = [await connect() for _ in range(http.MAX_CONNECTIONS)]
+    connections = [await connect() for _ in range(MAX_HTTP_CONNECTIONS)]
     for connection in connections:
         assert (await connection.ask(get("/livez"))).status == 200
     assert (await connections[0].ask(get("/livez"))).status == 200

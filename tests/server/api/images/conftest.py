@@ -263,7 +263,7 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     settings = Settings(repository=Path(), **given)
     metrics, device = Metrics(), Device("cpu", 1)
     repository = ReadyRepository(device, metrics)
-    server = make_server(settings, frontend)
+    server = make_server(settings, frontend, settings.max_connections)
     workers, budget = Workers(2, settings.codec_timeout_s), MemoryBudget(settings.max_held_bytes)
     service = ImageService(repository, Limits.of(settings), workers, budget, metrics)
     described = pb.DESCRIPTOR.services_by_name["ImageService"]

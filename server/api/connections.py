@@ -1,0 +1,121 @@
+"""How many connections the ports may have, so that the process never runs out of file descriptors.
+
+Out of descriptors nothing can be accepted, opened or read: the probes fail although the server works. So the limits of
+both ports together leave some.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import socket
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+MAX_HTTP_CONNECTIONS = 64
+# For models, certificates and what drivers and engines open; of a small limit a quarter.
+SPARE_DESCRIPTORS = 256
+CHECK_EVERY_S = 0.25
+# After some were closed: as many may have waited to be accepted.
+CHECK_AGAIN_S = 0.02
+# In Linux' struct tcp_info: milliseconds since data was sent and received.
+TCP_INFO_BYTES, LAST_SENT, LAST_RECEIVED = 56, 44, 52
+
+
+@dataclass(frozen=True)
+class Connections:
+    """How many each port may have."""
+
+    grpc: int
+    http: int
+
+
+def share_descriptors(max_connections: int) -> Connections:
+    """Raises the process's limit of descriptors as far as needed and allowed, and shares it out.
+
+    Args:
+        max_connections: of gRPC, if the limit allows so many.
+    """
+    used = len(_open_descriptors())
+    needed = used + SPARE_DESCRIPTORS + MAX_HTTP_CONNECTIONS + max_connections
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if soft < needed and soft < hard:
+        soft = min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    if soft >= needed:
+        return Connections(max_connections, MAX_HTTP_CONNECTIONS)
+    left = max(2, soft - used - min(SPARE_DESCRIPTORS, soft // 4))
+    http = max(1, min(MAX_HTTP_CONNECTIONS, left // 4))
+    found = Connections(max(1, min(max_connections, left - http)), http)
+    fields = {"open_files": soft, "max_connections": found.grpc, "http_connections": found.http}
+    log.warning("the limit of open files (ulimit -n) allows fewer connections", extra={"fields": fields})
+    return found
+
+
+class Eviction:
+    """Closes the connections of a port that have been silent longest while there are more than `limit`.
+
+    For the native front end, which limits nothing itself and keeps its sockets to itself: they are found among the
+    descriptors of this process, and shut down as if the client had left. Nothing tells when one is accepted, so they
+    are counted four times a second. Loop thread only.
+    """
+
+    def __init__(self, port: int, limit: int) -> None:
+        self._port, self._limit = port, limit
+        # Looking at a descriptor must need no other one: there may be none left.
+        self._nothing = os.open("/dev/null", os.O_RDONLY)
+        self._looked_at = socket.socket()
+        self._timer = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._look)
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._timer.cancel()
+        self._looked_at.close()
+        os.close(self._nothing)
+
+    def _look(self) -> None:
+        closed = self._close_excess()
+        if closed:
+            fields = {"closed": closed, "limit": self._limit}
+            log.warning("too many gRPC connections (max_connections)", extra={"fields": fields})
+        after_s = CHECK_AGAIN_S if closed else CHECK_EVERY_S
+        self._timer = asyncio.get_running_loop().call_later(after_s, self._look)
+
+    def _close_excess(self) -> int:
+        """How many were closed."""
+        descriptors = _open_descriptors()
+        if len(descriptors) <= self._limit:
+            return 0
+        found = [(ms, fd) for fd in descriptors if (ms := self._silent_ms(fd)) is not None]
+        excess = sorted(found, reverse=True)[: max(0, len(found) - self._limit)]
+        for _, descriptor in excess:
+            if self._silent_ms(descriptor) is not None:  # it may be another file's by now
+                with contextlib.suppress(OSError):
+                    self._looked_at.shutdown(socket.SHUT_RDWR)
+        os.dup2(self._nothing, self._looked_at.fileno())
+        return len(excess)
+
+    def _silent_ms(self, descriptor: int) -> int | None:
+        """For how long nothing has come or gone; None: it is no connection of the port. `_looked_at` is then it."""
+        try:
+            os.dup2(descriptor, self._looked_at.fileno(), inheritable=False)
+            if self._looked_at.getsockname()[1:2] != (self._port,):
+                return None
+            self._looked_at.getpeername()  # fails for the socket that listens
+            info = self._looked_at.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+        except OSError:
+            return None
+        return min(int(struct.unpack_from("I", info, at)[0]) for at in (LAST_SENT, LAST_RECEIVED))
+
+
+def _open_descriptors() -> list[int]:
+    """Those of this process; if none is left to read the list with, all that may be open."""
+    try:
+        return [int(each.name) for each in Path("/dev/fd").iterdir()]
+    except OSError:
+        return list(range(resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
