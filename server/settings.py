@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         description="Time for runs of a model before it is ready; batch sizes that are left run first in a request.",
     )
 
+    server_name: Annotated[str, Panel.NETWORK] = Field(
+        "ganserve", min_length=1, description="Name in the answer to ServerMetadata; Triton's option is --id."
+    )
     host: Annotated[str | None, Panel.NETWORK, Unset("127.0.0.1, with api_keys 0.0.0.0")] = Field(
         None, description="Address to listen on. 0.0.0.0: every network of this machine."
     )

@@ -1,7 +1,7 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,11 +9,12 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
+from server.api.kserve_parameters import check_kind, read_timeout_s
 from server.api.kserve_tensors import check_outputs, has_many_strings, is_large, read_inputs, write_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
 from server.api.strings import held_bytes
-from server.errors import GanserveError, InvalidRequest, NotServing, Unsupported
+from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
 from server.observability.model_statistics import ModelStatistics
@@ -70,12 +71,14 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def ModelReady(self, request: Any, context: Context) -> Any:
         try:
             self._repository.get(request.name, request.version)
-        except NotServing:
+        except (ModelNotFound, NotServing):
             return service_pb2.ModelReadyResponse(ready=False)
         return service_pb2.ModelReadyResponse(ready=True)
 
     async def ServerMetadata(self, request: Any, context: Context) -> Any:
-        return service_pb2.ServerMetadataResponse(name="ganserve", version=self._version, extensions=EXTENSIONS)
+        return service_pb2.ServerMetadataResponse(
+            name=self._settings.server_name, version=self._version, extensions=EXTENSIONS
+        )
 
     async def ModelMetadata(self, request: Any, context: Context) -> Any:
         model = self._repository.get(request.name, request.version)
@@ -159,7 +162,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             try:
                 wanted = self._repository.get(request.name, request.version)
             except GanserveError as error:
-                raise InvalidRequest(f"no statistics: {error}") from error
+                text = f"requested model version is not available for model {request.name!r}"
+                raise InvalidRequest(f"{text}: {error}") from error
             models = [m for m in models if m.name == request.name and (not request.version or m is wanted)]
         answer = service_pb2.ModelStatisticsResponse()
         for model in models:
@@ -189,13 +193,14 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         for key in request.parameters:
             if key != "unload_dependents":
                 raise InvalidRequest(f"unknown unload parameter {key!r}")
+            check_kind(key, request.parameters[key], "bool_param")
         await self._repository.unload(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
 
     async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
         """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
         model = self._repository.get(request.model_name, request.model_version)
-        timeout_s = _read_parameters(request.parameters) if request.parameters else 0.0
+        timeout_s = read_timeout_s(request.parameters) if request.parameters else 0.0
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
         outputs = {tensor.name: tensor for tensor in model.outputs}
@@ -238,7 +243,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     def _check_control(self, request: Any) -> None:
         _check_repository(request.repository_name)
         if self._settings.model_control == "none":
-            raise NotServing("loading and unloading is off: GANSERVE_MODEL_CONTROL is none; explicit turns it on")
+            raise NotServing(
+                "explicit model load / unload is not allowed: GANSERVE_MODEL_CONTROL is none; explicit turns it on"
+            )
 
 
 @dataclass(frozen=True)
@@ -294,20 +301,6 @@ def _set(duration: service_pb2.StatisticDuration, count: int, seconds: float) ->
 def _check_repository(name: str) -> None:
     if name:
         raise Unsupported(f"repository {name!r}: this server has one repository; leave repository_name empty")
-
-
-def _read_parameters(parameters: Mapping[str, Any]) -> float:
-    """The caller's queue timeout in seconds, 0 for none. Rejects what would change the request's meaning."""
-    timeout_s = 0.0
-    for key, value in parameters.items():
-        if key == "timeout":
-            timeout_s = max(0, value.int64_param) / 1e6
-        elif key in ("sequence_id", "sequence_start", "sequence_end"):
-            if value.int64_param or value.string_param or value.bool_param:
-                raise Unsupported(f"parameter {key!r}: sequences are not served; generators keep no state")
-        elif key.startswith("triton_") and key != "triton_enable_empty_final_response":
-            raise InvalidRequest(f"parameter {key!r}: names that begin with triton_ are reserved")
-    return timeout_s
 
 
 METHODS = [method.name for method in service_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods]

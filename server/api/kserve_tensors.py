@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from artifact.dtypes import NUMPY_OF
+from server.api.kserve_parameters import check_tensor_parameters
 from server.api.strings import from_contents, from_raw, to_raw
 from server.errors import InvalidRequest, Unsupported
 from server.repository.declared import DeclaredTensor
@@ -66,6 +67,8 @@ def read_inputs(
             raise InvalidRequest(f"unexpected inference {what}, which accepts {', '.join(specs)}")
         if tensor.name in arrays:
             raise InvalidRequest(f"input {tensor.name!r} already exists in request: it is given twice")
+        if tensor.parameters:
+            check_tensor_parameters(repr(tensor.name), tensor.parameters)
         if SHARED_MEMORY in tensor.parameters:
             raise Unsupported(f"input {tensor.name!r}: shared memory is not offered; send raw_input_contents")
         shape = _graph_shape(what, tensor, spec, max_batch_size)
@@ -132,7 +135,7 @@ def check_outputs(
     """Rejects outputs that the model does not have or a form that is not offered, before anything runs.
 
     Raises:
-        InvalidRequest: no such output, or one requested twice.
+        InvalidRequest: no such output, one requested twice, or a parameter of another type.
         Unsupported: classification or shared memory.
     """
     names = {tensor.name for tensor in wanted}
@@ -142,7 +145,9 @@ def check_outputs(
         if tensor.name not in expected:
             has = f"which has {', '.join(expected)}"
             raise InvalidRequest(f"unexpected inference output {tensor.name!r} for model {model!r}, {has}")
-        if tensor.parameters["classification"].int64_param if "classification" in tensor.parameters else 0:
+        if tensor.parameters:
+            check_tensor_parameters(repr(tensor.name), tensor.parameters)
+        if "classification" in tensor.parameters:
             raise Unsupported(f"output {tensor.name!r}: classification is not offered")
         if SHARED_MEMORY in tensor.parameters:
             raise Unsupported(f"output {tensor.name!r}: shared memory is not offered")

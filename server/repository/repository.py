@@ -19,6 +19,7 @@ from server.repository.scan import find, names_in, scan, versions, why_empty
 
 # How long a model may load before the next one is begun too.
 PATIENCE_S = 60.0
+NOT_READ = "the repository has not been read yet; try again"
 
 log = logging.getLogger(__name__)
 
@@ -48,14 +49,15 @@ class Repository:
         self._models: dict[str, dict[int, Model]] = {}
         self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._operations = Operations()
-        self._empty = "the repository has not been read yet"
+        self._empty = NOT_READ
+        self._was_read = False
 
     def get(self, name: str, version: str = "") -> Model:
         """The model, at a version or at its newest.
 
         Raises:
-            ModelNotFound: not in the repository.
-            NotServing: there, but not ready; the text has the reason.
+            ModelNotFound: not in the repository, or unloaded.
+            NotServing: it loads, or could not be loaded; the text has the reason.
             InvalidRequest: the version is not a number.
         """
         versions = self._models.get(name)
@@ -100,6 +102,7 @@ class Repository:
             empty = "" if found.models else await asyncio.to_thread(why_empty, self._root)
         except OSError as error:
             self._empty = f"the repository cannot be read: {error.strerror}"
+            self._was_read = True
             log.error("no models", extra={"fields": {"reason": self._empty, "repository": str(self._root)}})
             return
         if found.others:
@@ -111,6 +114,7 @@ class Repository:
             self._refuse(name, NotServing(reason))
         for name in found.models:
             self._mark(name, 0, State.LOADING)
+        self._was_read = True
         async with asyncio.TaskGroup() as loads:
             for name in found.models:
                 await asyncio.wait({loads.create_task(self._load_found(name))}, timeout=PATIENCE_S)
@@ -133,14 +137,12 @@ class Repository:
         await self._operations.run(name, self._load)
 
     async def unload(self, name: str) -> None:
-        """Stops serving a model; accepted requests are answered first. One that failed is no longer missed.
+        """Stops serving a model; accepted requests are answered first. One that failed is no longer missed, and one
+        that was never there is left as it is.
 
         Raises:
-            ModelNotFound: it was never in the index.
             Overloaded: too many loads and unloads of the model wait already.
         """
-        if name not in self._entries:
-            raise ModelNotFound(f"model {name!r} is not in the repository")
         await self._operations.run(name, self._unload)
 
     async def close(self) -> None:
@@ -269,13 +271,19 @@ class Repository:
         return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size)
 
     def _absence(self, name: str, version: int) -> ModelNotFound | NotServing:
+        """Why there is no such model or version. NOT_FOUND, which callers do not repeat, if it is not meant to be here;
+        UNAVAILABLE while it loads, and if it failed here: then another replica may serve it."""
+        what = f"Request for unknown model: {name!r}"
         entries = self._entries.get(name)
         if not entries:
-            return ModelNotFound(f"model {name!r} is not in the repository")
+            return ModelNotFound(f"{what} is not found") if self._was_read else NotServing(NOT_READ)
+        loading = any(entry.state is State.LOADING and version in (0, entry.version) for entry in entries.values())
+        if version and version not in entries and not (0 in entries and entries[0].state is State.LOADING):
+            return ModelNotFound(f"{what} version {version} is not found; the index has {sorted(entries)}")
         entry = entries.get(version) or max(entries.values(), key=lambda entry: entry.version)
-        if version and version not in entries:
-            return NotServing(f"model {name!r} has no version {version} ready; the index has {sorted(entries)}")
-        return NotServing(f"model {name!r} is {entry.state}" + (f": {entry.reason}" if entry.reason else ""))
+        missing = f"version {version} is not at ready state" if version else "has no available versions"
+        text = f"{what} {missing}: it is {entry.state}" + (f": {entry.reason}" if entry.reason else "")
+        return NotServing(text) if loading or entry.failed else ModelNotFound(text)
 
 
 def _number(name: str, version: str) -> int:

@@ -77,7 +77,7 @@ def find(root: Path, name: str) -> Path:
         pass
     except OSError as error:
         raise NotServing(_unreadable(folder, error)) from None
-    raise ModelNotFound(f"model {name!r} is not in the repository")
+    raise ModelNotFound(f"failed to load {name!r}, failed to poll from model repository: it has no such model")
 
 
 def versions(folder: Path) -> list[int]:

@@ -10,6 +10,8 @@ from tritonclient.grpc import aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from server.api.kserve import METHODS, SERVICE
+
 Code = grpc.StatusCode
 WEIGHT = np.arange(48, dtype=np.float32).reshape(4, 12)
 
@@ -149,10 +151,47 @@ async def test_the_index_says_why_a_model_is_unavailable(client: Any, running: A
 async def test_a_model_can_be_unloaded_and_loaded_again(client: Any) -> None:
     await client.unload_model("tiny")
     assert not await client.is_model_ready("tiny")
-    with pytest.raises(InferenceServerException, match="unloaded"):
-        await client.infer("tiny", [latent_input(np.ones((1, 4), np.float32))])
+    for version, text in (("", "has no available versions"), ("1", "version 1 is not at ready state")):
+        with pytest.raises(InferenceServerException, match=f"'tiny' {text}: it is UNAVAILABLE: unloaded") as caught:
+            await client.infer("tiny", [latent_input(np.ones((1, 4), np.float32))], version)
+        assert caught.value.status() == "StatusCode.NOT_FOUND", "callers repeat UNAVAILABLE, in vain"
     await client.load_model("tiny")
     assert await client.is_model_ready("tiny")
+
+
+async def test_to_unload_what_is_not_there_is_no_error(client: Any) -> None:
+    await client.unload_model("nobody")
+    assert "nobody" not in {model.name for model in (await client.get_model_repository_index()).models}
+    with pytest.raises(InferenceServerException, match="failed to load 'nobody', failed to poll from model repository"):
+        await client.load_model("nobody")
+
+
+async def test_a_model_that_is_not_there_is_not_ready_which_is_no_error(client: Any) -> None:
+    assert not await client.is_model_ready("nobody")
+    assert not await client.is_model_ready("tiny", "9")
+    assert not await client.is_model_ready("engine")
+    with pytest.raises(InferenceServerException, match="'x' is not a positive integer") as caught:
+        await client.is_model_ready("tiny", "x")
+    assert caught.value.status() == "StatusCode.INVALID_ARGUMENT"
+
+
+async def test_the_servers_name_is_a_setting(start: Any, client: Any) -> None:
+    assert (await client.get_server_metadata()).name == "ganserve"
+    running = await start(server_name="triton")
+    async with triton.InferenceServerClient(running.target) as other:
+        assert (await other.get_server_metadata()).name == "triton"
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_message_that_cannot_be_decoded_is_the_callers_fault(running: Any, method: str) -> None:
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        path = f"/{SERVICE}/{method}"
+        method_of: Any = channel.stream_unary if method == "ModelStreamInfer" else channel.unary_unary
+        call = method_of(path)(iter([b"\xff\xff\xff"]) if method == "ModelStreamInfer" else b"\xff\xff\xff")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+    assert caught.value.code() is Code.INVALID_ARGUMENT
+    assert "3 bytes are not a inference." in (caught.value.details() or "")
 
 
 async def test_a_reload_under_traffic_loses_nothing(client: Any) -> None:
@@ -196,8 +235,12 @@ async def test_a_stream_answers_in_request_and_survives_errors(client: Any) -> N
 
 ONES = np.ones(4, np.float32).tobytes()
 REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
-    "unknown model": ({"model_name": "nobody"}, Code.NOT_FOUND, "'nobody' is not in the repository"),
-    "version not ready": ({"model_version": "9"}, Code.UNAVAILABLE, "no version 9"),
+    "unknown model": ({"model_name": "nobody"}, Code.NOT_FOUND, "Request for unknown model: 'nobody' is not found"),
+    "unknown version": (
+        {"model_version": "9"},
+        Code.NOT_FOUND,
+        "Request for unknown model: 'tiny' version 9 is not found; the index has [1]",
+    ),
     "version not a number": ({"model_version": "x"}, Code.INVALID_ARGUMENT, "'x' is not a positive integer"),
     "unavailable model": ({"model_name": "engine"}, Code.UNAVAILABLE, "model.plan"),
     "batch above the limit": (
@@ -268,8 +311,44 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
         Code.UNIMPLEMENTED,
         "shared memory",
     ),
-    "sequence": ({"parameters": {"sequence_id": {"int64_param": 5}}}, Code.UNIMPLEMENTED, "sequences"),
     "reserved parameter": ({"parameters": {"triton_x": {"bool_param": True}}}, Code.INVALID_ARGUMENT, "reserved"),
+    "negative priority": (
+        {"parameters": {"priority": {"int64_param": -1}}},
+        Code.INVALID_ARGUMENT,
+        "invalid value for 'priority', expected value >= 0",
+    ),
+    **{
+        f"{key} as {kind}": (
+            {"parameters": {key: {kind: value}}},
+            Code.INVALID_ARGUMENT,
+            f"invalid value type for '{key}' parameter, expected",
+        )
+        for key, kind, value in (
+            ("timeout", "string_param", "5"),
+            ("timeout", "uint64_param", 5),
+            ("priority", "double_param", 1.0),
+            ("sequence_id", "bool_param", True),
+            ("sequence_start", "int64_param", 1),
+            ("sequence_end", "string_param", "true"),
+            ("triton_enable_empty_final_response", "int64_param", 1),
+            ("colour", "uint64_param", 1),
+        )
+    },
+    "a parameter without a value": (
+        {"parameters": {"colour": {}}},
+        Code.INVALID_ARGUMENT,
+        "invalid value type for 'colour' parameter, expected int64_param, bool_param, string_param or double_param",
+    ),
+    "an output's parameter of another type": (
+        {"outputs": [{"name": "image", "parameters": {"classification": {"string_param": "3"}}}]},
+        Code.INVALID_ARGUMENT,
+        "invalid value type for 'classification' parameter for tensor 'image', expected int64_param",
+    ),
+    "an input's parameter of another type": (
+        {"tensor": {"parameters": {"shared_memory_region": {"int64_param": 3}}}, "raw_input_contents": []},
+        Code.INVALID_ARGUMENT,
+        "invalid value type for 'shared_memory_region' parameter for tensor 'latent', expected string_param",
+    ),
 }
 
 
@@ -287,6 +366,10 @@ async def test_what_clients_always_send_is_accepted(stub: Any) -> None:
         "priority": {"uint64_param": 1},
         "timeout": {"int64_param": 1_000_000},
         "colour": {"string_param": "red"},
+        "weight": {"double_param": 0.5},
+        "sequence_id": {"string_param": "a"},
+        "sequence_start": {"bool_param": True},
+        "sequence_end": {"bool_param": True},
     }
     answer = await stub.ModelInfer(request(parameters=common))
     assert len(answer.raw_output_contents) == 1
@@ -318,7 +401,8 @@ async def test_a_full_queue_is_resource_exhausted(start: Any) -> None:
 async def test_model_control_can_be_switched_off(start: Any) -> None:
     running = await start(model_control="none")
     async with triton.InferenceServerClient(running.target) as client:
-        with pytest.raises(InferenceServerException, match="GANSERVE_MODEL_CONTROL is none") as caught:
+        text = "explicit model load / unload is not allowed: GANSERVE_MODEL_CONTROL is none"
+        with pytest.raises(InferenceServerException, match=text) as caught:
             await client.unload_model("tiny")
         assert caught.value.status() == "StatusCode.UNAVAILABLE"
 

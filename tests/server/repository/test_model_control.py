@@ -226,3 +226,35 @@ async def test_a_server_that_stops_gives_up_a_load(running: Running, stub: Any, 
     asyncio.get_running_loop().call_later(0.2, factory.gate.set)  # a thread cannot be stopped
     async with asyncio.timeout(20):
         await running.done
+
+
+async def test_callers_come_again_while_a_model_loads_and_not_once_it_is_unloaded(
+    running: Running, factory: HeldFactory, stub: Any
+) -> None:
+    tensor = {"name": "latent", "datatype": "FP32", "shape": [1, 4]}
+    values = [np.ones(4, np.float32).tobytes()]
+
+    async def code(version: str = "") -> tuple[grpc.StatusCode, str]:
+        request = service_pb2.ModelInferRequest(
+            model_name="tiny", model_version=version, inputs=[tensor], raw_input_contents=values
+        )
+        try:
+            await stub.ModelInfer(request)
+        except grpc.aio.AioRpcError as error:
+            return error.code(), str(error.details())
+        return Code.OK, ""
+
+    await stub.RepositoryModelUnload(unload())
+    assert (await code())[0] is Code.NOT_FOUND
+    factory.gate.clear()
+    loading = asyncio.ensure_future(stub.RepositoryModelLoad(load()))
+    await factory.busy()
+    assert await code() == (
+        Code.UNAVAILABLE,
+        "Request for unknown model: 'tiny' has no available versions: it is LOADING",
+    )
+    assert (await code("1"))[0] is Code.UNAVAILABLE
+    assert (await code("2"))[0] is Code.NOT_FOUND, "no version that is on its way"
+    factory.gate.set()
+    await loading
+    assert (await code())[0] is Code.OK

@@ -185,7 +185,7 @@ class ReadyRepository(Repository):
 
     def __init__(self, device: Device, metrics: Metrics) -> None:
         self.engines = {name: FakeEngine(spec or GENERATOR) for name, spec in SPECS.items()}
-        self._models, self._entries = {}, {}
+        self._models, self._entries, self._was_read = {}, {}, True
         for name, spec in SPECS.items():
             engine, statistics = self.engines[name], metrics.model(name, 3)
             engine.gate.set()

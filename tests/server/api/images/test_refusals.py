@@ -60,7 +60,7 @@ async def test_an_unknown_model_is_not_found(world: Any) -> None:
         world.stub.Generate(pb.GenerateRequest(model="none", seeds=ONE)),
         world.stub.Upscale(pb.UpscaleRequest(model="none")),
     ):
-        assert "'none' is not in the repository" in await world.refusal(call, grpc.StatusCode.NOT_FOUND)
+        assert "Request for unknown model: 'none' is not found" in await world.refusal(call, grpc.StatusCode.NOT_FOUND)
 
 
 async def test_an_image_for_a_generator_is_sent_to_generate(world: Any) -> None:

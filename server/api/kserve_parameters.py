@@ -1,0 +1,68 @@
+"""Parameters of tensor requests: those that Triton gives a meaning, each of the types that it may have."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from server.errors import InvalidRequest
+
+_FINAL_RESPONSE = "triton_enable_empty_final_response"
+# The types in which clients send them; the texts are Triton's.
+_KINDS: Mapping[str, tuple[str, ...]] = {
+    "sequence_id": ("int64_param", "string_param"),
+    "sequence_start": ("bool_param",),
+    "sequence_end": ("bool_param",),
+    "priority": ("int64_param", "uint64_param"),
+    "timeout": ("int64_param",),
+    _FINAL_RESPONSE: ("bool_param",),
+    "classification": ("int64_param",),
+    "shared_memory_region": ("string_param",),
+    "shared_memory_offset": ("int64_param",),
+    "shared_memory_byte_size": ("int64_param",),
+}
+_OTHERS = ("int64_param", "bool_param", "string_param", "double_param")
+
+
+def read_timeout_s(parameters: Mapping[str, Any]) -> float:
+    """The caller's queue timeout in seconds, 0 for none, of a request's parameters.
+
+    Sequence parameters have no effect: as in Triton, a model that keeps no state answers each request by itself.
+    Names that nobody knows are accepted; in Triton they are for the model, and a graph takes none.
+
+    Raises:
+        InvalidRequest: a parameter of another type, a negative priority, or an unknown name that is reserved.
+    """
+    for key, value in parameters.items():
+        if key.startswith("triton_") and key != _FINAL_RESPONSE:
+            raise InvalidRequest(
+                "parameter keys starting with 'triton_' are reserved for Triton usage. Only the following keys "
+                f"starting with 'triton_' are allowed: {_FINAL_RESPONSE}; got {key!r}"
+            )
+        check_kind(key, value, *_KINDS.get(key, _OTHERS))
+        if key == "priority" and value.int64_param < 0:
+            raise InvalidRequest(f"invalid value for 'priority', expected value >= 0, got {value.int64_param}")
+    return max(0, parameters["timeout"].int64_param) / 1e6 if "timeout" in parameters else 0.0
+
+
+def check_tensor_parameters(what: str, parameters: Mapping[str, Any]) -> None:
+    """Checks the types of the parameters of an input or output, `what`; unknown names are accepted.
+
+    Raises:
+        InvalidRequest: a parameter of another type.
+    """
+    for key, value in parameters.items():
+        if key in _KINDS and value.WhichOneof("parameter_choice") not in _KINDS[key]:
+            raise InvalidRequest(
+                f"invalid value type for {key!r} parameter for tensor {what}, expected {_KINDS[key][0]}."
+            )
+
+
+def check_kind(key: str, value: Any, *kinds: str) -> None:
+    """Checks that a parameter has one of these types, fields of InferParameter.
+
+    Raises:
+        InvalidRequest: it has another one, or none.
+    """
+    found = value.WhichOneof("parameter_choice")
+    if found not in kinds:
+        expected = " or ".join((", ".join(kinds[:-1]), kinds[-1])) if len(kinds) > 1 else kinds[0]
+        raise InvalidRequest(f"invalid value type for {key!r} parameter, expected {expected}. It has {found or 'none'}")
