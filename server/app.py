@@ -129,7 +129,8 @@ class Server:
         lanes = min(threads, MOST_LANES)
         self.hangs = Hangs(settings.hang_timeout_s, self._update_health)
         self._devices = Devices(usable_gpus(settings.device), lanes, self.hangs)
-        loader = Loader(settings, self._devices, EngineFactory(settings, lanes, threads), self._metrics)
+        self._engines = EngineFactory(settings, lanes, threads)
+        loader = Loader(settings, self._devices, self._engines, self._metrics)
         self.repository = Repository(settings.repository, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
@@ -241,6 +242,7 @@ class Server:
         """Not ready first; then, once the endpoints had time to notice, no new calls; then the accepted ones end."""
         self._serving = False
         self._update_health()
+        self._engines.stop()
         log.info("stopping", extra={"fields": {"delay_s": self._settings.shutdown_delay_s}})
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.shutdown_delay_s):
@@ -264,7 +266,7 @@ class Server:
     def _readiness(self) -> tuple[bool, str]:
         """Whether requests may come, and one line for each model: its state, and why if it is not READY."""
         lines = [
-            f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.reason}" if entry.reason else "")
+            f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.said}" if entry.said else "")
             for entry in self.repository.index()
         ]
         if self.repository.problem:

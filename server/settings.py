@@ -270,6 +270,11 @@ def visible_gpus() -> str | None:
     return os.environ.get("CUDA_VISIBLE_DEVICES")
 
 
+def instruction_set_cap() -> str | None:
+    """ONEDNN_MAX_CPU_ISA, which limits the instructions that OpenVINO uses; None if it is not set."""
+    return os.environ.get("ONEDNN_MAX_CPU_ISA")
+
+
 def read_settings(**given: object) -> Settings:
     """Settings from the arguments, then the environment, then the defaults. None: not given.
 

@@ -41,7 +41,7 @@ def models(
     if as_json:
         print_json([asdict(model) for model in found])
         return
-    headers = ("name", "version", "state", "task", "family", "image", "batch", "reason")
+    headers = ("name", "version", "state", "task", "family", "image", "batch", "engine", "reason")
     print_table(headers, [_table_row(model) for model in found])
     for model in found:
         _print_knobs(model, every_label=name is not None)
@@ -58,7 +58,8 @@ def _table_row(model: ServedModel) -> tuple[object, ...]:
         size += f", {model.input_channels} to {model.channels} channels"
     task = model.task or "tensors"
     return (
-        model.name, model.version, model.state, task, model.architecture, size, model.max_batch_size, model.reason,
+        model.name, model.version, model.state, task, model.architecture, size, model.max_batch_size,
+        f"{model.engine} {model.precision}".strip(), model.reason,
     )  # fmt: skip
 
 

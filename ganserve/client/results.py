@@ -139,6 +139,9 @@ class ServedModel:
         input_channels: of the input image; 0 for generators.
         channels: of the output image.
         multiple_px: multiple that `translate` pads the input's sides to.
+        engine: what runs it (onnx, openvino, tensorrt), empty while it is not ready.
+        precision: that it computes in: fp32, bf16 or fp16; empty if the server does not know.
+        engine_choice: why this engine, if the server measured several.
     """
 
     name: str
@@ -160,6 +163,9 @@ class ServedModel:
     input_channels: int
     channels: int
     multiple_px: int
+    engine: str = ""
+    precision: str = ""
+    engine_choice: str = ""
 
 
 Reply = pb.GenerateReply | pb.GenerateStreamReply | pb.UpscaleReply | pb.TranslateReply
@@ -235,6 +241,9 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             input_channels=model.input_channels,
             channels=model.channels,
             multiple_px=model.multiple_px,
+            engine=model.engine,
+            precision=model.precision,
+            engine_choice=model.engine_choice,
         )
         for model in reply.models
     ]

@@ -651,6 +651,9 @@ class Model(_message.Message):
     INPUT_CHANNELS_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
     MULTIPLE_PX_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    ENGINE_CHOICE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -677,6 +680,12 @@ class Model(_message.Message):
     """of the output image"""
     multiple_px: _builtins.int
     """Translate: images are padded to multiples of this by reflection"""
+    engine: _builtins.str
+    """what runs it: onnx, openvino, tensorrt; empty: not ready"""
+    precision: _builtins.str
+    """that the engine computes in: fp32, bf16, fp16; empty: not known"""
+    engine_choice: _builtins.str
+    """why this engine, if several were measured"""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """class names by index"""
@@ -705,10 +714,13 @@ class Model(_message.Message):
         input_channels: _builtins.int = ...,
         channels: _builtins.int = ...,
         multiple_px: _builtins.int = ...,
+        engine: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        engine_choice: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "channels", b"channels", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

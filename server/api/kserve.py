@@ -176,7 +176,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         for entry in self._repository.index():
             if entry.state is State.READY or not request.ready:
                 version = str(entry.version) if entry.version else ""
-                answer.models.add(name=entry.name, version=version, state=entry.state, reason=entry.reason)
+                answer.models.add(name=entry.name, version=version, state=entry.state, reason=entry.said)
         return answer
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:

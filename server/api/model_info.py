@@ -15,6 +15,12 @@ def describe(entry: IndexEntry) -> pb.Model:
         reason=entry.reason,
         max_batch_size=entry.max_batch_size,
     )
+    if entry.choice is not None:
+        model.engine, model.precision, model.engine_choice = (
+            entry.choice.engine,
+            entry.choice.precision,
+            entry.choice.why,
+        )
     spec = entry.spec
     if spec is not None:
         model.task = spec.task

@@ -6,7 +6,7 @@ the server itself knows: models that are loaded, RPCs that exist, gRPC's status 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -59,6 +59,7 @@ class Metrics:
         self._in_flight: dict[str, Counter] = {}
         self._load_s: dict[tuple[str, int], float] = {}
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
+        self._runs_in: dict[tuple[str, int], Collection[tuple[str, str]]] = {}
         self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
@@ -125,7 +126,7 @@ class Metrics:
 
     def forget(self, name: str, version: int) -> None:
         """The version was unloaded: its series leave the page, and with the last version all of the model's."""
-        for known in (self._models, self._load_s, self._queues):
+        for known in (self._models, self._load_s, self._queues, self._runs_in):
             known.pop((name, version), None)
         if any(model == name for model, _ in self._models):
             return
@@ -178,6 +179,10 @@ class Metrics:
         """A model took so long to read, open and warm."""
         self._load_s[model, version] = seconds
 
+    def runs_in(self, model: str, version: int, engines: Collection[tuple[str, str]]) -> None:
+        """A model is run by these engines, each in a precision: one on each device that it is on."""
+        self._runs_in[model, version] = engines
+
     def watch_queue(self, model: str, waiting: Callable[[], int], version: int) -> None:
         """`waiting` is called at each scrape for the items in the queue; a model's versions are summed."""
         self._queues[model, version] = waiting
@@ -229,6 +234,12 @@ class Metrics:
         waits = ((label_text({"model": model}), items) for model, items in depths.items())
         yield from family_lines("gauge", "ganserve_queue_depth", "Items that wait for the engine", waits)
         yield from family_lines("gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads())
+        engines = (
+            (label_text({"model": model, "version": str(version), "engine": engine, "precision": precision}), 1)
+            for (model, version), found in self._runs_in.items()
+            for engine, precision in sorted(found)
+        )
+        yield from family_lines("gauge", "ganserve_model_info", "1: this engine runs the model", engines)
 
     def _state_lines(self) -> Iterator[str]:
         models = [(label_text({"model": model}), int(ready)) for model, ready in self._models_ready().items()]

@@ -23,9 +23,13 @@ from artifact.repository import ONNX, ONNX_FP32, PLAN
 from artifact.spec import FINITE
 from server.engines.base import DeviceId, Engine
 from server.engines.float32_fallback import FallbackEngine
+from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.tensorrt.cuda import find_gpu
 from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import NotServing, StartError
+from server.repository.cpu.choice import CpuChooser
+from server.repository.cpu.contest import Candidate
+from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.model_config import BACKEND_OF, ONNX_PLATFORM, PLAN_PLATFORM
 from server.repository.model_version import ModelVersion
 from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory, read_accelerator
@@ -36,11 +40,13 @@ NO_GPU = "TensorRT needs an NVIDIA GPU; this server runs the model on the CPU"
 
 @dataclass(frozen=True)
 class Opened:
-    """An engine and what it is. `note`: one line if something else is served than was requested or is best."""
+    """An engine and what it is. `note`: one line if something else is served than was requested or is best. `choice`:
+    its name, its precision and, if it was measured, why it is this one."""
 
     engine: Engine
     note: str
     platform: str
+    choice: Choice = UNKNOWN
 
 
 def file_names(config: ModelConfig) -> tuple[str, str]:
@@ -94,8 +100,16 @@ class EngineFactory:
         """
         self._settings = settings
         self._onnx = OnnxFactory(settings, lanes, threads)
+        self._reference = Candidate(
+            "onnx", "fp32", "onnxruntime", lambda path, batched: OnnxCpuEngine(path, lanes, threads, batched)
+        )
+        self._cpu = CpuChooser(settings, lanes, threads, self._reference)
         self._library = library
         self._cuda = cuda
+
+    def stop(self) -> None:
+        """Ends what is being measured, since the server is stopping. From any thread."""
+        self._cpu.stop()
 
     def open(self, version: ModelVersion, device: DeviceId, batched: bool) -> Opened:
         """The version on `device`. Blocks; on any thread.
@@ -105,20 +119,30 @@ class EngineFactory:
         """
         reason = ""
         for name in candidates(version, self._settings.engine, device):
-            is_plan = name.endswith(".plan")
             try:
-                if is_plan:
-                    engine, note = self._open_plan(version, name, device, batched), ""
-                else:
-                    engine, note = self._onnx.open(version, name, device, batched)
+                engine, note, choice = self._open_file(version, name, device, batched)
                 engine = self._with_fallback(engine, version, name, device, batched)
             except StartError as error:
                 reason = "; ".join(part for part in (reason, str(error)) if part)
                 continue
             served = f"serves {name}: {reason}" if reason else ""
-            platform = PLAN_PLATFORM if is_plan else ONNX_PLATFORM
-            return Opened(engine, "; ".join(part for part in (served, note) if part), platform)
+            platform = PLAN_PLATFORM if name.endswith(".plan") else ONNX_PLATFORM
+            return Opened(engine, "; ".join(part for part in (served, note) if part), platform, choice)
         raise NotServing(reason)
+
+    def _open_file(
+        self, version: ModelVersion, name: str, device: DeviceId, batched: bool
+    ) -> tuple[Engine, str, Choice]:
+        """The engine, its note and what it is."""
+        spec = version.spec
+        if name.endswith(".plan"):
+            precision = "" if spec is None or spec.plan is None else spec.plan.precision
+            return self._open_plan(version, name, device, batched), "", Choice("tensorrt", precision)
+        if device.kind == "cuda":
+            engine, note = self._onnx.open(version, name, device, batched)
+            return engine, note, Choice("onnx", "" if spec is None else spec.precision)
+        engine, choice = self._cpu.open(version, name, batched, [self._reference])
+        return engine, choice.note, choice
 
     def _open_plan(self, version: ModelVersion, name: str, device: DeviceId, batched: bool) -> Engine:
         if device.kind == "cpu":

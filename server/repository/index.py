@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from artifact.spec import Spec
+from server.repository.cpu.kept import Choice
 
 UNLOADED = "unloaded"
 
@@ -19,7 +20,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class IndexEntry:
-    """One line of the index. Version 0: the model has none that could be tried."""
+    """One line of the index. Version 0: the model has none that could be tried. `choice`: what runs it, once READY."""
 
     name: str
     version: int
@@ -27,6 +28,13 @@ class IndexEntry:
     reason: str
     spec: Spec | None = None
     max_batch_size: int = 0
+    choice: Choice | None = None
+
+    @property
+    def said(self) -> str:
+        """The reason, and which engine runs it if that was measured."""
+        measured = str(self.choice) if self.choice is not None and self.choice.why else ""
+        return "; ".join(text for text in (self.reason, measured) if text)
 
     @property
     def failed(self) -> bool:

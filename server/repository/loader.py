@@ -20,6 +20,7 @@ from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
+from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
@@ -56,6 +57,7 @@ class Model:
     statistics: ModelStatistics
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS  # for what tensor requests may leave out
     note: str = ""  # for operators: why something else serves than what was requested or is best
+    choice: Choice = UNKNOWN  # what runs it on the first of its devices
 
     @cached_property
     def inputs(self) -> tuple[DeclaredTensor, ...]:
@@ -149,7 +151,12 @@ class Loader:
         batcher = Batcher(engines, policy, statistics)
         self._metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
         note = "; ".join(dict.fromkeys(note for note in notes if note))
-        return Model(version.name, version.version, spec, config, first.engine, batcher, statistics, defaults, note)
+        self._metrics.runs_in(
+            version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}
+        )
+        return Model(
+            version.name, version.version, spec, config, first.engine, batcher, statistics, defaults, note, first.choice
+        )
 
     async def _warm(
         self, version: ModelVersion, placement: Placement, opened: Opened, policy: Policy, until: float

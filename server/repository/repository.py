@@ -5,6 +5,7 @@ import contextlib
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
@@ -268,7 +269,8 @@ class Repository:
 
     def _ready_entry(self, model: Model, reason: str) -> IndexEntry:
         shown = self._reasons.of(reason)
-        return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size)
+        choice = replace(model.choice, why=self._reasons.of(model.choice.why))
+        return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size, choice)
 
     def _absence(self, name: str, version: int) -> ModelNotFound | NotServing:
         """Why there is no such model or version. NOT_FOUND, which callers do not repeat, if it is not meant to be here;

@@ -21,6 +21,7 @@ def exported() -> Mapping[str, frozenset[str]]:
     metrics = Metrics(Gpus.open(nvml=Nvml("GPU-1")))
     metrics.model("faces", 1)
     metrics.loaded("faces", 1, 0.1)
+    metrics.runs_in("faces", 1, {("onnx", "fp32")})
     metrics.watch_queue("faces", lambda: 0, 1)
     metrics.watch_lanes(lambda: [LaneTime("cpu", 0, 1, 0.5)])
     metrics.watch_readiness(lambda: True, lambda: {"faces": True})

@@ -270,3 +270,18 @@ def test_ten_busy_models_are_rendered_without_holding_up_the_loop(metrics: Metri
         metrics.render()
         spent_s.append(time.process_time() - started)
     assert min(spent_s) < 0.02  # 2 ms on a quiet machine; prometheus_client's own renderer takes 35
+
+
+def test_what_runs_a_model_is_on_the_page_until_it_is_unloaded(metrics: Metrics) -> None:
+    metrics.model("faces", 1)
+    metrics.runs_in("faces", 1, {("openvino", "bf16"), ("tensorrt", "fp16")})
+    metrics.runs_in("faces", 2, {("onnx", "fp32")})
+    labels = {"model": "faces", "version": "1", "engine": "openvino", "precision": "bf16"}
+    assert value(metrics, "ganserve_model_info", **labels) == 1
+    metrics.runs_in("faces", 1, {("onnx", "fp32")})  # read again
+    found = [dict(keys) for name, keys in read(metrics) if name == "ganserve_model_info"]
+    assert [(each["version"], each["engine"]) for each in found] == [("1", "onnx"), ("2", "onnx")]
+    metrics.forget("faces", 1)
+    assert [keys for name, keys in read(metrics) if name == "ganserve_model_info"] == [
+        (("engine", "onnx"), ("model", "faces"), ("precision", "fp32"), ("version", "2"))
+    ]

@@ -1,0 +1,1 @@
+"""Which engine runs a graph on the CPU: candidates compared, measured, chosen, and the choice kept."""

@@ -1,0 +1,215 @@
+"""The candidates for one graph against each other: who may serve at all, and who of them is fastest."""
+
+import contextlib
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import geometric_mean
+
+from server.engines.base import Engine
+from server.errors import NotServing
+from server.repository.cpu.kept import Choice, KeptChoices
+from server.repository.cpu.speed import Speeds
+from server.repository.cpu.subject import GivenUp, RunFailed, Subject, together
+from server.repository.cpu.trial import Trial
+from server.repository.model_version import ModelVersion
+from server.settings import Settings
+
+# What a candidate must gain over the first one in the mean of the setups, and what it may lose in one of them.
+GAIN = 1.05
+LOSS = 0.95
+# Share of warmup_s for all this; the rest is for warming what was chosen.
+TIME_SHARE = 0.5
+# Share of that for measuring; the rest is for opening and comparing.
+MEASURED_SHARE = 0.6
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An engine in one precision.
+
+    `open(path, batched)` may raise StartError. `distribution`: the package whose version counts.
+    """
+
+    engine: str
+    precision: str
+    distribution: str
+    open: Callable[[Path, bool], Engine]
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+class Contest:
+    """One contest for one graph.
+
+    `is_complete`: whether it would end the same another time. `figures`: items per second by candidate and setup.
+    """
+
+    def __init__(
+        self,
+        version: ModelVersion,
+        file_name: str,
+        batched: bool,
+        settings: Settings,
+        lanes: int,
+        kept: KeptChoices,
+        key: str,
+        stopping: threading.Event,
+    ) -> None:
+        """`kept`, `key`: where marks of what is tried are left. `stopping`: ends it early."""
+        self.is_complete = True
+        self.figures: dict[str, dict[str, float]] = {}
+        self._version = version
+        self._path = version.folder / file_name
+        self._batched = batched
+        self._limit_s = settings.hang_timeout_s
+        self._budget_s = settings.warmup_s * TIME_SHARE
+        self._until = time.monotonic() + self._budget_s
+        self._lanes = lanes
+        self._kept = kept
+        self._key = key
+        self._stopping = stopping
+        self._subjects: dict[Candidate, Subject] = {}  # those that are open and may serve
+        self._why: list[str] = []
+        self._note = ""
+
+    def run(self, reference: Candidate, candidates: Sequence[Candidate]) -> tuple[Engine, Choice]:
+        """The winner, open, and why it is; all others are closed. See `CpuChooser.open`."""
+        compared = Subject(reference.open(self._path, self._batched), self._lanes, self._limit_s)
+        winner: Subject | None = None
+        try:
+            fastest = self._compete(reference, compared, candidates)
+            winner = self._subjects.get(fastest)
+            if winner is None or winner.was_stopped:
+                winner = Subject(fastest.open(self._path, self._batched), self._lanes, self._limit_s)
+        finally:
+            for subject in {compared, *self._subjects.values()} - {winner}:
+                subject.close()
+        return winner.engine, Choice(fastest.engine, fastest.precision, "; ".join(self._why), self._note)
+
+    def _compete(self, reference: Candidate, compared: Subject, candidates: Sequence[Candidate]) -> Candidate:
+        """The winner; the first candidate if nothing can be said."""
+        first = candidates[0]
+        if first == reference:
+            self._subjects[first] = compared
+        try:
+            self._kept.check_writable()
+            max_batch_size = self._version.max_batch_size if self._batched else 0
+            self._go_on()
+            left_s = MEASURED_SHARE * (self._until - time.monotonic()) / len({reference, *candidates})
+            trial = Trial(compared, self._version.spec, max_batch_size, self._lanes, left_s, self._go_on)
+            for candidate in candidates:
+                if candidate != reference:
+                    self._enter(candidate, trial, is_first=candidate == first)
+            return self._fastest(trial, list(self._subjects), reference)
+        except GivenUp as error:
+            why = f"not measured: {error}"
+        except RunFailed as error:
+            why = f"not measured: {reference}: {error}"
+        except OSError as error:
+            self.is_complete = False
+            why = f"not measured: {self._kept.folder}: {error.strerror}; --engine-cache sets the folder"
+            log.warning("engines not measured", extra={"fields": {"model": self._version.name, "reason": why}})
+        self._why.append(why)
+        if first != reference:
+            self._note = f"{first} was not compared with {reference}: {why}"
+        return first
+
+    def _enter(self, candidate: Candidate, trial: Trial, is_first: bool) -> None:
+        """Opens a candidate and compares it.
+
+        Raises:
+            NotServing: it is the first, which would serve, and its values are wrong.
+        """
+        mark = self._kept.crashed(self._key, _label(candidate))
+        if mark is not None:
+            reason = f"a process ended while it tried it, and it is not tried again; delete {mark} to try it"
+            log.warning("engine skipped", extra={"fields": {"engine": str(candidate), "reason": reason}})
+            self._reject(candidate, reason, is_first)
+            return
+        subject: Subject | None = None
+        reason = mixes = ""
+        try:
+            with self._trying(candidate):
+                engine = together([lambda: candidate.open(self._path, self._batched)], self._limit_s)[0]
+                subject = Subject(engine, self._lanes, self._limit_s)
+                reason, mixes = trial.compare(subject, candidate.precision)
+                for side_px in trial.sides_px if not reason else ():
+                    far, mixed = trial.compare_at(subject, candidate.precision, side_px)
+                    reason, mixes = reason or far, mixes or mixed
+        except RunFailed as error:
+            reason = str(error)
+        except BaseException:
+            if subject is not None:
+                subject.close()
+            raise
+        if mixes and is_first and not reason:
+            self._note = f"{candidate}: {mixes}"  # it was requested; callers should know
+        elif reason or mixes:
+            if subject is not None:
+                subject.close()
+            self._reject(candidate, reason or mixes, is_first)
+            return
+        if subject is not None:
+            self._subjects[candidate] = subject
+
+    def _reject(self, candidate: Candidate, reason: str, is_first: bool) -> None:
+        fields = {"model": self._version.name, "version": self._version.version, "engine": str(candidate)}
+        log.info("engine not offered", extra={"fields": {**fields, "reason": reason}})
+        if is_first:
+            raise NotServing(f"{candidate}: {reason}; --engine auto with --cpu-precision auto serves what passes")
+        self._why.append(f"{candidate} not offered: {reason}")
+
+    def _fastest(self, trial: Trial, entrants: Sequence[Candidate], reference: Candidate) -> Candidate:
+        """The fastest of those that may serve; the first, unless another one is clearly faster."""
+        first = entrants[0]
+        if len(entrants) == 1:
+            return first
+        setups = trial.setups()
+        by_name = {str(each): each for each in entrants}
+        subjects = {name: self._subjects[each] for name, each in by_name.items()}
+        speeds = Speeds(subjects, setups, lambda name: self._trying(by_name[name], reference))
+        speeds.measure(self._go_on)
+        ratios = {name: list(speeds.ratios(name).values()) for name in speeds.names}
+        for name, found in ratios.items():
+            self.figures[name] = {str(setup): round(rate, 2) for setup, rate in speeds.per_s(name).items()}
+            if name != str(first):
+                span = f"{min(found):.2f} to {max(found):.2f}"
+                self._why.append(f"{name} {geometric_mean(found):.2f} x {first} ({span})")
+        self._why += [f"{name} {reason}" for name, reason in speeds.failed.items()]
+        return by_name[clearly_fastest(ratios, str(first))]
+
+    def _trying(self, candidate: Candidate, reference: Candidate | None = None) -> AbstractContextManager[None]:
+        """Marks that the candidate runs; the reference is not marked, which would serve in any case."""
+        return contextlib.nullcontext() if candidate == reference else self._kept.trying(self._key, _label(candidate))
+
+    def _go_on(self) -> None:
+        """Raises:
+        GivenUp: it is time to end.
+        """
+        if self._stopping.is_set():
+            self.is_complete = False
+            raise GivenUp("the server is stopping")
+        if time.monotonic() >= self._until:
+            raise GivenUp(f"it takes longer than {self._budget_s:g} s (half of warmup_s)")
+
+
+def _label(candidate: Candidate) -> str:
+    return f"{candidate.engine}-{candidate.precision}"
+
+
+def clearly_fastest(ratios: Mapping[str, Sequence[float]], first: str) -> str:
+    """The candidate that is fastest in the mean of the setups; `first` unless one gains enough and loses nowhere.
+
+    `ratios`: by candidate, how many times as fast as `first` it is in each setup.
+    """
+    gains = {name: geometric_mean(found) for name, found in ratios.items() if name != first and min(found) >= LOSS}
+    best = max(gains, key=gains.__getitem__, default=first)
+    return best if gains.get(best, 0.0) >= GAIN else first
