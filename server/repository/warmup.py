@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from artifact.dtypes import NUMPY_OF
+from artifact.dtypes import BF16, NUMPY_OF
 from artifact.repository import CONFIG
 from artifact.shapes import Shapes, Sides, has_free_sizes, sized
 from artifact.spec import Spec, TensorSpec
@@ -124,7 +124,7 @@ async def require_own_items(device: Device, engine: Engine, shapes: Shapes) -> N
         log.debug("items not compared", exc_info=error)
         return
     for tensor in engine.outputs:
-        if tensor.dtype != "BYTES" and _mixes(*(run[tensor.name].astype(np.float64) for run in runs)):
+        if tensor.dtype not in ("BYTES", BF16) and _mixes(*(run[tensor.name].astype(np.float64) for run in runs)):
             raise NotServing(
                 f"output {tensor.name!r} mixes the items of a batch: two items together give other values than each "
                 "alone. Export the graph so that its first axis is the batch, or set max_batch_size: 1 in config.pbtxt"

@@ -14,13 +14,14 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from artifact.dtypes import NUMPY_OF
+from artifact.dtypes import BF16, NUMPY_OF
 from artifact.spec import TensorSpec
 from server.engines.base import Arrays, DeviceId
-from server.engines.onnx.session import run_session
+from server.engines.onnx.session import bfloat16_names, run_session
 
 # Text cannot be on a device, and ONNX Runtime copies only numbers into memory that is allocated already.
-_NEVER_BOUND = ("BYTES", "BOOL")
+# bfloat16 is passed as bits.
+_NEVER_BOUND = ("BYTES", "BOOL", BF16)
 
 Shapes = tuple[tuple[int, ...], ...]
 
@@ -56,10 +57,12 @@ class BoundSession:
         self._session = session
         self._dtypes = {tensor.name: NUMPY_OF[tensor.dtype] for tensor in outputs}
         self._names = [tensor.name for tensor in outputs]
+        self._outputs = outputs
+        self._bfloat16 = bfloat16_names((*inputs, *outputs))
         self._device = device
         self._max_items = max_items
         self._max_shapes = max_shapes if not any(tensor.dtype in _NEVER_BOUND for tensor in inputs) else 0
-        if "BYTES" in {tensor.dtype for tensor in outputs}:
+        if {"BYTES", BF16} & {tensor.dtype for tensor in outputs}:
             self._max_shapes = 0
         self._blocks: dict[str, tuple[ort.OrtValue, int]] = {}
         self._bound: dict[Shapes, Binding] = {}
@@ -77,7 +80,7 @@ class BoundSession:
             binding = self._bound.get(shapes)
             if binding is not None:
                 return self._run_bound(binding, arrays)
-            results = run_session(self._session, self._names, arrays)
+            results = run_session(self._session, self._outputs, arrays, None, self._bfloat16)
             if len(self._bound) >= self._max_shapes or not all(math.prod(shape) for shape in shapes):
                 return results
             binding = self._bound[shapes] = self._bind(arrays, results)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from server.engines.base import Arrays
-from server.engines.onnx.session import CPU_PROVIDER, open_session, run_session, specs
+from server.engines.onnx.session import CPU_PROVIDER, bfloat16_names, open_session, run_session, specs
 
 
 def cores() -> int:
@@ -39,7 +39,7 @@ class OnnxCpuEngine:
         self.inputs = specs(self._shared.get_inputs(), batched)
         self.outputs = specs(self._shared.get_outputs(), batched)
         self._options = ort.RunOptions()
-        self._output_names = [tensor.name for tensor in self.outputs]
+        self._bfloat16 = bfloat16_names((*self.inputs, *self.outputs))
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Accepts every shape; what the graph cannot run fails in the run."""
@@ -47,7 +47,7 @@ class OnnxCpuEngine:
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`."""
         session = self._whole if whole_device else self._shared
-        return run_session(session, self._output_names, arrays, self._options)
+        return run_session(session, self.outputs, arrays, self._options, self._bfloat16)
 
     def stop(self) -> None:
         """Ends the runs in progress at their next node or round of a loop; see `Stoppable`."""

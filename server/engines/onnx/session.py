@@ -1,15 +1,17 @@
 """ONNX Runtime's sessions: opened on the provider that was requested or not at all, and what can be read from them."""
 
+import ctypes
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from artifact.dtypes import KSERVE_OF_ONNX
+from artifact.dtypes import BF16, KSERVE_OF_ONNX
 from artifact.spec import TensorSpec
 from server.engines.base import Arrays
 from server.errors import InferenceFailed, StartError
@@ -20,6 +22,9 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 
 Provider: TypeAlias = tuple[str, Mapping[str, str]]
 """An execution provider's name and options."""
+
+# TensorProto.BFLOAT16
+_ONNX_BFLOAT16 = 16
 
 log = logging.getLogger(__name__)
 
@@ -62,17 +67,45 @@ def open_session(
 
 
 def run_session(
-    session: ort.InferenceSession, names: Sequence[str], arrays: Arrays, options: ort.RunOptions | None = None
+    session: ort.InferenceSession,
+    outputs: Sequence[TensorSpec],
+    arrays: Arrays,
+    options: ort.RunOptions | None = None,
+    bfloat16: Collection[str] = (),
 ) -> dict[str, NDArray[Any]]:
-    """The outputs `names` of one run.
+    """The outputs of one run by name. `bfloat16`: those of the inputs and outputs that are.
 
     Raises:
         InferenceFailed: an output has bytes that are no text, which ONNX Runtime's Python interface cannot return.
     """
+    names = [tensor.name for tensor in outputs]
     try:
-        return dict(zip(names, session.run(names, dict(arrays), options), strict=True))
+        if not bfloat16:
+            return dict(zip(names, session.run(names, dict(arrays), options), strict=True))
+        values = {name: _value(array, name in bfloat16) for name, array in arrays.items()}
+        found = zip(names, session.run_with_ort_values(names, values, options), strict=True)
+        return {name: _bits(value) if name in bfloat16 else value.numpy() for name, value in found}
     except UnicodeDecodeError as error:
         raise InferenceFailed(f"the graph returned a string that is not UTF-8 text: {error}") from error
+
+
+def bfloat16_names(tensors: Iterable[TensorSpec]) -> frozenset[str]:
+    """Those of the tensors that are bfloat16, for `run_session`."""
+    return frozenset(tensor.name for tensor in tensors if tensor.dtype == BF16)
+
+
+def _value(array: NDArray[Any], is_bfloat16: bool) -> ort.OrtValue:
+    if is_bfloat16:
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array), _ONNX_BFLOAT16)
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _bits(value: ort.OrtValue) -> NDArray[np.uint16]:
+    """A bfloat16 value's bits, copied: ONNX Runtime makes no array of them, so they are read where they are. On a GPU
+    outputs that are not bound come back in memory of the CPU."""
+    array = np.empty(value.shape(), np.uint16)
+    ctypes.memmove(array.ctypes.data, value.data_ptr(), array.nbytes)
+    return array
 
 
 def has_cuda() -> bool:
