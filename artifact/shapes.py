@@ -1,7 +1,7 @@
 """Which shapes the server runs a model at: what it warms and what TensorRT engines are built for must agree.
 
-Axes of free size (-1) are heights and widths of images. Networks that are run in tiles get tiles of every size up to a
-whole one, since a smaller image is one smaller tile; the others get images whole, padded to a size that they support.
+Axes of free size (-1) are heights and widths of images. Networks that are run in tiles get tiles of every size up to
+the largest, since a smaller image is one smaller tile; the others get images whole, padded to a size that they support.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,8 @@ Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 """A shape for each input, by name."""
 Profile: TypeAlias = Mapping[str, ShapeRange]
 """A range of shapes for each input, by name, batch axis included."""
+
+Ints: TypeAlias = tuple[int, ...]
 
 # Images that are transformed whole: the largest side that engines are built for by default, and the one to tune for.
 WHOLE_MAX_PX = 512
@@ -29,7 +31,7 @@ def round_up(size: int, multiple: int) -> int:
 class Sides:
     """Heights and widths that a network of free sizes runs at: multiples of `multiple_px`, `least_px` or more.
 
-    `tile_px`: side of the tiles that larger images are cut into, None if images are run whole.
+    `tile_px`: largest side of the tiles that larger images are cut into, None if images are run whole.
     """
 
     multiple_px: int = 1
@@ -56,7 +58,7 @@ class Sides:
 
     @property
     def max_px(self) -> int:
-        """A whole tile's; for images that are run whole, the largest that engines are built for by default."""
+        """The largest tile's; for images that are run whole, the largest that engines are built for by default."""
         return max(self.min_px, (self.tile_px or WHOLE_MAX_PX) // self.multiple_px * self.multiple_px)
 
     @property
@@ -95,3 +97,22 @@ def served_shapes(inputs: Sequence[TensorSpec], sides: Sides, max_batch_size: in
         )
         for tensor in inputs
     }
+
+
+def tile_sizes(spec: Spec) -> tuple[ShapeRange, ...]:
+    """The (H, W) that a model's tiles may have: those of its TensorRT engine's profiles, else any up to the largest.
+
+    An axis that has a fixed size in the graph leaves no choice.
+    """
+    image, sides = spec.inputs[0], Sides.of(spec)
+    low, high = sized(image, sides.multiple_px)[:2], sized(image, sides.max_px)[:2]
+    if spec.plan is None:
+        return (ShapeRange(low, high, high),)
+    profiles = [profile[image.name] for profile in spec.plan.profiles if image.name in profile]
+    return tuple(_within(low, high, shapes.min[-3:-1], shapes.max[-3:-1]) for shapes in profiles)
+
+
+def _within(low: Ints, high: Ints, first: Ints, last: Ints) -> ShapeRange:
+    """The sizes that are `low` to `high` and also `first` to `last`."""
+    largest = tuple(map(min, high, last))
+    return ShapeRange(tuple(map(max, low, first)), largest, largest)

@@ -61,10 +61,11 @@ class TensorSpec:
 class Tile:
     """How an image larger than one tile is cut for a fully convolutional network.
 
-    `size_px`: side of the square input tile. `overlap_px`: margin of each tile that is computed and discarded.
+    `size_px`: largest side of an input tile. `overlap_px`: smallest margin of a tile that is computed and discarded.
     `multiple_px`: the network's heights and widths must be multiples of this.
     `receptive_field_px`: radius that one output pixel can see, by arithmetic over the layers.
-    `seam_levels`: largest difference in uint8 levels between the tiled and the whole image, measured at export.
+    `seam_levels`: largest difference in uint8 levels between tiled and whole images, as export measured it over cuts
+    through images of different kinds.
     """
 
     size_px: int

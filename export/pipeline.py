@@ -218,12 +218,11 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
             return np.asarray(run(session, {"image": image}), dtype=np.uint8)
         return to_uint8(run(session, {"image": encode_images(image, generator)}), generator.output_range)
 
+    progress(f"comparing tiles, overlap {plan.overlap_px} px, with images upscaled whole")
     measured = seam_levels(upscale, plan, generator.image_channels, generator.scale)
-    progress(
-        f"tiles of {plan.size_px} px, overlap {plan.overlap_px} px: differ by up to {measured:g} level(s) from the "
-        "image upscaled whole"
-    )
-    return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, measured)
+    by_image = ", ".join(f"{levels:g} on {name}" for name, levels in measured.items())
+    progress(f"tiles of up to {plan.size_px} px: largest difference in levels: {by_image}")
+    return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, max(measured.values()))
 
 
 def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
@@ -231,7 +230,7 @@ def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
         return ()
     return (
         f"the receptive field is {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px} px: "
-        f"{tile.seam_levels:g} level(s) measured at the seam",
+        f"{tile.seam_levels:g} level(s) measured at the worst cut",
     )
 
 

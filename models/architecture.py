@@ -22,7 +22,9 @@ class ArchitectureError(ValueError):
 class Tiling:
     """How a fully convolutional network is run on images larger than one tile; pixels of the input image.
 
-    `overlap_px` is chosen by measurement: far pixels inside the receptive field weigh next to nothing.
+    `size_px`: largest side of a tile, limited by memory and by how long one may keep others waiting. `overlap_px`: the
+    receptive field, with which tiles equal the whole image; less, chosen by measurement, where that would cost too
+    much, since far pixels inside the receptive field weigh next to nothing.
     """
 
     size_px: int

@@ -31,6 +31,41 @@ def synthetic_image(height: int, width: int, channels: int, seed: int = 0) -> ND
     return levels
 
 
+def noise(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """(H, W, C) uint8, each value 0 or 255 by chance: squares of 1 px in the left third, then of 2, then of 5."""
+    random = np.random.RandomState(0)
+    levels = np.empty((height, width, channels), np.uint8)
+    for third, size in enumerate((1, 2, 5)):
+        squares = random.randint(0, 2, (-(-height // size), -(-width // size), channels)) * 255
+        left = third * width // 3
+        levels[:, left:] = squares.repeat(size, axis=0).repeat(size, axis=1)[:height, : width - left]
+    return levels
+
+
+def drawing(height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """(H, W, C) uint8 as in comics: soft-edged discs of flat colours, dark outlines, and thin lines across."""
+    random = np.random.RandomState(0)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
+    size = min(height, width)
+    levels = np.full((height, width, channels), 230.0)
+
+    def paint(colour: NDArray[np.float64], cover: NDArray[np.float64]) -> None:
+        share = np.clip(cover, 0, 1)[..., None]
+        levels[:] = levels * (1 - share) + colour * share
+
+    black = np.zeros(channels)
+    for _ in range(12):
+        distance = np.hypot(y - random.uniform(0, height), x - random.uniform(0, width))
+        radius = random.uniform(0.05, 0.35) * size
+        paint(random.uniform(0, 255, channels), radius - distance + 0.5)
+        paint(black, random.uniform(0.6, 1.6) - np.abs(distance - radius) + 0.5)
+    for _ in range(20):
+        angle = random.uniform(0, np.pi)
+        along = (x - random.uniform(0, width)) * np.cos(angle) + (y - random.uniform(0, height)) * np.sin(angle)
+        paint(random.choice([0.0, 255.0], channels), random.uniform(0.3, 1.0) - np.abs(along) + 0.5)
+    return np.asarray(levels.round(), dtype=np.uint8)
+
+
 def photograph(height: int, width: int, channels: int) -> NDArray[np.uint8]:
     """The middle (H, W, C) uint8 of the shipped photograph, mirrored at its borders if it is too small."""
     with Image.open(PHOTOGRAPH) as image:

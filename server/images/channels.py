@@ -14,6 +14,7 @@ from enum import Enum, auto
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact.shapes import tile_sizes
 from artifact.spec import Spec
 from server.errors import InvalidRequest
 from server.images.header import Header
@@ -132,7 +133,7 @@ def _plan(
     if spec.tile is None:
         grid = whole_grid(header.height, header.width, spec.multiple_px, spec.least_px)
     else:
-        grid = tile_grid(header.height, header.width, spec.tile)
+        grid = tile_grid(header.height, header.width, spec.tile, tile_sizes(spec))
     return ChannelPlan(
         header=header,
         grid=grid,

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from artifact.shapes import ANY_SIZE, Sides, has_free_sizes, round_up, served_shapes, sized
-from artifact.spec import ShapeRange, Spec, TensorSpec, Tile
+from artifact.shapes import ANY_SIZE, Sides, has_free_sizes, round_up, served_shapes, sized, tile_sizes
+from artifact.spec import ShapeRange, Spec, TensorRTPlan, TensorSpec, Tile
 from server.images import tiling
 from server.repository.warmup import shapes_to_warm
 from tests.server.graphs import write_translator
@@ -67,3 +67,27 @@ def test_what_a_gpu_warms_is_a_served_shape_even_if_the_tile_is_no_multiple(spec
     served = served_shapes((IMAGE,), Sides.of(tiled), 2)["image"]
     assert served.contains((2, *warmed["image"]))
     assert warmed["image"] == served.opt[1:] == (96, 96, 3)
+
+
+def test_tiles_have_any_size_up_to_the_largest_or_the_graphs_own(spec: Spec) -> None:
+    tiled = replace(spec, tile=Tile(98, 8, 4, 8, 0.0))
+    assert tile_sizes(tiled) == (ShapeRange((4, 4), (96, 96), (96, 96)),)
+    wide = replace(tiled, inputs=(TensorSpec("image", "UINT8", (64, -1, 3)),))
+    assert tile_sizes(wide) == (ShapeRange((64, 4), (64, 96), (64, 96)),)
+
+
+def test_an_engines_profiles_limit_its_tiles(spec: Spec) -> None:
+    """An engine built for tiles of up to 64 px, and one of a single size, next to a manifest with larger tiles."""
+    profiles = tuple(
+        {"image": ShapeRange((1, low, low, 3), (2, high, high, 3), (8, high, high, 3))}
+        for low, high in ((4, 64), (80, 80), (88, 512))
+    )
+    plan = TensorRTPlan("rtx", "1", (), "fp32", "0" * 64, profiles)
+    tile = Tile(96, 8, 4, 8, 0.0)
+    tiled = replace(spec, tile=tile, plan=plan)
+    expected = [((4, 4), (64, 64)), ((80, 80), (80, 80)), ((88, 88), (96, 96))]
+    assert [(each.min, each.max) for each in tile_sizes(tiled)] == expected
+    for side in (30, 64, 80, 92, 300):
+        grid = tiling.tile_grid(side, side, tile, tile_sizes(tiled))
+        shape = (8, grid.tile_height, grid.tile_width, 3)
+        assert any(profile["image"].contains(shape) for profile in profiles)

@@ -121,6 +121,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     assert found is not None, "only called where _matches"
     layout, renamed, config = found
     scale = int(config.factor**config.steps)
+    receptive_field = receptive_field_px(config)
     return Generator(
         network=load(MsrResNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
@@ -135,7 +136,12 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         output_range=(0.0, 1.0),
         max_batch_size=4,
         scale=scale,
-        tile=Tiling(size_px=128, overlap_px=16, multiple_px=1, receptive_field_px=receptive_field_px(config)),
+        tile=Tiling(
+            size_px=192,
+            overlap_px=min(24, receptive_field),
+            multiple_px=1,
+            receptive_field_px=receptive_field,
+        ),
     )
 
 

@@ -188,6 +188,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     config = _config(renamed, layout, factor)
     if config is None:
         raise ArchitectureError(f"factor={factor}: does not go with an input that is unshuffled")
+    receptive_field = receptive_field_px(config)
     return Generator(
         network=load(RrdbNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
@@ -205,7 +206,10 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=2,
         scale=config.scale,
         tile=Tiling(
-            size_px=192, overlap_px=32, multiple_px=config.unshuffle, receptive_field_px=receptive_field_px(config)
+            size_px=240,
+            overlap_px=min(32, receptive_field),
+            multiple_px=config.unshuffle,
+            receptive_field_px=receptive_field,
         ),
     )
 

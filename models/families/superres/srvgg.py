@@ -96,7 +96,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         output_range=(0.0, 1.0),
         max_batch_size=8,
         scale=scale,
-        tile=Tiling(size_px=128, overlap_px=12, multiple_px=1, receptive_field_px=len(convs)),
+        tile=Tiling(size_px=256, overlap_px=min(48, len(convs)), multiple_px=1, receptive_field_px=len(convs)),
     )
 
 

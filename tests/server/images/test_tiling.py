@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from artifact.spec import Tile
+from artifact.shapes import round_up
+from artifact.spec import ShapeRange, Tile
 from server.images import tiling
 
 SIZE = 16
@@ -109,6 +110,78 @@ def test_the_kept_parts_cover_an_axis_once(length: int, tile: Tile) -> None:
 @pytest.mark.parametrize(("length", "count"), [(1, 1), (SIZE - 1, 1), (SIZE, 1), (SIZE + 1, 2), (26, 2), (27, 3)])
 def test_there_are_no_more_tiles_than_the_overlap_needs(length: int, count: int) -> None:
     assert len(tiling.tile_grid(length, SIZE, tile_of(overlap=3))) == count
+
+
+@settings(deadline=None)
+@given(lengths, tiles)
+def test_tiles_are_as_short_as_their_number_allows(length: int, tile: Tile) -> None:
+    grid = tiling.tile_grid(length, 1, tile)
+    count, step = len(grid), round_up(tiling.STEP_PX, tile.multiple_px)
+    shorter = grid.tile_height - step
+    assert count == 1 or count * (shorter - 2 * tile.overlap_px) + 2 * tile.overlap_px < grid.padded_height
+
+
+@pytest.mark.parametrize(
+    ("size", "overlap", "height", "width", "shape", "computed"),
+    [
+        (256, 18, 255, 256, (255, 256), 1.0),
+        (256, 18, 720, 1280, (208, 248), 1.343),
+        (240, 32, 720, 1280, (232, 240), 1.692),
+        (240, 32, 255, 256, (160, 160), 1.569),
+        (160, 12, 255, 256, (144, 144), 1.271),
+    ],
+)
+def test_few_pixels_are_computed_twice(
+    size: int, overlap: int, height: int, width: int, shape: tuple[int, int], computed: float
+) -> None:
+    grid = tiling.tile_grid(height, width, tile_of(size, overlap))
+    assert (grid.tile_height, grid.tile_width) == shape
+    assert grid.computed_px / (height * width) == pytest.approx(computed, abs=1e-3)
+
+
+def test_a_long_thin_strip_is_cut_along_its_length_alone() -> None:
+    grid = tiling.tile_grid(1, 10_000, tile_of(160, 12))
+    assert (len(grid.row_spans), grid.tile_height) == (1, 1)
+    assert grid.computed_px < 1.2 * 10_000
+
+
+SIDES = st.integers(1, 6).map(lambda eights: 8 * eights)
+RANGES = st.lists(st.tuples(SIDES, SIDES, SIDES, SIDES), min_size=1, max_size=3).map(
+    lambda found: [
+        ShapeRange((h, w), (h + more_h - 8, w + more_w - 8), (h + more_h - 8, w + more_w - 8))
+        for h, w, more_h, more_w in found
+    ]
+)
+
+
+@settings(deadline=None)
+@given(lengths, lengths, RANGES, st.sampled_from([1, 2, 4]))
+def test_tiles_have_a_size_that_the_engine_takes_if_any_does(
+    height: int, width: int, sizes: list[ShapeRange], multiple: int
+) -> None:
+    tile = tile_of(48, overlap=2, multiple=multiple)
+    grid = tiling.tile_grid(height, width, tile, sizes)
+    shape = (grid.tile_height, grid.tile_width)
+    rows, columns = round_up(height, multiple), round_up(width, multiple)
+    if any(rows >= size.min[0] and columns >= size.min[1] for size in sizes):
+        assert any(size.contains(shape) for size in sizes)
+    else:
+        assert shape == (tiling.tile_grid(height, width, tile).tile_height, min(columns, grid.tile_width))
+    image = random_image(height, width, 1)
+    assert np.array_equal(join(tiling.split(image, grid), grid, 1), image)
+
+
+def test_an_engine_of_one_size_gets_tiles_of_that_size() -> None:
+    (fixed,) = sizes = [ShapeRange((16, 16), (16, 16), (16, 16))]
+    for height, width, count in ((16, 16, 1), (17, 16, 2), (100, 40, 40)):
+        grid = tiling.tile_grid(height, width, tile_of(overlap=3), sizes)
+        assert (grid.tile_height, grid.tile_width, len(grid)) == (*fixed.max, count)
+
+
+def test_of_several_sizes_the_one_that_computes_least_is_taken() -> None:
+    sizes = [ShapeRange((side, side), (side, side), (side, side)) for side in (64, 40, 128)]
+    for side, taken in ((40, 40), (64, 64), (66, 40), (110, 64), (128, 128)):
+        assert tiling.tile_grid(side, side, tile_of(128, overlap=4), sizes).tile_height == taken
 
 
 @settings(deadline=None)
