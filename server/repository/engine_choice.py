@@ -49,10 +49,14 @@ class Opened:
     choice: Choice = UNKNOWN
 
 
-def file_names(config: ModelConfig) -> tuple[str, str]:
-    """The names of a version's ONNX graph and of its TensorRT engine; only the latter ends in .plan."""
-    named = config.default_model_filename
-    return (ONNX, named) if named.endswith(".plan") else (named or ONNX, PLAN)
+def file_names(version: ModelVersion) -> tuple[str, str]:
+    """The names of a version's ONNX graph and of its TensorRT engine; only the latter ends in .plan.
+
+    A folder of the graph's name has the graph and its weights in it, as in Triton: model.onnx/model.onnx.
+    """
+    named = "" if version.config is None else version.config.default_model_filename
+    onnx, plan = (ONNX, named) if named.endswith(".plan") else (named or ONNX, PLAN)
+    return (f"{onnx}/{ONNX}" if (version.folder / onnx).is_dir() else onnx), plan
 
 
 def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[str, ...]:
@@ -62,7 +66,7 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
         NotServing: there is none.
     """
     config = version.config or ModelConfig()
-    onnx, plan = file_names(config)
+    onnx, plan = file_names(version)
     named = config.default_model_filename
     wants_plan = (
         config.platform == PLAN_PLATFORM or config.backend == BACKEND_OF[PLAN_PLATFORM] or named.endswith(".plan")
@@ -183,6 +187,6 @@ class EngineFactory:
 
 def _more_precise(version: ModelVersion, name: str) -> str | None:
     """The file with the same network in float32; None if `name` is that, or there is none."""
-    onnx, _ = file_names(version.config or ModelConfig())
+    onnx, _ = file_names(version)
     choices = (ONNX_FP32, onnx) if name.endswith(".plan") else (ONNX_FP32,)
     return next((file for file in choices if file != name and (version.folder / file).is_file()), None)

@@ -253,9 +253,9 @@ def _empty_files(folder: Path) -> list[str]:
 def _placeholders(folder: Path) -> Iterator[tuple[str, str]]:
     """Which files of a version stand in for others, and what they are. Pages are looked for only where no page should
     be."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted((*folder.glob("*"), *folder.glob("*/*"))):  # a graph may be in a folder with its weights
         if path.suffix not in DOCUMENTS and path.is_file() and (what := placeholder(path)):
-            yield path.name, what
+            yield path.relative_to(folder).as_posix(), what
 
 
 def _has_batch_axis(engine: Engine) -> bool:

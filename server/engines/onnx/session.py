@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from artifact.dtypes import BF16, KSERVE_OF_ONNX
 from artifact.spec import TensorSpec
 from server.engines.base import Arrays
+from server.engines.onnx.external_data import linked_data
 from server.errors import InferenceFailed, StartError
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -56,9 +57,10 @@ def open_session(
         require_provider(name, str(path))
     try:
         # Without enable_fallback=0 a provider that cannot start is replaced by the CPU's, with a line on stdout.
-        session = ort.InferenceSession(
-            path, options, providers=[(name, dict(given)) for name, given in providers], enable_fallback=0
-        )
+        with linked_data(path, options):
+            session = ort.InferenceSession(
+                path, options, providers=[(name, dict(given)) for name, given in providers], enable_fallback=0
+            )
     except Exception as error:  # ONNX Runtime's exceptions share no public base
         raise StartError(f"{path}: ONNX Runtime cannot open it: {str(error).splitlines()[0]}") from error
     if session.get_providers()[0] != wanted:
