@@ -7,8 +7,7 @@ free lane it asks the model's `_Slot` there for work: that is the moment at whic
 
 import asyncio
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -99,11 +98,14 @@ class Batcher:
             order=now + PATIENCE * (nbytes * rate or items * UNKNOWN_ITEM_S),
             request=request,
         )
-        with self._rejections_counted():
+        try:
             if self._closed:
                 raise NotServing("the model is being unloaded or the server is stopping; try another server")
             self._check_time(client, nbytes * rate, deadline, now)
             self._queue.reserve(ticket)
+        except CapacityError as error:
+            self._count_rejection(error)
+            raise
         self._admitted += 1
         self._drained.clear()
         self.statistics.pending_count = self._queue.requests
@@ -118,8 +120,11 @@ class Batcher:
         """
         request = current.get()
         client = self._queue.client("" if request is None else request.client)
-        with self._rejections_counted():
+        try:
             self._check_time(client, nbytes * self._second_per_byte(nbytes), deadline, time.monotonic())
+        except CapacityError as error:
+            self._count_rejection(error)
+            raise
 
     def _check_time(self, client: Client, seconds: float, deadline: float | None, now: float) -> None:
         """Rejects a request of so many seconds of computing if it would be late. Only while others wait: an idle
@@ -144,6 +149,9 @@ class Batcher:
             raise Overloaded(text, retry_after_s=wait_s - left_s * DEADLINE_SHARE)
 
     def _second_per_byte(self, item_bytes: int) -> float:
+        if len(self._slots) == 1:  # nothing to weigh
+            slot = self._slots[0]
+            return slot.cost.seconds(1, item_bytes) * max(1, slot.device.sources)
         return second_per_byte([(slot.cost, slot.device.sources) for slot in self._slots], item_bytes)
 
     async def drain(self) -> None:
@@ -219,14 +227,9 @@ class Batcher:
         what = "deadline" if reason == "deadline" else "queue timeout"
         job.future.set_exception(DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue"))
 
-    @contextmanager
-    def _rejections_counted(self) -> Iterator[None]:
-        try:
-            yield
-        except CapacityError as error:
-            self.statistics.failed(failure_reason(error), 0.0)
-            self.statistics.dropped("deadline" if isinstance(error, DeadlinePassed) else "overloaded")
-            raise
+    def _count_rejection(self, error: CapacityError) -> None:
+        self.statistics.failed(failure_reason(error), 0.0)
+        self.statistics.dropped("deadline" if isinstance(error, DeadlinePassed) else "overloaded")
 
     def _wake_after(self, seconds: float) -> None:
         if self._timer is None:
