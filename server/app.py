@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.grpc import service_pb2_grpc
 
 from ganserve.v1 import images_pb2, images_pb2_grpc
+from server import allocator
 from server.api import kserve
 from server.api.access import Access, Exposed
 from server.api.calls import Calls
@@ -85,6 +86,7 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
         StartError: the server cannot start as configured.
     """
     logs.configure(settings.log_level, settings.log_format)
+    allocator.configure()
     server = Server(settings)
     stop = stop or asyncio.Event()
     loop = asyncio.get_running_loop()

@@ -29,6 +29,7 @@ GPU_BENCH_MAY_IMPORT = {"export", "server.engines"}
 # In server/ a file imports only files of a lower rank, or of its own folder.
 RANK = [
     "errors",
+    "allocator",
     "last_resort",
     "observability",
     "settings",

@@ -14,6 +14,7 @@ from typing import Self
 from server.batching.batch import FormedBatch
 from server.batching.cost import CostModel, second_per_byte
 from server.batching.device import Device
+from server.batching.idle import Idle
 from server.batching.job import Client, Done, Job, Ticket
 from server.batching.queue import Dropped, FairQueue, Policy
 from server.engines.base import Arrays, Engine
@@ -53,6 +54,7 @@ class Batcher:
         self._drained = asyncio.Event()
         self._drained.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._idle = Idle(engines)
 
     @property
     def waiting_items(self) -> int:
@@ -108,6 +110,7 @@ class Batcher:
             raise
         self._admitted += 1
         self._drained.clear()
+        self._idle.ends()
         self.statistics.pending_count = self._queue.requests
         return Admission(self, ticket)
 
@@ -158,6 +161,7 @@ class Batcher:
         """Admits no more; returns when every admitted request has been answered."""
         self._closed = True
         await self._drained.wait()
+        await self._idle.close()
 
     # What follows is for this module alone.
 
@@ -212,6 +216,7 @@ class Batcher:
         self._admitted -= 1
         if not self._admitted:
             self._drained.set()
+            self._idle.begins()
 
     def _answer_dropped(self, dropped: Dropped) -> None:
         job, reason = dropped

@@ -126,9 +126,10 @@ class Device:
             self._scheduled = True
             self._loop.call_soon(self._take_turns, context=self._context)
 
-    async def call(self, function: Callable[[], T]) -> T:
-        """The result of a function run on a lane's thread, between batches: warm-up, opening and closing engines."""
-        watch = self._hangs.watch(lambda: f"{self.name}: loading or closing a model", LOAD_TIMES * self._hangs.limit_s)
+    async def call(self, function: Callable[[], T], what: str = "loading or closing a model") -> T:
+        """The result of a function run on a lane's thread, between batches: warm-up, opening, trimming and closing
+        engines. `what`: for people, if it hangs."""
+        watch = self._hangs.watch(lambda: f"{self.name}: {what}", LOAD_TIMES * self._hangs.limit_s)
         try:
             return await self._loop.run_in_executor(self._threads, function)
         finally:

@@ -80,3 +80,12 @@ class Stoppable(Protocol):
 
     def stop(self) -> None:
         """Makes the runs in progress, and every later one, end with an error. From any thread."""
+
+
+@runtime_checkable
+class Trimmable(Protocol):
+    """An engine that keeps the memory of its largest run for the next one, and can give it back."""
+
+    def trim(self) -> None:
+        """Gives back what no run in progress uses. Called on a worker thread when the model has been idle for a while;
+        takes no longer than a small run."""

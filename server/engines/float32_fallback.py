@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact.spec import FINITE, TensorSpec
-from server.engines.base import Arrays, Engine, Stoppable
+from server.engines.base import Arrays, Engine, Stoppable, Trimmable
 from server.errors import StartError
 
 
@@ -71,6 +71,12 @@ class FallbackEngine:
         for engine in (self._engine, self._precise):
             if isinstance(engine, Stoppable):
                 engine.stop()
+
+    def trim(self) -> None:
+        """Gives back the memory of those that can; see `Trimmable`."""
+        for engine in (self._engine, self._precise):
+            if isinstance(engine, Trimmable):
+                engine.trim()
 
     def close(self) -> None:
         """Frees both engines."""

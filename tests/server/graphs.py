@@ -118,8 +118,11 @@ def write_translator(repository: Path, name: str, multiple_px: int = 4, **change
     return _write(repository, name, spec, nodes, constants, changes)
 
 
-def write_upscaler(repository: Path, name: str, **changes: Any) -> Spec:
-    """Super-resolution: every pixel four times, image (N, H, W, 3) uint8 -> upscaled (N, 2 H, 2 W, 3)."""
+def write_upscaler(repository: Path, name: str, channels: int = 0, **changes: Any) -> Spec:
+    """Super-resolution: every pixel four times, image (N, H, W, 3) uint8 -> upscaled (N, 2 H, 2 W, 3).
+
+    `channels`: of a convolution before that, which changes nothing, but takes as much memory as a network's.
+    """
     spec = Spec(
         task=Task.SUPER_RESOLUTION,
         architecture="test",
@@ -135,8 +138,23 @@ def write_upscaler(repository: Path, name: str, **changes: Any) -> Spec:
         scale=2,
         tile=Tile(64, 4, 1, 2, 0.0),
     )
-    nodes: list[Node] = [("Resize", ["image", "", "scales"], "upscaled", {"mode": "nearest"})]
-    return _write(repository, name, spec, nodes, {"scales": np.array([1, 2, 2, 1], np.float32)}, changes)
+    constants = {"scales": np.array([1, 2, 2, 1], np.float32)}
+    if not channels:
+        nodes: list[Node] = [("Resize", ["image", "", "scales"], "upscaled", {"mode": "nearest"})]
+        return _write(repository, name, spec, nodes, constants, changes)
+    nodes = [
+        ("Cast", ["image"], "levels", {"to": TensorProto.FLOAT}),
+        ("Transpose", ["levels"], "planes", {"perm": [0, 3, 1, 2]}),
+        ("Conv", ["planes", "apart"], "features", {}),
+        ("Relu", ["features"], "positive", {}),
+        ("Conv", ["positive", "together"], "same", {}),
+        ("Transpose", ["same"], "interleaved", {"perm": [0, 2, 3, 1]}),
+        ("Cast", ["interleaved"], "pixels", {"to": TensorProto.UINT8}),
+        ("Resize", ["pixels", "", "scales"], "upscaled", {"mode": "nearest"}),
+    ]
+    constants["apart"] = np.eye(channels, 3, dtype=np.float32)[..., None, None]
+    constants["together"] = np.eye(3, channels, dtype=np.float32)[..., None, None]
+    return _write(repository, name, spec, nodes, constants, changes)
 
 
 def _write(
