@@ -49,6 +49,7 @@ AT_HOME = {
     "uvicorn": ("api",),
     "ganserve": ("api", "app"),
     "onnxruntime": ("engines/onnx",),
+    "openvino": ("engines/openvino",),
     "cuda": ("engines/tensorrt",),
     "pynvml": ("observability/nvml",),
     "prometheus_client": ("observability/metrics",),
@@ -208,7 +209,7 @@ def test_every_package_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("module", "absent"),
     [
-        ("server.app", ("torch", "onnx", "export", "models")),
+        ("server.app", ("torch", "onnx", "openvino", "export", "models")),
         ("ganserve", ("torch", "onnxruntime", "typer", "server", "artifact", "tritonclient")),
     ],
 )
