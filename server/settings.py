@@ -55,8 +55,19 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     repository: Annotated[Path, Panel.MODELS] = Field(description="Model repository to serve.")
-    model_control: Annotated[Literal["explicit", "none"], Panel.MODELS] = Field(
-        "none", description="Whether clients may load and unload models."
+    model_control: Annotated[Literal["none", "poll", "explicit"], Panel.MODELS] = Field(
+        "none",
+        description="What becomes of changes on disk after the start. none: nothing; poll: they are found and loaded; "
+        "explicit: clients load and unload models.",
+    )
+    repository_poll_s: Annotated[float, Panel.MODELS] = Field(
+        15.0,
+        gt=0,
+        description="With poll: time between two looks at the repository. What is the same at two looks is loaded.",
+    )
+    load_model: Annotated[str, Panel.MODELS] = Field(
+        "*",
+        description="With explicit: models to load at the start, separated by commas; *: every model; empty: none.",
     )
     strict_readiness: Annotated[bool, Panel.MODELS] = Field(
         True, description="Whether the server is ready only if every model serves; if not, as soon as one does."
@@ -222,6 +233,13 @@ class Settings(BaseSettings):
     def address(self) -> str:
         """`host`, or its default: other machines reach a server only if that was asked for, or if callers need keys."""
         return self.host or ("127.0.0.1" if self.api_keys is None else "0.0.0.0")
+
+    @property
+    def models_to_load(self) -> frozenset[str] | None:
+        """The names of the models to load at the start; None: every model."""
+        if self.model_control != "explicit" or self.load_model == "*":
+            return None
+        return frozenset(name for part in self.load_model.split(",") if (name := part.strip()))
 
     @property
     def cache_folder(self) -> Path:

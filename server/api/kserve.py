@@ -177,6 +177,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             if entry.state is State.READY or not request.ready:
                 version = str(entry.version) if entry.version else ""
                 answer.models.add(name=entry.name, version=version, state=entry.state, reason=entry.said)
+        if not request.ready:
+            for name in await self._repository.unread():
+                answer.models.add(name=name)  # as Triton shows a model on disk that nobody has loaded
         return answer
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
@@ -242,10 +245,11 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
 
     def _check_control(self, request: Any) -> None:
         _check_repository(request.repository_name)
-        if self._settings.model_control == "none":
-            raise NotServing(
-                "explicit model load / unload is not allowed: GANSERVE_MODEL_CONTROL is none; explicit turns it on"
-            )
+        control = self._settings.model_control
+        if control != "explicit":
+            why = " if polling is enabled" if control == "poll" else ""
+            setting = f"GANSERVE_MODEL_CONTROL is {control}; explicit turns it on"
+            raise NotServing(f"explicit model load / unload is not allowed{why}: {setting}")
 
 
 @dataclass(frozen=True)

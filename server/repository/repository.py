@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from server.repository.index import UNLOADED, IndexEntry, State
 from server.repository.loader import FilesNotWhole, Loader, Model, unexpected
 from server.repository.model_config import VersionChoice, choose_versions, read_config
 from server.repository.operations import Operations
+from server.repository.polling import Changes
 from server.repository.reasons import Reasons
 from server.repository.scan import find, names_in, scan, versions, why_empty
 
@@ -95,9 +96,8 @@ class Repository:
         """Every version that accepts requests."""
         return [model for versions in self._models.values() for model in versions.values()]
 
-    async def load_all(self) -> None:
-        """Loads every model on disk, one after the other; one that fails does not stop the others, and one that takes
-        longer than PATIENCE_S does not keep them waiting."""
+    async def load_all(self, wanted: Collection[str] | None = None) -> None:
+        """Loads every model on disk, or those `wanted`; one that fails does not stop the others."""
         try:
             found = await asyncio.to_thread(scan, self._root)
             empty = "" if found.models else await asyncio.to_thread(why_empty, self._root)
@@ -112,12 +112,43 @@ class Repository:
         if self._empty:
             log.warning("no models", extra={"fields": {"reason": empty, "repository": str(self._root)}})
         for name, reason in found.broken.items():
-            self._refuse(name, NotServing(reason))
-        for name in found.models:
+            if wanted is None or name in wanted:
+                self._refuse(name, NotServing(reason))
+        models = [name for name in found.models if wanted is None or name in wanted]
+        for name in set(wanted or ()) - {*models, *found.broken}:
+            self._refuse(name, NotServing("the repository has no such model (load_model)"))
+        for name in models:
             self._mark(name, 0, State.LOADING)
         self._was_read = True
+        await self._load_each(models)
+
+    async def follow(self, changes: Changes) -> None:
+        """Looks at the disk once: loads what was added or changed there, and drops what is gone."""
+        try:
+            found = await asyncio.to_thread(changes.find)
+        except OSError as error:
+            log.warning("repository not read", extra={"fields": {"reason": error.strerror or str(error)}})
+            return
+        for name, reason in found.broken.items():
+            if name not in self._entries:
+                self._refuse(name, NotServing(reason))
+        for name in found.gone:
+            with contextlib.suppress(GanserveError):  # the server is stopping
+                await self._operations.run(name, self._forget)
+        await self._load_each(found.changed)
+
+    async def unread(self) -> list[str]:
+        """The names of models on disk that are not in the index, since nobody has loaded them."""
+        try:
+            found = await asyncio.to_thread(scan, self._root)
+        except OSError:
+            return []
+        return [name for name in found.models if name not in self._entries]
+
+    async def _load_each(self, names: Iterable[str]) -> None:
+        """One after the other; a load that takes longer than PATIENCE_S does not keep the next waiting."""
         async with asyncio.TaskGroup() as loads:
-            for name in found.models:
+            for name in names:
                 await asyncio.wait({loads.create_task(self._load_found(name))}, timeout=PATIENCE_S)
 
     async def _load_found(self, name: str) -> None:
@@ -259,6 +290,13 @@ class Repository:
             await self._loader.close(model, replaced=False)
         for version in self._entries.get(name, {}):
             self._mark(name, version, State.UNAVAILABLE, UNLOADED)  # those that failed are wanted no more
+
+    async def _forget(self, name: str) -> None:
+        await self._unload(name)
+        self._entries.pop(name, None)
+        self._empty = "the repository holds no models any more"
+        log.info("model removed", extra={"fields": {"model": name}})
+        self._changed()
 
     def _mark(self, name: str, version: int, state: State, reason: str = "") -> None:
         self._entries.setdefault(name, {})[version] = IndexEntry(name, version, state, reason)
