@@ -6,6 +6,8 @@ through the network and is put back as it was, unless the network takes or gener
 
 In both, grey goes into a network of three channels as three equal ones. A network of one channel takes grey, also as
 three channels that are equal everywhere, but no colours, since it may read a label in each level.
+
+No network sees the colours that alpha hides, unless alpha is dropped, and with it what hides them.
 """
 
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from artifact.shapes import tile_sizes
 from artifact.spec import Spec
 from server.errors import InvalidRequest
 from server.images.header import Header
+from server.images.hidden import spread_colours
 from server.images.tiling import TileGrid, tile_grid, whole_grid
 
 
@@ -81,6 +84,11 @@ class ChannelPlan:
         """Bytes of the engine's output for it."""
         return self.grid.tile_height * self.grid.tile_width * self.scale**2 * self.output_channels
 
+    @property
+    def hides_colours(self) -> bool:
+        """Whether the returned image may have pixels whose colour is not seen."""
+        return self.header.has_alpha and self.keeps_alpha
+
     def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """What of the decoded image (H, W, C) the network gets: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
 
@@ -88,9 +96,10 @@ class ChannelPlan:
             InvalidRequest: colours for a network that takes grey.
         """
         colours = pixels[..., : pixels.shape[2] - self.header.has_alpha]
+        if self.hides_colours:
+            colours = spread_colours(colours, pixels[..., -1:])
         if self.input_channels == 4:
-            seen = self.header.has_alpha and self.keeps_alpha
-            alpha = pixels[..., -1:] if seen else np.full((*pixels.shape[:2], 1), 255, np.uint8)
+            alpha = pixels[..., -1:] if self.hides_colours else np.full((*pixels.shape[:2], 1), 255, np.uint8)
             return np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=2)
         if self.input_channels == 1 and colours.shape[2] == 3:
             if (colours != colours[..., :1]).any():

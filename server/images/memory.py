@@ -10,6 +10,7 @@ from server.images.header import Format, Header
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
 _DECODE_BYTES = {Format.RAW: 0, Format.PNG: 14, Format.JPEG: 14, Format.WEBP: 22}
 _DECODE_GREY_BYTES = 8
+_SPREAD_BYTES = 12  # of colours under transparency, without those in the result
 _ENCODE_BYTES = {Format.JPEG: 6, Format.WEBP: 12}
 _ENCODE_ALPHA_BYTES = 37  # WebP
 # A reply's bytes: as encoded, in the message, serialized.
@@ -24,10 +25,14 @@ def transform_bytes(plan: ChannelPlan, encoding: Encoding) -> int:
     """What an image takes on its way through a network, at its peak."""
     sent_px, returned_px = plan.header.width * plan.header.height, plan.width * plan.height
     pixels, canvas = sent_px * plan.header.channels, returned_px * plan.channels
+    decoding = sent_px * decode_bytes(plan.header)
+    if plan.hides_colours:
+        pixels += sent_px * (plan.header.channels - 1)  # a copy of the colours
+        decoding = max(decoding, pixels + sent_px * _SPREAD_BYTES)
     tile = plan.tile_bytes + plan.output_bytes
     tiles = max(tile, min(plan.tiles * tile, WINDOW_BYTES))
     encoding_bytes = returned_px * encode_bytes(encoding, plan.channels)
-    return canvas + max(sent_px * decode_bytes(plan.header), pixels + tiles, pixels + encoding_bytes)
+    return canvas + max(decoding, pixels + tiles, pixels + encoding_bytes)
 
 
 def decode_bytes(header: Header) -> int:

@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 2000, 1500
 MEASURE = """
 import sys
 import numpy as np
-from server.images import codecs
+from server.images import codecs, hidden
 from server.images.header import Format, read_header
 
 def status(key):
@@ -32,6 +32,9 @@ data = open(path, "rb").read()
 if what == "decode":
     header = read_header(data)
     work = lambda: codecs.decode(data, header)
+elif what == "spread":
+    pixels = np.load(path)
+    work = lambda: hidden.spread_colours(pixels[..., :-1], pixels[..., -1:])
 else:
     image = codecs.DecodedImage(np.load(path))
     work = lambda: codecs.encode(image, codecs.Encoding.of(Format(what), None))
@@ -91,6 +94,18 @@ def test_encoding_takes_no_more_than_is_counted(tmp_path: Path, kind: Format, ch
         return
     np.save(tmp_path / "image.npy", noise(channels))
     assert measured(kind, tmp_path / "image.npy") < memory.encode_bytes(Encoding.of(kind, None), channels) * 1.05
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("every", [3, 5, 400])
+def test_spreading_colours_takes_no_more_than_is_counted(tmp_path: Path, every: int, channels: int) -> None:
+    pixels = noise(channels)
+    pixels[..., -1] = 0
+    pixels[1::every, 1::every, -1] = 255  # far apart, so that many pixels are filled at once
+    np.save(tmp_path / "image.npy", pixels)
+    assert measured("spread", tmp_path / "image.npy") < (channels - 1 + memory._SPREAD_BYTES) * 1.05
 
 
 def test_what_is_held_is_given_back_and_whoever_is_alone_fits() -> None:

@@ -9,12 +9,17 @@ import pytest
 from PIL import Image, ImageCms
 
 from ganserve.v1 import images_pb2 as pb
+from server.images.hidden import SEEN_ALPHA
 
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
 
 
 def noise(height: int, width: int, channels: int = 3) -> Any:
-    return np.random.RandomState(height + width).randint(0, 256, (height, width, channels)).astype(np.uint8)
+    """With alpha, no pixel is hidden."""
+    pixels = np.random.RandomState(height + width).randint(0, 256, (height, width, channels)).astype(np.uint8)
+    if channels in (2, 4):
+        pixels[..., -1] |= SEEN_ALPHA
+    return pixels
 
 
 def sent(pixels: Any, model: str = "styled", **fields: Any) -> pb.TranslateRequest:

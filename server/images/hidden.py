@@ -1,0 +1,100 @@
+"""Colours under transparency, which nobody sees: replaced by those of the visible pixels around them.
+
+A network looks at the neighbours of each pixel, so that black under the transparent part of a cut-out would come back
+as a dark line along its edge.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.images.workers import check_time
+
+# Pixels of less alpha are hidden: what little of their colour is seen may be any.
+SEEN_ALPHA = 8
+# How far colours are spread; beyond it, networks weigh a pixel next to nothing.
+REACH_PX = 64
+# Pixels that are filled at once: bounds temporary arrays.
+_CHUNK = 1 << 16
+
+
+def spread_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """`colours` (H, W, C) with new ones where `alpha` (H, W, 1) is below SEEN_ALPHA; visible pixels stay as they are.
+
+    Colours grow from the visible pixels outward, ring by ring: each pixel becomes the mean of its neighbours that have
+    a colour already. Beyond REACH_PX it is the mean of all that is visible. An image without hidden or without visible
+    pixels is returned as it is.
+
+    Raises:
+        ImageTooLarge, Left: see `server.images.workers.check_time`.
+    """
+    hidden = alpha[..., 0] < SEEN_ALPHA
+    if hidden.all():
+        hidden = alpha[..., 0] == 0
+    if hidden.all() or not hidden.any():
+        return colours
+    height, width, channels = colours.shape
+    # A border of one pixel, neither coloured nor to be filled: every pixel has eight neighbours.
+    values = np.zeros((height + 2, width + 2, channels), np.uint8)
+    coloured, empty = np.zeros((2, height + 2, width + 2), np.bool_)
+    inner = np.s_[1:-1, 1:-1]
+    values[inner], empty[inner] = colours, hidden
+    np.logical_not(hidden, out=coloured[inner])
+    mean = [np.mean(colours[..., c], where=~hidden) for c in range(channels)]
+    _fill(values.reshape(-1, channels), coloured.reshape(-1), empty.reshape(-1), width + 2)
+    np.copyto(values, np.rint(mean).astype(np.uint8), where=empty[..., None])
+    return values[inner]
+
+
+def _fill(values: NDArray[np.uint8], coloured: NDArray[np.bool_], empty: NDArray[np.bool_], stride: int) -> None:
+    """Fills `empty` pixels up to REACH_PX from `coloured` ones, in place; all are flat, rows of `stride` px."""
+    offsets = [y * stride + x for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
+    ring = _beside(coloured, empty, offsets)
+    for _ in range(REACH_PX):
+        if not ring.size:
+            return
+        check_time()
+        for pixels in _chunks(ring):
+            total = np.zeros((len(pixels), values.shape[1]), np.uint16)
+            count = np.zeros((len(pixels), 1), np.uint16)
+            for offset in offsets:
+                near = coloured[pixels + offset, None]
+                total += values[pixels + offset] * near
+                count += near
+            values[pixels] = (total + count // 2) // count
+        coloured[ring] = True
+        ring = _next(ring, empty, offsets)
+    empty[ring] = True  # taken from it, but not filled
+
+
+def _beside(coloured: NDArray[np.bool_], empty: NDArray[np.bool_], offsets: list[int]) -> NDArray[np.int32]:
+    """The first ring: `empty` pixels with a coloured neighbour, which are empty no more."""
+    found = np.zeros_like(empty)
+    for offset in offsets:
+        if offset > 0:
+            found[:-offset] |= coloured[offset:]
+        else:
+            found[-offset:] |= coloured[:offset]
+    found &= empty
+    empty ^= found
+    starts = range(0, len(found), _CHUNK)
+    return np.concatenate(
+        [(start + np.flatnonzero(found[start : start + _CHUNK])).astype(np.int32) for start in starts]
+    )
+
+
+def _next(ring: NDArray[np.int32], empty: NDArray[np.bool_], offsets: list[int]) -> NDArray[np.int32]:
+    """The `empty` neighbours of a ring, each once; they are empty no more."""
+    found = []
+    for pixels in _chunks(ring):
+        for offset in offsets:
+            near = pixels + np.int32(offset)
+            near = near[empty[near]]
+            empty[near] = False
+            found.append(near)
+    return np.concatenate(found)
+
+
+def _chunks(ring: NDArray[np.int32]) -> Iterator[NDArray[np.int32]]:
+    return (ring[start : start + _CHUNK] for start in range(0, len(ring), _CHUNK))
