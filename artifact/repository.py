@@ -100,7 +100,7 @@ def write_version(
 
 
 def read_text(path: Path) -> str | None:
-    """A text file as people and editors write them (UTF-8, or UTF-16 with its mark), None if there is none.
+    """A text file as people and editors write them (UTF-8, UTF-16), None if there is none.
 
     Raises:
         ArtifactError: it cannot be read, or is not text; the reason begins with the file's name.
@@ -123,12 +123,21 @@ def read_text(path: Path) -> str | None:
         raise ArtifactError(f"{path.name} cannot be read: {error.strerror}") from None
     if data and (what := _placeholder(data)):
         raise ArtifactError(f"{path.name} {what}")
-    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    encoding = _encoding(data)
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
         what = f"byte {data[error.start]:#04x} at {error.start}"
         raise ArtifactError(f"{path.name} is not {encoding.removesuffix('-sig').upper()} text: {what}") from None
+
+
+def _encoding(data: bytes) -> str:
+    """Of a text: by its mark, or by where the first character, which is ASCII in our files, has its zeros."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-32" if data.startswith(codecs.BOM_UTF32_LE) else "utf-16"
+    if data[1:2] == b"\0":
+        return "utf-16-le"
+    return "utf-16-be" if data[:1] == b"\0" else "utf-8-sig"
 
 
 def placeholder(path: Path) -> str:

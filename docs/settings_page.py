@@ -20,7 +20,8 @@ HEAD = """# Settings
 
 Every setting of the server is an option of `ganserve serve` (`--grpc-port`) and an environment variable
 (`GANSERVE_GRPC_PORT`); the option wins. A `GANSERVE_` variable that is not a setting stops the server with a line that
-names it. Sizes are in bytes or pixels, durations in seconds. The column *Kubernetes* is what
+names it; those that Kubernetes sets for Services (`GANSERVE_SERVICE_HOST`, `GANSERVE_PORT=tcp://...`) are ignored.
+Sizes are in bytes or pixels, durations in seconds. The column *Kubernetes* is what
 [k8s/base/server.env](../k8s/base/server.env) sets. When to change a setting: [tuning](tuning.md#settings).
 """
 

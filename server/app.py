@@ -61,8 +61,13 @@ MOST_LANES = 4
 CLOSE_S = 10.0
 # After the drain the process ends within this time, whatever hangs.
 END_S = 2 * CLOSE_S
-ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-IGNORED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+# Of the signals that end a process by default: whoever sends these wants an end, or says that one comes (the limit of
+# processor time, the power). The others are for programs that expect them. Faults are left as they are.
+ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR)
+IGNORED_SIGNALS = (
+    signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF, signal.SIGIO, signal.SIGSTKFLT,
+    *range(signal.SIGRTMIN, signal.SIGRTMAX + 1),
+)  # fmt: skip
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +86,7 @@ class Serving:
 
 
 async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyncio.Event | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or `stop`, then drains. `ready` is called once every model has been tried.
+    """Serves until one of ENDING_SIGNALS or `stop`, then drains. `ready` is called once every model has been tried.
 
     Raises:
         StartError: the server cannot start as configured.
@@ -100,7 +105,7 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, end)
     for number in IGNORED_SIGNALS:
-        loop.add_signal_handler(number, log.info, "signal %s: ignored", number.name)
+        loop.add_signal_handler(number, log.info, "signal %d: ignored", number)
     try:
         await server.run(ready, stop)
     finally:

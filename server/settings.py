@@ -1,6 +1,7 @@
 """Every setting of the server. The only reader of the environment: GANSERVE_<NAME>, unknown names are errors."""
 
 import os
+import re
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -16,6 +17,11 @@ from server.errors import StartError
 PREFIX = "GANSERVE_"
 # Read by the client's commands, which may run in the same environment.
 NOT_SETTINGS = {"GANSERVE_CLIENT_API_KEY"}
+# What Kubernetes sets in every pod for each Service of its namespace, here one named ganserve or ganserve-...
+_LINK_NAME = re.compile(
+    PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.IGNORECASE
+)
+_LINK_VALUE = re.compile(r"(tcp|udp|sctp)://\S*")
 
 
 class Panel(StrEnum):
@@ -293,18 +299,30 @@ def instruction_set_cap() -> str | None:
     return os.environ.get("ONEDNN_MAX_CPU_ISA")
 
 
+def _is_service_link(name: str, value: str) -> bool:
+    """Whether Kubernetes has set the variable for a Service, and nobody for this server."""
+    is_url = name.upper().endswith("_PORT") and _LINK_VALUE.fullmatch(value) is not None
+    return is_url or _LINK_NAME.fullmatch(name) is not None
+
+
 def read_settings(**given: object) -> Settings:
     """Settings from the arguments, then the environment, then the defaults. None: not given.
 
     Raises:
-        StartError: a value out of range or an unknown GANSERVE_ variable; the text names each in one line.
+        StartError: a value out of range or an unknown GANSERVE_ variable; the text names each in one line. Variables
+            of Kubernetes' service links are neither settings nor unknown.
     """
     known = NOT_SETTINGS | {PREFIX + name.upper() for name in Settings.model_fields}
-    unknown = sorted(name for name in os.environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    ours = {name: value for name, value in os.environ.items() if name.upper().startswith(PREFIX)}
+    links = {name for name, value in ours.items() if _is_service_link(name, value)}
+    unknown = sorted(name for name in ours if name.upper() not in known and name not in links)
     if unknown:
         raise StartError(f"unknown setting in the environment: {', '.join(unknown)}")
+    shadowed = {name.upper().removeprefix(PREFIX).lower() for name in links if name.upper() in known}
+    chosen = {name: Settings.model_fields[name].default for name in shadowed}
+    chosen |= {name: value for name, value in given.items() if value is not None}
     try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
+        return Settings(**chosen)
     except ValidationError as error:
         parts = (f"{'.'.join(map(str, e['loc']))}: {e['msg']} (got {e['input']!r})" for e in error.errors())
         raise StartError("; ".join(parts)) from None

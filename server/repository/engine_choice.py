@@ -73,7 +73,9 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
     )
     has_onnx = (version.folder / onnx).is_file()
     has_plan = (version.folder / plan).is_file() and (wants_plan or not named)
-    missing = f"is missing in version {version.version}"
+    named_file = version.folder / (plan if wants_plan else onnx)
+    is_lost = named_file.is_symlink() and not named_file.exists()
+    missing = f"is {'a link to what does not exist' if is_lost else 'missing'} in version {version.version}"
     if engine in ("onnx", ONNX_TENSORRT):
         if not has_onnx:
             rest = f"; --engine {engine} does not serve {plan}" if has_plan else ""

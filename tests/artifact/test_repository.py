@@ -132,7 +132,7 @@ def test_a_manifest_of_any_bytes_is_refused_with_a_reason(tmp_path: Path, data: 
         read_manifest(tmp_path)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 def test_a_manifest_that_an_editor_saved_is_read(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "manifest.json").write_bytes(SPEC.to_json().replace("\n", "\r\n").encode(encoding))
     assert read_manifest(tmp_path) == SPEC

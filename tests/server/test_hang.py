@@ -148,10 +148,28 @@ threading.Thread(target=threading.Event().wait).start()
 
 
 @pytest.mark.slow
-def test_sighup_drains_and_sigusr1_is_ignored(tmp_path: Path) -> None:
-    with running(write_endless(tmp_path), "--device", "cpu") as server:
-        server.process.send_signal(signal.SIGUSR1)
-        server.process.send_signal(signal.SIGUSR2)
-        infer(server, 1.0, timeout_s=10)
-        server.process.send_signal(signal.SIGHUP)
-        assert server.wait() == 0
+def test_signals_that_end_a_process_by_default_drain_or_are_ignored(tmp_path: Path) -> None:
+    faults = {
+        signal.SIGABRT,
+        signal.SIGBUS,
+        signal.SIGFPE,
+        signal.SIGILL,
+        signal.SIGSEGV,
+        signal.SIGSYS,
+        signal.SIGTRAP,
+    }
+    harmless = {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH, signal.SIGPIPE, signal.SIGXFSZ}
+    faults |= {signal.SIGSYS, signal.SIGTRAP}
+    stopping = {signal.SIGKILL, signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+    drained = [signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGPWR]
+    repository = write_endless(tmp_path)
+    for ending in drained:
+        with running(repository, "--device", "cpu") as server:
+            if ending is drained[0]:
+                others = {*drained, signal.SIGTERM, signal.SIGINT}
+                for number in signal.valid_signals() - faults - harmless - stopping - others:
+                    server.process.send_signal(number)
+            infer(server, 1.0, timeout_s=10)
+            server.process.send_signal(ending)
+            assert server.wait() == 0
+            assert "Traceback" not in server.log

@@ -73,3 +73,9 @@ def test_a_version_without_the_file_is_not_served(
 ) -> None:
     with pytest.raises(NotServing, match=reason):
         tried(tmp_path, files, config, engine, device)
+
+
+def test_a_link_to_a_file_that_is_not_there_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "model.onnx").symlink_to("../.git/annex/objects/model.onnx")
+    with pytest.raises(NotServing, match=r"^model\.onnx is a link to what does not exist in version 1$"):
+        tried(tmp_path, NOTHING, NO_WISH, "auto", "cpu")
