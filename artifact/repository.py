@@ -132,12 +132,13 @@ def read_text(path: Path) -> str | None:
 
 
 def _encoding(data: bytes) -> str:
-    """Of a text: by its mark, or by where the first character, which is ASCII in our files, has its zeros."""
+    """Of a text: by its mark, or by where its first two characters, which are ASCII in our files, have their zeros."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-32" if data.startswith(codecs.BOM_UTF32_LE) else "utf-16"
-    if data[1:2] == b"\0":
+    zeros = [byte == 0 for byte in data[:4]]
+    if zeros == [False, True, False, True]:
         return "utf-16-le"
-    return "utf-16-be" if data[:1] == b"\0" else "utf-8-sig"
+    return "utf-16-be" if zeros == [True, False, True, False] else "utf-8-sig"
 
 
 def placeholder(path: Path) -> str:

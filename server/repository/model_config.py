@@ -147,7 +147,8 @@ def check_spec(spec: Spec, engine: Engine) -> None:
     for tensors, found in ((spec.inputs, engine.inputs), (spec.outputs, engine.outputs)):
         graph = {tensor.name: tensor for tensor in found}
         for tensor in tensors:
-            _check_entry(tensor.name, f"TYPE_{tensor.dtype}", tensor.shape, graph, "manifest.json")
+            hint = _batch_hint(tensor, graph.get(tensor.name))
+            _check_entry(tensor.name, f"TYPE_{tensor.dtype}", tensor.shape, graph, "manifest.json", hint)
 
 
 def _check_image(spec: Spec) -> None:
@@ -224,6 +225,14 @@ def _check_entry(
     if not fits:
         dims = f"{file_name}: tensor {name!r} has dims {list(shape)}, {list(found.shape)} in the graph"
         raise NotServing(f"{dims}{hint}")
+
+
+def _batch_hint(tensor: TensorSpec, found: TensorSpec | None) -> str:
+    """What to change if a graph that has a manifest is served as one without a batch axis."""
+    if found is None or found.shape[1:] != tensor.shape or not found.shape:
+        return ""
+    size = f": {found.shape[0]}" if found.shape[0] > 0 else ""
+    return f"; its first axis is the batch: set max_batch_size{size} in {CONFIG}"
 
 
 def _axis_hint(axes: int, found: TensorSpec | None, max_batch_size: int) -> str:

@@ -148,7 +148,7 @@ def _hint(size: int, largest: int, text: str) -> str:
         serves = f"max_batch_size: {largest} in {CONFIG} serves those"
         return f"; it ran batches of {largest}: {serves}, or export the graph with a free batch axis"
     if size and ("dimensions" in text or "for a batch of" in text):
-        return f"; a graph whose first axis is no batch of any size needs max_batch_size: 0 in {CONFIG}"
+        return f"; a graph whose first axis is no batch of any size needs max_batch_size: 0 in {CONFIG} or a new export"
     return ""
 
 

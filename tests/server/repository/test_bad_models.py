@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -124,6 +125,13 @@ def manifest(change: Callable[[str], str | bytes]) -> Callable[[Path], None]:
     return write
 
 
+def without_batch(folder: Path) -> None:
+    """A good generator whose config says that it has no batch axis."""
+    write_styled(folder.parent, folder.name)
+    path = folder / "config.pbtxt"
+    path.write_text(re.sub(r"max_batch_size: \d+", "max_batch_size: 0", path.read_text()))
+
+
 def graph_file(data: bytes) -> Callable[[Path], None]:
     def write(folder: Path) -> None:
         (folder / "1").mkdir(parents=True)
@@ -202,6 +210,11 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "data-page": (with_data(PNG_PAGE * 9), "weights.bin is a web page"),
     "batch-of-1": (fixed_batch(1), "it ran batches of 1: max_batch_size: 1 in config.pbtxt serves those, or ex"),
     "batch-of-4": (fixed_batch(4), "Got: 1 Expected: 4 Please fix either the inputs/outputs or the model.; a graph"),
+    "no-batch": (
+        without_batch,
+        "tensor 'latent' has dims [4], [-1, 4] in the graph; its first axis is the batch: set max_batch_size in config"
+    ),
+    "config-utf16": (config("name: 7".encode("utf-16-le")), "config.pbtxt: 1:7"),
     "rows-doubled": (
         graph_of(helper.make_node("Concat", ["latent", "latent"], ["y"], axis=0)),
         "output 'y' has shape [2, 4] for a batch of 1 items",
