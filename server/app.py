@@ -49,7 +49,6 @@ from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory
 from server.repository.loader import Loader
 from server.repository.placement import usable_gpus
-from server.repository.polling import Changes
 from server.repository.repository import Repository
 from server.settings import Settings, visible_gpus
 
@@ -140,7 +139,6 @@ class Server:
         self._engines = EngineFactory(settings, lanes, threads)
         loader = Loader(settings, self._devices, self._engines, self._metrics)
         self.repository = Repository(settings.repository, loader, self._update_health)
-        self._changes = Changes(settings.repository)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
         app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)
@@ -185,7 +183,7 @@ class Server:
                         )
                     )  # fmt: skip
                     if self._settings.model_control == "poll":
-                        watches.append(parts.create_task(self._follow()))
+                        watches.append(parts.create_task(self.repository.follow(self._settings.repository_poll_s)))
                     await stop.wait()
                 loading.cancel()
                 await self._stop()
@@ -234,18 +232,9 @@ class Server:
     async def _load(self) -> None:
         if not self._settings.strict_readiness:
             self._serving = True
-        if self._settings.model_control == "poll":
-            with contextlib.suppress(OSError):  # load_all says why
-                await asyncio.to_thread(self._changes.start)
         await self.repository.load_all(self._settings.models_to_load)
         self._serving = True
         self._update_health()
-
-    async def _follow(self) -> None:
-        """Looks at the repository again and again, for what changes there."""
-        while True:
-            await asyncio.sleep(self._settings.repository_poll_s)
-            await self.repository.follow(self._changes)
 
     async def _first(self, task: asyncio.Task[None], event: asyncio.Event) -> None:
         """Waits for whichever comes first."""

@@ -46,6 +46,7 @@ class Repository:
             raise StartError(f"repository {root}: {error.strerror}") from None
         self._root = root.absolute()
         self._reasons = Reasons(self._root)
+        self._changes = Changes(self._root)
         self._loader = loader
         self._changed = changed
         self._models: dict[str, dict[int, Model]] = {}
@@ -99,6 +100,7 @@ class Repository:
     async def load_all(self, wanted: Collection[str] | None = None) -> None:
         """Loads every model on disk, or those `wanted`; one that fails does not stop the others."""
         try:
+            await asyncio.to_thread(self._changes.start)
             found = await asyncio.to_thread(scan, self._root)
             empty = "" if found.models else await asyncio.to_thread(why_empty, self._root)
         except OSError as error:
@@ -122,20 +124,24 @@ class Repository:
         self._was_read = True
         await self._load_each(models)
 
-    async def follow(self, changes: Changes) -> None:
-        """Looks at the disk once: loads what was added or changed there, and drops what is gone."""
-        try:
-            found = await asyncio.to_thread(changes.find)
-        except OSError as error:
-            log.warning("repository not read", extra={"fields": {"reason": error.strerror or str(error)}})
-            return
-        for name, reason in found.broken.items():
-            if name not in self._entries:
-                self._refuse(name, NotServing(reason))
-        for name in found.gone:
-            with contextlib.suppress(GanserveError):  # the server is stopping
-                await self._operations.run(name, self._forget)
-        await self._load_each(found.changed)
+    async def follow(self, period_s: float) -> None:
+        """Looks at the disk again and again: loads what was added or changed there, and drops what is gone."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(period_s):
+                    await asyncio.Event().wait()
+            try:
+                found = await asyncio.to_thread(self._changes.find)
+            except OSError as error:
+                log.warning("repository not read", extra={"fields": {"reason": error.strerror or str(error)}})
+                continue
+            for name, reason in found.broken.items():
+                if name not in self._entries:
+                    self._refuse(name, NotServing(reason))
+            for name in found.gone:
+                with contextlib.suppress(GanserveError):  # the server is stopping
+                    await self._operations.run(name, self._forget)
+            await self._load_each(found.changed)
 
     async def unread(self) -> list[str]:
         """The names of models on disk that are not in the index, since nobody has loaded them."""
