@@ -137,7 +137,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=4,
         scale=scale,
         tile=Tiling(
-            size_px=192,
+            size_px=224,
             overlap_px=min(24, receptive_field),
             multiple_px=1,
             receptive_field_px=receptive_field,

@@ -192,7 +192,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=4,
         scale=2**config.steps,
         tile=Tiling(
-            size_px=192,
+            size_px=224,
             overlap_px=min(24, receptive_field),
             multiple_px=1,
             receptive_field_px=receptive_field,
