@@ -56,16 +56,21 @@ def check_pixels(model: Model, arrays: Arrays, limits: Limits) -> None:
 
 def reply_bytes(model: Model, arrays: Arrays, items: int, wanted: Collection[str]) -> int:
     """Of the outputs `wanted`; free axes are taken to be as the input's, times the scale."""
-    scale = 1 if model.spec is None else model.spec.scale
-    free = (_free_sizes(tensor, arrays[tensor.name]) for tensor in model.engine.inputs)
-    free_px = max((math.prod(sizes) * scale ** len(sizes) for sizes in free), default=1)
     nbytes = 0
     for tensor in model.engine.outputs:
         if tensor.name in wanted:
-            fixed = math.prod(axis for axis in tensor.shape if axis >= 0)
-            each = fixed * (free_px if -1 in tensor.shape else 1)
+            each = math.prod(tensor.shape)
+            if -1 in tensor.shape:
+                each = math.prod(axis for axis in tensor.shape if axis >= 0) * _free_px(model, arrays)
             nbytes += items * each * (4 if tensor.dtype == "BYTES" else NUMPY_OF[tensor.dtype].itemsize)
     return nbytes
+
+
+def _free_px(model: Model, arrays: Arrays) -> int:
+    """How many values an output has along its free axes, one of its fixed ones aside."""
+    scale = 1 if model.spec is None else model.spec.scale
+    free = (_free_sizes(tensor, arrays[tensor.name]) for tensor in model.engine.inputs)
+    return max((math.prod(sizes) * scale ** len(sizes) for sizes in free), default=1)
 
 
 def _free_sizes(tensor: TensorSpec, array: NDArray[Any]) -> list[int]:

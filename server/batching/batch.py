@@ -3,8 +3,7 @@
 import logging
 import time
 import uuid
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,26 +20,21 @@ from server.observability.trace import Run, Share
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class EngineRun:
+class EngineRun(NamedTuple):
     """One run of an engine. Moments on the monotonic clock: `joined_at` to `ran_at` is the engine's own time.
 
-    `outputs`: by job; none if the run failed with `error`, whose whole time counts as the engine's. A failed run of
-    several jobs is followed by one of each half.
+    `items`: the batch size. `outputs`: by job; none if the run failed with `error`, whose whole time counts as the
+    engine's. A failed run of several jobs is followed by one of each half.
     """
 
     jobs: list[Job]
+    items: int
     started_at: float
     joined_at: float
     ran_at: float
     ended_at: float
     outputs: list[dict[str, NDArray[Any]]]
     error: Exception | None = None
-
-    @property
-    def items(self) -> int:
-        """The batch size."""
-        return sum(job.items for job in self.jobs)
 
 
 def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[EngineRun]:
@@ -55,7 +49,8 @@ def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[Engin
     try:
         return [_run_together(engine, jobs, whole_device)]
     except Exception as error:
-        failed = EngineRun(jobs, started_at, started_at, (now := time.monotonic()), now, [], error)
+        items = sum(job.items for job in jobs)
+        failed = EngineRun(jobs, items, started_at, started_at, (now := time.monotonic()), now, [], error)
         if len(jobs) == 1:
             return [failed]
         middle = len(jobs) // 2
@@ -69,13 +64,15 @@ def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[Engin
 def _run_together(engine: Engine, jobs: list[Job], whole_device: bool) -> EngineRun:
     started_at = time.monotonic()
     arrays: Arrays = jobs[0].arrays
+    items = jobs[0].items
     if len(jobs) > 1:
+        items = sum(job.items for job in jobs)
         arrays = {name: np.concatenate([job.arrays[name] for job in jobs]) for name in arrays}
     joined_at = time.monotonic()
     outputs = engine.run(arrays, whole_device)
     ran_at = time.monotonic()
     if jobs[0].batched:
-        require_items(outputs, sum(job.items for job in jobs))
+        require_items(outputs, items)
     parts = [outputs]
     if len(jobs) > 1:
         parts = []
@@ -83,7 +80,7 @@ def _run_together(engine: Engine, jobs: list[Job], whole_device: bool) -> Engine
         for job in jobs:
             parts.append({name: array[start : start + job.items] for name, array in outputs.items()})
             start += job.items
-    return EngineRun(jobs, started_at, joined_at, ran_at, time.monotonic(), parts)
+    return EngineRun(jobs, items, started_at, joined_at, ran_at, time.monotonic(), parts)
 
 
 def require_items(outputs: Arrays, items: int) -> None:
@@ -115,8 +112,10 @@ class FormedBatch:
         self._device = device
         self._cost = cost
         self._statistics = statistics
-        self._nbytes = sum(job.nbytes for job in jobs)
-        self._items = sum(job.items for job in jobs)
+        self._nbytes = self._items = 0
+        for job in jobs:
+            self._nbytes += job.nbytes
+            self._items += job.items
         self.estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
         self.is_short = whole_device and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0

@@ -28,11 +28,7 @@ class CostModel:
         self.running_s = 0.0  # what was estimated for the batches that run now
         self._second_per_byte: dict[int, _Median] = {}  # by size class
         self._second_per_item = _Median()
-
-    @property
-    def is_short(self) -> bool:
-        """Whether an item is known to take less than SHORT_S."""
-        return 0.0 < self._second_per_item.value < SHORT_S
+        self.is_short = False  # whether an item is known to take less than SHORT_S
 
     def seconds(self, nbytes: int, item_bytes: int) -> float:
         """About how long `nbytes` take on the whole device, in items of `item_bytes`; 0 if nothing ran yet."""
@@ -51,6 +47,7 @@ class CostModel:
             self._second_per_byte[size] = _Median()
         self._second_per_byte[size].add(device_s / max(1, nbytes))
         self._second_per_item.add(device_s / items)
+        self.is_short = 0.0 < self._second_per_item.value < SHORT_S
 
     def max_items(self, max_batch_size: int) -> int:
         """Items beyond which a longer batch gains nothing: on a CPU, what a lane computes in MAX_LANE_S."""

@@ -4,8 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -85,8 +84,7 @@ class Turn:
         return (self.late, self.order, self.number) < (other.late, other.order, other.number)
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """One job's items of the outputs, and how the batch went that it was in. Durations in seconds."""
 
     outputs: dict[str, NDArray[Any]]
@@ -107,8 +105,12 @@ class Job:
         self.arrays = arrays
         self.batched = batched
         self.items = len(next(iter(arrays.values()))) if batched else 1
-        self.nbytes = sum(array.nbytes for array in arrays.values())
+        self.nbytes = 0
+        shape = []
+        for name, array in arrays.items():
+            self.nbytes += array.nbytes
+            shape.append((name, array.shape[1:] if batched else array.shape))
         # Jobs of equal trailing shapes can share a batch. The names tell apart which optional inputs are given.
-        self.shape = tuple((name, array.shape[1:] if batched else array.shape) for name, array in arrays.items())
+        self.shape = tuple(shape)
         self.queued_at = time.monotonic()
         self.future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -28,13 +29,18 @@ class DeclaredTensor:
     reshape: Axes
     graph: Axes
 
+    @cached_property
+    def is_fixed(self) -> bool:
+        """Whether every axis has one size, the same in requests and replies as in the graph."""
+        return self.dims == self.reshape == self.graph and -1 not in self.graph
+
     def to_graph(self, axes: Axes) -> Axes | None:
         """The graph's shape of an input that is sent with these axes, None if the model does not accept them.
 
         One value per item, which Triton's clients send as (N, 1), may also be sent as (N,), as the graph has it.
         """
-        if axes == self.graph == ():
-            return ()
+        if axes == self.graph and (self.is_fixed or not axes):
+            return axes
         if not _fit(axes, self.dims):
             return None
         shape = _filled(self.reshape, axes, self.dims)
@@ -42,7 +48,9 @@ class DeclaredTensor:
 
     def to_wire(self, axes: Axes) -> Axes:
         """How a reply has an output of which the graph made these axes."""
-        return _filled(self.dims, axes, self.reshape) if _fit(axes, self.reshape) else axes
+        if self.is_fixed or not _fit(axes, self.reshape):
+            return axes
+        return _filled(self.dims, axes, self.reshape)
 
 
 def declared(entries: Sequence[Any], tensors: Sequence[TensorSpec]) -> tuple[DeclaredTensor, ...]:
