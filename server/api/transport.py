@@ -93,13 +93,18 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
         ("grpc.keepalive_permit_without_calls", 1),
     ]
     if frontend == NATIVE:
-        import pygrpc_native.aio
+        from server.api.native import NativeServer  # only where pygrpc-native is installed
 
         # It waits for a client that does not read in a thread of the loop's.
         threads = ThreadPoolExecutor(settings.max_streams + SPARE_THREADS, "write")
         asyncio.get_running_loop().set_default_executor(threads)
-        server: grpc.aio.Server = pygrpc_native.aio.server(options=options)
-        return server
+        return NativeServer(
+            options,
+            settings.max_message_bytes,
+            max_concurrent_streams=settings.max_calls_per_connection,
+            keepalive_time_ms=PING_AFTER_MS,
+            keepalive_timeout_ms=PING_TIMEOUT_MS,
+        )
     options += [
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),
         ("grpc.server_handshake_timeout_ms", HANDSHAKE_MS),

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import pygrpc_native.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.api.calls import Calls
+from server.api.native import NativeServer
 from server.observability.metrics import Metrics
 
 REQUEST = health_pb2.HealthCheckRequest()
@@ -54,7 +54,7 @@ async def finish(call: Any) -> None:
 @pytest.mark.parametrize("frontend", ["grpcio", "native"])
 @pytest.mark.parametrize("rpc", ["Check", "Watch"])
 async def test_a_deadline_that_passes_is_no_cancellation(frontend: str, rpc: str) -> None:
-    server = grpc.aio.server() if frontend == "grpcio" else pygrpc_native.aio.server()
+    server = grpc.aio.server() if frontend == "grpcio" else NativeServer([], 1 << 20)
     codes, endless = Codes(), Endless()
     wrapped = Calls(codes).wrap(endless, "grpc.health.v1.Health", ["Check", "Watch"])
     health_pb2_grpc.add_HealthServicer_to_server(wrapped, server)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import grpc
-import pygrpc_native.aio
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from server.api.calls import Calls
 from server.api.health import Health
+from server.api.native import NativeServer
 from server.observability.metrics import Metrics
 
 Response = health_pb2.HealthCheckResponse
@@ -49,7 +49,7 @@ async def serve(server: Any) -> AsyncIterator[Served]:
 
 @pytest.fixture(params=["grpcio", "native"])
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
-    async with serve(grpc.aio.server() if request.param == "grpcio" else pygrpc_native.aio.server()) as running:
+    async with serve(grpc.aio.server() if request.param == "grpcio" else NativeServer([], 1 << 20)) as running:
         yield running
 
 

@@ -1,0 +1,275 @@
+"""A server over pygrpc-native: HTTP/2 and gRPC run in Rust, outside the GIL, and hand over calls as bytes.
+
+`pygrpc_native.aio` serves the same servicers, and makes for each call what some servicer might need of grpc.aio. This
+makes what ours need: a sixth of the event loop's time for a call that is rejected, when calls come fastest.
+"""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+import grpc
+from pygrpc_native import EVENT_CANCEL, STREAM_FULL, NativeGrpcFront
+
+from server.api.unknown_methods import make_tolerant_server
+from server.observability.trace import Metadata
+
+# Events that the front end gives at once.
+MAX_EVENTS = 64
+
+log = logging.getLogger(__name__)
+
+
+class Method(NamedTuple):
+    """One RPC: a coroutine function of (request, call), whose result is the answer, or which writes a stream."""
+
+    function: Callable[[Any, "NativeCall"], Any]
+    read: Callable[[bytes], Any]
+    write: Callable[[Any], bytes]
+    is_stream: bool
+
+
+class NativeServer(grpc.aio.Server):
+    """Stands in for a `grpc.aio.Server` with coroutine methods. Loop thread only.
+
+    Methods to which clients stream are served by grpc.aio, on a socket that the front end knows.
+    """
+
+    def __init__(self, options: list[tuple[str, Any]], max_message_bytes: int, **front: int) -> None:
+        """`options`: of grpc.aio's server. `front`: what NativeGrpcFront calls the same limits."""
+        self._options = options
+        self._max_message_bytes = max_message_bytes
+        self._settings = front
+        self._front: NativeGrpcFront | None = None
+        self._methods: dict[str, Method] = {}
+        self._table: list[Method] = []
+        self._others = make_tolerant_server(options)
+        self._folder: Path | None = None
+        self._calls: dict[int, NativeCall] = {}
+        self._stopping = False
+        self._ended = asyncio.Event()
+
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
+        """Generated code gives the same handlers to the next method."""
+
+    def add_registered_method_handlers(
+        self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
+    ) -> None:
+        """Adds the methods of a service."""
+        streamed = {name: handler for name, handler in method_handlers.items() if handler.request_streaming}
+        self._others.add_registered_method_handlers(service_name, streamed)
+        for name, handler in method_handlers.items():
+            if name not in streamed:
+                function: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
+                read: Any = handler.request_deserializer
+                write: Any = handler.response_serializer
+                self._methods[f"/{service_name}/{name}"] = Method(
+                    function, read, write, bool(handler.response_streaming)
+                )
+
+    def add_insecure_port(self, address: str) -> int:
+        """Listens, and returns the port.
+
+        Raises:
+            RuntimeError: the port is taken.
+        """
+        try:
+            self._front = NativeGrpcFront(
+                address, [], call_details=True, delay_stream_headers=True, **self._settings
+            )  # fmt: skip
+        except OSError as error:
+            raise RuntimeError(f"cannot listen on {address}") from error
+        return int(self._front.bound_port)
+
+    def add_secure_port(self, address: str, server_credentials: grpc.ServerCredentials) -> NoReturn:
+        """Not offered; see `transport.choose_frontend`."""
+        raise RuntimeError("no TLS")
+
+    async def start(self) -> None:
+        """Takes calls from now on."""
+        front = self._front
+        assert front is not None, "a port comes first"
+        self._folder = Path(tempfile.mkdtemp(prefix="ganserve-"))
+        socket = str(self._folder / "others.sock")
+        self._others.add_insecure_port(f"unix:{socket}")
+        await self._others.start()
+        front.set_fallback(socket)
+        self._table = list(self._methods.values())
+        front.add_methods([(path, method.is_stream) for path, method in self._methods.items()])
+        front.start()
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self._hand_over, args=(front, loop), name="calls", daemon=True).start()
+
+    async def stop(self, grace: float | None) -> None:
+        """Rejects new calls, gives those in flight `grace` seconds, then ends them and closes every connection."""
+        if self._stopping:
+            await self._ended.wait()
+            return
+        self._stopping = True
+        others = asyncio.create_task(self._others.stop(grace))
+        tasks = [call.task for call in self._calls.values() if call.task is not None]
+        if tasks and grace:
+            await asyncio.wait(tasks, timeout=grace)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, others, return_exceptions=True)
+        if self._front is not None:
+            await asyncio.to_thread(self._front.close)
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._ended.set()
+
+    async def wait_for_termination(self, timeout: float | None = None) -> bool:  # noqa: ASYNC109  # as grpc.aio has it
+        """Whether `timeout` seconds were over before the server had stopped."""
+        try:
+            async with asyncio.timeout(timeout):
+                await self._ended.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    def _hand_over(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
+        """A thread's life: waits for events, and gives them to the loop."""
+        while (events := front.recv_batch_details(MAX_EVENTS)) is not None:
+            try:
+                loop.call_soon_threadsafe(self._take, front, events)
+            except RuntimeError:  # the loop has ended
+                front.close()
+                return
+
+    def _take(self, front: NativeGrpcFront, events: Sequence[tuple[Any, ...]]) -> None:
+        for kind, number, method, message, _, details in events:
+            if kind == EVENT_CANCEL:
+                if (left := self._calls.get(number)) is not None:
+                    left.leave()
+            elif self._stopping:
+                front.fail(number, grpc.StatusCode.UNAVAILABLE.value[0], "the server is stopping")
+            else:
+                call = self._calls[number] = NativeCall(
+                    front, number, self._table[method], self._max_message_bytes, *details
+                )
+                call.task = asyncio.create_task(self._run(call, message))
+
+    async def _run(self, call: "NativeCall", message: bytes) -> None:
+        try:
+            await call.run(message)
+        except grpc.aio.AbortError:
+            pass
+        except asyncio.CancelledError:
+            if not (call.has_left or self._stopping):  # the method cancelled itself
+                call.fail(grpc.StatusCode.CANCELLED, "cancelled")
+        except Exception as error:  # `calls` makes a status of what methods raise
+            log.exception("call failed")
+            call.fail(grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}")
+        finally:
+            del self._calls[call.number]
+            call.end()
+
+
+class NativeCall:
+    """One call: what its method gets as the context."""
+
+    __slots__ = (
+        "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "has_left",
+        "number", "task",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        front: NativeGrpcFront,
+        number: int,
+        method: Method,
+        max_bytes: int,
+        metadata: Metadata,
+        peer: str,
+        left_s: float | None,
+    ) -> None:
+        """`max_bytes`: of a message. `left_s`: until the call's deadline, None if it has none."""
+        self.number = number
+        self.task: asyncio.Task[None] | None = None
+        self.has_left = False  # the caller, or its deadline has passed
+        self._front = front
+        self._method = method
+        self._max_bytes = max_bytes
+        self._metadata = metadata
+        self._peer = peer
+        self._deadline = None if left_s is None else time.monotonic() + left_s
+        self._trailers: Sequence[tuple[str, str]] = ()
+        self._at_end: list[Callable[[Any], object]] = []
+
+    async def run(self, message: bytes) -> None:
+        """Reads the message, calls the method and sends its answer, unless the method has sent a stream."""
+        method = self._method
+        if len(message) > self._max_bytes:
+            text = f"received message larger than max ({len(message)} vs. {self._max_bytes})"
+            self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+            return
+        answer = await method.function(method.read(message), self)
+        if method.is_stream:
+            self._front.stream_end(self.number, self._trailers)
+        elif (data := self._written(answer)) is not None:
+            self._front.respond(self.number, data, None, self._trailers)
+
+    def fail(self, code: grpc.StatusCode, text: str) -> None:
+        """Ends the call with a status."""
+        self._front.fail(self.number, code.value[0], text, self._trailers)
+
+    def leave(self) -> None:
+        """Nobody waits for the answer any more."""
+        self.has_left = True
+        if self.task is not None:
+            self.task.cancel()
+
+    def end(self) -> None:
+        """The call has ended: its reply is in the front end's hands, or there is none."""
+        for function in self._at_end:
+            function(self)
+
+    # What follows is of grpc.aio.ServicerContext.
+
+    def invocation_metadata(self) -> Metadata:
+        return self._metadata
+
+    def peer(self) -> str:
+        return self._peer
+
+    def time_remaining(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def set_trailing_metadata(self, trailing_metadata: Sequence[tuple[str, str]]) -> None:
+        self._trailers = trailing_metadata
+
+    def add_done_callback(self, callback: Callable[[Any], object]) -> None:
+        self._at_end.append(callback)
+
+    async def abort(
+        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, str]] = ()
+    ) -> NoReturn:
+        if trailing_metadata:
+            self._trailers = trailing_metadata
+        self.fail(code, details)
+        raise grpc.aio.AbortError
+
+    async def send_initial_metadata(self, initial_metadata: Sequence[tuple[str, str]]) -> None:
+        self._front.stream_send_initial_metadata(self.number, initial_metadata)
+
+    async def write(self, message: object) -> None:
+        """Returns when there is room for the next message. What nobody can receive any more is dropped."""
+        data = self._written(message)
+        if data is not None and self._front.stream_try_send(self.number, data) == STREAM_FULL:
+            await asyncio.get_running_loop().run_in_executor(None, self._front.stream_send, self.number, data)
+
+    def _written(self, message: object) -> bytes | None:
+        """The message's bytes; None, and the call has failed, if they are too many."""
+        data = self._method.write(message)
+        if len(data) <= self._max_bytes:
+            return data
+        text = f"sent message larger than max ({len(data)} vs. {self._max_bytes})"
+        self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        return None
