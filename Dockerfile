@@ -73,7 +73,7 @@ USER 10001:10001
 FROM runtime AS server
 # On loopback, the default, nobody outside the container would reach it.
 ENV GANSERVE_REPOSITORY=/models GANSERVE_HOST=0.0.0.0
-EXPOSE 8001 8002
+EXPOSE 8000 8001 8002
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
   CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('GANSERVE_HTTP_PORT', 8002)), timeout=4); c.request('GET', '/readyz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["ganserve"]

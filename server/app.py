@@ -7,13 +7,7 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from types import SimpleNamespace
-from typing import Any
 
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from tritonclient.grpc import service_pb2_grpc
-
-from ganserve.v1 import images_pb2, images_pb2_grpc
 from server import allocator
 from server.api import kserve
 from server.api.access import Access, Exposed
@@ -22,11 +16,10 @@ from server.api.connections import Eviction, share_descriptors
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
-from server.api.incoming import Incoming
 from server.api.limits import Limits
+from server.api.services import IMAGES, Services
+from server.api.tls import certificates_of
 from server.api.transport import (
-    add_reflection,
-    awaits_messages,
     choose_frontend,
     ends_by_itself,
     limits_connections,
@@ -52,8 +45,6 @@ from server.repository.placement import usable_gpus
 from server.repository.repository import Repository
 from server.settings import Settings, visible_gpus
 
-IMAGE_SERVICE = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
-HEALTH_SERVICE = health_pb2.DESCRIPTOR.services_by_name["Health"]
 # A CPU of many cores runs this many batches at once at most, each over a share of the cores.
 MOST_LANES = 4
 # Every call has ended by then; only an engine that hangs can take longer.
@@ -73,10 +64,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Serving:
-    """Where a server that is ready listens, and what it took where it had the choice."""
+    """Where a server that is ready listens, and what it took where it had the choice. `rest_port`: -1 for none."""
 
     grpc_port: int
     http_port: int
+    rest_port: int
     frontend: str
     device: str
     models: int
@@ -142,7 +134,7 @@ class Server:
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
         app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)
-        self._connections = share_descriptors(settings.max_connections)
+        self._connections = share_descriptors(settings.max_connections, settings.max_http_connections)
         self._http = HttpServer(app, settings.address, settings.http_port, self._connections.http)
         self._version = importlib.metadata.version("ganserve")
         self._tracer = _choose_tracer(settings, self._version)
@@ -154,15 +146,29 @@ class Server:
             stream_idle_s=settings.stream_idle_s,
         )
         self._budget = MemoryBudget(settings.max_held_bytes)
+        tensors = kserve.InferenceService(
+            self.repository,
+            settings,
+            self._version,
+            lambda: self._readiness()[0],
+            self._stopping,
+            self._workers,
+            self._budget,
+        )
+        images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
+        self._services = Services(settings, self._access, tensors, images, self._health)
         self._grpc = make_server(settings, self._frontend, self._connections.grpc)
-        self._add_services()
+        self._services.add_to(self._grpc, self._frontend, self._calls)
+        self._rest_calls = Calls(self._metrics, self._tracer, sends_pushback=True)
+        self._rest = self._make_rest() if settings.api_port >= 0 else None
 
     async def run(self, ready: Callable[[Serving], None], stop: asyncio.Event) -> None:
         """Starts, serves until `stop`, drains and ends. A part that dies takes the whole down."""
         grpc_port = open_port(self._grpc, self._settings)
-        http_port = await self._start_http()
+        http_port = await self._start_http(self._http, self._settings.http_port)
+        rest_port = await self._start_http(self._rest, self._settings.api_port) if self._rest is not None else -1
         await self._grpc.start()
-        self._tell_exposed(grpc_port, http_port)
+        self._tell_exposed(grpc_port, http_port, rest_port)
         eviction = None if limits_connections(self._frontend) else Eviction(grpc_port, self._connections.grpc)
         try:
             async with asyncio.TaskGroup() as parts:
@@ -178,7 +184,7 @@ class Server:
                     unavailable = sum(entry.failed for entry in index)
                     ready(
                         Serving(
-                            grpc_port, http_port, self._frontend, self._devices.names,
+                            grpc_port, http_port, rest_port, self._frontend, self._devices.names,
                             len(self.repository.ready()), unavailable, self._access.exposed,
                         )
                     )  # fmt: skip
@@ -191,6 +197,8 @@ class Server:
                     watch.cancel()
         finally:
             await self._grpc.stop(0)
+            if self._rest is not None:
+                await self._rest.stop(0)
             await self._http.stop()
             if eviction is not None:
                 eviction.close()
@@ -210,21 +218,22 @@ class Server:
             else:
                 return  # it was stopped
             self._grpc = make_server(self._settings, self._frontend, self._connections.grpc)
-            self._add_services()
+            self._services.add_to(self._grpc, self._frontend, self._calls)
             open_port(self._grpc, settings)
             await self._grpc.start()
 
-    async def _start_http(self) -> int:
+    async def _start_http(self, server: HttpServer, port: int) -> int:
         try:
-            return await self._http.start()
+            return await server.start()
         except OSError as error:
-            where = f"{self._settings.address}:{self._settings.http_port}"
+            where = f"{self._settings.address}:{port}"
             raise StartError(f"HTTP cannot listen on {where}: {error.strerror or error}") from None
 
-    def _tell_exposed(self, grpc_port: int, http_port: int) -> None:
+    def _tell_exposed(self, grpc_port: int, http_port: int, rest_port: int) -> None:
         """One line about who may reach the server."""
         exposed = self._access.exposed
-        fields = {"grpc_port": grpc_port, "http_port": http_port, "frontend": self._frontend, **asdict(exposed)}
+        ports = {"grpc_port": grpc_port, "http_port": http_port, "rest_port": rest_port}
+        fields = {**ports, "frontend": self._frontend, **asdict(exposed)}
         log.info("listening", extra={"fields": fields})
         if exposed.api_keys and exposed.tls == "off" and not exposed.is_loopback:
             log.warning("API keys are sent unencrypted: there is no TLS in this server")
@@ -264,7 +273,8 @@ class Server:
                 async with asyncio.timeout_at(over_at):
                     await self._calls.close()
         self._health.close()
-        await self._grpc.stop(max(0.0, over_at - loop.time()))
+        left_s = max(0.0, over_at - loop.time())
+        await asyncio.gather(self._grpc.stop(left_s), *([self._rest.stop(left_s)] if self._rest is not None else []))
         try:
             async with asyncio.timeout(0.0 if self.hangs.texts else CLOSE_S):
                 await self.repository.close()
@@ -296,45 +306,21 @@ class Server:
     def _update_health(self) -> None:
         ready, _ = self._readiness()
         self._health.set("", ready)
-        for service in (kserve.SERVICE, IMAGE_SERVICE.full_name):
+        for service in (kserve.SERVICE, IMAGES.full_name):
             self._health.set(service, ready)
         served = {model.name for model in self.repository.ready()}  # while a model is read again, the old one
         for name in {entry.name for entry in self.repository.index()}:
             self._health.set(name, self._serving and name in served)
 
-    def _add_services(self) -> None:
-        settings = self._settings
-        tensors = kserve.InferenceService(
-            self.repository,
-            settings,
-            self._version,
-            lambda: self._readiness()[0],
-            self._stopping,
-            self._workers,
-            self._budget,
+    def _make_rest(self) -> HttpServer:
+        settings, certificates = self._settings, certificates_of(self._settings)
+        return HttpServer(
+            self._services.http_app(self._rest_calls, self._workers, self._budget, self._version),
+            settings.address,
+            settings.api_port,
+            self._connections.rest,
+            tls=certificates.context() if certificates is not None else None,
         )
-        incoming: Any = Incoming(self._grpc, settings, awaits_messages(self._frontend))
-        images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
-        # The wrapped servicers have the methods of their classes and nothing else.
-        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(
-            self._wrap(tensors, kserve.SERVICE, kserve.METHODS), incoming
-        )
-        images_pb2_grpc.add_ImageServiceServicer_to_server(
-            self._wrap(images, IMAGE_SERVICE.full_name, [method.name for method in IMAGE_SERVICE.methods]),  # type: ignore[arg-type]
-            incoming,
-        )
-        health_pb2_grpc.add_HealthServicer_to_server(
-            self._calls.wrap(
-                self._health, HEALTH_SERVICE.full_name, [method.name for method in HEALTH_SERVICE.methods]
-            ),
-            incoming,
-        )
-        names = [kserve.SERVICE, IMAGE_SERVICE.full_name, HEALTH_SERVICE.full_name]
-        add_reflection(self._grpc, names, self._access.guard_reflection)
-
-    def _wrap(self, servicer: object, service: str, methods: list[str]) -> SimpleNamespace:
-        """The servicer with what surrounds every call, and the checks of its caller."""
-        return self._calls.wrap(self._access.guard(servicer, methods), service, methods)
 
 
 def _choose_tracer(settings: Settings, version: str) -> Tracer | None:

@@ -94,6 +94,9 @@ class Settings(BaseSettings):
     http_port: Annotated[int, Panel.NETWORK] = Field(
         8002, ge=0, le=65535, description="Port of /livez, /readyz and /metrics; 0: any free port."
     )
+    rest_port: Annotated[int | None, Panel.NETWORK, Unset("8000, or any free port if grpc_port is 0")] = Field(
+        None, ge=-1, le=65535, description="Port of the HTTP API (KServe v2 and images); 0: any free port, -1: none."
+    )
     frontend: Annotated[Literal["auto", "native", "grpcio"], Panel.NETWORK] = Field(
         "auto",
         description="HTTP/2 implementation. auto: native if it is installed, supports the other settings and only this "
@@ -184,6 +187,12 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum number of open gRPC connections. Fewer if the process may not open so many files.",
     )
+    max_http_connections: Annotated[int, Panel.LIMITS] = Field(
+        1024,
+        ge=1,
+        description="Maximum number of open connections of the HTTP API; a new one replaces the one that was silent "
+        "longest. Fewer if the process may not open so many files.",
+    )
     max_calls_per_connection: Annotated[int, Panel.LIMITS] = Field(
         1024, ge=1, description="Maximum number of open calls of one connection; further ones wait in the client."
     )
@@ -246,6 +255,11 @@ class Settings(BaseSettings):
         if self.model_control != "explicit" or self.load_model == "*":
             return None
         return frozenset(name for part in self.load_model.split(",") if (name := part.strip()))
+
+    @property
+    def api_port(self) -> int:
+        """`rest_port`, or its default, which is Triton's. Who takes any free port for gRPC starts several servers."""
+        return self.rest_port if self.rest_port is not None else 8000 if self.grpc_port else 0
 
     @property
     def cache_folder(self) -> Path:

@@ -89,7 +89,8 @@ def _announce(settings: "Settings", serving: "Serving", as_json: bool) -> None:
     missing = f", {serving.unavailable} unavailable" if serving.unavailable else ""
     print(
         f"ready: gRPC {settings.address}:{serving.grpc_port} ({serving.frontend}), "
-        f"HTTP {settings.address}:{serving.http_port}, device {serving.device}, "
+        f"{f'HTTP API {settings.address}:{serving.rest_port}, ' if serving.rest_port >= 0 else ''}"
+        f"probes and metrics {settings.address}:{serving.http_port}, device {serving.device}, "
         f"{serving.models} models{missing} from {settings.repository}; {serving.exposed}",
         flush=True,
     )

@@ -31,28 +31,31 @@ class Connections:
     """How many each port may have."""
 
     grpc: int
-    http: int
+    http: int  # of the probes
+    rest: int  # of the HTTP API
 
 
-def share_descriptors(max_connections: int) -> Connections:
+def share_descriptors(max_connections: int, max_http_connections: int) -> Connections:
     """Raises the process's limit of descriptors as far as needed and allowed, and shares it out.
 
     Args:
         max_connections: of gRPC, if the limit allows so many.
+        max_http_connections: of the HTTP API, likewise.
     """
     used = len(_open_descriptors())
-    needed = used + SPARE_DESCRIPTORS + MAX_HTTP_CONNECTIONS + max_connections
+    needed = used + SPARE_DESCRIPTORS + MAX_HTTP_CONNECTIONS + max_connections + max_http_connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, hard = (needed if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
     if soft < needed and soft < hard:
         soft = min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     if soft >= needed:
-        return Connections(max_connections, MAX_HTTP_CONNECTIONS)
-    left = max(2, soft - used - min(SPARE_DESCRIPTORS, soft // 4))
+        return Connections(max_connections, MAX_HTTP_CONNECTIONS, max_http_connections)
+    left = max(3, soft - used - min(SPARE_DESCRIPTORS, soft // 4))
     http = max(1, min(MAX_HTTP_CONNECTIONS, left // 4))
-    found = Connections(max(1, min(max_connections, left - http)), http)
-    fields = {"open_files": soft, "max_connections": found.grpc, "http_connections": found.http}
+    rest = max(1, min(max_http_connections, left // 4))
+    found = Connections(max(1, min(max_connections, left - http - rest)), http, rest)
+    fields = {"open_files": soft, "max_connections": found.grpc, "max_http_connections": found.rest}
     log.warning("the limit of open files (ulimit -n) allows fewer connections", extra={"fields": fields})
     return found
 

@@ -1,12 +1,13 @@
-"""The HTTP port: /livez and /readyz for Kubernetes, /metrics for Prometheus. Starlette routes, uvicorn speaks HTTP/1.1.
+"""HTTP/1.1 by uvicorn, and the port of the probes: /livez and /readyz for Kubernetes, /metrics for Prometheus.
 
-The port must stay available next to a busy gRPC server, whoever connects. uvicorn bounds neither the number of
+That port must stay available next to a busy gRPC server, whoever connects. uvicorn bounds neither the number of
 connections (it answers 503, to the probes too) nor the time that a client may take over a request, so `_Connection`
 does (docs/adr/0012-http-library.md). Its own event loop, signal handlers and log configuration are not used.
 """
 
 import asyncio
 import math
+import ssl
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
@@ -28,7 +29,11 @@ IDLE_S = 75.0
 READ_STALL_S = 10.0
 # What the answers being made may still take when the server stops.
 STOP_S = 2.0
-INDEX = "/livez    is the process alive?\n/readyz   may it get requests?\n/metrics  Prometheus metrics\n"
+INDEX = (
+    "/livez    is the process alive?  (also /v2/health/live)\n"
+    "/readyz   may it get requests?   (also /v2/health/ready)\n"
+    "/metrics  Prometheus metrics\n"
+)
 
 
 def everybody(authorization: str | None) -> None:
@@ -72,7 +77,16 @@ def make_app(
     async def denied(request: Request, error: Exception) -> Response:
         return _text(f"{error}\n", 403)
 
-    routes = [Route("/", index), Route("/livez", livez), Route("/readyz", readyz), Route("/metrics", page)]
+    pages = {
+        "/": index,
+        "/livez": livez,
+        "/v2/health/live": livez,
+        "/readyz": readyz,
+        "/v2/health/ready": readyz,
+        "/metrics": page,
+        "/metrics/": page,
+    }
+    routes = [Route(path, function) for path, function in pages.items()]
     handlers = {404: not_found, Unauthenticated: unauthenticated, PermissionDenied: denied}
     app = Starlette(routes=routes, exception_handlers=handlers)
     app.router.redirect_slashes = False
@@ -83,10 +97,17 @@ class HttpServer:
     """Serves an application until stopped, in the event loop that runs. Loop thread only."""
 
     def __init__(
-        self, app: Starlette, host: str, port: int, max_connections: int = MAX_HTTP_CONNECTIONS, idle_s: float = IDLE_S
+        self,
+        app: Starlette,
+        host: str,
+        port: int,
+        max_connections: int = MAX_HTTP_CONNECTIONS,
+        idle_s: float = IDLE_S,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
+        """`idle_s`: how long a connection may be without a request in progress."""
         self._host, self._port, self._idle_s = host, port, idle_s
-        self._max_connections = max_connections
+        self._max_connections, self._tls = max_connections, tls
         self._config = Config(
             app,
             lifespan="off",
@@ -118,11 +139,12 @@ class HttpServer:
         loop = asyncio.get_running_loop()
         # So many are accepted at once, before the oldest of too many are closed.
         backlog = self._max_connections
-        self._server = await loop.create_server(self._connect, self._host, self._port, backlog=backlog)
+        self._server = await loop.create_server(self._connect, self._host, self._port, backlog=backlog, ssl=self._tls)
         return int(self._server.sockets[0].getsockname()[1])
 
-    async def stop(self) -> None:
-        """Stops listening, finishes the answers being made, ends all connections; a second call does nothing."""
+    async def stop(self, timeout_s: float = STOP_S) -> None:
+        """Stops listening, finishes the answers being made within `timeout_s`, ends all connections; a second call does
+        nothing."""
         server, self._server = self._server, None
         if server is None:
             return
@@ -130,7 +152,7 @@ class HttpServer:
         for connection in list(self._connections):
             connection.shutdown()
         if self._state.tasks:
-            await asyncio.wait(self._state.tasks, timeout=STOP_S)
+            await asyncio.wait(self._state.tasks, timeout=timeout_s)
         for connection in list(self._connections):
             connection.transport.abort()
         await server.wait_closed()
@@ -143,8 +165,8 @@ class _Connection(H11Protocol):
     """uvicorn's connection with the bounds that it lacks.
 
     A connection without a request in progress is closed after `idle_s`, whatever part of a head has come by then. When
-    there are `max_connections`, a new one replaces the one that has been silent longest, so that nobody can lock out
-    the probes.
+    there are `max_connections`, a new one replaces the one that has been silent longest, of those without a request in
+    progress if there are any, so that nobody can lock out the probes.
     """
 
     def __init__(
@@ -169,7 +191,7 @@ class _Connection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
         if len(self._all) >= self._max:
-            silent = next(iter(self._all))
+            silent = next((each for each in self._all if not each._is_busy), next(iter(self._all)))
             del self._all[silent]
             silent.transport.abort()
         self._all[self] = None

@@ -1,10 +1,12 @@
-"""TLS of the gRPC port: checked at start, read again when a file changes. Only grpcio has it."""
+"""TLS of the gRPC and HTTP API ports: checked at start, read again when a file changes. Only grpcio has it."""
 
 import logging
 import ssl
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -61,6 +63,16 @@ class Certificates:
             log.info("certificates read again", extra={"fields": {"certificate": str(self._certificate)}})
             return found
 
+    def context(self) -> ssl.SSLContext:
+        """For the HTTP port. Each handshake looks whether the files have changed."""
+        context = _Renewed(ssl.PROTOCOL_TLS_SERVER)
+        context.renew = self._renew
+        return context
+
+    def _renew(self) -> ssl.SSLContext:
+        self._fetch()
+        return self._context
+
     @property
     def _files(self) -> list[Path]:
         return [each for each in (self._certificate, self._key, self._authorities) if each is not None]
@@ -75,11 +87,23 @@ class Certificates:
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
             if self._authorities is not None:
                 context.load_verify_locations(self._authorities)
+                context.verify_mode = ssl.CERT_REQUIRED
             certificate, key, *authorities = [path.read_bytes() for path in self._files]
         except (OSError, ValueError) as error:
             names = ", ".join(map(str, self._files))
             raise StartError(f"TLS: {names}: {getattr(error, 'reason', None) or error}") from None
+        self._context = context
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities[0] if authorities else None)
+
+
+class _Renewed(ssl.SSLContext):
+    """Shakes hands as the context does that `renew` returns at that moment. asyncio calls nothing else of a context."""
+
+    renew: Callable[[], ssl.SSLContext]
+
+    def wrap_bio(self, *args: Any, **options: Any) -> ssl.SSLObject:
+        """See `ssl.SSLContext.wrap_bio`."""
+        return self.renew().wrap_bio(*args, **options)
 
 
 def certificates_of(settings: Settings) -> Certificates | None:

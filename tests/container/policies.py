@@ -3,6 +3,7 @@
 import fnmatch
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from server.settings import PREFIX, Settings
 from tests.container.dockerfile import ROOT, SERVERS, TARGETS, Dockerfile
@@ -45,7 +46,9 @@ def programs_are_started_without_a_shell(dockerfile: Dockerfile) -> Iterator[str
 
 def servers_serve(dockerfile: Dockerfile) -> Iterator[str]:
     fields = Settings.model_fields
-    ports = {str(fields["grpc_port"].default), str(fields["http_port"].default)}
+    ports = {str(Settings(repository=Path()).api_port)} | {
+        str(fields[name].default) for name in ("grpc_port", "http_port")
+    }
     for target in SERVERS:
         started = [*(dockerfile.last(target, "ENTRYPOINT").argv or ()), *(dockerfile.last(target, "CMD").argv or ())]
         if started != ["ganserve", "serve"]:

@@ -23,7 +23,7 @@ BREAKS = [
     ("programs_are_started_without_a_shell", 'CMD ["serve"]', "CMD serve", "CMD"),
     ("programs_are_started_without_a_shell", "HEALTHCHECK --interval=10s", "HEALTHCHECK NONE\nRUN", "HEALTHCHECK NONE"),
     ("servers_serve", 'CMD ["serve"]', 'CMD ["models"]', "models"),
-    ("servers_serve", "EXPOSE 8001 8002", "EXPOSE 8000", "exposes"),
+    ("servers_serve", "EXPOSE 8000 8001 8002", "EXPOSE 8002", "exposes"),
     ("servers_serve", "'GANSERVE_HTTP_PORT', 8002", "'GANSERVE_HTTP_PORT', 8000", "another port"),
     ("settings_exist", "ENV GANSERVE_REPOSITORY=/models", "ENV GANSERVE_MODELS=/models", "GANSERVE_MODELS"),
     ("settings_exist", "ENV GANSERVE_REPOSITORY=/models", "ENV GANSERVE_REPOSITORY=/srv", "/models"),

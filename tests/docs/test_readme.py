@@ -59,7 +59,7 @@ def section(title: str) -> str:
 def script() -> str:
     """The section's blocks in their order; Python as a here-document."""
     blocks = re.findall(r"```(\w+)\n(.*?)```", section("By hand"), re.DOTALL)
-    assert [language for language, _ in blocks] == ["sh", "python", "python", "sh"]
+    assert [language for language, _ in blocks] == ["sh", "python", "python", "sh", "sh"]
     return "\n".join(text if language == "sh" else f"python <<'END'\n{text}END\n" for language, text in blocks)
 
 
@@ -98,6 +98,7 @@ def test_the_section_pasted_into_a_shell_makes_its_images(pasted: Pasted) -> Non
     assert sizes.pop("faces.png") > (4 * 64, 4 * 64)
     assert sizes.pop("digits.png") > (28, 28)
     assert sizes == {"face.png": (64, 64), "large.png": (256, 256), "first.png": (64, 64)}
+    assert size_of(pasted.folder / "large.webp") == (256, 256)
     for printed in ("(256, 256, 3)\n", "(4, 64, 64, 3)\n", "faces 1 READY", "stopped"):
         assert printed in pasted.output, pasted.output
 

@@ -137,7 +137,7 @@ def ports_are_named(objects: Sequence[Object]) -> Iterator[str]:
     for pod in servers(objects):
         settings = settings_of(pod, objects)
         numbers = {port.get("name"): port["containerPort"] for port in pod.main.get("ports", ())}
-        wanted = {"grpc": settings.grpc_port, "http": settings.http_port}
+        wanted = {"grpc": settings.grpc_port, "rest": settings.api_port, "http": settings.http_port}
         if pod.owner.startswith("InferenceService"):
             wanted = {"h2c": settings.grpc_port}  # Knative takes one port and knows HTTP/2 by this name
         if numbers != wanted:

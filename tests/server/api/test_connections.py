@@ -161,27 +161,27 @@ async def test_a_path_that_is_not_utf8_leaves_the_calls_in_flight_alone(
 @pytest.mark.parametrize(
     ("limits", "used", "expected"),
     [
-        ((20_000, 20_000), 20, (4096, 64)),
-        ((1024, 1024), 20, (684, 64)),
-        ((256, 256), 20, (129, 43)),
-        ((64, 64), 14, (26, 8)),
-        ((16, 16), 14, (1, 1)),
+        ((20_000, 20_000), 20, (4096, 64, 1024)),
+        ((1024, 1024), 20, (497, 64, 187)),
+        ((256, 256), 20, (86, 43, 43)),
+        ((64, 64), 14, (18, 8, 8)),
+        ((16, 16), 14, (1, 1, 1)),
     ],
 )
 def test_small_limits_of_descriptors_are_shared_out(
-    limits: tuple[int, int], used: int, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    limits: tuple[int, int], used: int, expected: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
     monkeypatch.setattr(connections, "_open_descriptors", lambda: list(range(used)))
-    found = connections.share_descriptors(4096)
-    assert (found.grpc, found.http) == expected
+    found = connections.share_descriptors(4096, 1024)
+    assert (found.grpc, found.http, found.rest) == expected
 
 
 def test_the_limit_of_descriptors_is_raised_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [(1024, 1 << 20)]
     monkeypatch.setattr(resource, "getrlimit", lambda _: now[-1])
     monkeypatch.setattr(resource, "setrlimit", lambda _, limits: now.append(limits))
-    assert connections.share_descriptors(4096).grpc == 4096
+    assert connections.share_descriptors(4096, 1024).grpc == 4096
     assert 4096 < now[-1][0] < 6000
     assert now[-1][1] == 1 << 20
 

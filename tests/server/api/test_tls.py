@@ -1,11 +1,14 @@
 """TLS and client certificates of the gRPC port, with certificates that change while the server runs."""
 
+import asyncio
 import logging
 import os
+import ssl
 import subprocess
 from pathlib import Path
 
 import grpc
+import httpx
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
@@ -124,3 +127,41 @@ def test_native_asked_for_with_tls_is_a_start_error(tmp_path: Path) -> None:
     settings = read_settings(repository=tmp_path, frontend="native", tls_certificate=tmp_path, tls_key=tmp_path)
     with pytest.raises(errors.StartError, match="native does not support tls_certificate; pass --frontend grpcio"):
         choose_frontend(settings)
+
+
+async def test_the_http_api_has_the_same_certificate_and_renews_it(start: Start, pair: Pair, tmp_path: Path) -> None:
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+    url = f"https://127.0.0.1:{running.serving.rest_port}/v2/health/live"
+
+    async def is_trusted(by: Path) -> bool:
+        async with httpx.AsyncClient(verify=ssl.create_default_context(cafile=by)) as client:
+            try:
+                return (await client.get(url)).status_code == 200
+            except httpx.ConnectError:
+                return False
+
+    old = tmp_path / "old.pem"
+    old.write_bytes(pair.certificate.read_bytes())
+    assert await is_trusted(old)
+    (tmp_path / "new").mkdir()
+    Pair(tmp_path / "new", "server").replace(pair)
+    for _ in range(100):  # files are looked at once a second
+        if await is_trusted(pair.certificate):
+            break
+        await asyncio.sleep(0.2)
+    assert not await is_trusted(old)
+
+
+async def test_the_http_api_needs_the_clients_certificate(start: Start, pair: Pair, tmp_path: Path) -> None:
+    client_pair = Pair(tmp_path, "client")
+    running = await start(
+        tls_certificate=pair.certificate, tls_key=pair.key, tls_client_ca=client_pair.certificate
+    )  # fmt: skip
+    url = f"https://127.0.0.1:{running.serving.rest_port}/v2/health/live"
+    context = ssl.create_default_context(cafile=pair.certificate)
+    async with httpx.AsyncClient(verify=context) as client:
+        with pytest.raises(httpx.TransportError):
+            await client.get(url)
+    context.load_cert_chain(client_pair.certificate, client_pair.key)
+    async with httpx.AsyncClient(verify=context) as client:
+        assert (await client.get(url)).status_code == 200

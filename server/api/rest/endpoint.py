@@ -1,0 +1,60 @@
+"""An address of the HTTP API: its body becomes a message, a servicer answers, the answer becomes a reply."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from server.api.rest.call import HttpContext, Refusal, call, read_body, refusal
+from server.errors import GanserveError
+from server.images.memory import Hold, MemoryBudget
+from server.settings import Settings
+
+Read = Callable[[bytes, HttpContext], Awaitable[Any]]
+"""The message for a body; raises a RequestError."""
+Write = Callable[[Any, HttpContext], Awaitable[Response]]
+"""The reply for a servicer's answer; raises a RequestError."""
+
+
+class Endpoint:
+    """What all addresses share."""
+
+    def __init__(self, settings: Settings, budget: MemoryBudget) -> None:
+        self._settings = settings
+        self._budget = budget
+
+    @property
+    def max_bytes(self) -> int:
+        """Of a body, as sent and as read (max_message_bytes)."""
+        return self._settings.max_message_bytes
+
+    async def answer(
+        self, request: Request, method: Callable[[Any, Any], Awaitable[Any]], read: Read, write: Write
+    ) -> Response:
+        """The reply to a request.
+
+        A body that cannot be read goes to `method` as the error it is, so that it is counted and logged as any call.
+        """
+        try:
+            context = HttpContext(request)
+        except GanserveError as error:
+            return refusal(Refusal(error.code, str(error)))
+        hold = Hold(self._budget)
+        context.add_done_callback(lambda _: hold.release())
+        is_sent = False
+        try:
+            try:
+                message = await read(await read_body(request, self._settings, hold), context)
+            except GanserveError as error:
+                message = error
+            reply = await write(await call(method, message, request, context), context)
+            is_sent = True  # the reply ends the call
+            return reply
+        except Refusal as error:
+            return refusal(error)
+        except GanserveError as error:
+            return refusal(Refusal(error.code, str(error)))
+        finally:
+            if not is_sent:
+                context.end()

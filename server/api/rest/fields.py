@@ -1,0 +1,116 @@
+"""Fields of JSON, of forms and of addresses as values, each with a text that says what is wrong with it."""
+
+import binascii
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.errors import InvalidRequest
+
+
+def extend(target: Any, field: str, values: list[int]) -> None:
+    """Appends integers to a repeated field of a message.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        target.extend(values)
+    except ValueError as error:
+        raise InvalidRequest(f"{field}: {error}") from None
+
+
+def set_field(message: Any, field: str, value: int) -> None:
+    """Sets an integer field of a message.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        setattr(message, field, value)
+    except ValueError as error:
+        raise InvalidRequest(f"{field}: {error}") from None
+
+
+def read_floats(field: str, value: Any, axes: tuple[int, ...]) -> NDArray[Any]:
+    """Numbers as arrays of arrays; `axes`: how many there may be.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        array = np.array(value)
+    except ValueError:
+        raise InvalidRequest(f"{field}: has rows of different lengths") from None
+    if array.dtype.kind not in "iuf" or array.ndim not in axes:
+        raise InvalidRequest(f"{field}: must be an array of numbers with {' or '.join(map(str, axes))} axes")
+    return array
+
+
+def read_integer(field: str, value: Any) -> int:
+    """Of a JSON number, or of the text of a form or an address.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
+        return int(value)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidRequest(f"{field}: {str(value)[:100]!r} is not an integer")
+    return value
+
+
+def read_text(fields: Mapping[str, Any], field: str) -> str:
+    """A string, or a number as one; empty if there is none.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = fields.get(field, "")
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field}: must be a string, got {str(value)[:100]!r}")
+    return value
+
+
+def read_choice(fields: Mapping[str, Any], field: str, choices: Mapping[str, int], default: str | None) -> int:
+    """The value of a word, any case; 0 if there is none and no default.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = fields.get(field, default)
+    if value is None:
+        return 0
+    if not isinstance(value, str) or value.lower() not in choices:
+        raise InvalidRequest(f"{field}: must be one of {', '.join(choices)}, got {str(value)[:100]!r}")
+    return choices[value.lower()]
+
+
+def check_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    """Refuses fields that do not exist.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    for key in fields:
+        if key not in known:
+            raise InvalidRequest(f"unknown field {key[:100]!r}; there are {', '.join(known)}")
+
+
+def read_base64(field: str, value: Any) -> bytes:
+    """The bytes of a string in base64.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if not isinstance(value, str):
+        raise InvalidRequest(f"{field}: must be a string in base64")
+    try:
+        return b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise InvalidRequest(f"{field}: is not base64") from None

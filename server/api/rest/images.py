@@ -1,0 +1,305 @@
+"""Images over HTTP for people and programs: seeds in and an image out, an image in and an image out."""
+
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ganserve.v1 import images_pb2 as pb
+from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
+from server.api.rest.endpoint import Endpoint
+from server.api.rest.fields import (
+    check_fields,
+    extend,
+    read_base64,
+    read_choice,
+    read_floats,
+    read_integer,
+    read_text,
+    set_field,
+)  # fmt: skip
+from server.errors import InvalidRequest, Unsupported
+
+FORMATS = {
+    "png": pb.IMAGE_FORMAT_PNG,
+    "jpeg": pb.IMAGE_FORMAT_JPEG,
+    "jpg": pb.IMAGE_FORMAT_JPEG,
+    "webp": pb.IMAGE_FORMAT_WEBP,
+    "raw": pb.IMAGE_FORMAT_RAW,
+}
+MEDIA_TYPES = {
+    pb.IMAGE_FORMAT_PNG: "image/png",
+    pb.IMAGE_FORMAT_JPEG: "image/jpeg",
+    pb.IMAGE_FORMAT_WEBP: "image/webp",
+    pb.IMAGE_FORMAT_RAW: BINARY,
+}
+ALPHA = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
+_MULTIPART = "multipart/form-data"
+# Parts of a form beside the image.
+_MAX_FIELDS = 16
+_GENERATE_FIELDS = (
+    "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
+    "latents", "ws", "format", "quality", "version",
+)  # fmt: skip
+_IMAGE_FIELDS = ("image", "format", "quality", "alpha", "version")
+
+
+class ImageApi:
+    """The addresses below /v1."""
+
+    def __init__(self, endpoint: Endpoint, methods: Any) -> None:
+        """`methods`: of the gRPC service `ganserve.v1.ImageService`, as `Calls` wraps them."""
+        self._endpoint = endpoint
+        self._methods = methods
+
+    def routes(self) -> list[Route]:
+        """All of them."""
+        return [
+            Route("/v1/models", self._list, methods=["GET"]),
+            Route("/v1/models/{model}", self._list, methods=["GET"]),
+            Route("/v1/models/{model}:generate", self._generate, methods=["POST"]),
+            Route("/v1/models/{model}:upscale", self._transforming("Upscale", pb.UpscaleRequest), methods=["POST"]),
+            Route(
+                "/v1/models/{model}:translate", self._transforming("Translate", pb.TranslateRequest), methods=["POST"]
+            ),
+        ]
+
+    async def _list(self, request: Request) -> Response:
+        name = request.path_params.get("model")
+
+        async def read(body: bytes, context: HttpContext) -> Any:
+            return pb.ListModelsRequest()
+
+        async def write(answer: Any, context: HttpContext) -> Response:
+            models = [to_json(model) for model in answer.models if name in (None, model.name)]
+            if models or name is None:
+                return Reply([orjson.dumps({"models": models})], JSON, context)
+            reply = Reply([orjson.dumps({"error": f"no model {name!r} in the repository"})], JSON, context)
+            reply.status_code = 404
+            return reply
+
+        return await self._endpoint.answer(request, self._methods.ListModels, read, write)
+
+    async def _generate(self, request: Request) -> Response:
+        wanted = Wanted(request)
+
+        async def read(body: bytes, context: HttpContext) -> Any:
+            fields = read_json(body, self._endpoint.max_bytes)
+            check_fields(fields, _GENERATE_FIELDS)
+            message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
+            _read_what(message, fields)
+            wanted.write(message.encoding, fields)
+            return message
+
+        async def write(answer: Any, context: HttpContext) -> Response:
+            return wanted.reply(answer, answer.images, context)
+
+        return await self._endpoint.answer(request, self._methods.Generate, read, write)
+
+    def _transforming(self, rpc: str, kind: Any) -> Callable[[Request], Any]:
+        """Upscale and Translate."""
+
+        async def respond(request: Request) -> Response:
+            wanted = Wanted(request)
+
+            async def read(body: bytes, context: HttpContext) -> Any:
+                fields = await self._image_fields(request, body)
+                check_fields(fields, _IMAGE_FIELDS)
+                if not isinstance(fields.get("image"), bytes):
+                    raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
+                message = kind(model=request.path_params["model"], version=read_text(fields, "version"))
+                message.image = fields["image"]
+                message.alpha = read_choice(fields, "alpha", ALPHA, "keep")
+                wanted.write(message.encoding, fields)
+                return message
+
+            async def write(answer: Any, context: HttpContext) -> Response:
+                return wanted.reply(answer, [answer.image], context)
+
+            return await self._endpoint.answer(request, getattr(self._methods, rpc), read, write)
+
+        return respond
+
+    async def _image_fields(self, request: Request, body: bytes) -> dict[str, Any]:
+        """The fields of a request with an image, whichever way it was sent: `image` as bytes, the others as in JSON."""
+        media_type = _media_type(request.headers.get("content-type", ""))
+        query = dict(request.query_params)
+        if media_type == JSON:
+            fields = read_json(body, self._endpoint.max_bytes)
+            if "image" in fields:
+                fields["image"] = read_base64("image", fields["image"])
+            return {**query, **fields}
+        if media_type == _MULTIPART:
+            return {**query, **await _read_form(request, body)}
+        if not (media_type.startswith("image/") or media_type in ("", BINARY, "application/x-www-form-urlencoded")):
+            raise Unsupported(f"Content-Type {media_type!r} is not offered; use an image's, {_MULTIPART} or {JSON}")
+        return {**query, "image": body} if body else query
+
+
+class Wanted:
+    """The form of the reply that a request wants: one image as it is, or JSON with images in base64.
+
+    Raises:
+        InvalidRequest: it accepts nothing that is offered.
+    """
+
+    def __init__(self, request: Request) -> None:
+        self._accepted = accepted_types(request.headers.get("accept", ""))
+        self._format: int | None = None
+
+    def write(self, encoding: pb.Encoding, fields: Mapping[str, Any]) -> None:
+        """Fills in the encoding: the field `format`, else what Accept names first, else PNG.
+
+        Raises:
+            InvalidRequest: an unknown format, a quality that is not a number, or a format that Accept excludes.
+        """
+        offered = {media_type: format for format, media_type in MEDIA_TYPES.items() if media_type != BINARY}
+        named = next((offered[each] for each in self._accepted if each in offered), pb.IMAGE_FORMAT_PNG)
+        encoding.format = read_choice(fields, "format", FORMATS, None) or named  # type: ignore[assignment]
+        media_type = MEDIA_TYPES[encoding.format]
+        if not any(_fits(each, media_type) or each == JSON for each in self._accepted):
+            raise InvalidRequest(f"the reply is {media_type} or {JSON}, Accept has {', '.join(self._accepted)}")
+        if "quality" in fields:
+            encoding.quality = read_integer("quality", fields["quality"])
+
+    def reply(self, answer: Any, images: Any, context: HttpContext) -> Reply:
+        """One image as itself, unless JSON is preferred; several as JSON.
+
+        Raises:
+            InvalidRequest: several images, and JSON is not accepted.
+        """
+        image = images[0]
+        media_type = MEDIA_TYPES[image.format]
+        as_image = next((each for each in self._accepted if each == JSON or _fits(each, media_type)), JSON) != JSON
+        if as_image and len(images) == 1:
+            return Reply([image.data], media_type, context, _headers(answer, image))
+        if not any(_fits(each, JSON) for each in self._accepted):
+            raise InvalidRequest(f"{len(images)} images are sent as {JSON}, Accept has {', '.join(self._accepted)}")
+        shown = [_shown(each) for each in images]
+        body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
+        return Reply([orjson.dumps(body)], JSON, context)
+
+
+def accepted_types(header: str) -> list[str]:
+    """The media types of an Accept header, the preferred ones first; `*/*` if it is empty."""
+    found = []
+    for order, part in enumerate(header.lower().split(",")):
+        media_type, *parameters = (text.strip() for text in part.split(";"))
+        quality = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        try:
+            share = float(quality)
+        except ValueError:
+            share = 1.0
+        if media_type and share > 0:
+            found.append((-share, order, media_type))
+    return [media_type for _, _, media_type in sorted(found)] or ["*/*"]
+
+
+def _fits(accepted: str, media_type: str) -> bool:
+    return accepted in (media_type, "*/*", f"{media_type.partition('/')[0]}/*")
+
+
+def _headers(answer: Any, image: pb.Image) -> dict[str, str]:
+    """What the reply with one image says of it."""
+    headers = {
+        "Ganserve-Model": answer.model,
+        "Ganserve-Version": answer.version,
+        "Ganserve-Width": str(image.width),
+        "Ganserve-Height": str(image.height),
+        "Ganserve-Channels": str(image.channels),
+    }
+    for field in ("seed", "label", "noise_seed"):
+        if image.HasField(field):
+            headers[f"Ganserve-{field.replace('_', '-').title()}"] = str(getattr(image, field))
+    # A header is latin-1; names of models are folders, which may be anything.
+    return {key: value.encode("latin-1", "replace").decode("latin-1") for key, value in headers.items()}
+
+
+def _shown(image: pb.Image) -> dict[str, Any]:
+    """An image in JSON."""
+    format = next(name for name, value in FORMATS.items() if value == image.format)
+    found = {"data": b64encode(image.data).decode(), "format": format, "width": image.width, "height": image.height}
+    found["channels"] = image.channels
+    return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}
+
+
+def _read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
+    """What to generate, from the fields of the same names; `seed` is `seeds` of one, and so on."""
+    if (seeds := _one_or_many(fields, "seed", "seeds")) is not None:
+        message.seeds.SetInParent()
+        extend(message.seeds.values, "seeds", [read_integer("seeds", each) for each in seeds])
+    for key, kind in (("latents", message.latents), ("ws", message.ws)):
+        if key in fields:
+            if message.WhichOneof("what"):
+                raise InvalidRequest(f"{key}: given with {message.WhichOneof('what')}; set one of them")
+            array = read_floats(key, fields[key], (2,) if key == "latents" else (2, 3))
+            kind.data = array.astype("<f4").tobytes()
+            if key == "ws":
+                message.ws.per_layer = array.ndim == 3
+    if "count" in fields:
+        if message.WhichOneof("what"):
+            raise InvalidRequest(f"count: given with {message.WhichOneof('what')}; set one of them")
+        set_field(message, "count", read_integer("count", fields["count"]))
+    if "first_seed" in fields:
+        set_field(message, "first_seed", read_integer("first_seed", fields["first_seed"]))
+    for label in _one_or_many(fields, "label", "labels") or []:
+        if not isinstance(label, int | str) or isinstance(label, bool):
+            raise InvalidRequest(f"labels: {label!r} is neither a name nor an index")
+        message.labels.append(str(label))
+    for value in _one_or_many(fields, "truncation", "truncations") or []:
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise InvalidRequest(f"truncations: {value!r} is not a number")
+        message.truncations.append(value)
+    noise = _one_or_many(fields, "noise_seed", "noise_seeds") or []
+    extend(message.noise_seeds, "noise_seeds", [read_integer("noise_seeds", each) for each in noise])
+
+
+def _one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | None:
+    if one in fields and many in fields:
+        raise InvalidRequest(f"{one}: given with {many}; set one of them")
+    if one in fields:
+        return [fields[one]]
+    found = fields.get(many)
+    if found is not None and not isinstance(found, list):
+        raise InvalidRequest(f"{many}: must be an array, got {str(found)[:100]!r}; one value is {one!r}")
+    return found
+
+
+def _media_type(header: str) -> str:
+    return header.partition(";")[0].strip().lower()
+
+
+async def _read_form(request: Request, body: bytes) -> dict[str, Any]:
+    """The fields of a form of several parts, its files as bytes. Nothing is written to disk.
+
+    Raises:
+        InvalidRequest: it is no such form, or has more than _MAX_FIELDS parts.
+    """
+
+    async def stream() -> Any:
+        yield body
+        yield b""
+
+    parser = MultiPartParser(
+        request.headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=len(body) + 1
+    )
+    parser.spool_max_size = len(body) + 1
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise InvalidRequest(f"the body is not {_MULTIPART}: {getattr(error, 'message', error)}") from None
+    fields: dict[str, Any] = {}
+    try:
+        for key, value in form.multi_items():
+            if key in fields:
+                raise InvalidRequest(f"{key[:100]}: given twice")
+            fields[key] = await value.read() if isinstance(value, UploadFile) else value
+    finally:
+        await form.close()
+    return fields

@@ -1,0 +1,191 @@
+"""The HTTP API's description, for tools that make clients and pages of it (OpenAPI 3.1)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+_NAME = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+_VERSION = {"name": "version", "in": "path", "required": True, "schema": {"type": "string"}}
+_REGION = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+_OBJECT: Schema = {"type": "object"}
+_IMAGES = ("image/png", "image/jpeg", "image/webp")
+_FORMAT: Schema = {"type": "string", "enum": ["png", "jpeg", "jpg", "webp", "raw"]}
+_QUALITY: Schema = {"type": "integer", "description": "JPEG and WebP 1..100, PNG compression level 0..9"}
+
+_SCHEMAS: Mapping[str, Schema] = {
+    "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
+    "GenerateRequest": {
+        "type": "object",
+        "description": "One of seed, seeds, count, latents, ws. Lists hold one value for all images or one for each.",
+        "additionalProperties": False,
+        "properties": {
+            "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+            "seeds": {"type": "array", "items": {"type": "integer"}},
+            "count": {"type": "integer", "minimum": 1},
+            "first_seed": {"type": "integer", "description": "of count"},
+            "latents": {"type": "array", "items": {"type": "array", "items": {"type": "number"}}},
+            "ws": {"type": "array", "description": "(n, w size) or (n, layers, w size)"},
+            "label": {"type": ["string", "integer"]},
+            "labels": {"type": "array", "items": {"type": ["string", "integer"]}},
+            "truncation": {"type": "number"},
+            "truncations": {"type": "array", "items": {"type": "number"}},
+            "noise_seed": {"type": "integer"},
+            "noise_seeds": {"type": "array", "items": {"type": "integer"}},
+            "format": _FORMAT,
+            "quality": _QUALITY,
+            "version": {"type": "string"},
+        },
+    },
+    "ImageRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["image"],
+        "properties": {
+            "image": {"type": "string", "contentEncoding": "base64"},
+            "format": _FORMAT,
+            "quality": _QUALITY,
+            "alpha": {"type": "string", "enum": ["keep", "drop"]},
+            "version": {"type": "string"},
+        },
+    },
+    "Images": {
+        "type": "object",
+        "properties": {
+            "model": {"type": "string"},
+            "version": {"type": "string"},
+            "images": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "data": {"type": "string", "contentEncoding": "base64"},
+                        "format": _FORMAT,
+                        "width": {"type": "integer"},
+                        "height": {"type": "integer"},
+                        "channels": {"type": "integer"},
+                        "seed": {"type": "integer"},
+                        "label": {"type": "integer"},
+                        "noise_seed": {"type": "integer"},
+                    },
+                },
+            },
+            "timings": _OBJECT,
+        },
+    },
+    "InferRequest": {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "id": {"type": "string"},
+            "parameters": _OBJECT,
+            "inputs": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name", "shape", "datatype"],
+                    "properties": {
+                        "name": {"type": "string"},
+                        "shape": {"type": "array", "items": {"type": "integer"}},
+                        "datatype": {"type": "string"},
+                        "parameters": _OBJECT,
+                        "data": {"type": "array"},
+                    },
+                },
+            },
+            "outputs": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["name"],
+                    "properties": {"name": {"type": "string"}, "parameters": _OBJECT},
+                },
+            },
+        },
+    },
+}
+
+
+def document(version: str) -> dict[str, Any]:
+    """The whole description. `version`: ours."""
+    paths: dict[str, dict[str, Any]] = {
+        "/v2": {"get": _operation("Server metadata")},
+        "/v2/health/live": {"get": _operation("200 if the process is live, else 503")},
+        "/v2/health/ready": {"get": _operation("200 if requests may come, else 503")},
+        "/v2/models/stats": {"get": _operation("Statistics of all models")},
+        "/v2/repository/index": {"post": _operation("Models of the repository, with their states", body=_OBJECT)},
+        "/v2/logging": _settings("Settings of the log"),
+        "/v2/trace/setting": _settings("Settings of traces"),
+        "/v2/models/{model}/trace/setting": _settings("Settings of a model's traces", [_NAME]),
+        "/v1/models": {"get": _operation("All models, as the image API sees them")},
+        "/v1/models/{model}": {"get": _operation("One model, as the image API sees it", [_NAME])},
+        "/v1/models/{model}:generate": {
+            "post": _operation("Images from seeds and labels", [_NAME], _ref("GenerateRequest"), images=True)
+        },
+    }
+    for verb in ("load", "unload"):
+        text = f"{verb.capitalize()}s a model, if model control is on"
+        paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": _operation(text, [_NAME], _OBJECT)}
+    for start, names in (("/v2/models/{model}", [_NAME]), ("/v2/models/{model}/versions/{version}", [_NAME, _VERSION])):
+        paths[start] = {"get": _operation("Inputs and outputs of a model", names)}
+        paths[f"{start}/ready"] = {"get": _operation("200 if the model serves, else 400", names)}
+        paths[f"{start}/config"] = {"get": _operation("The model's config.pbtxt as JSON", names)}
+        paths[f"{start}/stats"] = {"get": _operation("The model's statistics", names)}
+        paths[f"{start}/infer"] = {"post": _operation("Tensors in, tensors out", names, _ref("InferRequest"))}
+    for verb, text in (("upscale", "An image, enlarged"), ("translate", "An image, translated")):
+        operation = _operation(text, [_NAME], _ref("ImageRequest"), images=True)
+        content = operation["requestBody"]["content"]
+        for media_type in (*_IMAGES, "application/octet-stream"):
+            content[media_type] = {"schema": {"type": "string", "format": "binary"}}
+        content["multipart/form-data"] = {"schema": _ref("ImageRequest")}
+        paths[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
+    for kind in ("systemsharedmemory", "cudasharedmemory"):
+        for start, names in ((f"/v2/{kind}", []), (f"/v2/{kind}/region/{{name}}", [_REGION])):
+            paths[f"{start}/status"] = {"get": _operation("Regions of shared memory", names)}
+            paths[f"{start}/unregister"] = {"post": _operation("Forgets regions of shared memory", names)}
+        path = f"/v2/{kind}/region/{{name}}/register"
+        paths[path] = {"post": _operation("Registers a region of shared memory", [_REGION], _OBJECT)}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "ganserve",
+            "version": version,
+            "description": "KServe v2 below /v2, as Triton serves it; images below /v1.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": dict(_SCHEMAS),
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{}, {"key": []}],
+    }
+
+
+def _operation(
+    summary: str, parameters: list[Any] | None = None, body: Schema | None = None, images: bool = False
+) -> dict[str, Any]:
+    content: dict[str, Any] = {"application/json": {"schema": _ref("Images") if images else _OBJECT}}
+    if images:
+        content |= {each: {"schema": {"type": "string", "format": "binary"}} for each in _IMAGES}
+    operation: dict[str, Any] = {
+        "summary": summary,
+        "parameters": parameters or [],
+        "responses": {
+            "200": {"description": "done", "content": content},
+            "default": {
+                "description": "refused; the text says why",
+                "content": {"application/json": {"schema": _ref("Error")}},
+            },
+        },
+    }
+    if body is not None:
+        operation["requestBody"] = {"content": {"application/json": {"schema": body}}}
+    return operation
+
+
+def _settings(summary: str, parameters: list[Any] | None = None) -> dict[str, Any]:
+    return {"get": _operation(summary, parameters), "post": _operation(f"{summary}, changed", parameters, _OBJECT)}
+
+
+def _ref(name: str) -> dict[str, str]:
+    return {"$ref": f"#/components/schemas/{name}"}

@@ -1,0 +1,67 @@
+"""The services that a server offers, and how each protocol reaches them: gRPC and HTTP have the same servicers."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from starlette.applications import Starlette
+from tritonclient.grpc import service_pb2_grpc
+
+from ganserve.v1 import images_pb2, images_pb2_grpc
+from server.api import kserve
+from server.api.access import Access
+from server.api.calls import Calls
+from server.api.health import Health
+from server.api.images import ImageService
+from server.api.incoming import Incoming
+from server.api.rest.app import make_rest_app
+from server.api.rest.endpoint import Endpoint
+from server.api.rest.images import ImageApi
+from server.api.rest.v2 import V2
+from server.api.transport import add_reflection, awaits_messages
+from server.images.memory import MemoryBudget
+from server.images.workers import Workers
+from server.settings import Settings
+
+IMAGES = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
+HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"]
+
+
+class Services:
+    """Tensors, images and health."""
+
+    def __init__(
+        self, settings: Settings, access: Access, tensors: kserve.InferenceService, images: ImageService, health: Health
+    ) -> None:
+        self._settings = settings
+        self._access = access
+        self._tensors = tensors
+        self._images = images
+        self._health = health
+
+    def add_to(self, server: grpc.aio.Server, frontend: str, calls: Calls) -> None:
+        """Offers them on a gRPC server, with reflection. `calls`: what surrounds every call."""
+        incoming: Any = Incoming(server, self._settings, awaits_messages(frontend))
+        tensors, images = self._wrapped(calls)
+        health = calls.wrap(self._health, HEALTH.full_name, [method.name for method in HEALTH.methods])
+        # The wrapped servicers have the methods of their classes and nothing else.
+        service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(tensors, incoming)
+        images_pb2_grpc.add_ImageServiceServicer_to_server(images, incoming)  # type: ignore[arg-type]
+        health_pb2_grpc.add_HealthServicer_to_server(health, incoming)
+        names = [kserve.SERVICE, IMAGES.full_name, HEALTH.full_name]
+        add_reflection(server, names, self._access.guard_reflection)
+
+    def http_app(self, calls: Calls, workers: Workers, budget: MemoryBudget, version: str) -> Starlette:
+        """Offers tensors and images over HTTP. `version`: ours."""
+        endpoint = Endpoint(self._settings, budget)
+        tensors, images = self._wrapped(calls)
+        v2 = V2(endpoint, tensors, self._tensors.ModelMetadata, workers)
+        return make_rest_app([*v2.routes(), *ImageApi(endpoint, images).routes()], version)
+
+    def _wrapped(self, calls: Calls) -> tuple[SimpleNamespace, SimpleNamespace]:
+        """The servicers of tensors and images with what surrounds every call, and the checks of its caller."""
+        methods = [method.name for method in IMAGES.methods]
+        tensors = self._access.guard(self._tensors, kserve.METHODS)
+        images = self._access.guard(self._images, methods)
+        return calls.wrap(tensors, kserve.SERVICE, kserve.METHODS), calls.wrap(images, IMAGES.full_name, methods)

@@ -1,0 +1,172 @@
+"""Images over HTTP, as curl and browsers send and get them, from real graphs."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from server.api.rest.images import accepted_types
+from tests.server.api.rest.conftest import error_of
+from tests.server.graphs import write_styled, write_translator, write_upscaler
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    root = tmp_path / "repository"
+    write_styled(root, "styled")
+    write_upscaler(root, "up")
+    write_translator(root, "translate")
+    return root
+
+
+def opened(answer: httpx.Response) -> Image.Image:
+    assert answer.status_code == 200, answer.text
+    return Image.open(io.BytesIO(answer.content))
+
+
+def png(width: int = 6, height: int = 4) -> bytes:
+    pixels = np.random.RandomState(1).randint(0, 256, (height, width, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+async def test_one_seed_is_one_image(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/models/styled:generate", json={"seed": 7, "label": "two"})
+    assert answer.headers["content-type"] == "image/png", answer.text
+    assert answer.headers["ganserve-seed"] == "7"
+    first = np.array(opened(answer))
+    answer = await http.post("/v1/models/styled:generate", json={"seeds": [3, 7], "labels": [1]})
+    found = answer.json()
+    assert [image["seed"] for image in found["images"]] == [3, 7]
+    second = np.array(Image.open(io.BytesIO(base64.b64decode(found["images"][1]["data"]))))
+    np.testing.assert_array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("accept", "format", "found"),
+    [
+        ("image/webp", None, "image/webp"),
+        ("image/jpeg;q=0.5, image/webp;q=0.9", None, "image/webp"),
+        ("image/*", "jpeg", "image/jpeg"),
+        ("text/html, */*;q=0.1", None, "image/png"),
+        ("application/json", "webp", "application/json"),
+        ("", "raw", "application/octet-stream"),
+    ],
+)
+async def test_accept_chooses_the_form(http: httpx.AsyncClient, accept: str, format: str | None, found: str) -> None:
+    body: dict[str, Any] = {"seed": 1, "label": 0} | ({"format": format} if format else {})
+    answer = await http.post("/v1/models/styled:generate", json=body, headers={"Accept": accept})
+    assert (answer.status_code, answer.headers["content-type"]) == (200, found)
+
+
+@pytest.mark.parametrize(
+    ("accept", "body", "text"),
+    [
+        ("image/gif", {"seed": 1}, "the reply is image/png or application/json"),
+        ("image/jpeg", {"seed": 1, "format": "png"}, "Accept has image/jpeg"),
+        ("image/png", {"seeds": [1, 2], "label": 0}, "2 images are sent as application/json"),
+        ("*/*", {}, "nothing to generate"),
+        ("*/*", {"sead": 1}, "unknown field 'sead'"),
+        ("*/*", {"seed": 1, "seeds": [1]}, "given with seeds"),
+        ("*/*", {"seed": 1, "count": 2}, "given with seeds"),
+        ("*/*", {"seed": 1.5}, "'1.5' is not an integer"),
+        ("*/*", {"seed": True}, "not an integer"),
+        ("*/*", {"seed": -1}, "seeds"),
+        ("*/*", {"seeds": 3}, "must be an array"),
+        ("*/*", {"count": 1 << 40}, "count"),
+        ("*/*", {"seed": 1, "labels": [None]}, "neither a name nor an index"),
+        ("*/*", {"seed": 1, "truncation": "0.5"}, "not a number"),
+        ("*/*", {"seed": 1, "format": "gif"}, "must be one of png"),
+        ("*/*", {"seed": 1, "quality": "high"}, "not an integer"),
+        ("*/*", {"latents": [[1, 2], [3]]}, "rows of different lengths"),
+        ("*/*", {"latents": ["a"]}, "array of numbers"),
+        ("*/*", {"seed": 1, "version": [1]}, "must be a string"),
+    ],
+)
+async def test_what_cannot_be_is_refused(http: httpx.AsyncClient, accept: str, body: Any, text: str) -> None:
+    answer = await http.post("/v1/models/styled:generate", json=body, headers={"Accept": accept})
+    assert answer.status_code == 400
+    assert text in error_of(answer)
+
+
+async def test_latents_are_arrays_of_numbers(http: httpx.AsyncClient) -> None:
+    model = (await http.get("/v1/models/styled")).json()["models"][0]
+    latent = np.random.RandomState(7).randn(1, model["latent_size"])
+    answer = await http.post(
+        "/v1/models/styled:generate", json={"latents": latent.tolist(), "label": 0, "noise_seed": 5}
+    )
+    by_seed = await http.post("/v1/models/styled:generate", json={"seed": 7, "label": 0, "noise_seed": 5})
+    np.testing.assert_array_equal(np.array(opened(answer)), np.array(opened(by_seed)))
+
+
+@pytest.mark.parametrize("how", ["body", "curl", "form", "json"])
+async def test_an_image_is_sent_in_four_ways(http: httpx.AsyncClient, how: str) -> None:
+    url, data = "/v1/models/up:upscale", png()
+    if how == "body":
+        answer = await http.post(f"{url}?format=webp", content=data, headers={"Content-Type": "image/png"})
+    elif how == "curl":  # --data-binary
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = await http.post(f"{url}?format=webp", content=data, headers=headers)
+    elif how == "form":
+        answer = await http.post(url, files={"image": ("a.png", data)}, data={"format": "webp"})
+    else:
+        answer = await http.post(url, json={"image": base64.b64encode(data).decode(), "format": "webp"})
+    assert answer.headers["content-type"] == "image/webp"
+    assert opened(answer).size[0] in (12, 24)
+
+
+async def test_a_large_form_stays_in_memory(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose file system cannot be written."""
+    monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", lambda self: pytest.fail("written to disk"))
+    file = io.BytesIO()
+    Image.fromarray(np.random.RandomState(1).randint(0, 256, (700, 700, 3), np.uint8)).save(file, "PNG")
+    assert len(file.getvalue()) > 1 << 20
+    answer = await http.post("/v1/models/up:upscale", files={"image": file.getvalue()})
+    assert answer.status_code == 200, answer.text
+
+
+async def test_translate_gives_an_image_of_the_same_size(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v1/models/translate:translate", content=png(8, 8))
+    assert opened(answer).size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        ({"content": b""}, 400, "image: is missing"),
+        ({"content": b"GIF89a"}, 400, "PNG, JPEG or WebP"),
+        ({"content": png(), "params": {"alpha": "yes"}}, 400, "must be one of keep, drop"),
+        ({"content": png(), "params": {"scale": "2"}}, 400, "unknown field 'scale'"),
+        ({"content": png(), "headers": {"Content-Type": "text/plain"}}, 501, "'text/plain' is not offered"),
+        ({"json": {"image": "*"}}, 400, "not base64"),
+        ({"json": {"image": 5}}, 400, "base64"),
+        ({"files": [("image", b"a"), ("image", b"b")]}, 400, "multipart"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "multipart"),
+        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, 400, "multipart"),
+    ],
+)
+async def test_what_is_no_image_is_refused(http: httpx.AsyncClient, options: Any, code: int, text: str) -> None:
+    answer = await http.post("/v1/models/up:upscale", **options)
+    assert answer.status_code == code, answer.text
+    assert text in error_of(answer)
+
+
+async def test_models_are_listed(http: httpx.AsyncClient) -> None:
+    names = [model["name"] for model in (await http.get("/v1/models")).json()["models"]]
+    assert names == ["styled", "translate", "up"]
+    assert (await http.get("/v1/models/none")).status_code == 404
+    assert (await http.post("/v1/models/none:generate", json={"seed": 1})).status_code == 404
+    answer = await http.post("/v1/models/up:generate", json={"seed": 1})
+    assert (answer.status_code, "use Upscale" in error_of(answer)) == (400, True)
+
+
+def test_accept_is_ordered_by_quality() -> None:
+    assert accepted_types("image/png;q=0.2, image/webp, */*;q=0") == ["image/webp", "image/png"]
+    assert accepted_types("") == ["*/*"]
+    assert accepted_types(";;,q=,image/png;q=x") == ["q=", "image/png"]
