@@ -6,26 +6,28 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import geometric_mean
 
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.cpu.kept import Choice, KeptChoices
-from server.repository.cpu.speed import Speeds
+from server.repository.cpu.speed import MIN_ROUNDS, Speeds
 from server.repository.cpu.subject import GivenUp, RunFailed, Subject, together
-from server.repository.cpu.trial import Trial
+from server.repository.cpu.trial import Finding, Trial
 from server.repository.model_version import ModelVersion
 from server.settings import Settings
 
 # What a candidate must gain over the first one in the mean of the setups, and what it may lose in one of them.
 GAIN = 1.05
 LOSS = 0.95
+# The gain that is enough if the time sufficed for fewer rounds than MIN_ROUNDS.
+HASTY_GAIN = 1.5
 # Share of warmup_s for all this; the rest is for warming what was chosen.
 TIME_SHARE = 0.5
 # Share of that for measuring; the rest is for opening and comparing.
-MEASURED_SHARE = 0.6
+MEASURED_SHARE = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ class Candidate:
     engine: str
     precision: str
     distribution: str
-    open: Callable[[Path, bool], Engine]
+    open: Callable[[Path, bool], Engine] = field(compare=False)
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
@@ -71,7 +73,8 @@ class Contest:
         self._batched = batched
         self._limit_s = settings.hang_timeout_s
         self._budget_s = settings.warmup_s * TIME_SHARE
-        self._until = time.monotonic() + self._budget_s
+        self._ends_at = time.monotonic() + self._budget_s
+        self._until = self._ends_at - MEASURED_SHARE * self._budget_s  # of the phase that is in progress
         self._lanes = lanes
         self._kept = kept
         self._key = key
@@ -103,12 +106,14 @@ class Contest:
             self._kept.check_writable()
             max_batch_size = self._version.max_batch_size if self._batched else 0
             self._go_on()
-            left_s = MEASURED_SHARE * (self._until - time.monotonic()) / len({reference, *candidates})
-            trial = Trial(compared, self._version.spec, max_batch_size, self._lanes, left_s, self._go_on)
-            for candidate in candidates:
+            each_s = MEASURED_SHARE * self._budget_s / len({reference, *candidates})
+            trial = Trial(compared, self._version.spec, max_batch_size, self._lanes, each_s, self._go_on)
+            for candidate in reversed(candidates):  # the less precise, which may gain more, before the time is over
                 if candidate != reference:
                     self._enter(candidate, trial, is_first=candidate == first)
-            return self._fastest(trial, list(self._subjects), reference)
+            self._until = self._ends_at
+            entrants = [each for each in candidates if each in self._subjects]
+            return self._fastest(trial, entrants, reference)
         except GivenUp as error:
             why = f"not measured: {error}"
         except RunFailed as error:
@@ -134,31 +139,33 @@ class Contest:
             log.warning("engine skipped", extra={"fields": {"engine": str(candidate), "reason": reason}})
             self._reject(candidate, reason, is_first)
             return
-        subject: Subject | None = None
-        reason = mixes = ""
+        far, mixes = self._examine(candidate, trial)
+        if is_first and mixes and not far:
+            self._note = f"{candidate}: {mixes}"  # it was requested; callers should know
+        elif far or mixes:
+            subject = self._subjects.pop(candidate, None)
+            if subject is not None:
+                subject.close()
+            self._reject(candidate, far or mixes, is_first)
+
+    def _examine(self, candidate: Candidate, trial: Trial) -> Finding:
+        """Opens a candidate and compares it."""
         try:
             with self._trying(candidate):
                 engine = together([lambda: candidate.open(self._path, self._batched)], self._limit_s)[0]
-                subject = Subject(engine, self._lanes, self._limit_s)
-                reason, mixes = trial.compare(subject, candidate.precision)
-                for side_px in trial.sides_px if not reason else ():
-                    far, mixed = trial.compare_at(subject, candidate.precision, side_px)
-                    reason, mixes = reason or far, mixes or mixed
+                subject = self._subjects[candidate] = Subject(engine, self._lanes, self._limit_s)
+                finding = trial.compare(subject, candidate.precision)
+                for side_px in trial.sides_px:
+                    if any(finding):
+                        break
+                    finding = trial.compare_at(subject, candidate.precision, side_px)
+            return finding
         except RunFailed as error:
-            reason = str(error)
-        except BaseException:
-            if subject is not None:
-                subject.close()
-            raise
-        if mixes and is_first and not reason:
-            self._note = f"{candidate}: {mixes}"  # it was requested; callers should know
-        elif reason or mixes:
-            if subject is not None:
-                subject.close()
-            self._reject(candidate, reason or mixes, is_first)
-            return
-        if subject is not None:
-            self._subjects[candidate] = subject
+            return Finding(str(error), "")
+        except GivenUp as error:
+            if self._stopping.is_set():
+                raise
+            return Finding("", str(error))
 
     def _reject(self, candidate: Candidate, reason: str, is_first: bool) -> None:
         fields = {"model": self._version.name, "version": self._version.version, "engine": str(candidate)}
@@ -184,7 +191,8 @@ class Contest:
                 span = f"{min(found):.2f} to {max(found):.2f}"
                 self._why.append(f"{name} {geometric_mean(found):.2f} x {first} ({span})")
         self._why += [f"{name} {reason}" for name, reason in speeds.failed.items()]
-        return by_name[clearly_fastest(ratios, str(first))]
+        enough = GAIN if speeds.rounds >= MIN_ROUNDS else HASTY_GAIN
+        return by_name[clearly_fastest(ratios, str(first), enough)]
 
     def _trying(self, candidate: Candidate, reference: Candidate | None = None) -> AbstractContextManager[None]:
         """Marks that the candidate runs; the reference is not marked, which would serve in any case."""
@@ -198,18 +206,18 @@ class Contest:
             self.is_complete = False
             raise GivenUp("the server is stopping")
         if time.monotonic() >= self._until:
-            raise GivenUp(f"it takes longer than {self._budget_s:g} s (half of warmup_s)")
+            raise GivenUp(f"it takes too long; {self._budget_s:g} s are half of warmup_s")
 
 
 def _label(candidate: Candidate) -> str:
     return f"{candidate.engine}-{candidate.precision}"
 
 
-def clearly_fastest(ratios: Mapping[str, Sequence[float]], first: str) -> str:
-    """The candidate that is fastest in the mean of the setups; `first` unless one gains enough and loses nowhere.
+def clearly_fastest(ratios: Mapping[str, Sequence[float]], first: str, enough: float = GAIN) -> str:
+    """The candidate that is fastest in the mean of the setups; `first` unless one gains `enough` and loses nowhere.
 
     `ratios`: by candidate, how many times as fast as `first` it is in each setup.
     """
     gains = {name: geometric_mean(found) for name, found in ratios.items() if name != first and min(found) >= LOSS}
     best = max(gains, key=gains.__getitem__, default=first)
-    return best if gains.get(best, 0.0) >= GAIN else first
+    return best if gains.get(best, 0.0) >= enough else first

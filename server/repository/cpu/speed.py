@@ -42,6 +42,7 @@ class Speeds:
         self._inputs = inputs
         self._running = running
         self.failed: dict[str, str] = {}
+        self.rounds = 0  # that were measured
         self._rates: dict[str, dict[Setup, list[float]]] = {
             name: {setup: [] for setup in inputs} for name in self._subjects
         }
@@ -51,15 +52,16 @@ class Speeds:
 
         Raises:
             RunFailed: the first engine fails.
-            GivenUp: `go_on` raised it before there were MIN_ROUNDS.
+            GivenUp: `go_on` raised it before there was one round.
         """
         for number in range(-1, ROUNDS):
             try:
                 self._round(go_on)
             except GivenUp:
-                if number < MIN_ROUNDS:
+                if not self.rounds:
                     raise
                 break
+            self.rounds = number + 1
             if number < 0:
                 self._leave_hopeless_out()
                 for rates in self._rates.values():

@@ -16,9 +16,12 @@ MAX_ITEMS = 16
 MAX_INPUT_BYTES = 64 << 20
 # Batch sizes beside powers of two: kernels may have a path for what is left of a block.
 ODD_SIZES = (3, 7)
-# Heights and widths at which every batch size is compared, and of small images. Others are compared alone.
+# Heights and widths at which every batch size is compared (half as much of slow networks), and of small images. At the
+# sizes that are measured an item is compared alone.
 COMPARED_PX = 32
 SMALL_PX = 64
+# Of an engine at one size, on the lanes and alone: the rounds, one to warm, and what is compared.
+RUNS = 2 * (MIN_ROUNDS + 2)
 # Batches that would take longer are not compared.
 COMPARED_S = 1.0
 
@@ -61,13 +64,13 @@ class Trial:
         self._sides = Sides.of(spec)
         self._has_free_sizes = has_free_sizes(reference.engine.inputs)
         self._side_px = self._sides.fit(COMPARED_PX) if self._has_free_sizes else 0
+        if self._has_free_sizes and self._seconds_of_a_run() * RUNS > budget_s:
+            self._side_px = self._sides.fit(COMPARED_PX // 2)
         one = self._items(self._side_px, 1)
         item_bytes = sum(array.nbytes for array in one.values())
         self._largest = min(max_batch_size, MAX_ITEMS, max(1, MAX_INPUT_BYTES // max(1, item_bytes)))
-        first = reference.run(one)
-        started_s = time.perf_counter()
-        again = reference.run(one)
-        self._run_s = time.perf_counter() - started_s
+        self._run_s = self._seconds_of_a_run()
+        first, again = reference.run(one), reference.run(one)
         if any(array.tobytes() != again[name].tobytes() for name, array in first.items()):
             raise RunFailed("it gives other values when it is run again")
         self._compared = self._items(self._side_px, max(1, self._largest))
@@ -126,9 +129,16 @@ class Trial:
         sides_px = [self._sides.opt_px]
         while self._side_px <= (half_px := self._sides.fit(sides_px[-1] // 2)) < sides_px[-1]:
             sides_px.append(half_px)
-        runs = 2 * (MIN_ROUNDS + 2)  # alone and on the lanes: the rounds, one to warm, and what is compared
-        affordable = [px for px in sides_px if runs * self._run_s_at(px) <= budget_s] or sides_px[-1:]
+        affordable = [px for px in sides_px if RUNS * self._run_s_at(px) <= budget_s] or sides_px[-1:]
         return sorted({min(self._sides.fit(SMALL_PX), affordable[0]), affordable[0]})
+
+    def _seconds_of_a_run(self) -> float:
+        """Of the reference for one item, its first run not counted."""
+        one = self._items(self._side_px, 1)
+        self._reference.run(one)
+        started_s = time.perf_counter()
+        self._reference.run(one)
+        return time.perf_counter() - started_s
 
     def _run_s_at(self, side_px: int) -> float:
         """What an item takes the reference on one lane, as far as the compared size tells."""
