@@ -3,6 +3,7 @@
 import logging
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from server.batching.cost import SHORT_S, CostModel
 from server.batching.device import Device
 from server.batching.job import Done, Job
-from server.engines.base import Arrays, Engine
+from server.engines.base import Arrays, Engine, Stoppable
 from server.errors import InferenceFailed
 from server.observability.context import RequestContext
 from server.observability.model_statistics import ModelStatistics
@@ -37,10 +38,12 @@ class EngineRun(NamedTuple):
     error: Exception | None = None
 
 
-def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[EngineRun]:
+def run_batch(
+    engine: Engine, jobs: list[Job], whole_device: bool, is_over: Callable[[], bool] = lambda: False
+) -> list[EngineRun]:
     """Runs jobs of one shape together; a pure function that never raises.
 
-    A batch that fails is run again by halves, so that a failing item fails alone.
+    A batch that fails is run again by halves, so that a failing item fails alone; unless `is_over`.
 
     Returns:
         Every run in order; the last one that a job is in has its outputs or its error.
@@ -53,11 +56,13 @@ def run_batch(engine: Engine, jobs: list[Job], whole_device: bool) -> list[Engin
         failed = EngineRun(jobs, items, started_at, started_at, (now := time.monotonic()), now, [], error)
         if len(jobs) == 1:
             return [failed]
+        if is_over():
+            return [failed, *(failed._replace(jobs=[job], items=job.items) for job in jobs)]
         middle = len(jobs) // 2
         return [
             failed,
-            *run_batch(engine, jobs[:middle], whole_device),
-            *run_batch(engine, jobs[middle:], whole_device),
+            *run_batch(engine, jobs[:middle], whole_device, is_over),
+            *run_batch(engine, jobs[middle:], whole_device, is_over),
         ]
 
 
@@ -119,6 +124,7 @@ class FormedBatch:
         self.estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
         self.is_short = whole_device and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
+        self._interrupted = False
         self._runs: list[EngineRun] = []
         cost.running_s += self.estimated_s
 
@@ -130,7 +136,13 @@ class FormedBatch:
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is in the runs."""
         self._started_at = time.monotonic()
-        self._runs = run_batch(self._engine, self._jobs, self.whole_device)
+        self._runs = run_batch(self._engine, self._jobs, self.whole_device, lambda: self._interrupted)
+
+    def interrupt(self) -> None:
+        """Ends the run with an error, if the engine can do that. Others of the engine end, too."""
+        self._interrupted = True
+        if isinstance(self._engine, Stoppable):
+            self._engine.interrupt()
 
     def finish(self) -> None:
         """Counts the runs, then answers the callers that are still there."""

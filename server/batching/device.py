@@ -40,6 +40,9 @@ class Work(Protocol):
     def execute(self) -> None:
         """Runs the work; on the lane's thread; never raises."""
 
+    def interrupt(self) -> None:
+        """Makes it end with an error if that is possible, since it hangs; on the loop."""
+
     def finish(self) -> None:
         """Hands the results to their callers; on the loop."""
 
@@ -170,7 +173,7 @@ class Device:
             self._ran_alone_at = time.monotonic()
             return
         limit_s = max(self._hangs.limit_s, ESTIMATE_TIMES * work.estimated_s)
-        watch = self._hangs.watch(lambda: f"{self.name}: {work.describe()}", limit_s)
+        watch = self._hangs.watch(lambda: f"{self.name}: {work.describe()}", limit_s, work.interrupt)
         self._threads.submit(self._run, work, held, watch)
 
     def _hold(self, lanes: int) -> None:

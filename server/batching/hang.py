@@ -27,9 +27,9 @@ class Hangs:
         self._changed = changed
         self._hung: dict[Watch, float] = {}  # since when
 
-    def watch(self, what: Callable[[], str], limit_s: float) -> "Watch":
-        """A run that begins now; `what` describes it if it hangs."""
-        return Watch(self, what, limit_s)
+    def watch(self, what: Callable[[], str], limit_s: float, interrupt: Callable[[], None] = lambda: None) -> "Watch":
+        """A run that begins now; `what` describes it if it hangs, and `interrupt` then tries to end it."""
+        return Watch(self, what, limit_s, interrupt)
 
     @property
     def texts(self) -> list[str]:
@@ -58,13 +58,14 @@ class Hangs:
 class Watch:
     """One run, from its beginning to `end`."""
 
-    __slots__ = ("_hangs", "_timer", "_what", "limit_s", "text")
+    __slots__ = ("_hangs", "_interrupt", "_timer", "_what", "limit_s", "text")
 
-    def __init__(self, hangs: Hangs, what: Callable[[], str], limit_s: float) -> None:
+    def __init__(self, hangs: Hangs, what: Callable[[], str], limit_s: float, interrupt: Callable[[], None]) -> None:
         self.limit_s = limit_s
         self.text = ""
         self._hangs = hangs
         self._what = what
+        self._interrupt = interrupt
         self._timer = asyncio.get_running_loop().call_later(limit_s, self._over) if hangs.limit_s else None
 
     def end(self) -> None:
@@ -80,3 +81,4 @@ class Watch:
     def _hang(self) -> None:
         self.text = f"{self._what()} has been running for more than {self.limit_s:g} s (hang_timeout_s)"
         self._hangs.hangs(self)
+        self._interrupt()

@@ -81,6 +81,9 @@ class Stoppable(Protocol):
     def stop(self) -> None:
         """Makes the runs in progress, and every later one, end with an error. From any thread."""
 
+    def interrupt(self) -> None:
+        """Makes the runs in progress end with an error; later ones are as before. From any thread."""
+
 
 @runtime_checkable
 class Trimmable(Protocol):

@@ -72,6 +72,12 @@ class FallbackEngine:
             if isinstance(engine, Stoppable):
                 engine.stop()
 
+    def interrupt(self) -> None:
+        """Likewise."""
+        for engine in (self._engine, self._precise):
+            if isinstance(engine, Stoppable):
+                engine.interrupt()
+
     def trim(self) -> None:
         """Gives back the memory of those that can; see `Trimmable`."""
         for engine in (self._engine, self._precise):

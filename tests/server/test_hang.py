@@ -8,6 +8,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import grpc
 import numpy as np
@@ -40,17 +41,49 @@ def write_endless(folder: Path) -> Path:
         helper.make_node("Greater", ["largest", "limit"], ["large"]),
         helper.make_node("Loop", ["", "large", "x"], ["y"], body=body),
     ]
+    save(folder, nodes, [helper.make_tensor("limit", TensorProto.FLOAT, [], [1000.0])])
+    return folder
+
+
+def write_stuck(folder: Path) -> Path:
+    """Like `endless`, but in one node, which nothing interrupts: a million boxes that are each compared with all."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "limit"], ["large"]),
+        helper.make_node("Where", ["large", "many", "one"], ["number"]),
+        helper.make_node("Concat", ["one", "number", "four"], ["boxes_shape"], axis=0),
+        helper.make_node("Expand", ["box", "boxes_shape"], ["boxes"]),
+        helper.make_node("Concat", ["one", "one", "number"], ["scores_shape"], axis=0),
+        helper.make_node("Expand", ["limit", "scores_shape"], ["scores"]),
+        helper.make_node("NonMaxSuppression", ["boxes", "scores", "many", "overlap"], ["selected"]),
+        helper.make_node("ReduceMin", ["selected"], ["least"], keepdims=0),
+        helper.make_node("Cast", ["least"], ["zero"], to=TensorProto.FLOAT),
+        helper.make_node("Add", ["x", "zero"], ["y"]),
+    ]
+    constants = [
+        helper.make_tensor("limit", TensorProto.FLOAT, [], [1000.0]),
+        helper.make_tensor("many", TensorProto.INT64, [1], [1_000_000]),
+        helper.make_tensor("one", TensorProto.INT64, [1], [1]),
+        helper.make_tensor("four", TensorProto.INT64, [1], [4]),
+        helper.make_tensor("box", TensorProto.FLOAT, [1, 1, 4], [0.0, 0.0, 1.0, 1.0]),
+        helper.make_tensor("overlap", TensorProto.FLOAT, [1], [1.0]),
+    ]
+    save(folder, nodes, constants)
+    return folder
+
+
+def save(folder: Path, nodes: list[Any], constants: list[Any]) -> None:
+    """A graph of x (N, 1) -> y (N, 1) as the model `endless`."""
     graph = helper.make_graph(
         nodes,
         "endless",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
-        [helper.make_tensor("limit", TensorProto.FLOAT, [], [1000.0])],
+        constants,
     )
     (folder / "endless" / "1").mkdir(parents=True)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, folder / "endless" / "1" / "model.onnx")
-    return folder
 
 
 def probe(server: ServerProcess, path: str) -> tuple[int, str]:
@@ -81,12 +114,26 @@ def wait_for(server: ServerProcess, path: str, status: int) -> str:
 
 
 @pytest.mark.slow
+def test_a_run_that_hangs_is_ended_if_it_can_be_and_the_server_recovers(tmp_path: Path) -> None:
+    options = ("--hang-timeout-s", "1", "--device", "cpu", "--threads", "1")
+    with running(write_endless(tmp_path), *options) as server:
+        for _ in range(2):
+            with pytest.raises(grpc.RpcError, match="inference failed"):
+                infer(server, 2000.0, timeout_s=20)
+            wait_for(server, "/readyz", 200)
+            infer(server, 1.0, timeout_s=10)
+            assert probe(server, "/livez") == (200, "OK\n")
+        assert server.log.count("a run hangs") == 2
+        assert server.log.count("a run that hung has ended") == 2
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("frontend", ["native", "grpcio"])
 def test_a_hung_engine_is_told_fails_the_probes_and_does_not_keep_sigterm_from_ending_the_process(
     tmp_path: Path, frontend: str
 ) -> None:
     options = ("--hang-timeout-s", "1", "--drain-s", "0.5", "--frontend", frontend, "--device", "cpu", "--threads", "1")
-    with ServerProcess(serve_command(write_endless(tmp_path), *options)) as server:
+    with ServerProcess(serve_command(write_stuck(tmp_path), *options)) as server:
         assert server.ready
         infer(server, 1.0, timeout_s=10)
         assert probe(server, "/livez") == (200, "OK\n")

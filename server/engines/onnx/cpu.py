@@ -60,6 +60,11 @@ class OnnxCpuEngine:
         """Ends the runs in progress at their next node or round of a loop; see `Stoppable`."""
         self._options.terminate = self._trimming.terminate = True
 
+    def interrupt(self) -> None:
+        """Ends the runs in progress likewise; see `Stoppable`."""
+        options, self._options = self._options, ort.RunOptions()
+        options.terminate = True
+
     def trim(self) -> None:
         """Gives back what the sessions' arenas hold: ONNX Runtime does so at the end of a run; see `Trimmable`."""
         if self._first is not None:

@@ -47,3 +47,11 @@ async def test_a_failing_item_fails_alone(engine: HeldEngine) -> None:
     last: dict[int, Any] = {id(each): run for run in runs for each in run.jobs}
     assert [last[id(each)].error is None for each in jobs] == [True, True, False, True]
     assert all(run.joined_at == run.started_at for run in runs if run.error), "all of its time is the engine's"
+
+
+async def test_a_batch_that_was_interrupted_is_not_run_again(engine: HeldEngine) -> None:
+    jobs = [job(1), job(math.nan), job(4)]
+    runs = run_batch(engine, jobs, whole_device=False, is_over=lambda: True)
+    assert len(engine.runs) == 1
+    assert [len(run.jobs) for run in runs] == [3, 1, 1, 1]
+    assert all(isinstance(run.error, ArithmeticError) for run in runs), "each caller gets it"
