@@ -5,6 +5,8 @@ GanserveError
 │  ├─ InvalidRequest       INVALID_ARGUMENT
 │  ├─ ImageTooLarge        INVALID_ARGUMENT
 │  ├─ ModelNotFound        NOT_FOUND
+│  ├─ RegionNotFound       NOT_FOUND
+│  ├─ RegionExists         ALREADY_EXISTS
 │  └─ Unsupported          UNIMPLEMENTED
 ├─ AccessError         the caller must show that it may
 │  ├─ Unauthenticated      UNAUTHENTICATED
@@ -50,6 +52,18 @@ class ModelNotFound(RequestError):
     """No model or version of that name in the repository."""
 
     code = "NOT_FOUND"
+
+
+class RegionNotFound(RequestError):
+    """No shared memory of that name is registered."""
+
+    code = "NOT_FOUND"
+
+
+class RegionExists(RequestError):
+    """The name is taken by another region of shared memory."""
+
+    code = "ALREADY_EXISTS"
 
 
 class Unsupported(RequestError):

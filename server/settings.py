@@ -118,6 +118,11 @@ class Settings(BaseSettings):
     api_keys: Annotated[Path | None, Panel.ACCESS, Unset("no keys are needed")] = Field(
         None, description="TOML file of the API keys, with roles and quotas; read again when it changes."
     )
+    shared_memory: Annotated[bool, Panel.ACCESS] = Field(
+        False,
+        description="Whether clients on this machine may pass tensors in system shared memory. They can then read and "
+        "write every segment in /dev/shm that the server's user may.",
+    )
     grpc_restricted_protocol: Annotated[str | None, Panel.ACCESS, Unset("no restriction")] = Field(
         None,
         description="Groups of RPCs that need a header, as in Triton: GROUP,GROUP:NAME=VALUE needs triton-grpc-"

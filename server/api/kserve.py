@@ -10,9 +10,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
 from server.api.kserve_parameters import check_kind, read_timeout_s
-from server.api.kserve_tensors import check_outputs, has_many_strings, is_large, read_inputs, write_outputs
+from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
+from server.api.shared_memory import SystemSharedMemory
 from server.api.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
@@ -22,16 +23,16 @@ from server.repository.index import IndexEntry, State
 from server.repository.repository import Repository
 from server.settings import Settings
 
-EXTENSIONS = ("model_repository", "schedule_policy", "model_configuration", "binary_tensor_data", "statistics")
+EXTENSIONS = (
+    "model_repository", "schedule_policy", "model_configuration", "system_shared_memory", "binary_tensor_data",
+    "statistics",
+)  # fmt: skip
 # Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
 _SEND_RAW = "is not offered; send raw_input_contents"
 _NOTHING_REGISTERED = "is not offered; there is nothing to unregister"
 # RPCs that are rejected, and the text with which.
 NOT_OFFERED = {
-    "SystemSharedMemoryStatus": f"system shared memory {_SEND_RAW}",
-    "SystemSharedMemoryRegister": f"system shared memory {_SEND_RAW}",
-    "SystemSharedMemoryUnregister": f"system shared memory {_NOTHING_REGISTERED}",
     "CudaSharedMemoryStatus": f"CUDA shared memory {_SEND_RAW}",
     "CudaSharedMemoryRegister": f"CUDA shared memory {_SEND_RAW}",
     "CudaSharedMemoryUnregister": f"CUDA shared memory {_NOTHING_REGISTERED}",
@@ -61,6 +62,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._version = version
         self._is_ready = is_ready
         self._stopping = stopping
+        self._memory = SystemSharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
@@ -200,17 +202,35 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         await self._repository.unload(request.model_name)
         return service_pb2.RepositoryModelUnloadResponse()
 
+    async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        answer = service_pb2.SystemSharedMemoryStatusResponse()
+        for region in self._memory.status(request.name):
+            found = answer.regions[region.name]
+            found.name, found.key = region.name, region.key
+            found.offset, found.byte_size = region.offset, region.byte_size
+        return answer
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        self._memory.register(request.name, request.key, request.offset, request.byte_size)
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        self._memory.unregister(request.name)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
+
     async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
         """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = read_timeout_s(request.parameters) if request.parameters else 0.0
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
+        inputs_at = find_places(request.inputs, "input", self._memory)
+        outputs_at = find_places(request.outputs, "output", self._memory)
         outputs = {tensor.name: tensor for tensor in model.outputs}
         check_outputs(request.outputs, outputs, model.name)
         limit_bytes = self._limits.max_message_bytes
-        read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes)
-        arrays, items = await self._workers.run(*read) if is_large(request) else read[0](*read[1:])
+        read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
+        arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
         check_values(model, arrays)
         check_pixels(model, arrays, self._limits)
         wanted = [tensor.name for tensor in request.outputs] or list(outputs)
@@ -224,8 +244,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         nbytes = sum(held_bytes(done.outputs[name]) for name in wanted)
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
-        write = (write_outputs, answer, wanted, outputs, done.outputs, model.max_batch_size)
-        await self._workers.run(*write) if has_many_strings(done.outputs) else write[0](*write[1:])
+        write = (write_outputs, answer, wanted, outputs, done.outputs, model.max_batch_size, outputs_at)
+        await self._workers.run(*write) if is_large_answer(done.outputs, outputs_at) else write[0](*write[1:])
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = service_pb2.ModelStreamInferResponse()

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,17 +10,20 @@ from tritonclient.grpc import service_pb2
 
 from artifact.dtypes import NUMPY_OF
 from server.api.kserve_parameters import check_tensor_parameters
+from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SystemSharedMemory
 from server.api.strings import from_contents, from_raw, to_raw
-from server.errors import InvalidRequest, Unsupported
+from server.errors import ImageTooLarge, InvalidRequest, Unsupported
 from server.repository.declared import DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
-
-SHARED_MEMORY = "shared_memory_region"
 
 # Typed values are converted so many at a time: other threads get their turn between two pieces.
 _PIECE = 4096
 # Beyond so many, converting takes more than a millisecond, which is work for another thread.
 _MANY_VALUES = 1 << 14
+# As do so many bytes that are copied out of shared memory.
+_LARGE_BYTES = 1 << 22
+
+NO_PLACES: Mapping[str, Place] = {}
 
 # Which repeated field of InferTensorContents carries a datatype. FP16 travels only raw.
 _TYPED_FIELD = {
@@ -45,47 +48,43 @@ def read_inputs(
     max_batch_size: int,
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS,
     limit_bytes: int = 1 << 31,
+    places: Mapping[str, Place] = NO_PLACES,
 ) -> tuple[dict[str, NDArray[Any]], int]:
     """The request's arrays in the graph's order and shapes, and their items (1 for a model without a batch axis).
 
     Absent inputs that have a default are filled in, so that requests with and without them share batches.
-    `limit_bytes`: of strings once they are read.
+    `limit_bytes`: of strings once they are read. `places`: of the inputs that are in shared memory, by name.
 
     Raises:
         InvalidRequest: a tensor missing, unknown, given twice, or of another dtype, shape, batch or byte size.
         ImageTooLarge: more strings than the limit allows.
     """
     raws = request.raw_input_contents
-    if raws and len(raws) != len(request.inputs):
-        raise InvalidRequest(f"{len(request.inputs)} inputs, {len(raws)} raw_input_contents: must be equal")
+    sent = sum(tensor.name not in places for tensor in request.inputs)
+    if raws and len(raws) != sent:
+        raise InvalidRequest(f"{sent} inputs, {len(raws)} raw_input_contents: must be equal")
+    left = iter(raws)
     specs = {spec.name: spec for spec in expected}
     arrays: dict[str, NDArray[Any]] = {}
-    for index, tensor in enumerate(request.inputs):
+    for tensor in request.inputs:
         spec = specs.get(tensor.name)
         what = f"input {tensor.name!r} for model {request.model_name!r}"
         if spec is None:
             raise InvalidRequest(f"unexpected inference {what}, which accepts {', '.join(specs)}")
         if tensor.name in arrays:
             raise InvalidRequest(f"input {tensor.name!r} already exists in request: it is given twice")
-        if tensor.parameters:
-            check_tensor_parameters(repr(tensor.name), tensor.parameters)
-        if SHARED_MEMORY in tensor.parameters:
-            raise Unsupported(f"input {tensor.name!r}: shared memory is not offered; send raw_input_contents")
+        place = places.get(tensor.name)
         shape = _graph_shape(what, tensor, spec, max_batch_size)
-        if raws and tensor.HasField("contents"):
+        if (raws or place is not None) and tensor.HasField("contents"):
             raise InvalidRequest(f"contents field must not be specified when using raw_input_contents for {what[6:]}")
-        array = _from_raw(what, tensor, raws[index], limit_bytes) if raws else _from_contents(what, tensor)
+        if place is not None and place.byte_size > limit_bytes:
+            raise ImageTooLarge(f"{what}: {place.byte_size} bytes, at most {limit_bytes} (max_message_bytes)")
+        if raws or place is not None:
+            array = _from_raw(what, tensor, next(left) if place is None else place.read(), limit_bytes)
+        else:
+            array = _from_contents(what, tensor)
         arrays[tensor.name] = array.reshape(shape)
-    missing = [name for name in specs if name not in arrays]
-    required = [name for name in missing if name not in defaults.names or not max_batch_size]
-    if required:
-        least = len(specs) - len(defaults.names)
-        count = f"number of inputs between {least} and {len(specs)}" if defaults.names else f"{least} inputs"
-        raise InvalidRequest(
-            f"expected {count} but got {len(arrays)} inputs for model {request.model_name!r}. Got input(s) "
-            f"{_listed(arrays)}, but missing required input(s) {_listed(required)}. Please provide all required "
-            "input(s)."
-        )
+    missing = _missing(arrays, specs, defaults if max_batch_size else NO_OPTIONAL_INPUTS, request.model_name)
     if not max_batch_size:
         return arrays, 1
     found = {len(array) for array in arrays.values()}
@@ -97,8 +96,49 @@ def read_inputs(
     return {name: arrays[name] for name in specs}, items
 
 
-def is_large(request: service_pb2.ModelInferRequest) -> bool:
+def _missing(
+    arrays: Mapping[str, NDArray[Any]], specs: Mapping[str, DeclaredTensor], defaults: OptionalInputs, model: str
+) -> list[str]:
+    """The inputs that were left out.
+
+    Raises:
+        InvalidRequest: one of them has no default.
+    """
+    missing = [name for name in specs if name not in arrays]
+    required = [name for name in missing if name not in defaults.names]
+    if required:
+        least = len(specs) - len(defaults.names)
+        count = f"number of inputs between {least} and {len(specs)}" if defaults.names else f"{least} inputs"
+        raise InvalidRequest(
+            f"expected {count} but got {len(arrays)} inputs for model {model!r}. Got input(s) "
+            f"{_listed(arrays)}, but missing required input(s) {_listed(required)}. Please provide all required "
+            "input(s)."
+        )
+    return missing
+
+
+def find_places(
+    tensors: Iterable[Any], kind: Literal["input", "output"], memory: SystemSharedMemory
+) -> Mapping[str, Place]:
+    """Of the tensors of a request that are in shared memory, by name; the parameters of all are checked.
+
+    Raises:
+        RequestError: see `SystemSharedMemory.place`.
+    """
+    places: dict[str, Place] = {}
+    for tensor in tensors:
+        if tensor.parameters:
+            check_tensor_parameters(repr(tensor.name), tensor.parameters)
+            place = memory.place(f"{kind} {tensor.name!r}", tensor.parameters)
+            if place is not None:
+                places[tensor.name] = place
+    return places or NO_PLACES
+
+
+def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place] = NO_PLACES) -> bool:
     """Whether to read the inputs in another thread than the event loop's."""
+    if places and sum(place.byte_size for place in places.values()) > _LARGE_BYTES:
+        return True
     if raws := request.raw_input_contents:
         strings = any(tensor.datatype == "BYTES" for tensor in request.inputs)
         return strings and sum(map(len, raws)) > 4 * _MANY_VALUES
@@ -106,8 +146,10 @@ def is_large(request: service_pb2.ModelInferRequest) -> bool:
     return sum(len(getattr(tensor.contents, field)) for tensor, field in fields if field) > _MANY_VALUES
 
 
-def has_many_strings(outputs: Mapping[str, NDArray[Any]]) -> bool:
+def is_large_answer(outputs: Mapping[str, NDArray[Any]], places: Mapping[str, Place]) -> bool:
     """Whether to write the outputs in another thread than the event loop's."""
+    if places and sum(outputs[name].nbytes for name in places) > _LARGE_BYTES:
+        return True
     return sum(array.size for array in outputs.values() if array.dtype == np.object_) > _MANY_VALUES
 
 
@@ -117,14 +159,26 @@ def write_outputs(
     expected: Mapping[str, DeclaredTensor],
     outputs: Mapping[str, NDArray[Any]],
     max_batch_size: int,
+    places: Mapping[str, Place] = NO_PLACES,
 ) -> None:
-    """Adds the outputs `wanted`. Always raw, as tritonclient reads nothing else."""
+    """Adds the outputs `wanted`. Always raw, as tritonclient reads nothing else; those of `places` in shared memory.
+
+    Raises:
+        InvalidRequest: a place in shared memory is too small.
+    """
     batch_axes = 1 if max_batch_size else 0
     for name in wanted:
         array, tensor = outputs[name], expected[name]
         shape = array.shape[:batch_axes] + tensor.to_wire(array.shape[batch_axes:])
-        response.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
-        response.raw_output_contents.append(to_raw(array.flat) if tensor.dtype == "BYTES" else array.tobytes())
+        output = response.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
+        raw = to_raw(array.flat) if tensor.dtype == "BYTES" else array.tobytes()
+        if (place := places.get(name)) is not None:
+            place.write(raw)
+            output.parameters[REGION].string_param = place.region.name
+            output.parameters[OFFSET].int64_param = place.offset
+            output.parameters[BYTE_SIZE].int64_param = len(raw)
+            raw = b""
+        response.raw_output_contents.append(raw)
 
 
 def check_outputs(
@@ -135,8 +189,8 @@ def check_outputs(
     """Rejects outputs that the model does not have or a form that is not offered, before anything runs.
 
     Raises:
-        InvalidRequest: no such output, one requested twice, or a parameter of another type.
-        Unsupported: classification or shared memory.
+        InvalidRequest: no such output, or one requested twice.
+        Unsupported: classification.
     """
     names = {tensor.name for tensor in wanted}
     if len(wanted) > len(names):
@@ -145,12 +199,8 @@ def check_outputs(
         if tensor.name not in expected:
             has = f"which has {', '.join(expected)}"
             raise InvalidRequest(f"unexpected inference output {tensor.name!r} for model {model!r}, {has}")
-        if tensor.parameters:
-            check_tensor_parameters(repr(tensor.name), tensor.parameters)
         if "classification" in tensor.parameters:
             raise Unsupported(f"output {tensor.name!r}: classification is not offered")
-        if SHARED_MEMORY in tensor.parameters:
-            raise Unsupported(f"output {tensor.name!r}: shared memory is not offered")
 
 
 def _graph_shape(
