@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from artifact.shapes import tile_sizes
 from artifact.spec import Spec
 from server.errors import InvalidRequest
+from server.images.cutouts import spread_colours
 from server.images.header import Header
-from server.images.hidden import spread_colours
 from server.images.tiling import TileGrid, tile_grid, whole_grid
 
 

@@ -16,6 +16,7 @@ from server.images import codecs, tiling
 from server.images.channels import Alpha, ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
+from server.images.cutouts import keep_even
 from server.images.generate import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.memory import WINDOW_BYTES
@@ -74,6 +75,8 @@ async def transform(
         decoded = await workers.run(_decode, sent, plan)
         show_phase("decode", decoded.started_at, decoded.decode_s)
         tiles = await _run(admission, plan, decoded.planes, _window(plan, batcher.max_batch_size), workers)
+        if decoded.upscaled_alpha is not None:
+            await workers.run(keep_even, decoded.canvas.pixels, decoded.upscaled_alpha, plan.scale)
     data, started_at, encode_s = await workers.run(encode_timed, decoded.canvas, encoding)
     show_phase("encode", started_at, encode_s)
     return TransformedImage(
@@ -90,10 +93,14 @@ async def transform(
 
 @dataclass(frozen=True)
 class _Decoded:
-    """The planes to run and the canvas that they fill; decoding started at `started_at` on the monotonic clock."""
+    """The planes to run and the canvas that they fill; decoding started at `started_at` on the monotonic clock.
+
+    `upscaled_alpha`: the alpha as it was sent, (H, W, 1), if it is one of the planes.
+    """
 
     planes: list[Plane]
     canvas: DecodedImage
+    upscaled_alpha: NDArray[np.uint8] | None
     started_at: float
     decode_s: float
 
@@ -139,6 +146,7 @@ def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
     tiles = _split(plan.network_input(pixels), plan)
     planes = [Plane(tiles, canvas[..., : plan.network_channels])]
     alpha, alpha_canvas = pixels[..., -1:], canvas[..., -1:]
+    upscaled_alpha = None
     if plan.alpha is Alpha.PASSED:
         alpha_canvas[:] = codecs.resize(alpha, plan.width, plan.height)
     elif plan.alpha is Alpha.UPSCALED:
@@ -146,10 +154,10 @@ def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
             alpha_canvas[:] = alpha[0, 0]  # opaque: nothing for the network to add
         else:
             planes.append(Plane(_split(alpha, plan), alpha_canvas))
+            upscaled_alpha = alpha
     fits = plan.colours == header.channels - header.has_alpha
-    return _Decoded(
-        planes, DecodedImage(canvas, image.icc if fits else None), started_at, time.monotonic() - started_at
-    )
+    returned = DecodedImage(canvas, image.icc if fits else None)
+    return _Decoded(planes, returned, upscaled_alpha, started_at, time.monotonic() - started_at)
 
 
 def _split(pixels: NDArray[np.uint8], plan: ChannelPlan) -> list[NDArray[np.uint8]]:

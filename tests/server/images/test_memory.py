@@ -20,7 +20,7 @@ WIDTH, HEIGHT = 2000, 1500
 MEASURE = """
 import sys
 import numpy as np
-from server.images import codecs, hidden
+from server.images import codecs, cutouts
 from server.images.header import Format, read_header
 
 def status(key):
@@ -34,7 +34,7 @@ if what == "decode":
     work = lambda: codecs.decode(data, header)
 elif what == "spread":
     pixels = np.load(path)
-    work = lambda: hidden.spread_colours(pixels[..., :-1], pixels[..., -1:])
+    work = lambda: cutouts.spread_colours(pixels[..., :-1], pixels[..., -1:])
 else:
     image = codecs.DecodedImage(np.load(path))
     work = lambda: codecs.encode(image, codecs.Encoding.of(Format(what), None))

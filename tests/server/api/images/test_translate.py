@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from ganserve.v1 import images_pb2 as pb
-from server.images.hidden import SEEN_ALPHA
+from server.images.cutouts import SEEN_ALPHA
 
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
 

@@ -1,4 +1,4 @@
-"""How colours are spread under transparency."""
+"""How colours are spread under transparency, and that even alpha stays as it was."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from server.images.hidden import REACH_PX, SEEN_ALPHA, spread_colours
+from server.images.cutouts import REACH_PX, SEEN_ALPHA, keep_even, spread_colours
 
 Pixels = NDArray[np.uint8]
 
@@ -95,3 +95,26 @@ def test_an_image_that_is_hardly_visible_anywhere_keeps_what_is() -> None:
     alpha[0, 0] = 0
     found = spread_colours(colours, alpha)
     assert np.array_equal(found.reshape(-1, 3)[1:], colours.reshape(-1, 3)[1:])
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_alpha_is_given_back_where_it_is_even_and_left_elsewhere(scale: int) -> None:
+    alpha = np.zeros((9, 12, 1), np.uint8)
+    alpha[:, 6:9], alpha[:, 9:] = 255, 90
+    canvas = random_image(9 * scale, 12 * scale, 4)
+    before = canvas.copy()
+    keep_even(canvas, alpha, scale)
+    assert np.array_equal(canvas[..., :3], before[..., :3])
+    for column in range(12):
+        part = np.s_[:, column * scale : (column + 1) * scale, 3]
+        expected = before[part] if column in (5, 6, 8, 9) else alpha[0, column, 0]
+        assert (canvas[part] == expected).all(), column
+
+
+def test_a_single_pixel_leaves_its_neighbours_to_the_network() -> None:
+    alpha = np.zeros((5, 5, 1), np.uint8)
+    alpha[2, 2] = 255
+    canvas = np.full((5, 5, 2), 7, np.uint8)
+    keep_even(canvas, alpha, 1)
+    assert (canvas[..., 1] == 7).sum() == 9
+    assert (canvas[1:4, 1:4, 1] == 7).all()

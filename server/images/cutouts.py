@@ -1,7 +1,8 @@
-"""Colours under transparency, which nobody sees: replaced by those of the visible pixels around them.
+"""Cut-outs: images of which alpha hides a part.
 
-A network looks at the neighbours of each pixel, so that black under the transparent part of a cut-out would come back
-as a dark line along its edge.
+A network looks at the neighbours of each pixel, so that black under the transparent part would come back as a dark line
+along the edge: the colours of the visible pixels are spread over it first. And it gives back flat areas with an error
+of a few levels: where alpha is even, what was opaque stays opaque, and what was transparent stays so.
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,22 @@ def spread_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDAr
     _fill(values.reshape(-1, channels), coloured.reshape(-1), empty.reshape(-1), width + 2)
     np.copyto(values, np.rint(mean).astype(np.uint8), where=empty[..., None])
     return values[inner]
+
+
+def keep_even(canvas: NDArray[np.uint8], alpha: NDArray[np.uint8], scale: int) -> None:
+    """Gives pixels whose `alpha` (H, W, 1) equals that of their eight neighbours the same alpha again, in the last
+    channel of `canvas` (scale H, scale W, C), contiguous."""
+    height, width = alpha.shape[:2]
+    padded = np.pad(alpha[..., 0], 1, "edge")
+    low, high = (_of_neighbours(padded, extreme) for extreme in (np.minimum, np.maximum))
+    enlarged = canvas.reshape(height, scale, width, scale, -1)[..., -1]
+    np.copyto(enlarged, low[:, None, :, None], where=(low == high)[:, None, :, None])
+
+
+def _of_neighbours(padded: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.uint8]:
+    """(H, W): the minimum or maximum of each 3 x 3 pixels of (H + 2, W + 2)."""
+    lines = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
+    return np.asarray(extreme(extreme(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:]))
 
 
 def _fill(values: NDArray[np.uint8], coloured: NDArray[np.bool_], empty: NDArray[np.bool_], stride: int) -> None:
