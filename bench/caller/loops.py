@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from bench.caller.wire import CANCELLED, DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer, Connection
+from bench.machine import core_count
 from bench.percentiles import percentile
 
 RATE_TOLERANCE = 0.99
@@ -82,6 +83,11 @@ class Phase:
         """Processor time of the load generator per call."""
         calls = len(self.answers) + self.expired
         return self.processor_s / calls if calls else nan
+
+    @property
+    def caller_share(self) -> float:
+        """Share of all cores that the load generator took, from the server if it runs on the same ones."""
+        return self.processor_s / (self.seconds * core_count())
 
 
 @dataclass

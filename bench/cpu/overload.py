@@ -7,6 +7,7 @@ callers who wait for theirs. The generator takes its processor time from the sam
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import NamedTuple
 
 from bench.caller.arrivals import Pacing
 from bench.caller.loops import Flood, Phase, call_once
@@ -29,15 +30,22 @@ COLUMNS = (
 )  # fmt: skip
 
 
+class Capacity(NamedTuple):
+    """What the server serves in a closed loop, and the share of all cores that the caller takes meanwhile."""
+
+    images_per_s: float
+    caller_share: float
+
+
 @dataclass
 class Case:
-    """One load and what came of it. `capacity_per_s`: images/s, the mean of before and after."""
+    """One load and what came of it. `capacity`: the mean of before and after."""
 
     workload: Workload
     load: str
     has_deadline: bool
     phase: Phase
-    capacity_per_s: float
+    capacity: Capacity
     next_after_s: float  # a single call right afterwards; nan if it was not answered
 
     @property
@@ -47,7 +55,12 @@ class Case:
     @property
     def kept(self) -> float:
         """Images answered in time as a share of the capacity."""
-        return self.images_per_s / self.capacity_per_s
+        return self.images_per_s / self.capacity.images_per_s
+
+    @property
+    def kept_without_caller(self) -> float:
+        """`kept`, of what the caller leaves of the cores each time: as if it ran on others."""
+        return self.kept * (1 - self.capacity.caller_share) / (1 - self.phase.caller_share)
 
     def rejection_s(self, percent: float) -> float:
         return percentile([answer.latency_s for answer in self.phase.rejected], percent)
@@ -71,13 +84,13 @@ def measure(
 ) -> Iterator[Case]:
     """Open loops at `factors` times the capacity, with a deadline and without, then closed loops of `callers`."""
     limit_s = max(LIMIT_S, LIMIT_TIMES * single_s(workload))
-    capacity_per_s = _capacity_per_s(workload, seconds)
+    capacity = _capacity(workload, seconds)
     loads: list[tuple[float, int, bool]] = [(factor, 0, True) for factor in factors]
     loads += [(factor, 0, False) for factor in factors if no_deadline]
     loads += [(0, number, True) for number in callers]
     for factor, number_of_callers, has_deadline in loads:
         if factor:
-            calls_per_s = factor * capacity_per_s / workload.images
+            calls_per_s = factor * capacity.images_per_s / workload.images
             phase: Phase = workload.open_loop(
                 calls_per_s, seconds, pacing, limit_s=deadline_s if has_deadline else limit_s, has_deadline=has_deadline
             )
@@ -86,8 +99,9 @@ def measure(
         load = f"{factor:g} x" if factor else f"{number_of_callers} callers"
         after = call_once(workload.target.address, workload.path, workload.messages[0])
         next_after_s = after.latency_s if after.status == OK else nan
-        before_per_s, capacity_per_s = capacity_per_s, _capacity_per_s(workload, seconds)
-        yield Case(workload, load, has_deadline, phase, (before_per_s + capacity_per_s) / 2, next_after_s)
+        before, capacity = capacity, _capacity(workload, seconds)
+        mean = Capacity(*(sum(pair) / 2 for pair in zip(before, capacity, strict=True)))
+        yield Case(workload, load, has_deadline, phase, mean, next_after_s)
 
 
 def single_s(workload: Workload) -> float:
@@ -96,10 +110,11 @@ def single_s(workload: Workload) -> float:
     return percentile([call_once(address, path, body).latency_s for body in workload.messages[:SINGLE_CALLS]], 50)
 
 
-def _capacity_per_s(workload: Workload, seconds: float) -> float:
-    """Images/s of a closed loop with CAPACITY_IMAGES in flight."""
+def _capacity(workload: Workload, seconds: float) -> Capacity:
+    """Of a closed loop with CAPACITY_IMAGES in flight."""
     callers = max(1, CAPACITY_IMAGES // workload.images)
-    return workload.closed_loop(callers, seconds / 2, deadline_s=CAPACITY_DEADLINE_S).per_s * workload.images
+    phase = workload.closed_loop(callers, seconds / 2, deadline_s=CAPACITY_DEADLINE_S)
+    return Capacity(phase.per_s * workload.images, phase.caller_share)
 
 
 def print_table(cases: Sequence[Case]) -> None:
@@ -129,15 +144,15 @@ def _line(case: Case) -> tuple[str, ...]:
         str(case.workload.images),
         case.load,
         limit if case.has_deadline else f"none ({limit})",
-        f"{case.images_per_s:.0f} of {case.capacity_per_s:.0f}",
-        number(case.kept),
+        f"{case.images_per_s:.0f} of {case.capacity.images_per_s:.0f}",
+        f"{number(case.kept)} ({number(case.kept_without_caller)})",
         f"{number(phase.latency_s(50) * 1e3, 0)} / {number(phase.latency_s(99) * 1e3, 0)}",
         str(len(phase.rejected)),
         f"{milliseconds(case.rejection_s(50))} / {milliseconds(case.rejection_s(99))}",
         str(case.pushbacks),
         str(phase.late),
         milliseconds(case.next_after_s),
-        number(phase.caller_s * 1e6, 0),
+        f"{number(phase.caller_s * 1e6, 0)} ({number(phase.caller_share)})",
     )
 
 
@@ -150,9 +165,11 @@ def as_json(cases: Sequence[Case]) -> list[dict[str, object]]:
             "has_deadline": case.has_deadline,
             "limit_s": case.phase.limit_s,
             "seconds": case.phase.seconds,
-            "capacity_per_s": case.capacity_per_s,
+            "capacity_per_s": case.capacity.images_per_s,
+            "capacity_caller_share": case.capacity.caller_share,
             "images_per_s": case.images_per_s,
             "kept": case.kept,
+            "kept_without_caller": case.kept_without_caller,
             "p50_s": case.phase.latency_s(50),
             "p99_s": case.phase.latency_s(99),
             "answered": len(case.phase.in_time),
@@ -164,6 +181,7 @@ def as_json(cases: Sequence[Case]) -> list[dict[str, object]]:
             "other_errors": {str(status): count for status, count in case.phase.other_errors.items()},
             "next_after_s": case.next_after_s,
             "caller_s_per_call": case.phase.caller_s,
+            "caller_share": case.phase.caller_share,
             **(_flood_json(case.phase) if isinstance(case.phase, Flood) else {}),
         }
         for case in cases

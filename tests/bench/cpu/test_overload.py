@@ -63,7 +63,10 @@ async def test_every_load_is_measured_as_a_share_of_the_capacity_around_it(
     assert [(case.load, case.has_deadline) for case in cases] == [("2 x", True), ("2 x", False), ("3 callers", True)]
     for case in cases:
         assert case.images_per_s > 0
-        assert case.kept == case.images_per_s / case.capacity_per_s
+        assert case.kept == case.images_per_s / case.capacity.images_per_s
+        shares = case.capacity.caller_share, case.phase.caller_share
+        assert all(share > 0 for share in shares)
+        assert case.kept_without_caller == case.kept * (1 - shares[0]) / (1 - shares[1])
         assert case.next_after_s > 0
         phase = case.phase
         if isinstance(phase, Flood):
