@@ -50,6 +50,7 @@ AT_HOME = {
     "ganserve": ("api", "app"),
     "onnxruntime": ("engines/onnx",),
     "openvino": ("engines/openvino",),
+    "isal": ("images/png",),
     "cuda": ("engines/tensorrt",),
     "pynvml": ("observability/nvml",),
     "prometheus_client": ("observability/metrics",),

@@ -84,10 +84,28 @@ def test_a_png_keeps_every_pixel_and_is_what_pillow_reads(pixels: Pixels, level:
 
 
 def test_a_png_of_several_strips_keeps_every_pixel() -> None:
-    pixels = noise(700, 900, 3)  # 1.9 MB: two strips
-    data = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
-    assert data.count(b"IDAT") >= 2
-    assert np.array_equal(decoded(data).pixels, pixels)
+    for pixels in (noise(700, 900, 3), noise(3, 200_000, 1), np.tile(smooth(700, 900, 1), 4)):
+        data = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
+        assert np.array_equal(decoded(data).pixels, pixels)
+        with Image.open(io.BytesIO(data)) as image:
+            assert np.array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("grain", [0, 6])
+def test_a_higher_level_never_makes_a_photograph_larger(channels: int, grain: int) -> None:
+    """Soft shapes, with the grain of a sensor or without it, as an upscaler returns them."""
+    coarse = image_of(noise(30, 40, channels)).resize((400, 300), Image.Resampling.BICUBIC)
+    soft = np.asarray(coarse, np.int16).reshape(300, 400, channels)
+    levels = soft + np.random.RandomState(0).randint(-grain, grain + 1, soft.shape)
+    pixels = np.clip(levels, 0, 255).astype(np.uint8)
+    sizes = [len(codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, level))) for level in range(10)]
+    assert sizes[0] > pixels.nbytes, "level 0 stores"
+    for level in range(1, 10):
+        assert sizes[level] <= sizes[level - 1] * 1.001, f"level {level} of {sizes}"
+    pillow = len(saved(image_of(pixels), "PNG", compress_level=6))
+    assert sizes[1] < 1.08 * pillow, "in a tenth of its time"
+    assert sizes[6] < 1.02 * pillow
 
 
 @pytest.mark.parametrize("kind", [Format.PNG, Format.JPEG, Format.WEBP, Format.RAW])
