@@ -17,6 +17,7 @@ from server.api.health import Health
 from server.api.http import HttpServer, make_app
 from server.api.images import ImageService
 from server.api.limits import Limits
+from server.api.remote_settings import RemoteSettings
 from server.api.services import IMAGES, Services
 from server.api.tls import certificates_of
 from server.api.transport import (
@@ -154,6 +155,7 @@ class Server:
             self._stopping,
             self._workers,
             self._budget,
+            RemoteSettings(settings, self._tracer),
         )
         images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
         self._services = Services(settings, self._access, tensors, images, self._health)

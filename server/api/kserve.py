@@ -10,22 +10,23 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
 from server.api.kserve_parameters import check_kind, read_timeout_s
+from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
+from server.api.remote_settings import RemoteSettings
 from server.api.shared_memory import SystemSharedMemory
 from server.api.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
-from server.observability.model_statistics import ModelStatistics
 from server.repository.index import IndexEntry, State
 from server.repository.repository import Repository
 from server.settings import Settings
 
 EXTENSIONS = (
     "model_repository", "schedule_policy", "model_configuration", "system_shared_memory", "binary_tensor_data",
-    "statistics",
+    "statistics", "trace", "logging",
 )  # fmt: skip
 # Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
@@ -36,8 +37,6 @@ NOT_OFFERED = {
     "CudaSharedMemoryStatus": f"CUDA shared memory {_SEND_RAW}",
     "CudaSharedMemoryRegister": f"CUDA shared memory {_SEND_RAW}",
     "CudaSharedMemoryUnregister": f"CUDA shared memory {_NOTHING_REGISTERED}",
-    "TraceSetting": "trace settings are not offered over the network",
-    "LogSettings": "log settings are not offered over the network; set GANSERVE_LOG_LEVEL",
 }
 
 
@@ -53,6 +52,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         stopping: asyncio.Event,
         workers: Workers,
         budget: MemoryBudget,
+        remote: RemoteSettings,
     ) -> None:
         self._repository = repository
         self._settings = settings
@@ -62,6 +62,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._version = version
         self._is_ready = is_ready
         self._stopping = stopping
+        self._remote = remote
         self._memory = SystemSharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -218,6 +219,31 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._memory.unregister(request.name)
         return service_pb2.SystemSharedMemoryUnregisterResponse()
 
+    async def TraceSetting(self, request: Any, context: Context) -> Any:
+        if request.model_name:
+            self._repository.get(request.model_name, "")
+        self._remote.change_trace(
+            request.model_name, {key: tuple(setting.value) for key, setting in request.settings.items()}
+        )
+        answer = service_pb2.TraceSettingResponse()
+        for key, values in self._remote.trace().items():
+            answer.settings[key].value.extend(values)
+        return answer
+
+    async def LogSettings(self, request: Any, context: Context) -> Any:
+        self._remote.change_log(request.settings)
+        answer = service_pb2.LogSettingsResponse()
+        for key, value in self._remote.log().items():
+            kind = (
+                "bool_param"
+                if isinstance(value, bool)
+                else "uint32_param"
+                if isinstance(value, int)
+                else "string_param"
+            )
+            setattr(answer.settings[key], kind, value)
+        return answer
+
     async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
         """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
         model = self._repository.get(request.model_name, request.model_version)
@@ -294,32 +320,6 @@ def _not_offered(text: str) -> Callable[[InferenceService, Any, Context], Awaita
 
 for _name, _text in NOT_OFFERED.items():
     setattr(InferenceService, _name, _not_offered(_text))
-
-
-def write_statistics(statistics: ModelStatistics, message: service_pb2.ModelStatistics) -> None:
-    """Writes a model's counts and times into an empty message."""
-    message.name = statistics.name
-    message.version = str(statistics.version)
-    message.last_inference = statistics.last_inference_ms
-    message.inference_count = statistics.inference_count
-    message.execution_count = statistics.execution_count
-    total, requests = message.inference_stats, statistics.success_count
-    _set(total.fail, sum(statistics.failures.values()), statistics.fail_s)
-    _set(total.success, requests, statistics.success_s)
-    _set(total.queue, requests, statistics.queue_s)
-    _set(total.compute_input, requests, statistics.input_s)
-    _set(total.compute_infer, requests, statistics.infer_s)
-    _set(total.compute_output, requests, statistics.output_s)
-    for batch_size, times in sorted(statistics.batches.items()):
-        batch = message.batch_stats.add(batch_size=batch_size)
-        _set(batch.compute_input, times.executions, times.input_s)
-        _set(batch.compute_infer, times.executions, times.infer_s)
-        _set(batch.compute_output, times.executions, times.output_s)
-
-
-def _set(duration: service_pb2.StatisticDuration, count: int, seconds: float) -> None:
-    duration.count = count
-    duration.ns = int(seconds * 1e9)
 
 
 def _check_repository(name: str) -> None:

@@ -50,6 +50,15 @@ def configure(level: str, format: Literal["text", "json"]) -> None:
     logging.getLogger("pygrpc_native").setLevel(logging.ERROR)
 
 
+def change(level: str, format: Literal["text", "json"]) -> None:
+    """Changes what `configure` set; the level may also be none."""
+    root = logging.getLogger()
+    root.setLevel(logging.CRITICAL + 1 if level == "none" else level.upper())
+    for sink in root.handlers:
+        if isinstance(sink, LimitedHandler):
+            sink.setFormatter(JsonLines() if format == "json" else TextLines())
+
+
 class _Writer:
     """Writes lines from a thread of its own: a pipe that nobody reads must not stop the server. What does not fit into
     the queue is counted and dropped."""

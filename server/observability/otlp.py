@@ -17,7 +17,7 @@ from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased, Sampler, SamplingResult, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -39,6 +39,21 @@ NO_ATTRIBUTES: Mapping[str, str | int] = {}
 log = logging.getLogger(__name__)
 
 
+class _Adjustable(Sampler):
+    """A share of requests that can be changed. `now`: the sampler of the share."""
+
+    def __init__(self, ratio: float) -> None:
+        self.now = TraceIdRatioBased(ratio)
+
+    def should_sample(self, *args: Any, **options: Any) -> SamplingResult:
+        """See the SDK."""
+        return self.now.should_sample(*args, **options)
+
+    def get_description(self) -> str:
+        """See the SDK."""
+        return self.now.get_description()
+
+
 class OtlpTracer:
     """Samples requests, and sends their spans to a collector from a thread of the SDK's. Loop thread only."""
 
@@ -58,7 +73,8 @@ class OtlpTracer:
             # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override our own attributes.
             own = Resource.create({SERVICE_NAME: "ganserve", SERVICE_VERSION: version})
             resource = own.merge(OTELResourceDetector().detect())
-            requests = self._provide(resource, ParentBased(TraceIdRatioBased(ratio)))
+            self._sampler = _Adjustable(ratio)
+            requests = self._provide(resource, ParentBased(self._sampler))
             # A batch is shown if one of its requests is, whatever the ratio.
             batches = self._provide(resource, ALWAYS_ON)
         except Exception as error:  # the SDK has no common class for errors in its variables
@@ -84,6 +100,10 @@ class OtlpTracer:
             return None
         span.set_attributes({"rpc.system": "grpc", "rpc.service": service, "rpc.method": rpc})
         return RequestTrace(self, model, span, offset_ns)
+
+    def sample(self, ratio: float) -> None:
+        """See `Tracer`."""
+        self._sampler.now = TraceIdRatioBased(ratio)
 
     def batch(self, run: Run, shares: Sequence[Share]) -> None:
         """Shows a run and, in the trace of each request, its wait for the run and the engine's time."""

@@ -61,6 +61,9 @@ class Tracer(Protocol):
     def request(self, service: str, rpc: str, model: str, metadata: Metadata, started_at: float) -> Trace | None:
         """The trace of a request that begins; None if it is not sampled."""
 
+    def sample(self, ratio: float) -> None:
+        """Changes the share to sample of those requests whose caller did not decide."""
+
     def batch(self, run: Run, shares: Sequence[Share]) -> None:
         """Shows a run that sampled requests took part in."""
 

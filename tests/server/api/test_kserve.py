@@ -377,7 +377,7 @@ async def test_what_clients_always_send_is_accepted(stub: Any) -> None:
 
 @pytest.mark.parametrize(
     "method",
-    ["CudaSharedMemoryRegister", "TraceSetting", "LogSettings"],
+    ["CudaSharedMemoryRegister", "CudaSharedMemoryStatus"],
 )
 async def test_what_is_not_offered_says_so(stub: Any, method: str) -> None:
     kind = getattr(service_pb2, f"{method}Request")

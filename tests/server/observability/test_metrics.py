@@ -8,7 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tritonclient.grpc import service_pb2
 
-from server.api.kserve import write_statistics
+from server.api.kserve_statistics import write_statistics
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 
