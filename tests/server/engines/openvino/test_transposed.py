@@ -37,6 +37,8 @@ FORMS = {
     "padding beyond the kernel": (2, 1, 2, 2, 0),
     "padding beyond the kernel at one end": (3, 2, 0, 4, 0),
 }
+# Those whose outputs are no multiple of the stride: replaced only where one convolution computes all phases.
+CROPPED = ("odd output", "kernel is stride, padded", "uneven padding", "padding beyond the kernel at one end")
 
 
 def model_of(
@@ -76,11 +78,12 @@ def in_openvino(model: openvino.Model, x: Array) -> Array:
     return found
 
 
-def check(graph: bytes, x: Array, count: int = 1) -> openvino.Model:
-    """The rewritten model, after a comparison with ONNX Runtime."""
+def check(graph: bytes, x: Array, count: int | None = 1) -> openvino.Model:
+    """The rewritten model, after a comparison with ONNX Runtime. `count`: how many are replaced, None for any."""
     model = openvino.Core().read_model(graph)
-    assert rewrite_transposed(model) == count
-    assert count == 0 or not any("Backprop" in node.get_type_name() for node in model.get_ops())
+    replaced = rewrite_transposed(model)
+    assert count in (replaced, None)
+    assert replaced == 0 or not any("Backprop" in node.get_type_name() for node in model.get_ops())
     expected, found = in_onnx_runtime(graph, x), in_openvino(model, x)
     assert found.shape == expected.shape
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * max(1.0, float(np.abs(expected).max())))
@@ -105,7 +108,8 @@ def output_px(size: int, form: tuple[int, int, int, int, int]) -> int:
 def test_a_rewritten_layer_gives_what_onnx_runtime_gives(name: str, size: int, channels: int) -> None:
     form = FORMS[name]
     weights = drawn(5, channels, form[0], form[0])
-    check(model_of(["N", 5, size, size], weights, **attributes(2, form)), drawn(3, 5, size, size))
+    count = int(channels == 1 or name not in CROPPED)
+    check(model_of(["N", 5, size, size], weights, **attributes(2, form)), drawn(3, 5, size, size), count)
 
 
 @pytest.mark.parametrize("name", FORMS)
@@ -113,7 +117,7 @@ def test_one_model_serves_every_batch_and_size(name: str) -> None:
     form = FORMS[name]
     graph = model_of(["N", 5, "H", "W"], drawn(5, 6, form[0], form[0]), **attributes(2, form))
     for batch, height, width in ((1, 6, 9), (4, 7, 5)):
-        check(graph, drawn(batch, 5, height, width))
+        check(graph, drawn(batch, 5, height, width), count=int(name not in CROPPED))
 
 
 @settings(max_examples=40, deadline=None)
@@ -138,7 +142,7 @@ def test_any_form_gives_what_onnx_runtime_gives(data: st.DataObject) -> None:
         pads=begin + end,
         output_padding=output_padding,
     )
-    check(graph, drawn(2, 2 * groups, *sizes))
+    check(graph, drawn(2, 2 * groups, *sizes), count=None)
 
 
 @pytest.mark.parametrize("way", ["SAME_UPPER", "SAME_LOWER", "VALID"])
