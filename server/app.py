@@ -182,8 +182,7 @@ class Server:
                 loading = parts.create_task(self._load())
                 await self._first(loading, stop)
                 if not stop.is_set():
-                    index = self.repository.index()
-                    unavailable = sum(entry.failed for entry in index)
+                    unavailable = sum(entry.failed for entry in self.repository.index())
                     ready(
                         Serving(
                             grpc_port, http_port, rest_port, self._frontend, self._devices.names,

@@ -20,6 +20,7 @@ from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
+from server.repository.config_fields import without_effect
 from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
@@ -96,8 +97,8 @@ class Loader:
             FilesNotWhole: likewise, because of its files.
         """
         started_at = time.monotonic()
-        for remark in remarks(config, self._devices.gpus):
-            log.info("instance_group: no effect", extra={"fields": {"model": name, "what": remark}})
+        for what in (*remarks(config, self._devices.gpus), *without_effect(config)):
+            log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
         opened: dict[Placement, Opened] = {}
         try:
             spec = await asyncio.to_thread(_read, folder)

@@ -20,6 +20,8 @@ from artifact.spec import Spec, TensorSpec
 from server.batching.queue import Policy
 from server.engines.base import Engine
 from server.errors import NotServing
+from server.repository.checksums import verify_checksums
+from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
 from server.settings import Settings
 
@@ -31,6 +33,7 @@ MAX_BATCH_SIZE = 1 << 20
 # Triton's names for what runs a graph: the backend of each platform.
 ONNX_PLATFORM = "onnxruntime_onnx"
 PLAN_PLATFORM = "tensorrt_plan"
+_DEFAULTS = "only noise, truncation and w of an export have one"
 BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
 
 
@@ -55,15 +58,21 @@ def read_config(folder: Path) -> ModelConfig | None:
     for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
         if requested and requested not in supported:
             raise NotServing(f"{CONFIG}: backend {requested!r} is not supported; {' and '.join(supported)} are")
-    for feature in ("sequence_batching", "ensemble_scheduling"):
-        if config.WhichOneof("scheduling_choice") == feature:
-            raise NotServing(f"{CONFIG}: {feature} is not supported")
+    check_fields(config)
     if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
         raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 to {MAX_BATCH_SIZE}")
     if config.default_model_filename and not is_inside(config.default_model_filename):
         named = config.default_model_filename
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
+    for output in config.output:
+        _check_label_file(folder, output.label_filename)
+    verify_checksums(config, folder)
     return config
+
+
+def _check_label_file(folder: Path, name: str) -> None:
+    if name and (not is_inside(name) or not (folder / name).is_file()):
+        raise NotServing(f"{CONFIG}: label_filename {name!r} is not a file in the model's folder")
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def complete(
     `platform`: what runs it, in place of the file's: Triton's name. `optional`: inputs that a request may leave out.
 
     Raises:
-        NotServing: the file names a tensor, dtype or shape that the graph does not have.
+        NotServing: the file names a tensor, dtype, shape or default that the model does not have.
     """
     full = ModelConfig()
     if config is not None:
@@ -125,6 +134,8 @@ def complete(
             if tensor.name not in named and (field == "input" or not named):
                 _declare(entries.add(name=tensor.name, data_type=_triton_type(tensor)), tensor)
     for entry in full.input:
+        if entry.optional and entry.name not in optional:
+            raise NotServing(f"{CONFIG}: input {entry.name!r} is optional, but has no default; {_DEFAULTS}")
         entry.optional = entry.name in optional
     return full
 

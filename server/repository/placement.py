@@ -85,16 +85,11 @@ def placements(config: ModelConfig | None, gpus: Sequence[int]) -> tuple[Placeme
 
 
 def remarks(config: ModelConfig | None, gpus: Sequence[int]) -> Iterator[str]:
-    """What of the groups has no effect here, and why: one line each."""
+    """What of the groups has no effect on this server's devices, and why: one line each."""
     for group in config.instance_group if config is not None else ():
         if group.count > 1 and _devices(group, gpus) == [CPU]:
-            yield f"count {group.count} on the CPU: its worker threads already run batches at once (--threads)"
-        if group.profile:
-            yield f"profile {', '.join(group.profile)}: an engine uses the profile that fits the shapes of a batch"
-        if group.HasField("rate_limiter"):
-            yield "rate_limiter: instances run as soon as their device is free, as in Triton without --rate-limit"
-        if group.host_policy:
-            yield f"host_policy {group.host_policy}: this server has no host policies"
+            why = "its worker threads already run batches at once (--threads)"
+            yield f"instance_group.count {group.count} on the CPU: {why}"
 
 
 def _check(group: ModelInstanceGroup) -> None:
@@ -103,10 +98,6 @@ def _check(group: ModelInstanceGroup) -> None:
         raise NotServing(f"{CONFIG}: instance_group: {kind} is not supported; KIND_AUTO, KIND_GPU and KIND_CPU are")
     if group.count < 0:
         raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 or more")
-    if group.passive:
-        raise NotServing(f"{CONFIG}: instance_group: passive instances are not supported")
-    if group.secondary_devices:
-        raise NotServing(f"{CONFIG}: instance_group: secondary_devices are not supported")
     if group.kind == ModelInstanceGroup.KIND_CPU and group.gpus:
         raise NotServing(f"{CONFIG}: instance_group: {kind} with gpus {list(group.gpus)}; remove one of the two")
 

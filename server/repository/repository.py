@@ -125,7 +125,7 @@ class Repository:
         await self._load_each(models)
 
     async def follow(self, period_s: float) -> None:
-        """Looks at the disk again and again: loads what was added or changed there, and drops what is gone."""
+        """Looks at the disk every `period_s`: loads what was added or changed, and drops what is gone."""
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(period_s):

@@ -196,7 +196,8 @@ async def test_a_group_that_asks_for_what_is_not_there_opens_nothing(bench: Benc
 async def test_what_of_a_group_has_no_effect_is_logged(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     await bench.load("max_batch_size: 1 instance_group { kind: KIND_CPU count: 3 }")
-    (record,) = [record for record in caplog.records if record.message == "instance_group: no effect"]
+    (record,) = [record for record in caplog.records if record.message == "config.pbtxt: no effect"]
+    assert record.levelname == "WARNING"
     assert record.fields["model"] == "m"  # type: ignore[attr-defined]
     assert "count 3 on the CPU" in record.fields["what"]  # type: ignore[attr-defined]
 

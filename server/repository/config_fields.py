@@ -1,0 +1,163 @@
+"""Every field of config.pbtxt: honoured, refused, or without effect, which the log says once for each load.
+
+docs/triton.md is made from this table, and a test holds that it has every field of Triton's message.
+"""
+
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from google.protobuf.message import Message
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from artifact.repository import CONFIG
+from server.errors import NotServing
+
+
+class Treatment(StrEnum):
+    """What becomes of a field that a config sets."""
+
+    HONOURED = "honoured"
+    REFUSED = "refused"
+    NO_EFFECT = "no effect"
+
+
+class Field(NamedTuple):
+    """One row: what becomes of the field, and how or why."""
+
+    treatment: Treatment
+    why: str
+
+
+def _honoured(how: str = "") -> Field:
+    return Field(Treatment.HONOURED, how)
+
+
+def _refused(why: str) -> Field:
+    return Field(Treatment.REFUSED, why)
+
+
+def _no_effect(why: str) -> Field:
+    return Field(Treatment.NO_EFFECT, why)
+
+
+_TENSOR_FORMAT = "the engines take tensors in rows only"
+_MEMORY = "engines choose by themselves what memory they copy through"
+
+# Of Triton's TensorRT accelerator, those that are used.
+ACCELERATOR_PARAMETERS = ("precision_mode", "max_workspace_size_bytes")
+
+# By path; a row of a message is for all of its fields.
+FIELDS: Mapping[str, Field] = {
+    "name": _honoured("must be the folder's"),
+    "platform": _honoured("`onnxruntime_onnx` and `tensorrt_plan`; others are refused"),
+    "backend": _honoured("`onnxruntime` and `tensorrt`; others are refused"),
+    "runtime": _no_effect("the server brings its own engines"),
+    "version_policy": _honoured(),
+    "max_batch_size": _honoured(),
+    "input.name": _honoured(),
+    "input.data_type": _honoured("must be the graph's"),
+    "input.format": _honoured("returned by ModelConfig; as in Triton the server does nothing else with it"),
+    "input.dims": _honoured("what requests must have"),
+    "input.reshape": _honoured(),
+    "input.is_shape_tensor": _refused("values that set shapes cannot be batched"),
+    "input.allow_ragged_batch": _refused("the inputs of a batch have one shape; other shapes get a batch of their own"),
+    "input.optional": _honoured("for inputs of an export that have a default; others are refused, ONNX has none"),
+    "input.is_non_linear_format_io": _refused(_TENSOR_FORMAT),
+    "output.name": _honoured("the outputs that replies have"),
+    "output.data_type": _honoured("must be the graph's"),
+    "output.dims": _honoured("what replies have"),
+    "output.reshape": _honoured(),
+    "output.label_filename": _no_effect("classification is not offered; a file that is missing is refused"),
+    "output.is_shape_tensor": _refused("values that set shapes cannot be batched"),
+    "output.is_non_linear_format_io": _refused(_TENSOR_FORMAT),
+    "batch_input": _refused("no graph gets inputs that the request does not have"),
+    "batch_output": _refused("an output is split by its first axis"),
+    "optimization.graph": _no_effect("graphs are always optimised fully"),
+    "optimization.priority": _no_effect("models on one device take turns"),
+    "optimization.cuda": _no_effect("engines decide about CUDA graphs, and streams are their own"),
+    "optimization.execution_accelerators.gpu_execution_accelerator": _honoured(
+        "`tensorrt` with `precision_mode` (FP32, FP16) and `max_workspace_size_bytes`; profiles and caches are ours; "
+        "others are refused"
+    ),
+    "optimization.execution_accelerators.cpu_execution_accelerator": _no_effect(
+        "the server chooses what runs a graph on the CPU"
+    ),
+    "optimization.input_pinned_memory": _no_effect(_MEMORY),
+    "optimization.output_pinned_memory": _no_effect(_MEMORY),
+    "optimization.gather_kernel_buffer_threshold": _no_effect(_MEMORY),
+    "optimization.eager_batching": _no_effect("a batch is formed when a worker thread is free"),
+    "dynamic_batching.preferred_batch_size": _honoured(),
+    "dynamic_batching.max_queue_delay_microseconds": _honoured(),
+    "dynamic_batching.preserve_ordering": _no_effect(
+        "a stream's replies always come in the order of its requests; calls that are made at once have none"
+    ),
+    "dynamic_batching.priority_levels": _no_effect("clients take turns; there are no priorities"),
+    "dynamic_batching.default_priority_level": _no_effect("clients take turns; there are no priorities"),
+    "dynamic_batching.default_queue_policy": _honoured(),
+    "dynamic_batching.priority_queue_policy": _no_effect("clients take turns; there are no priorities"),
+    "sequence_batching": _refused("generators keep no state"),
+    "ensemble_scheduling": _refused("each model is called by itself"),
+    "instance_group.name": _honoured("returned by ModelConfig"),
+    "instance_group.kind": _honoured("all but KIND_MODEL"),
+    "instance_group.count": _honoured("on GPUs; on the CPU worker threads run batches at once (`--threads`)"),
+    "instance_group.rate_limiter": _no_effect(
+        "instances run as soon as their device is free, as in Triton without --rate-limit"
+    ),
+    "instance_group.gpus": _honoured(),
+    "instance_group.secondary_devices": _refused("an instance has one device"),
+    "instance_group.profile": _no_effect("an engine uses the profile that fits the shapes of a batch"),
+    "instance_group.passive": _refused("an instance that runs nothing serves nobody"),
+    "instance_group.host_policy": _no_effect("this server has no host policies"),
+    "default_model_filename": _honoured("a file, or a folder with model.onnx in it, in the version's folder"),
+    "cc_model_filenames": _refused("name one file in default_model_filename"),
+    "metric_tags": _no_effect("metrics have the labels of docs/metrics.md only"),
+    "parameters": _no_effect("a graph takes none, and the settings say how engines run it"),
+    "model_warmup": _no_effect("every batch size is run before the model is ready (`--warmup-s`)"),
+    "model_operations": _refused("native code out of a repository is never loaded"),
+    "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
+    "model_repository_agents": _honoured("`checksum` with MD5 (and SHA256); other agents are refused"),
+    "response_cache.enable": _no_effect("each request is computed"),
+    "model_metrics": _no_effect("histograms have the buckets of docs/metrics.md"),
+}
+
+
+def check_fields(config: ModelConfig) -> None:
+    """Checks that the config requests nothing that it would not get and that would change results.
+
+    Raises:
+        NotServing: it sets a field that is refused.
+    """
+    for path in set_fields(config):
+        if FIELDS[path].treatment is Treatment.REFUSED:
+            raise NotServing(f"{CONFIG}: {path} is not supported: {FIELDS[path].why}")
+
+
+def without_effect(config: ModelConfig | None) -> Iterator[str]:
+    """What the config sets to no effect, and why: one line for each field."""
+    if config is not None:
+        for path in dict.fromkeys(set_fields(config)):
+            if FIELDS[path].treatment is Treatment.NO_EFFECT:
+                named = f" ({', '.join(sorted(config.parameters))})" if path == "parameters" else ""
+                yield f"{path}{named}: {FIELDS[path].why}"
+        for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
+            for key in sorted(set(accelerator.parameters) - set(ACCELERATOR_PARAMETERS)):
+                yield f"gpu_execution_accelerator: {key}: profiles and caches are the server's"
+
+
+def set_fields(message: Message, prefix: str = "") -> Iterator[str]:
+    """The rows of what is set in a config, or in a message of it at `prefix`."""
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if path in FIELDS:
+            yield path
+        else:
+            for part in _parts(value):
+                yield from set_fields(part, f"{path}.")
+
+
+def _parts(value: Any) -> Iterator[Message]:
+    if isinstance(value, Message):
+        yield value
+    else:
+        yield from value

@@ -1,0 +1,163 @@
+"""No field of config.pbtxt is ignored in silence."""
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+from tritonclient.grpc import aio as triton
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from docs import triton_page
+from server.errors import NotServing
+from server.repository.config_fields import FIELDS, Treatment, set_fields, without_effect
+from server.repository.model_config import read_config
+from tests.server.conftest import write_tiny
+from tests.server.graphs import write_styled
+
+
+def rows_of(kind: Descriptor, prefix: str = "") -> Iterator[str]:
+    """The row that each field of a message belongs to, its own path if it has none."""
+    for field in kind.fields:
+        path = f"{prefix}{field.name}"
+        if path not in FIELDS and field.message_type is not None:
+            yield from rows_of(field.message_type, f"{path}.")
+        else:
+            yield path
+
+
+def config_with(path: str) -> ModelConfig:
+    """A config that sets the field, and nothing that is not above it."""
+    config = ModelConfig()
+    message: Message = config
+    *above, last = path.split(".")
+    for name in above:
+        inner = getattr(message, name)
+        message = inner.add() if hasattr(inner, "add") else inner
+    fill(message, message.DESCRIPTOR.fields_by_name[last])
+    return config
+
+
+def fill(message: Any, field: Any) -> None:
+    value = getattr(message, field.name)
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        values = field.message_type.fields_by_name["value"]
+        key: Any = "k" if field.message_type.fields_by_name["key"].type == FieldDescriptor.TYPE_STRING else 1
+        if values.message_type is not None:
+            value[key].SetInParent()
+        else:
+            value[key] = "v"
+    elif hasattr(value, "add"):
+        value.add()
+    elif field.message_type is not None:
+        value.SetInParent()
+    elif hasattr(value, "append"):
+        value.append(scalar(field))
+    else:
+        setattr(message, field.name, scalar(field))
+
+
+def scalar(field: Any) -> Any:
+    if field.enum_type is not None:
+        return field.enum_type.values[-1].number
+    return {FieldDescriptor.CPPTYPE_STRING: "x", FieldDescriptor.CPPTYPE_BOOL: True}.get(field.cpp_type, 1)
+
+
+def test_the_table_has_every_field_of_tritons_message_and_no_other() -> None:
+    assert sorted(set(rows_of(ModelConfig.DESCRIPTOR))) == sorted(FIELDS)
+
+
+@pytest.mark.parametrize("path", FIELDS)
+def test_a_field_that_is_set_is_found(path: str) -> None:
+    assert list(set_fields(config_with(path))) == [path]
+
+
+@pytest.mark.parametrize("path", [path for path, field in FIELDS.items() if field.treatment is Treatment.REFUSED])
+def test_a_field_that_is_refused_keeps_the_config_from_being_used(path: str, tmp_path: Path) -> None:
+    (tmp_path / "config.pbtxt").write_text(text_format.MessageToString(config_with(path)))
+    with pytest.raises(NotServing, match=f"config.pbtxt: {path} is not supported: {FIELDS[path].why[:20]}"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("path", [path for path, field in FIELDS.items() if field.treatment is Treatment.NO_EFFECT])
+def test_a_field_without_effect_is_named_once(path: str) -> None:
+    config = config_with(path)
+    config.MergeFrom(config_with(path))
+    (line,) = without_effect(config)
+    assert line.startswith(path)
+    assert line.endswith(FIELDS[path].why)
+
+
+def test_the_page_is_current() -> None:
+    assert triton_page.main(["--check"]) == 0, "run `python -m docs.triton_page`"
+
+
+def agents(**checksums: str) -> str:
+    rows = "".join(f'parameters {{ key: "{key}:1/model.onnx" value: "{value}" }}' for key, value in checksums.items())
+    return f'model_repository_agents {{ agents {{ name: "checksum" {rows} }} }}'
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """`good` and `tagged` can be served, the others not, by the reason in REASONS."""
+    root = tmp_path / "repository"
+    for name in ("good", "tagged", *REASONS):
+        write_tiny(root, name)
+        data = (root / name / "1" / "model.onnx").read_bytes()
+        right = {"MD5": hashlib.md5(data).hexdigest(), "SHA256": hashlib.sha256(data).hexdigest().upper()}
+        text = {
+            "good": f"max_batch_size: 4 {agents(**right)}",
+            "tagged": 'max_batch_size: 4 metric_tags { key: "team" value: "a" } parameters { key: "k" value {} } '
+            'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" '
+            'parameters { key: "trt_engine_cache_path" value: "/x" } } } }',
+            "wrong": agents(MD5="0" * 32),
+            "wrong-second": agents(MD5=right["MD5"], SHA256="0" * 64),
+            "other-hash": agents(CRC="0"),
+            "outside": agents(MD5=right["MD5"]).replace("1/model.onnx", "../good/1/model.onnx"),
+            "absent": agents(MD5=right["MD5"]).replace("1/model.onnx", "2/model.onnx"),
+            "agent": agents().replace("checksum", "decrypt"),
+            "labels": 'output { name: "image" data_type: TYPE_UINT8 dims: [2, 2, 3] label_filename: "labels.txt" }',
+            "optional": 'max_batch_size: 4 input { name: "latent" data_type: TYPE_FP32 dims: 4 optional: true }',
+            "decoupled": "model_transaction_policy { decoupled: true }",
+        }[name]
+        (root / name / "config.pbtxt").write_text(text)
+    write_styled(root, "styled")
+    return root
+
+
+REASONS = {
+    "wrong": "checksum: 1/model.onnx has MD5",
+    "wrong-second": "checksum: 1/model.onnx has SHA256",
+    "other-hash": "'CRC:1/model.onnx' is not supported; MD5 and SHA256 of a file in the model's folder are",
+    "outside": "'MD5:../good/1/model.onnx' is not supported",
+    "absent": "checksum: 2/model.onnx cannot be read: No such file or directory",
+    "agent": "model_repository_agents: 'decrypt' is not supported; 'checksum' is",
+    "labels": "label_filename 'labels.txt' is not a file in the model's folder",
+    "optional": "input 'latent' is optional, but has no default",
+    "decoupled": "model_transaction_policy.decoupled is not supported: a graph answers each request once",
+}
+
+
+@pytest.mark.parametrize("frontend", ["native"])  # what is loaded is the same for both
+async def test_a_config_that_cannot_be_obeyed_is_never_served(
+    start: Any, repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    running = await start()
+    entries = {entry.name: entry for entry in running.server.repository.index()}
+    assert {name for name, entry in entries.items() if entry.state == "READY"} == {"good", "tagged", "styled"}
+    assert not {name: entries[name].reason for name, reason in REASONS.items() if reason not in entries[name].reason}
+    said = [record.fields for record in caplog.records if record.message == "config.pbtxt: no effect"]  # type: ignore[attr-defined]
+    assert {fields["model"] for fields in said} == {"tagged"}
+    starts = ("metric_tags: ", "parameters (k): ", "gpu_execution_accelerator: trt_engine_cache_path: ")
+    assert sorted(fields["what"].split(": ")[0] for fields in said) == sorted(each.split(": ")[0] for each in starts)
+    tensor = triton.InferInput("latent", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.ones((1, 4), np.float32))
+    async with triton.InferenceServerClient(running.target) as client:
+        assert (await client.infer("good", [tensor])).as_numpy("image").shape == (1, 2, 2, 3)
