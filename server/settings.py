@@ -132,11 +132,14 @@ class Settings(BaseSettings):
     device: Annotated[str, BeforeValidator(_device), Panel.ENGINES] = Field(
         "auto", description="Where models run: auto, cpu, cuda or cuda:N."
     )
-    engine: Annotated[Literal["auto", "onnx", "onnx-tensorrt", "tensorrt"], Panel.ENGINES] = Field(
+    engine: Annotated[Literal["auto", "onnx", "openvino", "onnx-tensorrt", "tensorrt"], Panel.ENGINES] = Field(
         "auto",
-        description="What runs models on a GPU. auto: model.plan if this GPU supports it, else model.onnx; onnx: "
-        "always model.onnx; onnx-tensorrt: model.onnx through ONNX Runtime's TensorRT provider; tensorrt: always "
-        "model.plan.",
+        description="What runs models. auto: model.plan if this GPU supports it, else model.onnx; onnx: always "
+        "model.onnx, in ONNX Runtime; openvino: model.onnx in OpenVINO, on the CPU; onnx-tensorrt: model.onnx through "
+        "ONNX Runtime's TensorRT provider; tensorrt: always model.plan.",
+    )
+    cpu_precision: Annotated[Literal["auto", "fp32", "bf16"], Panel.ENGINES] = Field(
+        "auto", description="What models compute in on the CPU; bf16: in OpenVINO, with AVX512-BF16 or AMX."
     )
     engine_cache: Annotated[Path | None, Panel.ENGINES, Unset("the user's cache folder")] = Field(
         None, description="Folder for what TensorRT compiles for the local GPU."

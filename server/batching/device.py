@@ -6,9 +6,6 @@ lane is free, from what queued while the lanes were busy; nothing polls and noth
 """
 
 import asyncio
-import os
-import sys
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +14,7 @@ from contextvars import Context
 from typing import Protocol, TypeVar
 
 from server.batching.hang import ESTIMATE_TIMES, LOAD_TIMES, Hangs, Watch
+from server.engines.niceness import yield_to_loop
 
 T = TypeVar("T")
 
@@ -24,7 +22,6 @@ T = TypeVar("T")
 CROWDED_S = 0.05
 # A caller that waits for its answer before it asks again cannot be back sooner than this.
 ROUND_TRIP_S = 0.00025
-LANE_NICENESS = 10
 
 
 class Work(Protocol):
@@ -60,15 +57,6 @@ class Source(Protocol):
 
     def has_work(self) -> bool:
         """Whether there is more for a lane."""
-
-
-def yield_to_loop() -> None:
-    """Lets the threads that answer callers go before the one that calls this, if they share its core.
-
-    Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
-    """
-    if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)
 
 
 class Device:

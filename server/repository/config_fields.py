@@ -47,6 +47,9 @@ _MEMORY = "engines choose by themselves what memory they copy through"
 # Of Triton's TensorRT accelerator, those that are used.
 ACCELERATOR_PARAMETERS = ("precision_mode", "max_workspace_size_bytes")
 
+# Of the model's own parameters, those that are read (server/repository/cpu_options.py).
+PARAMETERS = ("cpu_engine", "cpu_precision")
+
 # By path; a row of a message is for all of its fields.
 FIELDS: Mapping[str, Field] = {
     "name": _honoured("must be the folder's"),
@@ -112,7 +115,7 @@ FIELDS: Mapping[str, Field] = {
     "default_model_filename": _honoured("a file, or a folder with model.onnx in it, in the version's folder"),
     "cc_model_filenames": _refused("name one file in default_model_filename"),
     "metric_tags": _no_effect("metrics have the labels of docs/metrics.md only"),
-    "parameters": _no_effect("a graph takes none, and the settings say how engines run it"),
+    "parameters": _honoured("`cpu_engine` and `cpu_precision` (docs/tuning.md); others have no effect"),
     "model_warmup": _no_effect("every batch size is run before the model is ready (`--warmup-s`)"),
     "model_operations": _refused("native code out of a repository is never loaded"),
     "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
@@ -138,8 +141,9 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
     if config is not None:
         for path in dict.fromkeys(set_fields(config)):
             if FIELDS[path].treatment is Treatment.NO_EFFECT:
-                named = f" ({', '.join(sorted(config.parameters))})" if path == "parameters" else ""
-                yield f"{path}{named}: {FIELDS[path].why}"
+                yield f"{path}: {FIELDS[path].why}"
+        if unread := sorted(set(config.parameters) - set(PARAMETERS)):
+            yield f"parameters ({', '.join(unread)}): a graph takes none, and the settings say how engines run it"
         for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
             for key in sorted(set(accelerator.parameters) - set(ACCELERATOR_PARAMETERS)):
                 yield f"gpu_execution_accelerator: {key}: profiles and caches are the server's"

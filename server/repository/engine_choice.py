@@ -2,7 +2,8 @@
 
     --engine        on a GPU                                       on the CPU
     auto            model.plan, else model.onnx with the reason    model.onnx
-    onnx            model.onnx                                     model.onnx
+    onnx            model.onnx                                     model.onnx, ONNX Runtime
+    openvino        not served                                     model.onnx, OpenVINO
     onnx-tensorrt   model.onnx, ONNX Runtime's TensorRT            not served
     tensorrt        model.plan                                     not served
 
@@ -23,13 +24,12 @@ from artifact.repository import ONNX, ONNX_FP32, PLAN
 from artifact.spec import FINITE
 from server.engines.base import DeviceId, Engine
 from server.engines.float32_fallback import FallbackEngine
-from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.tensorrt.cuda import find_gpu
 from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import NotServing, StartError
 from server.repository.cpu.choice import CpuChooser
-from server.repository.cpu.contest import Candidate
 from server.repository.cpu.kept import UNKNOWN, Choice
+from server.repository.cpu_options import ALL, ONNX_ENGINE, cpu_engines, require_cpu_engine
 from server.repository.model_config import BACKEND_OF, ONNX_PLATFORM, PLAN_PLATFORM
 from server.repository.model_version import ModelVersion
 from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory, read_accelerator
@@ -76,12 +76,14 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
     named_file = version.folder / (plan if wants_plan else onnx)
     is_lost = named_file.is_symlink() and not named_file.exists()
     missing = f"is {'a link to what does not exist' if is_lost else 'missing'} in version {version.version}"
-    if engine in ("onnx", ONNX_TENSORRT):
+    if engine in ("onnx", "openvino", ONNX_TENSORRT):
         if not has_onnx:
             rest = f"; --engine {engine} does not serve {plan}" if has_plan else ""
             raise NotServing(f"{onnx} {missing}{rest}")
         if engine == ONNX_TENSORRT and device.kind == "cpu":
             raise NotServing(f"--engine {engine}: {NO_GPU}")
+        if engine == "openvino" and device.kind == "cuda":
+            raise NotServing(f"--engine {engine} runs on the CPU; this model is on {device}")
         return (onnx,)
     if engine == "tensorrt":
         if not has_plan:
@@ -102,14 +104,13 @@ class EngineFactory:
         """`lanes`, `threads`: of the CPU. `library`, `cuda`: see `TensorRTEngine`.
 
         Raises:
-            StartError: `--engine` requests a provider that this ONNX Runtime does not have.
+            StartError: `--engine` or `--cpu-precision` requests what is not installed or not possible here.
         """
+        require_cpu_engine(settings)
         self._settings = settings
         self._onnx = OnnxFactory(settings, lanes, threads)
-        self._reference = Candidate(
-            "onnx", "fp32", "onnxruntime", lambda path, batched: OnnxCpuEngine(path, lanes, threads, batched)
-        )
-        self._cpu = CpuChooser(settings, lanes, threads, self._reference)
+        self._candidates = {each: each.candidate(lanes, threads) for each in ALL}
+        self._cpu = CpuChooser(settings, lanes, threads, self._candidates[ONNX_ENGINE])
         self._library = library
         self._cuda = cuda
 
@@ -147,7 +148,8 @@ class EngineFactory:
         if device.kind == "cuda":
             engine, note = self._onnx.open(version, name, device, batched)
             return engine, note, Choice("onnx", "" if spec is None else spec.precision)
-        engine, choice = self._cpu.open(version, name, batched, [self._reference])
+        possible = [self._candidates[each] for each in cpu_engines(self._settings, version.config)]
+        engine, choice = self._cpu.open(version, name, batched, possible)
         return engine, choice.note, choice
 
     def _open_plan(self, version: ModelVersion, name: str, device: DeviceId, batched: bool) -> Engine:

@@ -23,7 +23,7 @@ class Placement:
 
 
 def usable_gpus(
-    setting: str, count: Callable[[], int] = count_gpus, has_tensorrt: bool | None = None
+    setting: str, count: Callable[[], int] = count_gpus, has_tensorrt: bool | None = None, engine: str = "auto"
 ) -> tuple[int, ...]:
     """The GPUs that a server started with `--device setting` may use; none: it runs on the CPU.
 
@@ -33,11 +33,12 @@ def usable_gpus(
         setting: auto, cpu, cuda or cuda:N.
         count: counts the GPUs that are present.
         has_tensorrt: whether model.plan can be run, which is enough for `cuda`; None: look.
+        engine: the setting; openvino runs on the CPU, so `auto` is no GPU.
 
     Raises:
         StartError: CUDA was requested, and nothing that is installed can use it or the GPU is not there.
     """
-    if setting == "cpu" or (setting == "auto" and not has_cuda()):
+    if setting == "cpu" or (setting == "auto" and (engine == "openvino" or not has_cuda())):
         return ()
     if not has_cuda() and not (_finds_tensorrt() if has_tensorrt is None else has_tensorrt):
         raise StartError(

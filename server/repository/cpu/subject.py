@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from numpy.typing import NDArray
 
-from server.batching.device import yield_to_loop
 from server.engines.base import Arrays, Engine, Stoppable
+from server.engines.niceness import yield_to_loop
 
 T = TypeVar("T")
 Items: TypeAlias = Mapping[str, NDArray[Any]]

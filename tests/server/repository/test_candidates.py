@@ -33,6 +33,7 @@ def tried(
         (BOTH, NO_WISH, "onnx", "cuda:0", (ONNX,)),
         (BOTH, WANTS_PLAN, "onnx", "cuda:0", (ONNX,)),
         (BOTH, NO_WISH, "onnx", "cpu", (ONNX,)),
+        (BOTH, WANTS_PLAN, "openvino", "cpu", (ONNX,)),
         (BOTH, NO_WISH, "onnx-tensorrt", "cuda:0", (ONNX,)),
         (BOTH, NO_WISH, "tensorrt", "cuda:1", (PLAN,)),
         (BOTH, NO_WISH, "tensorrt", "cpu", (PLAN,)),
@@ -61,6 +62,14 @@ def test_the_files_to_try(
     ("files", "config", "engine", "device", "reason"),
     [
         (PLAN_ALONE, NO_WISH, "onnx", "cuda:0", "model.onnx is missing in version 1; --engine onnx does not serve mod"),
+        (
+            PLAN_ALONE,
+            NO_WISH,
+            "openvino",
+            "cpu",
+            "model.onnx is missing in version 1; --engine openvino does not serve",
+        ),
+        (BOTH, NO_WISH, "openvino", "cuda:0", "--engine openvino runs on the CPU; this model is on cuda:0"),
         (PLAN_ALONE, NO_WISH, "onnx-tensorrt", "cuda:0", "model.onnx is missing .*--engine onnx-tensorrt does not"),
         (ONNX_ALONE, NO_WISH, "tensorrt", "cuda:0", "model.plan is missing in version 1; --engine tensorrt does not"),
         (BOTH, NO_WISH, "onnx-tensorrt", "cpu", "--engine onnx-tensorrt: TensorRT needs an NVIDIA GPU"),

@@ -98,6 +98,7 @@ def test_auto_is_the_gpus_that_onnx_runtime_can_use(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("server.repository.placement.has_cuda", lambda: True)
     assert usable_gpus("auto", lambda: 2) == (0, 1)
     assert usable_gpus("auto", lambda: 0) == ()
+    assert usable_gpus("auto", lambda: 2, engine="openvino") == (), "it runs on the CPU"
 
 
 def test_a_gpu_that_nothing_installed_can_use_is_a_start_error() -> None:

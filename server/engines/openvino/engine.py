@@ -1,0 +1,126 @@
+"""OpenVINO on the CPU."""
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from artifact.spec import TensorSpec
+from server.engines.base import Arrays
+from server.engines.niceness import yield_to_loop
+from server.engines.openvino import bf16_supported
+from server.engines.openvino.graph import core, one_line, read_graph, specs
+from server.errors import StartError
+
+Precision = Literal["fp32", "bf16"]
+
+# Types whose values OpenVINO keeps in 32 bits with a sign.
+_NARROWED = ("INT64", "UINT32", "UINT64")
+_INT32 = np.iinfo(np.int32)
+
+
+class Compiled:
+    """A compiled graph and the requests that its runs take in turn: a request holds the memory of one run."""
+
+    def __init__(self, model: openvino.Model, streams: int, threads: int, precision: Precision) -> None:
+        """`streams`: runs at once. `threads`: of each."""
+        options = {
+            "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
+            # One stream of one thread swallows what goes wrong in a run, and gives the outputs of the one before. No
+            # stream is one thread too, the caller's, and raises.
+            "NUM_STREAMS": 0 if streams * threads == 1 else streams,
+            "INFERENCE_NUM_THREADS": streams * threads,
+            "ENABLE_HYPER_THREADING": True,  # the number of threads is the caller's
+            # Two models would pin their threads to the same cores.
+            "ENABLE_CPU_PINNING": False,
+        }
+        # Streams have threads of their own, which take their niceness from the thread that compiles.
+        with ThreadPoolExecutor(1, "openvino", yield_to_loop if streams > 1 else None) as thread:
+            self._compiled = thread.submit(core().compile_model, model, "CPU", options).result()
+        self._idle: list[openvino.InferRequest] = []
+        self._requests: list[openvino.InferRequest] = []
+
+    def run(self, tensors: dict[int, openvino.Tensor]) -> tuple[NDArray[Any], ...]:
+        """The outputs in their order: arrays of their own."""
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._compiled.create_infer_request()
+            self._requests.append(request)
+        # Copied, since the next run writes to the same memory.
+        outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
+        self._idle.append(request)
+        return tuple(outputs.values())
+
+    def cancel(self) -> None:
+        """Ends the runs in progress."""
+        for request in list(self._requests):
+            request.cancel()
+
+
+class OpenVinoCpuEngine:
+    """A graph in OpenVINO on the CPU.
+
+    Like ONNX Runtime's engine it holds the graph twice: compiled for a run of each worker thread at once, and for one
+    run over every thread. The worker threads share the weights.
+    """
+
+    def __init__(self, path: Path, lanes: int, threads: int, batched: bool, precision: Precision) -> None:
+        """Opens the graph. Blocks for as long as OpenVINO compiles it.
+
+        Args:
+            lanes: runs at once.
+            threads: of all runs together.
+            precision: fp32, or bf16 for convolutions and matrix products.
+
+        Raises:
+            StartError: OpenVINO cannot run the graph, or the processor cannot multiply in that precision.
+        """
+        if precision == "bf16" and not bf16_supported():
+            raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
+        model = read_graph(path)
+        try:
+            self._shared = Compiled(model, lanes, max(1, threads // lanes), precision)
+            self._whole = Compiled(model, 1, threads, precision) if lanes > 1 else self._shared
+        except Exception as error:  # OpenVINO's exceptions share no public base
+            raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
+        self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
+        self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
+        self._stopped = False
+
+    def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Accepts every shape; what the graph cannot run fails in the run."""
+
+    def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
+        """The outputs by name for one batch; see `Engine`."""
+        if self._stopped:
+            raise RuntimeError("the engine is stopped")
+        tensors = {index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)}
+        outputs = (self._whole if whole_device else self._shared).run(tensors)
+        return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
+
+    def stop(self) -> None:
+        """Ends the runs in progress at their next node; see `Stoppable`."""
+        self._stopped = True
+        self._shared.cancel()
+        self._whole.cancel()
+
+    def close(self) -> None:
+        """Frees both compiled graphs."""
+        del self._shared, self._whole
+
+
+def _tensor(spec: TensorSpec, array: NDArray[Any]) -> openvino.Tensor:
+    """The array as OpenVINO takes it: its memory, if it is writable and in C order, else a copy.
+
+    Raises:
+        ValueError: a value of more than 32 bits.
+    """
+    if spec.dtype in _NARROWED and array.size and not _INT32.min <= array.min() <= array.max() <= _INT32.max:
+        raise ValueError(f"input {spec.name!r} has values of more than 32 bits, which OpenVINO does not compute with")
+    kept = np.require(array, requirements=("C", "W"))
+    return openvino.Tensor(kept, shared_memory=True)
