@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from server.settings import PREFIX, Panel, Settings, choices_of, default_text, panel_of
+from server.setting_texts import choices_of, default_text, panel_of
+from server.settings import PREFIX, Panel, Settings
 
 PAGE = Path(__file__).with_name("settings.md")
 CLUSTER = Path(__file__).resolve().parent.parent / "k8s" / "base" / "server.env"

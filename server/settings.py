@@ -5,11 +5,10 @@ import re
 import tempfile
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal, get_args, get_origin
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from server.errors import StartError
@@ -210,6 +209,11 @@ class Settings(BaseSettings):
     stream_idle_s: Annotated[float, Panel.LIMITS] = Field(
         60.0, gt=0, description="A stream whose client takes no message for so long is ended."
     )
+    response_cache_bytes: Annotated[int, Panel.LIMITS] = Field(
+        64 << 20,
+        ge=0,
+        description="Maximum memory of answers kept for models with `response_cache { enable: true }`; 0: none.",
+    )
     max_held_bytes: Annotated[int, Panel.LIMITS] = Field(
         2 << 30,
         ge=1,
@@ -284,31 +288,6 @@ class Settings(BaseSettings):
 def is_loopback(address: str) -> bool:
     """Whether only this machine reaches a server that listens on the address."""
     return address in ("localhost", "::1", "[::1]") or address.startswith("127.")
-
-
-def panel_of(field: FieldInfo) -> Panel:
-    """The group that a setting belongs to."""
-    return next(each for each in field.metadata if isinstance(each, Panel))
-
-
-def choices_of(field: FieldInfo) -> tuple[str, ...]:
-    """The values of a setting that is one of a few words, else ()."""
-    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-
-
-def default_text(name: str, field: FieldInfo) -> str:
-    """The default for people, such as `256 MiB`, `64,000,000 px`, `3 s` or `every core`; empty if there is none."""
-    value = field.default
-    if field.is_required():
-        return ""
-    if value is None:
-        return str(next(each for each in field.metadata if isinstance(each, Unset)))
-    if name.endswith("_bytes"):
-        shift, unit = next((shift, unit) for shift, unit in ((30, "GiB"), (20, "MiB"), (0, "B")) if value >> shift)
-        return f"{value / (1 << shift):g} {unit}"
-    if name.endswith("_px"):
-        return f"{value:,} px"
-    return f"{value:g} s" if name.endswith("_s") else str(value)
 
 
 def visible_gpus() -> str | None:

@@ -33,6 +33,7 @@ RANK = [
     "last_resort",
     "observability",
     "settings",
+    "setting_texts",
     "engines",
     "batching",
     "images",

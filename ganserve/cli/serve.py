@@ -60,7 +60,7 @@ def _command_from_settings() -> Any:
 
 def _option(name: str, field: "FieldInfo") -> Any:
     """The annotation of a setting's option. Without the option the environment counts, then the default."""
-    from server.settings import default_text, panel_of
+    from server.setting_texts import default_text, panel_of
 
     default = default_text(name, field)
     text = f"{field.description} {f'Default: {default}.' if default else 'Required.'}"

@@ -1,10 +1,11 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline
@@ -15,6 +16,7 @@ from server.api.kserve_tensors import check_outputs, find_places, is_large, is_l
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
 from server.api.remote_settings import RemoteSettings
+from server.api.response_cache import ResponseCache
 from server.api.shared_memory import SystemSharedMemory
 from server.api.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
@@ -63,6 +65,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._is_ready = is_ready
         self._stopping = stopping
         self._remote = remote
+        self._cache = ResponseCache(settings.response_cache_bytes)
         self._memory = SystemSharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -234,13 +237,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._remote.change_log(request.settings)
         answer = service_pb2.LogSettingsResponse()
         for key, value in self._remote.log().items():
-            kind = (
-                "bool_param"
-                if isinstance(value, bool)
-                else "uint32_param"
-                if isinstance(value, int)
-                else "string_param"
-            )
+            kind = {bool: "bool_param", int: "uint32_param", str: "string_param"}[type(value)]
             setattr(answer.settings[key], kind, value)
         return answer
 
@@ -249,7 +246,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         model = self._repository.get(request.model_name, request.model_version)
         timeout_s = read_timeout_s(request.parameters) if request.parameters else 0.0
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
-        model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
+        is_cached = self._cache.serves(model)
+        if not is_cached:
+            model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
         inputs_at = find_places(request.inputs, "input", self._memory)
         outputs_at = find_places(request.outputs, "output", self._memory)
         outputs = {tensor.name: tensor for tensor in model.outputs}
@@ -265,13 +264,18 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         if (needed := nbytes * (1 + REPLY_COPIES)) > COUNTED_BYTES:
             hold.take(needed)
         charge_tensors(items, arrays, model.engine.outputs, model.spec.scale if model.spec else 1)
-        with model.batcher.admit(items, sum(map(held_bytes, arrays.values())), deadline_at, timeout_s) as admission:
-            done = await admission.run(arrays)
-        nbytes = sum(held_bytes(done.outputs[name]) for name in wanted)
+
+        async def compute() -> Mapping[str, NDArray[Any]]:
+            nbytes = sum(map(held_bytes, arrays.values()))
+            with model.batcher.admit(items, nbytes, deadline_at, timeout_s) as admission:
+                return (await admission.run(arrays)).outputs
+
+        results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
+        nbytes = sum(held_bytes(results[name]) for name in wanted)
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
-        write = (write_outputs, answer, wanted, outputs, done.outputs, model.max_batch_size, outputs_at)
-        await self._workers.run(*write) if is_large_answer(done.outputs, outputs_at) else write[0](*write[1:])
+        write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
+        await self._workers.run(*write) if is_large_answer(results, outputs_at) else write[0](*write[1:])
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = service_pb2.ModelStreamInferResponse()

@@ -33,6 +33,10 @@ _TRITON: tuple[tuple[str, str, str, Callable[[ModelStatistics], float]], ...] = 
     ("nv_inference_compute_input_duration_us", "counter", "Time to join inputs", lambda m: _us(m.input_s)),
     ("nv_inference_compute_infer_duration_us", "counter", "Time in the engine", lambda m: _us(m.infer_s)),
     ("nv_inference_compute_output_duration_us", "counter", "Time to split outputs", lambda m: _us(m.output_s)),
+    ("nv_cache_num_hits_per_model", "counter", "Requests answered from the response cache", lambda m: m.cache_hits),
+    ("nv_cache_num_misses_per_model", "counter", "Requests not found in it", lambda m: m.cache_misses),
+    ("nv_cache_hit_duration_per_model", "counter", "Time of requests answered from it", lambda m: _us(m.cache_hit_s)),
+    ("nv_cache_miss_duration_per_model", "counter", "Time to look up others", lambda m: _us(m.cache_miss_s)),
     ("nv_inference_pending_request_count", "gauge", "Requests that wait for the engine", lambda m: m.pending_count),
 )
 

@@ -51,6 +51,10 @@ class ModelStatistics:
     infer_s: float = 0.0
     output_s: float = 0.0
     last_inference_ms: int = 0
+    cache_hits: int = 0
+    cache_hit_s: float = 0.0
+    cache_misses: int = 0
+    cache_miss_s: float = 0.0
     batches: dict[int, BatchTimes] = field(default_factory=dict)
 
     def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None:
@@ -79,6 +83,19 @@ class ModelStatistics:
         self.output_s += output_s
         self.last_inference_ms = int(time.time() * 1000)
         self.observers.queue_s(queue_s)
+
+    def cache_hit(self, seconds: float) -> None:
+        """One request was answered from the response cache, or by the run of an equal one, after so many seconds."""
+        self.cache_hits += 1
+        self.cache_hit_s += seconds
+        self.success_count += 1
+        self.success_s += seconds
+        self.last_inference_ms = int(time.time() * 1000)
+
+    def cache_miss(self, seconds: float) -> None:
+        """One request was looked up in the response cache in vain."""
+        self.cache_misses += 1
+        self.cache_miss_s += seconds
 
     def failed(self, reason: str, total_s: float) -> None:
         """One request ended without an answer, for one of FAIL_REASONS; any other counts as OTHER."""

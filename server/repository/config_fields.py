@@ -120,7 +120,7 @@ FIELDS: Mapping[str, Field] = {
     "model_operations": _refused("native code out of a repository is never loaded"),
     "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
     "model_repository_agents": _honoured("`checksum` with MD5 (and SHA256); other agents are refused"),
-    "response_cache.enable": _no_effect("each request is computed"),
+    "response_cache.enable": _honoured("ModelInfer; in memory, up to `--response-cache-bytes`"),
     "model_metrics": _no_effect("histograms have the buckets of docs/metrics.md"),
 }
 

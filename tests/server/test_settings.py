@@ -6,7 +6,8 @@ import pytest
 
 from docs import settings_page
 from server.errors import StartError
-from server.settings import Panel, Settings, default_text, panel_of, read_settings
+from server.setting_texts import default_text, panel_of
+from server.settings import Panel, Settings, read_settings
 
 
 def test_engines_are_kept_in_the_users_cache_unless_a_folder_is_given(

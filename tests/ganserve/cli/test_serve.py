@@ -12,7 +12,8 @@ from demo.metrics_page import read_metrics
 from ganserve import Client, NotFound
 from ganserve.cli.app import app
 from ganserve.cli.main import main
-from server.settings import Panel, Settings, choices_of, default_text
+from server.setting_texts import choices_of, default_text
+from server.settings import Panel, Settings
 from tests.serving import running
 
 WITHOUT_SERVER_EXTRA = """
