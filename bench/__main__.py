@@ -8,6 +8,7 @@ from typing import Any
 from bench.gpu import cli
 
 RPCS = ("infer", "generate")
+ENGINES = ("onnx", "openvino", "openvino-bf16", "auto")
 
 
 def _numbers(text: str) -> list[int]:
@@ -16,6 +17,67 @@ def _numbers(text: str) -> list[int]:
 
 def _factors(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
+
+
+def _engines(text: str) -> list[str]:
+    names = text.split(",")
+    if unknown := set(names) - set(ENGINES):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: must be of {', '.join(ENGINES)}")
+    return names
+
+
+def _add_engines(engine: argparse.ArgumentParser) -> None:
+    engine.add_argument(
+        "--engines", type=_engines, default=[], metavar="ONE,OTHER",
+        help=f"the server's engines side by side, in turns, instead: {', '.join(ENGINES)} (what the server chooses)",
+    )  # fmt: skip
+    engine.add_argument("--batches", type=_numbers, default=[1, 4, 8, 16], metavar="1,4,8,16", help="with --engines")
+    engine.add_argument("--side-px", type=int, help="with --engines: of images of free size; default: a whole tile")
+    engine.add_argument(
+        "--instruction-sets", type=lambda text: text.split(","), default=[], metavar="all,AVX512_CORE,AVX2",
+        help="with --engines: repeats it under each value of ONEDNN_MAX_CPU_ISA, which limits OpenVINO",
+    )  # fmt: skip
+
+
+def _add_served(command: argparse.ArgumentParser, name: str) -> None:
+    command.add_argument("--repository", type=Path, metavar="DIR", help="starts a server over it, unless --server")
+    command.add_argument("--server", metavar="HOST:PORT", help="a running server's gRPC address")
+    command.add_argument("--metrics", metavar="HOST:PORT", help="its HTTP address (default: same host, port 8002)")
+    command.add_argument("--serve-arguments", default="", metavar="ARGS", help="more arguments for a started server")
+    command.add_argument("--rpc", choices=RPCS, default="infer")
+    command.add_argument("--seconds", type=float, default=5.0, help="per phase")
+    command.add_argument("--connections", type=int, default=1 if name == "load" else 4, help="of the generator")
+    if name == "load":
+        command.add_argument("--concurrency", type=_numbers, default=[1, 4, 16, 64], metavar="1,4,16,64")
+        command.add_argument("--rounds", type=int, default=1)
+        command.add_argument("--limit-seconds", type=float, default=2.5, help="per round of the engine limit")
+    else:
+        command.add_argument(
+            "--factor", type=_factors, default=[2.0, 10.0], metavar="2,10", help="open loops: times the capacity"
+        )
+        command.add_argument("--images", type=_numbers, default=[1, 8], metavar="1,8", help="per call")
+        command.add_argument("--deadline-ms", type=float, default=250.0, help="of the open loops")
+        command.add_argument(
+            "--no-deadline", action="store_true",
+            help="also open loops whose callers send no deadline; what comes within 250 ms, or five times a single "
+            "call, counts",
+        )  # fmt: skip
+        command.add_argument(
+            "--callers",
+            type=_numbers,
+            default=[],
+            metavar="12,96",
+            help="also closed loops, with a deadline of 1 s",
+        )
+        command.add_argument(
+            "--pause-ms", type=float, default=100.0,
+            help="how long their rejected callers wait if the server does not say; 0: they call again at once",
+        )  # fmt: skip
+        command.add_argument(
+            "--greedy", action="store_true",
+            help="also one connection with 1,000 requests of 8 images in flight: how long another waits for one",
+        )  # fmt: skip
+        command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
 
 
 def _add_soak(commands: Any) -> None:
@@ -42,47 +104,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--repository", type=Path, required=True, metavar="DIR")
             command.add_argument("--seconds", type=float, default=3.0, help="per setup, over all rounds")
             command.add_argument("--rounds", type=int, default=3)
+            _add_engines(command)
             continue
-        command.add_argument("--repository", type=Path, metavar="DIR", help="starts a server over it, unless --server")
-        command.add_argument("--server", metavar="HOST:PORT", help="a running server's gRPC address")
-        command.add_argument("--metrics", metavar="HOST:PORT", help="its HTTP address (default: same host, port 8002)")
-        command.add_argument(
-            "--serve-arguments", default="", metavar="ARGS", help="more arguments for a started server"
-        )
-        command.add_argument("--rpc", choices=RPCS, default="infer")
-        command.add_argument("--seconds", type=float, default=5.0, help="per phase")
-        command.add_argument("--connections", type=int, default=1 if name == "load" else 4, help="of the generator")
-        if name == "load":
-            command.add_argument("--concurrency", type=_numbers, default=[1, 4, 16, 64], metavar="1,4,16,64")
-            command.add_argument("--rounds", type=int, default=1)
-            command.add_argument("--limit-seconds", type=float, default=2.5, help="per round of the engine limit")
-        else:
-            command.add_argument(
-                "--factor", type=_factors, default=[2.0, 10.0], metavar="2,10", help="open loops: times the capacity"
-            )
-            command.add_argument("--images", type=_numbers, default=[1, 8], metavar="1,8", help="per call")
-            command.add_argument("--deadline-ms", type=float, default=250.0, help="of the open loops")
-            command.add_argument(
-                "--no-deadline", action="store_true",
-                help="also open loops whose callers send no deadline; what comes within 250 ms, or five times a single "
-                "call, counts",
-            )  # fmt: skip
-            command.add_argument(
-                "--callers",
-                type=_numbers,
-                default=[],
-                metavar="12,96",
-                help="also closed loops, with a deadline of 1 s",
-            )
-            command.add_argument(
-                "--pause-ms", type=float, default=100.0,
-                help="how long their rejected callers wait if the server does not say; 0: they call again at once",
-            )  # fmt: skip
-            command.add_argument(
-                "--greedy", action="store_true",
-                help="also one connection with 1,000 requests of 8 images in flight: how long another waits for one",
-            )  # fmt: skip
-            command.add_argument("--pacing", choices=("fixed", "poisson"), default="poisson")
+        _add_served(command, name)
     _add_soak(commands)
     text = "parity and images/s of every engine on a GPU, and of the server over them"
     cli.add_arguments(commands.add_parser("gpu", help=text, description=text))

@@ -2,12 +2,13 @@
 
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
 DISTRIBUTIONS = (
-    "ganserve", "onnxruntime", "onnxruntime-gpu", "grpcio", "pygrpc-native", "numpy", "protobuf", "uvloop", "torch",
-    "onnx", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "cuda-bindings", "nvidia-ml-py",
+    "ganserve", "onnxruntime", "onnxruntime-gpu", "openvino", "grpcio", "pygrpc-native", "numpy", "protobuf", "uvloop",
+    "torch", "onnx", "tensorrt", "tensorrt-rtx-cu13", "tensorrt-rtx-cu13-bindings", "cuda-bindings", "nvidia-ml-py",
     "nvidia-cudnn-cu13",
 )  # fmt: skip
 
@@ -34,12 +35,13 @@ def _version(distribution: str) -> str | None:
 
 
 def facts() -> dict[str, object]:
-    """Processor, cores, load average when asked, and the versions that matter."""
+    """Processor, cores, load average when asked, the day, and the versions that matter."""
     versions = {name: found for name in DISTRIBUTIONS if (found := _version(name)) is not None}
     return {
         "processor": _processor(),
         "cores": core_count(),
         "load_average_1min": os.getloadavg()[0],
+        "date": time.strftime("%Y-%m-%d"),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,

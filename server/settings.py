@@ -80,7 +80,8 @@ class Settings(BaseSettings):
     warmup_s: Annotated[float, Panel.MODELS] = Field(
         30.0,
         ge=0,
-        description="Time for runs of a model before it is ready; batch sizes that are left run first in a request.",
+        description="Time for runs of a model before it is ready; batch sizes that are left run first in a request. "
+        "Measuring the CPU's engines takes half as long again at most, once.",
     )
 
     server_name: Annotated[str, Panel.NETWORK] = Field(
@@ -133,15 +134,15 @@ class Settings(BaseSettings):
     )
     engine: Annotated[Literal["auto", "onnx", "openvino", "onnx-tensorrt", "tensorrt"], Panel.ENGINES] = Field(
         "auto",
-        description="What runs models. auto: model.plan if this GPU supports it, else model.onnx; onnx: always "
-        "model.onnx, in ONNX Runtime; openvino: model.onnx in OpenVINO, on the CPU; onnx-tensorrt: model.onnx through "
-        "ONNX Runtime's TensorRT provider; tensorrt: always model.plan.",
+        description="auto: on a GPU model.plan, else model.onnx, on the CPU what is measured; onnx: ONNX Runtime; "
+        "openvino: OpenVINO, on the CPU; onnx-tensorrt: ONNX Runtime's TensorRT provider; tensorrt: always model.plan.",
     )
     cpu_precision: Annotated[Literal["auto", "fp32", "bf16"], Panel.ENGINES] = Field(
-        "auto", description="What models compute in on the CPU; bf16: in OpenVINO, with AVX512-BF16 or AMX."
+        "auto", description="On the CPU. bf16: in OpenVINO, with AVX512-BF16 or AMX; auto: if it is faster and near."
     )
     engine_cache: Annotated[Path | None, Panel.ENGINES, Unset("the user's cache folder")] = Field(
-        None, description="Folder for what TensorRT compiles for the local GPU."
+        None,
+        description="Folder for what TensorRT compiles for the local GPU, and for what the CPU's engines measured.",
     )
     conv_search: Annotated[Literal["auto", "heuristic", "exhaustive", "default"], Panel.ENGINES] = Field(
         "auto", description="How ONNX Runtime has cuDNN choose convolution algorithms."

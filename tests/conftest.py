@@ -12,6 +12,8 @@ import pytest
 APART = ("test_architectures.py", "test_zoo_engines.py")
 # Tests that import onnxruntime themselves send no usage data either.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+# Servers that tests start measure no engines, which takes seconds and may end otherwise each time, unless a test asks.
+os.environ["GANSERVE_ENGINE"] = "onnx"
 # Packages, separated by commas, without which tests fail instead of being skipped.
 REQUIRED = os.environ.get("TESTS_REQUIRE", "")
 

@@ -9,7 +9,7 @@ from bench.caller.hpack import HeaderError
 from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version
 from bench.caller.server import Target, TargetError, model_inputs, parse_address, started
 from bench.caller.wire import WireError
-from bench.cpu import greedy, load, overload
+from bench.cpu import engines, greedy, load, overload
 from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
 from bench.percentiles import percentile, spread
 from bench.report import milliseconds, show, write_json
@@ -42,7 +42,23 @@ def _target(arguments: argparse.Namespace) -> Iterator[Target]:
         raise TargetError("give --server HOST:PORT, or --repository DIR to have a server started")
 
 
+def _run_engines(arguments: argparse.Namespace) -> dict[str, object]:
+    if arguments.instruction_sets:
+        given = [arguments.model, "--repository", str(arguments.repository), "--engines", ",".join(arguments.engines)]
+        given += ["--batches", ",".join(map(str, arguments.batches)), "--seconds", str(arguments.seconds)]
+        given += ["--rounds", str(arguments.rounds)]
+        given += [] if arguments.side_px is None else ["--side-px", str(arguments.side_px)]
+        return {"results": engines.measure_under_caps(given, arguments.instruction_sets)}
+    version = newest_version(arguments.repository, arguments.model)
+    found = engines.measure(
+        version, arguments.engines, arguments.batches, arguments.seconds, arguments.rounds, arguments.side_px
+    )
+    return {"results": found}
+
+
 def _run_engine(arguments: argparse.Namespace) -> dict[str, object]:
+    if arguments.engines:
+        return _run_engines(arguments)
     engine = Engine(newest_version(arguments.repository, arguments.model))
     rates = sweep(engine, arguments.seconds, arguments.rounds, BATCH_SIZES)
     latencies_s = engine.latencies_s(arguments.seconds)

@@ -59,19 +59,23 @@ ONNX_ENGINE = CpuEngine("onnx", "fp32")
 ALL = (ONNX_ENGINE, CpuEngine("openvino", "fp32"), CpuEngine("openvino", "bf16"))
 
 
-def cpu_engines(settings: Settings, config: ModelConfig | None) -> tuple[CpuEngine, ...]:
+def cpu_engines(settings: Settings, config: ModelConfig | None, gives_images: bool = True) -> tuple[CpuEngine, ...]:
     """What may run the model's graph here, the one that serves if nothing else is known first.
 
     A parameter of the model's own goes before the setting.
+
+    Args:
+        gives_images: whether the outputs are known to be images as uint8. If not, bf16 is there only if it was
+            requested: nobody knows how near to float32 the values must be.
 
     Raises:
         NotServing: config.pbtxt requests what does not exist or is not possible here; the text is the reason.
     """
     engine = _parameter(config, "cpu_engine", ENGINES) or settings.engine
     precision = _parameter(config, "cpu_precision", PRECISIONS) or settings.cpu_precision
-    if (engine, precision) == ("auto", "auto"):
-        return (ONNX_ENGINE,)
     found = _matching(engine, precision)
+    if precision == "auto" and not gives_images:
+        found = tuple(each for each in found if each.precision != "bf16")
     possible = tuple(each for each in found if not _missing(each))
     if possible:
         return possible

@@ -1,7 +1,7 @@
 """Which file of a version is served, by which engine: chosen when the engine is opened, once for each placement.
 
     --engine        on a GPU                                       on the CPU
-    auto            model.plan, else model.onnx with the reason    model.onnx
+    auto            model.plan, else model.onnx with the reason    model.onnx, the engine that CpuChooser finds
     onnx            model.onnx                                     model.onnx, ONNX Runtime
     openvino        not served                                     model.onnx, OpenVINO
     onnx-tensorrt   model.onnx, ONNX Runtime's TensorRT            not served
@@ -148,9 +148,19 @@ class EngineFactory:
         if device.kind == "cuda":
             engine, note = self._onnx.open(version, name, device, batched)
             return engine, note, Choice("onnx", "" if spec is None else spec.precision)
-        possible = [self._candidates[each] for each in cpu_engines(self._settings, version.config)]
-        engine, choice = self._cpu.open(version, name, batched, possible)
+        engine, choice = self._open_on_cpu(version, name, batched)
         return engine, choice.note, choice
+
+    def _open_on_cpu(self, version: ModelVersion, name: str, batched: bool) -> tuple[Engine, Choice]:
+        if version.config is None and not batched:
+            # Only to see whether the graph has a batch axis; if it has, it is opened again.
+            engine = self._candidates[ONNX_ENGINE].open(version.folder / name, False)
+            if has_batch_axis(engine):
+                return engine, UNKNOWN
+            engine.close()
+        gives_images = version.spec is not None and version.spec.tensors == "uint8"
+        possible = cpu_engines(self._settings, version.config, gives_images)
+        return self._cpu.open(version, name, batched, [self._candidates[each] for each in possible])
 
     def _open_plan(self, version: ModelVersion, name: str, device: DeviceId, batched: bool) -> Engine:
         if device.kind == "cpu":
@@ -194,3 +204,8 @@ def _more_precise(version: ModelVersion, name: str) -> str | None:
     onnx, _ = file_names(version)
     choices = (ONNX_FP32, onnx) if name.endswith(".plan") else (ONNX_FP32,)
     return next((file for file in choices if file != name and (version.folder / file).is_file()), None)
+
+
+def has_batch_axis(engine: Engine) -> bool:
+    """Triton's rule for a model without a config: a first axis that is free in every tensor is the batch."""
+    return all(tensor.shape and tensor.shape[0] == -1 for tensor in (*engine.inputs, *engine.outputs))

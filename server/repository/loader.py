@@ -25,7 +25,7 @@ from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
-from server.repository.engine_choice import EngineFactory, Opened
+from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
@@ -191,7 +191,7 @@ class Loader:
         for placement in placements(version.config, self._devices.gpus):
             opened[placement] = await self._open_one(version, placement, bool(batched))
             if batched is None:  # only the graph can say
-                batched = _has_batch_axis(opened[placement].engine)
+                batched = has_batch_axis(opened[placement].engine)
                 if batched:
                     await self._devices.at(placement).call(opened.pop(placement).engine.close)
                     opened[placement] = await self._open_one(version, placement, True)
@@ -257,11 +257,6 @@ def _placeholders(folder: Path) -> Iterator[tuple[str, str]]:
     for path in sorted((*folder.glob("*"), *folder.glob("*/*"))):  # a graph may be in a folder with its weights
         if path.suffix not in DOCUMENTS and path.is_file() and (what := placeholder(path)):
             yield path.relative_to(folder).as_posix(), what
-
-
-def _has_batch_axis(engine: Engine) -> bool:
-    """Triton's rule for a model without a config: a first axis that is free in every tensor is the batch."""
-    return all(tensor.shape and tensor.shape[0] == -1 for tensor in (*engine.inputs, *engine.outputs))
 
 
 async def _free(engines: Mapping[Device, Engine]) -> None:

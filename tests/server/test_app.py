@@ -56,11 +56,18 @@ def logged(caplog: pytest.LogCaptureFixture, message: str) -> list[Any]:
     return [record.fields for record in caplog.records if record.message == message]  # type: ignore[attr-defined]
 
 
+@pytest.fixture
+def onnx_runtime_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--engine auto` has nothing to choose from on the CPU."""
+    monkeypatch.setattr("server.repository.cpu_options.available", lambda: False)
+
+
+@pytest.mark.usefixtures("onnx_runtime_alone")
 async def test_a_plan_alone_is_unavailable_without_a_gpu_and_the_others_are_served(
     start: Any, repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (repository / "engine" / "config.pbtxt").write_text('platform: "tensorrt_plan" max_batch_size: 8')
-    running = await start()
+    running = await start(engine="auto")
     assert (running.serving.device, running.serving.models, running.serving.unavailable) == ("cpu", 3, 1)
     reason = "model.plan: TensorRT needs an NVIDIA GPU; this server runs the model on the CPU"
     async with grpc.aio.insecure_channel(running.target) as channel:
@@ -74,13 +81,14 @@ async def test_a_plan_alone_is_unavailable_without_a_gpu_and_the_others_are_serv
     assert logged(caplog, "model unavailable") == [{"model": "engine", "reason": reason}]
 
 
+@pytest.mark.usefixtures("onnx_runtime_alone")
 async def test_a_model_that_asks_for_a_plan_and_has_a_graph_beside_it_is_ready_with_the_reason(
     start: Any, repository: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(repository / "engine")
     (repository / "tiny" / "1" / "model.plan").write_bytes(b"plan")
     (repository / "tiny" / "config.pbtxt").write_text('platform: "tensorrt_plan" max_batch_size: 8')
-    running = await start()
+    running = await start(engine="auto")
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         state, reason = (await index_of(stub))["tiny"]

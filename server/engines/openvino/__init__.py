@@ -9,6 +9,7 @@ import sys
 from typing import Any, cast
 
 from server.engines.processor import read_processor
+from server.settings import instruction_set_cap
 
 # Read by `import openvino`, which this package's modules do: it goes on without a converter that cannot be imported.
 cast(dict[str, Any], sys.modules).setdefault("openvino.tools.ovc", None)
@@ -20,5 +21,5 @@ def available() -> bool:
 
 
 def bf16_supported() -> bool:
-    """Whether the processor multiplies bfloat16 (AVX512-BF16 or AMX). Imports nothing."""
-    return read_processor().computes_bf16()
+    """Whether the processor multiplies bfloat16 (AVX512-BF16 or AMX), and OpenVINO may. Imports nothing."""
+    return read_processor().computes_bf16(instruction_set_cap())

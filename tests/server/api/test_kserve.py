@@ -145,7 +145,7 @@ async def test_the_index_says_why_a_model_is_unavailable(client: Any, running: A
 
     code, text = await asyncio.to_thread(readyz)
     assert code == 503
-    assert "engine 1 UNAVAILABLE: model.plan" in text
+    assert f"engine 1 UNAVAILABLE: {index['engine'].reason}" in text
 
 
 async def test_a_model_can_be_unloaded_and_loaded_again(client: Any) -> None:

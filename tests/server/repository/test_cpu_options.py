@@ -23,7 +23,7 @@ OPENVINO, OPENVINO_BF16 = CpuEngine("openvino", "fp32"), CpuEngine("openvino", "
 
 
 def settings_of(**given: Any) -> Settings:
-    return read_settings(repository=Path(), device="cpu", **given)
+    return read_settings(**{"repository": Path(), "device": "cpu", "engine": "auto", **given})
 
 
 def config_of(**parameters: str) -> ModelConfig:
@@ -39,7 +39,7 @@ def _has_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("engine", "precision", "expected"),
     [
-        ("auto", "auto", (ONNX_ENGINE,)),
+        ("auto", "auto", (ONNX_ENGINE, OPENVINO, OPENVINO_BF16)),
         ("auto", "fp32", (ONNX_ENGINE, OPENVINO)),
         ("auto", "bf16", (OPENVINO_BF16,)),
         ("onnx", "auto", (ONNX_ENGINE,)),
@@ -55,6 +55,12 @@ def test_the_settings_and_a_models_own_parameters_say_the_same(
     assert cpu_engines(settings_of(engine=engine, cpu_precision=precision), None) == expected
     own = config_of(cpu_engine=engine, cpu_precision=precision)
     assert cpu_engines(settings_of(engine="openvino", cpu_precision="bf16"), own) == expected
+
+
+def test_bf16_is_for_images_unless_it_is_requested() -> None:
+    assert cpu_engines(settings_of(), None, gives_images=False) == (ONNX_ENGINE, OPENVINO)
+    assert cpu_engines(settings_of(engine="openvino"), None, gives_images=False) == (OPENVINO,)
+    assert cpu_engines(settings_of(cpu_precision="bf16"), None, gives_images=False) == (OPENVINO_BF16,)
 
 
 def test_a_parameter_leaves_the_other_to_the_settings() -> None:
@@ -106,7 +112,11 @@ def test_the_engine_that_was_asked_for_opens_the_graph(tmp_path: Path) -> None:
 
     def opened(config: ModelConfig | None = None, **given: Any) -> object:
         version = ModelVersion("tiny", 1, tmp_path / "tiny" / "1", config, None)
-        return EngineFactory(settings_of(**given), 1, 1).open(version, CPU, batched=True).engine
+        return (
+            EngineFactory(settings_of(engine_cache=tmp_path / "cache", **given), 1, 1)
+            .open(version, CPU, batched=True)
+            .engine
+        )
 
     assert isinstance(opened(engine="onnx"), OnnxCpuEngine)
     assert isinstance(opened(engine="openvino", cpu_precision="fp32"), OpenVinoCpuEngine)
