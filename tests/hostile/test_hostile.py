@@ -98,6 +98,13 @@ def test_bytes_on_the_http_port_are_answered_without_blaming_the_server(target: 
         assert not sent.answered or answer, sent.what
 
 
+def test_bytes_on_the_port_of_the_http_api_are_answered_without_blaming_the_server(target: Target) -> None:
+    for sent, answer in send_all(target.server.rest_address, list(connections.http()), target.harm):
+        assert not answer or answer.startswith(b"HTTP/1.1 "), f"{sent.what}: {answer[:100]!r}"
+        assert answer[9:12] not in (b"500", b"503"), f"{sent.what}: {answer[:300]!r}"
+        assert not sent.answered or answer, sent.what
+
+
 def test_bytes_on_the_grpc_port_hurt_nobody(target: Target) -> None:
     send_all(target.server.grpc_address, list(connections.http2()), target.harm)
 
@@ -108,9 +115,9 @@ def test_a_path_that_is_not_utf8_does_not_end_the_service(target: Target) -> Non
         assert not target.harm()
 
 
-@pytest.mark.parametrize("port", ["http", "grpc"])
+@pytest.mark.parametrize("port", ["http", "rest", "grpc"])
 def test_heads_that_do_not_end_lock_nobody_out(target: Target, port: str) -> None:
-    address = target.server.http_address if port == "http" else target.server.grpc_address
+    address: tuple[str, int] = getattr(target.server, f"{port}_address")
     opened = connections.slow_heads(address, SLOW_HEADS)
     try:
         started = time.monotonic()

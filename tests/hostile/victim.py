@@ -66,6 +66,11 @@ class Victim:
         return "127.0.0.1", self.process.http_port
 
     @property
+    def rest_address(self) -> tuple[str, int]:
+        """Of the HTTP API."""
+        return "127.0.0.1", int(self.process.ready["rest_port"])
+
+    @property
     def held(self) -> Held:
         return Held.by(self.process.process.pid)
 
