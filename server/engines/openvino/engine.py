@@ -1,5 +1,6 @@
 """OpenVINO on the CPU."""
 
+import functools
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,8 @@ from server.engines.base import Arrays
 from server.engines.niceness import yield_to_loop
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.graph import core, one_line, read_graph, specs
+from server.engines.openvino.identity import Ways, find_ways, unrounded
+from server.engines.openvino.transposed import rewrite_transposed
 from server.errors import StartError
 
 Precision = Literal["fp32", "bf16"]
@@ -83,25 +86,45 @@ class OpenVinoCpuEngine:
         if precision == "bf16" and not bf16_supported():
             raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
         model = read_graph(path)
-        try:
-            self._shared = Compiled(model, lanes, max(1, threads // lanes), precision)
-            self._whole = Compiled(model, 1, threads, precision) if lanes > 1 else self._shared
-        except Exception as error:  # OpenVINO's exceptions share no public base
-            raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
+        rewrite_transposed(model)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
+        self._batched = batched
         self._stopped = False
+        try:
+            self._ways = self._find_ways(unrounded(model), lanes, threads, precision)
+            self._shared, self._whole = _compiled(model, lanes, threads, precision)
+        except Exception as error:  # OpenVINO's exceptions share no public base
+            raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Accepts every shape; what the graph cannot run fails in the run."""
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`."""
+        if self._batched:
+            outputs = self._run_in_pieces(arrays, whole_device)
+        else:
+            outputs = self._run(self._whole if whole_device and self._ways.whole else self._shared, arrays)
+        return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
+
+    def _run_in_pieces(self, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
+        items = len(arrays[self.inputs[0].name])
+        runs = []
+        for first, last, is_whole in self._ways.pieces(items, whole_device):
+            piece = {name: array[first:last] for name, array in arrays.items()}
+            runs.append(self._run(self._whole if is_whole else self._shared, piece))
+        return runs[0] if len(runs) == 1 else tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
+
+    def _find_ways(self, model: openvino.Model, lanes: int, threads: int, precision: Precision) -> Ways:
+        """How the graph may run; `model` is the graph before rounding."""
+        lane, whole = (functools.partial(self._run, each) for each in _compiled(model, lanes, threads, precision))
+        return find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
+
+    def _run(self, compiled: Compiled, arrays: Arrays) -> tuple[NDArray[Any], ...]:
         if self._stopped:
             raise RuntimeError("the engine is stopped")
-        tensors = {index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)}
-        outputs = (self._whole if whole_device else self._shared).run(tensors)
-        return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
+        return compiled.run({index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)})
 
     def stop(self) -> None:
         """Ends the runs in progress at their next node; see `Stoppable`."""
@@ -112,6 +135,12 @@ class OpenVinoCpuEngine:
     def close(self) -> None:
         """Frees both compiled graphs."""
         del self._shared, self._whole
+
+
+def _compiled(model: openvino.Model, lanes: int, threads: int, precision: Precision) -> tuple[Compiled, Compiled]:
+    """For a run of each worker thread at once, and for one run over every thread."""
+    shared = Compiled(model, lanes, max(1, threads // lanes), precision)
+    return shared, Compiled(model, 1, threads, precision) if lanes > 1 else shared
 
 
 def _tensor(spec: TensorSpec, array: NDArray[Any]) -> openvino.Tensor:
