@@ -35,7 +35,7 @@ UNAVAILABLE if the call names the version |
 | a repository is polled | what is the same at two looks is loaded | at the first look |
 | `version_policy` latest, and the newest version is not whole | the next older one serves, and the index says so | \
 none serves |
-| CUDA shared memory, trace and log settings, `classification`, load with `config` | UNIMPLEMENTED | served |
+| CUDA shared memory, load with `config` | UNIMPLEMENTED | served |
 
 ## config.pbtxt
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline
+from server.api.classification import classified, read_counts
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
 from server.api.kserve_parameters import check_kind, read_timeout_s
 from server.api.kserve_statistics import write_statistics
@@ -27,8 +28,8 @@ from server.repository.repository import Repository
 from server.settings import Settings
 
 EXTENSIONS = (
-    "model_repository", "schedule_policy", "model_configuration", "system_shared_memory", "binary_tensor_data",
-    "statistics", "trace", "logging",
+    "classification", "model_repository", "schedule_policy", "model_configuration", "system_shared_memory",
+    "binary_tensor_data", "statistics", "trace", "logging",
 )  # fmt: skip
 # Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
@@ -251,8 +252,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
         inputs_at = find_places(request.inputs, "input", self._memory)
         outputs_at = find_places(request.outputs, "output", self._memory)
-        outputs = {tensor.name: tensor for tensor in model.outputs}
+        outputs: Mapping[str, Any] = {tensor.name: tensor for tensor in model.outputs}
         check_outputs(request.outputs, outputs, model.name)
+        counts = read_counts(request.outputs, outputs)
         limit_bytes = self._limits.max_message_bytes
         read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
         arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
@@ -271,6 +273,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                 return (await admission.run(arrays)).outputs
 
         results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
+        if counts:
+            classify = (classified, outputs, results, counts, model.labels, model.max_batch_size, limit_bytes)
+            outputs, results = await self._workers.run(*classify)
         nbytes = sum(held_bytes(results[name]) for name in wanted)
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id

@@ -12,7 +12,7 @@ from artifact.dtypes import NUMPY_OF
 from server.api.kserve_parameters import check_tensor_parameters
 from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SystemSharedMemory
 from server.api.strings import from_contents, from_raw, to_raw
-from server.errors import ImageTooLarge, InvalidRequest, Unsupported
+from server.errors import ImageTooLarge, InvalidRequest
 from server.repository.declared import DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 
@@ -190,7 +190,6 @@ def check_outputs(
 
     Raises:
         InvalidRequest: no such output, or one requested twice.
-        Unsupported: classification.
     """
     names = {tensor.name for tensor in wanted}
     if len(wanted) > len(names):
@@ -199,8 +198,6 @@ def check_outputs(
         if tensor.name not in expected:
             has = f"which has {', '.join(expected)}"
             raise InvalidRequest(f"unexpected inference output {tensor.name!r} for model {model!r}, {has}")
-        if "classification" in tensor.parameters:
-            raise Unsupported(f"output {tensor.name!r}: classification is not offered")
 
 
 def _graph_shape(

@@ -71,7 +71,7 @@ FIELDS: Mapping[str, Field] = {
     "output.data_type": _honoured("must be the graph's"),
     "output.dims": _honoured("what replies have"),
     "output.reshape": _honoured(),
-    "output.label_filename": _no_effect("classification is not offered; a file that is missing is refused"),
+    "output.label_filename": _honoured("labels of the classification extension, one a line"),
     "output.is_shape_tensor": _refused("values that set shapes cannot be batched"),
     "output.is_non_linear_format_io": _refused(_TENSOR_FORMAT),
     "batch_input": _refused("no graph gets inputs that the request does not have"),

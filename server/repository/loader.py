@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
-from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of
+from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of, read_labels
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
 from server.repository.warmup import (
@@ -59,6 +59,7 @@ class Model:
     defaults: OptionalInputs = NO_OPTIONAL_INPUTS  # for what tensor requests may leave out
     note: str = ""  # for operators: why something else serves than what was requested or is best
     choice: Choice = UNKNOWN  # what runs it on the first of its devices
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
 
     @cached_property
     def inputs(self) -> tuple[DeclaredTensor, ...]:
@@ -141,6 +142,7 @@ class Loader:
                 check_spec(spec, one.engine)
         defaults = await asyncio.to_thread(OptionalInputs, spec)
         config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
+        labels = await asyncio.to_thread(read_labels, config, version.folder.parent)
         policy = policy_of(config, self._settings)
         until = time.monotonic() + self._settings.warmup_s
         notes: list[str] = []
@@ -156,7 +158,17 @@ class Loader:
             version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}
         )
         return Model(
-            version.name, version.version, spec, config, first.engine, batcher, statistics, defaults, note, first.choice
+            version.name,
+            version.version,
+            spec,
+            config,
+            first.engine,
+            batcher,
+            statistics,
+            defaults,
+            note,
+            first.choice,
+            labels,
         )
 
     async def _warm(

@@ -70,6 +70,22 @@ def read_config(folder: Path) -> ModelConfig | None:
     return config
 
 
+def read_labels(config: ModelConfig, folder: Path) -> dict[str, list[str]]:
+    """The lines of each output's `label_filename` in the model's folder, by output: the labels of its indices.
+
+    Raises:
+        NotServing: one is no text.
+    """
+    try:
+        return {
+            output.name: (read_text(folder / output.label_filename) or "").splitlines()
+            for output in config.output
+            if output.label_filename
+        }
+    except ArtifactError as error:
+        raise NotServing(f"{CONFIG}: label_filename: {error}") from None
+
+
 def _check_label_file(folder: Path, name: str) -> None:
     if name and (not is_inside(name) or not (folder / name).is_file()):
         raise NotServing(f"{CONFIG}: label_filename {name!r} is not a file in the model's folder")

@@ -301,10 +301,10 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
         Code.INVALID_ARGUMENT,
         "2 elements",
     ),
-    "classification": (
-        {"outputs": [{"name": "image", "parameters": {"classification": {"int64_param": 3}}}]},
-        Code.UNIMPLEMENTED,
-        "classification",
+    "classification of none": (
+        {"outputs": [{"name": "image", "parameters": {"classification": {"int64_param": 0}}}]},
+        Code.INVALID_ARGUMENT,
+        "classification: 0 classes requested, at least 1",
     ),
     "shared memory": (
         {"tensor": {"parameters": {"shared_memory_region": {"string_param": "r"}}}, "raw_input_contents": []},
