@@ -94,7 +94,8 @@ class Eviction:
         descriptors = _open_descriptors()
         if len(descriptors) <= self._limit:
             return 0
-        found = [(ms, fd) for fd in descriptors if (ms := self._silent_ms(fd)) is not None]
+        own = self._looked_at.fileno()  # a copy of what was looked at last
+        found = [(ms, fd) for fd in descriptors if fd != own and (ms := self._silent_ms(fd)) is not None]
         excess = sorted(found, reverse=True)[: max(0, len(found) - self._limit)]
         for _, descriptor in excess:
             if self._silent_ms(descriptor) is not None:  # it may be another file's by now

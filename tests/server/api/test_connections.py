@@ -89,7 +89,8 @@ async def test_native_closes_the_connections_that_were_silent_longest(start: Any
     async with grpc.aio.insecure_channel(running.target, options=OWN) as channel:
         assert await is_live(channel)
         with flood(port, 5, PREFACE) as old:
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(3 * connections.CHECK_EVERY_S)
+            assert all(map(is_open, old)), "there are no more than the limit"
             assert await is_live(channel)
             with flood(port, 5, PREFACE) as new:
                 assert await number_open([*old, *new], 5) == 5
