@@ -60,7 +60,7 @@ def read_inputs(
         ImageTooLarge: more strings than the limit allows.
     """
     raws = request.raw_input_contents
-    sent = sum(tensor.name not in places for tensor in request.inputs)
+    sent = len(request.inputs) - len(places)
     if raws and len(raws) != sent:
         raise InvalidRequest(f"{sent} inputs, {len(raws)} raw_input_contents: must be equal")
     left = iter(raws)
@@ -80,7 +80,8 @@ def read_inputs(
         if place is not None and place.byte_size > limit_bytes:
             raise ImageTooLarge(f"{what}: {place.byte_size} bytes, at most {limit_bytes} (max_message_bytes)")
         if raws or place is not None:
-            array = _from_raw(what, tensor, next(left) if place is None else place.read(), limit_bytes)
+            raw = next(left) if place is None else place.read()
+            array = _from_raw(what, spec.dtype, shape, raw, limit_bytes)
         else:
             array = _from_contents(what, tensor)
         arrays[tensor.name] = array.reshape(shape)
@@ -140,8 +141,8 @@ def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place]
     if places and sum(place.byte_size for place in places.values()) > _LARGE_BYTES:
         return True
     if raws := request.raw_input_contents:
-        strings = any(tensor.datatype == "BYTES" for tensor in request.inputs)
-        return strings and sum(map(len, raws)) > 4 * _MANY_VALUES
+        long = sum(map(len, raws)) > 4 * _MANY_VALUES
+        return long and any(tensor.datatype == "BYTES" for tensor in request.inputs)
     fields = ((tensor, _TYPED_FIELD.get(tensor.datatype)) for tensor in request.inputs)
     return sum(len(getattr(tensor.contents, field)) for tensor, field in fields if field) > _MANY_VALUES
 
@@ -238,13 +239,11 @@ def _listed(names: Iterable[str]) -> str:
     return f"[{','.join(map(repr, names))}]"
 
 
-def _from_raw(
-    what: str, tensor: service_pb2.ModelInferRequest.InferInputTensor, raw: bytes, limit_bytes: int
-) -> NDArray[Any]:
-    count = math.prod(tensor.shape)
-    if tensor.datatype == "BYTES":
+def _from_raw(what: str, datatype: str, shape: Sequence[int], raw: bytes, limit_bytes: int) -> NDArray[Any]:
+    count = math.prod(shape)
+    if datatype == "BYTES":
         return from_raw(what, raw, count, limit_bytes)
-    dtype = NUMPY_OF[tensor.datatype]
+    dtype = NUMPY_OF[datatype]
     if len(raw) != (expected := count * dtype.itemsize):
         raise InvalidRequest(f"input byte size mismatch for {what}. Expected {expected}, got {len(raw)}")
     return np.frombuffer(raw, dtype)
