@@ -23,6 +23,7 @@ _JPEG_SCAN = b"\xff\xda"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
+_PNG_PALETTE = 3
 _WEBP_ANIMATION, _WEBP_EXIF, _WEBP_ALPHA = 0x02, 0x08, 0x10
 
 
@@ -40,7 +41,8 @@ class Header:
     """An image before it is decoded.
 
     `width` and `height` are as seen, with the EXIF `orientation` (1..8) applied. `channels` are those of the decoded
-    image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored.
+    image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored, and
+    `stored_channels` if they are others: 1 of a palette, 4 of CMYK, without alpha if that is a transparent colour.
     """
 
     format: Format
@@ -49,6 +51,7 @@ class Header:
     channels: int
     bits: int = 8
     orientation: int = 1
+    stored_channels: int = 0
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -87,10 +90,12 @@ def read_header(data: bytes) -> Header:
     return header
 
 
-def _header(kind: Format, width: int, height: int, channels: int, bits: int, orientation: int) -> Header:
+def _header(
+    kind: Format, width: int, height: int, channels: int, bits: int, orientation: int, stored: int = 0
+) -> Header:
     if orientation > 4:
         width, height = height, width
-    return Header(kind, width, height, channels, bits, orientation)
+    return Header(kind, width, height, channels, bits, orientation, 0 if stored == channels else stored)
 
 
 def _damaged(kind: Format, what: str) -> InvalidRequest:
@@ -110,7 +115,8 @@ def _read_png(data: bytes) -> Header:
     for _ in range(_MAX_SEGMENTS):
         size, name = struct.unpack_from(">I4s", data, at)
         if name == b"IDAT":
-            return _header(Format.PNG, width, height, channels, bits, orientation)
+            stored = 1 if colour == _PNG_PALETTE else _PNG_CHANNELS[colour]
+            return _header(Format.PNG, width, height, channels, bits, orientation, stored)
         if name == b"acTL" and struct.unpack_from(">I", data, at + 8) != (1,):
             _reject_animation(Format.PNG)
         if name == b"tRNS" and colour in (0, 2, 3):
@@ -148,7 +154,7 @@ def _read_jpeg(data: bytes) -> Header:
     bits, height, width, components = frame
     if components not in (1, 3, 4) or bits != 8:
         raise InvalidRequest(f"image: JPEG of {components} components of {bits} bits; must be 1, 3 or 4 of 8")
-    return _header(Format.JPEG, width, height, min(components, 3), bits, orientation)
+    return _header(Format.JPEG, width, height, min(components, 3), bits, orientation, components)
 
 
 def _read_webp(data: bytes) -> Header:

@@ -8,11 +8,13 @@ from server.images.codecs import Encoding
 from server.images.header import Format, Header
 
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
-_DECODE_BYTES = {Format.RAW: 0, Format.PNG: 14, Format.JPEG: 14, Format.WEBP: 22}
-_DECODE_GREY_BYTES = 8
+_WEBP_DECODE_BYTES = {3: 20, 4: 23}
+_ENCODE_BYTES = {
+    Format.JPEG: {1: 3, 3: 6},
+    # Of alpha that is noise; two thirds of it if alpha is even.
+    Format.WEBP: {1: 12, 2: 45, 3: 13, 4: 37},
+}
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
-_ENCODE_BYTES = {Format.JPEG: 6, Format.WEBP: 12}
-_ENCODE_ALPHA_BYTES = 37  # WebP
 # A reply's bytes: as encoded, in the message, serialized.
 REPLY_COPIES = 3
 # Calls that need less are not counted: the limits of the queue bound how many there are.
@@ -37,15 +39,22 @@ def transform_bytes(plan: ChannelPlan, encoding: Encoding) -> int:
 
 def decode_bytes(header: Header) -> int:
     """For each pixel, its bytes in the result included."""
-    grey = header.channels == 1 and header.format in (Format.PNG, Format.JPEG)
-    return _DECODE_GREY_BYTES if grey else _DECODE_BYTES[header.format]
+    if header.format is Format.RAW:
+        return 0
+    if header.format is Format.WEBP:
+        return _WEBP_DECODE_BYTES[header.channels]
+    # Pillow holds grey in 1 byte and everything else in 4, and copies it twice on its way to numpy.
+    nbytes = (1 if header.channels == 1 else 4) + 2 * header.channels
+    if header.bits == 16 and header.channels == 1:
+        nbytes += 4
+    return nbytes + header.stored_channels  # before they are converted
 
 
 def encode_bytes(encoding: Encoding, channels: int) -> int:
-    """For each pixel, of encoding and sending, without the image itself."""
-    if encoding.format is Format.WEBP and channels in (2, 4):
-        return _ENCODE_ALPHA_BYTES
-    return _ENCODE_BYTES.get(encoding.format, REPLY_COPIES * channels)
+    """For each pixel, of encoding and sending, without the image itself. A PNG counts as if it could not be
+    compressed."""
+    by_channels = _ENCODE_BYTES.get(encoding.format)
+    return REPLY_COPIES * channels if by_channels is None else by_channels[channels]
 
 
 class MemoryBudget:

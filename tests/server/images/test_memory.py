@@ -1,4 +1,4 @@
-"""The estimates of memory, against what decoding and encoding really take."""
+"""The estimates of memory, against what decoding and encoding really take: at most 5 % too low, 20 % too high."""
 
 import subprocess
 import sys
@@ -16,10 +16,12 @@ from server.images.header import Format, read_header
 from server.images.memory import Hold, MemoryBudget
 
 WIDTH, HEIGHT = 2000, 1500
+MOST = 1.2
 # The most that the process held while it ran `work`, in bytes. A fresh process: another's free memory would be used.
 MEASURE = """
 import sys
 import numpy as np
+from server import allocator
 from server.images import codecs, cutouts
 from server.images.header import Format, read_header
 
@@ -28,6 +30,7 @@ def status(key):
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 what, path = sys.argv[1:3]
+allocator.configure()
 data = open(path, "rb").read()
 if what == "decode":
     header = read_header(data)
@@ -42,58 +45,75 @@ with open("/proc/self/clear_refs", "w") as file:
     file.write("5")
 before = status("VmRSS")
 result = work()
-print(status("VmHWM") - before)
+print(status("VmHWM") - before, len(result) if isinstance(result, bytes) else 0)
 """
 
 
-def measured(what: str, path: Path) -> float:
-    """Bytes per pixel."""
+def measured(what: str, path: Path) -> tuple[float, float]:
+    """Bytes per pixel, and how many of them are the encoded image."""
     command = [sys.executable, "-c", MEASURE, what, str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
-    return int(done.stdout) / (WIDTH * HEIGHT)
+    peak, encoded = done.stdout.split()
+    return int(peak) / (WIDTH * HEIGHT), int(encoded) / (WIDTH * HEIGHT)
 
 
-def noise(channels: int) -> Any:
-    coarse = np.random.RandomState(0).randint(0, 256, (HEIGHT // 4, WIDTH // 4, channels)).astype(np.uint8)
+def image(channels: int) -> Any:
+    """Neither even nor noise."""
+    coarse = noise(channels)[: HEIGHT // 4, : WIDTH // 4]
     return np.ascontiguousarray(coarse.repeat(4, axis=0).repeat(4, axis=1))
 
 
+def noise(channels: int) -> Any:
+    """What cannot be compressed."""
+    return np.random.RandomState(0).randint(0, 256, (HEIGHT, WIDTH, channels)).astype(np.uint8)
+
+
+def check(counted: int, taken: float) -> None:
+    assert taken < counted * 1.05
+    assert counted < taken * MOST + 1, "bytes are whole"
+
+
 FILES: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "JPEG": (noise(3), "JPEG", {"quality": 90}),
-    "JPEG grey": (noise(1)[..., 0], "JPEG", {"quality": 90}),
-    "JPEG progressive": (noise(3), "JPEG", {"progressive": True, "subsampling": 0}),
-    "JPEG CMYK": (Image.fromarray(noise(4), "RGBA").convert("RGB").convert("CMYK"), "JPEG", {}),
-    "PNG": (noise(3), "PNG", {}),
-    "PNG alpha": (noise(4), "PNG", {}),
-    "PNG palette": (Image.fromarray(noise(3)).quantize(64), "PNG", {}),
-    "PNG transparent colour": (noise(3), "PNG", {"transparency": (1, 2, 3)}),
-    "PNG 16 bits": (noise(1)[..., 0].astype(np.uint16) << 8, "PNG", {}),
-    "WebP": (noise(3), "WEBP", {}),
-    "WebP alpha": (noise(4), "WEBP", {}),
-    "WebP lossless": (noise(4), "WEBP", {"lossless": True}),
+    "JPEG": (image(3), "JPEG", {"quality": 90}),
+    "JPEG grey": (image(1)[..., 0], "JPEG", {"quality": 90}),
+    "JPEG progressive": (image(3), "JPEG", {"progressive": True, "subsampling": 0}),
+    "JPEG CMYK": (Image.fromarray(image(4), "RGBA").convert("RGB").convert("CMYK"), "JPEG", {}),
+    "PNG": (image(3), "PNG", {}),
+    "PNG grey": (image(1)[..., 0], "PNG", {}),
+    "PNG grey alpha": (Image.fromarray(image(2)), "PNG", {}),
+    "PNG alpha": (image(4), "PNG", {}),
+    "PNG palette": (Image.fromarray(image(3)).quantize(64), "PNG", {}),
+    "PNG transparent colour": (image(3), "PNG", {"transparency": (1, 2, 3)}),
+    "PNG 16 bits": (image(1)[..., 0].astype(np.uint16) << 8, "PNG", {}),
+    "WebP": (image(3), "WEBP", {}),
+    "WebP alpha": (image(4), "WEBP", {}),
+    "WebP lossless": (image(3), "WEBP", {"lossless": True}),
+    "WebP lossless alpha": (noise(4), "WEBP", {"lossless": True, "method": 0}),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", FILES)
-def test_decoding_takes_no_more_than_is_counted(tmp_path: Path, kind: str) -> None:
+def test_decoding_takes_what_is_counted(tmp_path: Path, kind: str) -> None:
     source, format_, options = FILES[kind]
-    image = source if isinstance(source, Image.Image) else Image.fromarray(source)
-    image.save(tmp_path / "image", format_, **options)
+    decoded = source if isinstance(source, Image.Image) else Image.fromarray(source)
+    decoded.save(tmp_path / "image", format_, **options)
     header = read_header((tmp_path / "image").read_bytes())
-    assert measured("decode", tmp_path / "image") < memory.decode_bytes(header) * 1.05
+    check(memory.decode_bytes(header), measured("decode", tmp_path / "image")[0])
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("channels", [1, 3, 4])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("kind", [Format.PNG, Format.JPEG, Format.WEBP])
-def test_encoding_takes_no_more_than_is_counted(tmp_path: Path, kind: Format, channels: int) -> None:
-    if kind is Format.JPEG and channels == 4:
+def test_encoding_noise_takes_what_is_counted(tmp_path: Path, kind: Format, channels: int) -> None:
+    if kind is Format.JPEG and channels in (2, 4):
         return
     np.save(tmp_path / "image.npy", noise(channels))
-    assert measured(kind, tmp_path / "image.npy") < memory.encode_bytes(Encoding.of(kind, None), channels) * 1.05
+    encoding, sending = measured(kind, tmp_path / "image.npy")
+    counted = memory.encode_bytes(Encoding.of(kind, None), channels)
+    check(counted, max(encoding, memory.REPLY_COPIES * sending))
 
 
 @pytest.mark.slow
@@ -101,11 +121,11 @@ def test_encoding_takes_no_more_than_is_counted(tmp_path: Path, kind: Format, ch
 @pytest.mark.parametrize("channels", [2, 4])
 @pytest.mark.parametrize("every", [3, 5, 400])
 def test_spreading_colours_takes_no_more_than_is_counted(tmp_path: Path, every: int, channels: int) -> None:
-    pixels = noise(channels)
+    pixels = image(channels)
     pixels[..., -1] = 0
     pixels[1::every, 1::every, -1] = 255  # far apart, so that many pixels are filled at once
     np.save(tmp_path / "image.npy", pixels)
-    assert measured("spread", tmp_path / "image.npy") < (channels - 1 + memory._SPREAD_BYTES) * 1.05
+    assert measured("spread", tmp_path / "image.npy")[0] < (channels - 1 + memory._SPREAD_BYTES) * 1.05
 
 
 def test_what_is_held_is_given_back_and_whoever_is_alone_fits() -> None:
