@@ -16,7 +16,6 @@ from server.engines.niceness import yield_to_loop
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.graph import core, one_line, read_graph, specs
 from server.engines.openvino.identity import Ways, find_ways, unrounded
-from server.engines.openvino.transposed import rewrite_transposed
 from server.errors import StartError
 
 Precision = Literal["fp32", "bf16"]
@@ -86,7 +85,6 @@ class OpenVinoCpuEngine:
         if precision == "bf16" and not bf16_supported():
             raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
         model = read_graph(path)
-        rewrite_transposed(model)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
         self._batched = batched
