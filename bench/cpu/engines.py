@@ -44,23 +44,27 @@ class Contestant:
     opening_s: float
 
 
-def open_engines(names: Sequence[str], version: Path) -> list[Contestant]:
-    """The engines of a version's graph, in the order of the names.
+def open_engines(names: Sequence[str], version: Path) -> tuple[list[Contestant], dict[str, str]]:
+    """The engines of a version's graph, in the order of the names, and why the others cannot be had here.
 
     Raises:
-        RepositoryError: one cannot open it; the text is its reason.
+        RepositoryError: the first cannot open it; the text is its reason.
     """
     from server.errors import GanserveError
 
-    found = []
+    found: list[Contestant] = []
+    absent: dict[str, str] = {}
     for name in names:
         started_s = time.perf_counter()
         try:
             engine, what = _open(name, version)
         except GanserveError as error:
-            raise RepositoryError(f"{name}: {error}") from error
-        found.append(Contestant(name, engine, what, time.perf_counter() - started_s))
-    return found
+            if not found:
+                raise RepositoryError(f"{name}: {error}") from error
+            absent[name] = str(error)
+        else:
+            found.append(Contestant(name, engine, what, time.perf_counter() - started_s))
+    return found, absent
 
 
 def _open(name: str, version: Path) -> tuple[Any, str]:
@@ -196,7 +200,10 @@ def measure(
     Raises:
         RepositoryError: an engine cannot open the graph.
     """
-    contestants = open_engines(names, version)
+    contestants, absent = open_engines(names, version)
+    names = [each.name for each in contestants]
+    for name, reason in absent.items():
+        print(f"{name} is not measured: {reason}")
     bench = Bench(contestants, version, side_px)
     distances = bench.distances()
     rates = bench.sweep(batches, seconds, rounds)
@@ -225,6 +232,7 @@ def measure(
         "model": version.parent.name,
         "side_px": bench.side_px,
         "instruction_set_cap": cap,
+        "absent": absent,
         "engines": {
             each.name: {
                 "what": each.what,

@@ -26,7 +26,8 @@ def version(tmp_path: Path) -> Path:
 
 
 def test_every_engine_is_measured_in_every_setup_and_round(version: Path) -> None:
-    contestants = open_engines(["onnx", "openvino"], version)
+    contestants, absent = open_engines(["onnx", "openvino"], version)
+    assert absent == {}
     bench = Bench(contestants, version, None)
     rates = bench.sweep([1, 3], seconds=0.004, rounds=2)
     assert set(rates) == {"onnx", "openvino"}
@@ -59,6 +60,14 @@ def test_what_an_engine_cannot_open_is_the_reason(version: Path) -> None:
     (version / ONNX).write_bytes(b"no graph")
     with pytest.raises(RepositoryError, match=r"onnx: .*cannot open it"):
         open_engines(["onnx"], version)
+
+
+def test_an_engine_that_cannot_be_had_here_leaves_the_others(version: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    contestants, absent = open_engines(["onnx", "openvino-bf16"], version)
+    assert [each.name for each in contestants] == ["onnx"]
+    assert "this processor has no bf16 instructions" in absent["openvino-bf16"]
+    contestants[0].engine.close()
 
 
 @pytest.mark.slow
