@@ -1,5 +1,6 @@
 """Items per second of several engines, interleaved, so that a busy machine slows all alike."""
 
+import contextlib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from statistics import median
@@ -68,6 +69,17 @@ class Speeds:
                     for found in rates.values():
                         found.clear()
 
+    def measure_more(self, go_on: Callable[[], None]) -> None:
+        """As many rounds again, as far as `go_on` lets it: for figures that are not clear.
+
+        Raises:
+            RunFailed: the first engine fails.
+        """
+        with contextlib.suppress(GivenUp):
+            for _ in range(ROUNDS):
+                self._round(go_on)
+                self.rounds += 1
+
     def _round(self, go_on: Callable[[], None]) -> None:
         for setup, arrays in self._inputs.items():
             for name in list(self._subjects):
@@ -107,3 +119,7 @@ class Speeds:
             setup: median(ours / theirs for ours, theirs in zip(rates, first[setup], strict=False))
             for setup, rates in self._rates[name].items()
         }
+
+    def all_ratios(self) -> dict[str, list[float]]:
+        """The ratios of each engine that was measured to the end, in the order of the setups."""
+        return {name: list(self.ratios(name).values()) for name in self.names}

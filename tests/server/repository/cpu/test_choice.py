@@ -17,9 +17,9 @@ import pytest
 
 from server.engines.base import Engine
 from server.errors import NotServing, StartError
-from server.repository.cpu import speed
+from server.repository.cpu import contest, speed
 from server.repository.cpu.choice import CpuChooser
-from server.repository.cpu.contest import Candidate, clearly_fastest
+from server.repository.cpu.contest import Candidate, clearly_fastest, is_torn
 from server.repository.cpu.kept import Choice
 from server.settings import read_settings
 from tests.server.repository.cpu.graphs import Candidates, Outputs, version_of, write_generator
@@ -110,6 +110,19 @@ def test_the_fastest_that_gives_the_same_images_serves_and_the_others_are_closed
 def test_the_winner_gains_enough_in_the_mean_and_loses_nowhere(ratios: dict[str, list[float]], winner: str) -> None:
     assert clearly_fastest({"first": [1.0, 1.0], **ratios}, "first") == winner
     assert clearly_fastest({"first": [1.0, 1.0], **ratios}, "first", enough=3.0) == "first", "after few rounds"
+
+
+def test_a_gain_with_a_loss_in_one_setup_is_measured_longer(
+    open_: Open, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_torn({"first": [1.0, 1.0], "a": [3.0, 0.8]}, "first")
+    assert not is_torn({"first": [1.0, 1.0], "a": [3.0, 1.8], "b": [1.0, 0.8]}, "first")
+    runs = []
+    for torn in (False, True):
+        monkeypatch.setattr(contest, "is_torn", lambda ratios, first, torn=torn: torn)
+        open_(candidates.make("reference", delay_s=SLOW_S), candidates.make(f"other{torn}"))
+        runs.append(candidates.opened[f"other{torn} fp32"][0].runs)
+    assert runs[1] >= runs[0] + 4 * speed.ROUNDS, "in each setup, on two lanes or alone"
 
 
 @pytest.mark.parametrize(
@@ -305,7 +318,7 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from server.observability import logs
-from server.repository.cpu import speed
+from server.repository.cpu import contest, speed
 from server.repository.cpu.choice import CpuChooser
 from server.settings import read_settings
 from tests.server.repository.cpu.graphs import Candidates, version_of
