@@ -58,6 +58,15 @@ class Compiled:
         self._idle.append(request)
         return tuple(outputs.values())
 
+    def trim(self) -> None:
+        """Gives back the memory of the requests that are not running, and what they share."""
+        while self._idle:
+            try:
+                self._requests.remove(self._idle.pop())
+            except IndexError:  # a run took the last one meanwhile
+                break
+        self._compiled.release_memory()
+
     def cancel(self) -> None:
         """Ends the runs in progress."""
         for request in list(self._requests):
@@ -129,6 +138,11 @@ class OpenVinoCpuEngine:
         self._stopped = True
         self._shared.cancel()
         self._whole.cancel()
+
+    def trim(self) -> None:
+        """Gives back what the largest runs took; see `Trimmable`."""
+        self._shared.trim()
+        self._whole.trim()
 
     def close(self) -> None:
         """Frees both compiled graphs."""
