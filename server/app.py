@@ -271,19 +271,28 @@ class Server:
         loop = asyncio.get_running_loop()
         over_at = loop.time() + self._settings.drain_s
         self._stopping.set()
+        draining = asyncio.create_task(self._drain_rest(over_at))
         if not says_goaway(self._frontend):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(over_at):
                     await self._calls.close()
         self._health.close()
-        left_s = max(0.0, over_at - loop.time())
-        await asyncio.gather(self._grpc.stop(left_s), *([self._rest.stop(left_s)] if self._rest is not None else []))
+        await self._grpc.stop(max(0.0, over_at - loop.time()))
+        await draining
         try:
             async with asyncio.timeout(0.0 if self.hangs.texts else CLOSE_S):
                 await self.repository.close()
         except TimeoutError:
             log.error("engines not closed", extra={"fields": {"reason": "a run has not ended"}})
         log.info("stopped")
+
+    async def _drain_rest(self, over_at: float) -> None:
+        """Ends the HTTP API: new calls are rejected, accepted ones complete by `over_at`, on the loop's clock."""
+        if self._rest is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(over_at):
+                    await self._rest_calls.close()
+            await self._rest.stop(max(0.0, over_at - asyncio.get_running_loop().time()))
 
     def _readiness(self) -> tuple[bool, str]:
         """Whether requests may come, and one line for each model: its state, and why if it is not READY."""

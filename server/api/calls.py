@@ -18,6 +18,7 @@ from urllib.parse import quote
 import grpc
 
 from server.errors import GanserveError, NotServing, Overloaded
+from server.images.memory import Hold, MemoryBudget
 from server.observability.context import ID_KEY, RequestContext, current
 from server.observability.metrics import Metrics
 from server.observability.trace import Tracer
@@ -253,6 +254,11 @@ def _errors_of_absence() -> Iterator[None]:
         yield
     except grpc.aio.InternalError:
         raise asyncio.CancelledError from None
+
+
+def hold_of(context: Context, budget: MemoryBudget) -> Hold:
+    """What the call holds of the memory; over HTTP it has counted the body already."""
+    return getattr(context, "hold", None) or Hold(budget)
 
 
 def at_end(context: Context, function: Callable[[], None]) -> None:

@@ -8,6 +8,8 @@ does (docs/adr/0012-http-library.md). Its own event loop, signal handlers and lo
 import asyncio
 import math
 import ssl
+import time
+from collections import deque
 from collections.abc import Callable, Mapping
 
 from starlette.applications import Starlette
@@ -22,6 +24,10 @@ from server.api.connections import MAX_HTTP_CONNECTIONS
 from server.errors import PermissionDenied, Unauthenticated
 from server.observability.metrics import CONTENT_TYPE, Metrics
 
+MAX_BACKLOG = 128
+# TLS handshakes end within this time, and so many may have begun in it: descriptors are left for them.
+HANDSHAKE_S = 10.0
+MAX_HANDSHAKES = 128
 MAX_HEAD_BYTES = 16 << 10
 # Above Prometheus' default interval of 60 s.
 IDLE_S = 75.0
@@ -129,6 +135,7 @@ class HttpServer:
         self._state = ServerState()
         self._connections: dict[_Connection, None] = {}  # the one that has been silent longest first
         self._server: asyncio.Server | None = None
+        self._shaking: deque[float] = deque()  # since when, the longest first
 
     async def start(self) -> int:
         """Listens; returns the port.
@@ -137,9 +144,12 @@ class HttpServer:
             OSError: the address is not available.
         """
         loop = asyncio.get_running_loop()
-        # So many are accepted at once, before the oldest of too many are closed.
-        backlog = self._max_connections
-        self._server = await loop.create_server(self._connect, self._host, self._port, backlog=backlog, ssl=self._tls)
+        # So many are accepted at once, before the oldest of too many are closed; descriptors must be left for them.
+        backlog = min(self._max_connections, MAX_BACKLOG)
+        handshake_s = None if self._tls is None else HANDSHAKE_S
+        self._server = await loop.create_server(
+            self._connect, self._host, self._port, backlog=backlog, ssl=self._tls, ssl_handshake_timeout=handshake_s
+        )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, timeout_s: float = STOP_S) -> None:
@@ -158,7 +168,21 @@ class HttpServer:
         await server.wait_closed()
 
     def _connect(self) -> "_Connection":
-        return _Connection(self._config, self._state, self._connections, self._max_connections, self._idle_s)
+        """The protocol for a connection. With TLS it is told of it only after the handshake, so those are counted here.
+
+        Raises:
+            ConnectionRefusedError: too many may be shaking hands; asyncio drops the connection.
+        """
+        if self._tls is not None:
+            now = time.monotonic()
+            while self._shaking and self._shaking[0] < now - HANDSHAKE_S:
+                self._shaking.popleft()
+            if len(self._shaking) >= MAX_HANDSHAKES:
+                raise ConnectionRefusedError
+            self._shaking.append(now)
+        return _Connection(
+            self._config, self._state, self._connections, self._max_connections, self._idle_s, self._shaking
+        )
 
 
 class _Connection(H11Protocol):
@@ -166,7 +190,8 @@ class _Connection(H11Protocol):
 
     A connection without a request in progress is closed after `idle_s`, whatever part of a head has come by then. When
     there are `max_connections`, a new one replaces the one that has been silent longest, of those without a request in
-    progress if there are any, so that nobody can lock out the probes.
+    progress if there are any, else of those whose client sends or reads slowly, so that nobody can lock out the probes.
+    If all wait for the server, the new one is refused.
     """
 
     def __init__(
@@ -176,8 +201,10 @@ class _Connection(H11Protocol):
         connections: "dict[_Connection, None]",
         max_connections: int,
         idle_s: float,
+        shaking: deque[float],
     ) -> None:
         super().__init__(config, state, app_state={})
+        self._shaking = shaking
         self._all = connections  # `connections` is uvicorn's set, without order
         self._max = max_connections
         self._idle_s = idle_s
@@ -188,10 +215,21 @@ class _Connection(H11Protocol):
     def _is_busy(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
+    @property
+    def _is_owed(self) -> bool:
+        """Whether the server is at work for it, not waiting for the client to send or to read."""
+        return self._is_busy and not self.cycle.more_body and not self.flow.write_paused
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         super().connection_made(transport)
+        if self._shaking:
+            self._shaking.popleft()
         if len(self._all) >= self._max:
-            silent = next((each for each in self._all if not each._is_busy), next(iter(self._all)))
+            silent = next((each for each in self._all if not each._is_busy), None)
+            silent = silent or next((each for each in self._all if not each._is_owed), None)
+            if silent is None:
+                transport.abort()
+                return
             del self._all[silent]
             silent.transport.abort()
         self._all[self] = None

@@ -10,7 +10,7 @@ from contextlib import aclosing
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
-from server.api.calls import Context, at_end, deadline
+from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.formats import WIRE_FORMATS, read_encoding
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
@@ -153,9 +153,10 @@ class ImageService(ImageServiceServicer):
         encoding = read_encoding(request.encoding)
         self._check(plan, encoding)
         charge(1, plan.width * plan.height)
+        sent_bytes = hold_of(context, self._budget).nbytes
         hold = self._hold(context, transform_bytes(plan, encoding))
         image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
-        hold.shrink(len(image.data) * REPLY_COPIES)
+        hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
         self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
         self._metrics.decoded(model.name, image.decode_s)
         self._metrics.encoded(model.name, image.encode_s)
@@ -168,7 +169,7 @@ class ImageService(ImageServiceServicer):
 
     def _hold(self, context: Context, nbytes: int) -> Hold:
         """Counts memory until the call has ended: its reply is in memory until the caller has read it."""
-        hold = Hold(self._budget)
+        hold = hold_of(context, self._budget)
         hold.take(nbytes)
         at_end(context, hold.release)
         return hold

@@ -8,7 +8,7 @@ from typing import Any
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.api.calls import Context, at_end, deadline
+from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
 from server.api.kserve_parameters import check_kind, read_timeout_s
@@ -105,7 +105,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return service_pb2.ModelConfigResponse(config=self._repository.get(request.name, request.version).config)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
-        answer, hold = service_pb2.ModelInferResponse(), Hold(self._budget)
+        answer, hold = service_pb2.ModelInferResponse(), hold_of(context, self._budget)
         try:
             await self._infer(request, deadline(context), hold, answer)
             return answer

@@ -25,6 +25,14 @@ from server.repository.loader import Model
 Outputs = Mapping[str, NDArray[Any]]
 
 
+# Of an answer, beside its arrays' bytes.
+ENTRY_BYTES = 1 << 10
+
+
+def _nbytes_of(outputs: Outputs) -> int:
+    return ENTRY_BYTES + sum(array.nbytes for array in outputs.values())
+
+
 @dataclass
 class _Flight:
     """A run that equal requests wait for."""
@@ -90,7 +98,7 @@ class ResponseCache:
 
     async def _run(self, key: bytes, compute: Callable[[], Awaitable[Outputs]]) -> Outputs:
         outputs = await compute()
-        nbytes = sum(array.nbytes for array in outputs.values())
+        nbytes = _nbytes_of(outputs)
         if nbytes <= self._limit_bytes and all(array.dtype != np.object_ for array in outputs.values()):
             # A view would keep the whole batch.
             outputs = {name: array if array.base is None else array.copy() for name, array in outputs.items()}
@@ -107,7 +115,7 @@ class ResponseCache:
         self._nbytes += nbytes
         while self._nbytes > self._limit_bytes:
             _, dropped = self._kept.popitem(last=False)
-            self._nbytes -= sum(array.nbytes for array in dropped.values())
+            self._nbytes -= _nbytes_of(dropped)
 
     def _digest(self, model: Model, arrays: Mapping[str, NDArray[Any]]) -> bytes:
         number = self._numbers.get(model.batcher)

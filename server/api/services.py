@@ -56,7 +56,7 @@ class Services:
         """Offers tensors and images over HTTP. `version`: ours."""
         endpoint = Endpoint(self._settings, budget)
         tensors, images = self._wrapped(calls)
-        v2 = V2(endpoint, tensors, self._tensors.ModelMetadata, workers)
+        v2 = V2(endpoint, tensors, workers)
         return make_rest_app([*v2.routes(), *ImageApi(endpoint, images).routes()], version)
 
     def _wrapped(self, calls: Calls) -> tuple[SimpleNamespace, SimpleNamespace]:

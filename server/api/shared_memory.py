@@ -51,7 +51,10 @@ class Place:
         Raises:
             InvalidRequest: the segment has become shorter than was registered.
         """
-        data = os.pread(self.region.descriptor, self.byte_size, self.region.offset + self.offset)
+        try:
+            data = os.pread(self.region.descriptor, self.byte_size, self.region.offset + self.offset)
+        except OSError as error:
+            raise self._failed(error) from None
         if len(data) < self.byte_size:
             raise InvalidRequest(f"{self.what}: shared memory region {self.region.name!r} has become shorter")
         return data
@@ -68,9 +71,15 @@ class Place:
                 f"least {len(data)} bytes to hold the results"
             )
         view = memoryview(data)
-        while view:
-            done = os.pwrite(self.region.descriptor, view, self.region.offset + self.offset + len(data) - len(view))
-            view = view[done:]
+        try:
+            while view:
+                at = self.region.offset + self.offset + len(data) - len(view)
+                view = view[os.pwrite(self.region.descriptor, view, at) :]
+        except OSError as error:  # no space is left for a segment with holes
+            raise self._failed(error) from None
+
+    def _failed(self, error: OSError) -> InvalidRequest:
+        return InvalidRequest(f"{self.what}: shared memory region {self.region.name!r}: {error.strerror}")
 
 
 class SystemSharedMemory:

@@ -1,5 +1,6 @@
 """The niceness of threads that compute: those that answer callers go before them."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -13,4 +14,5 @@ def yield_to_loop() -> None:
     Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
     """
     if sys.platform == "linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)
+        with contextlib.suppress(PermissionError):  # the whole process is nicer already
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)

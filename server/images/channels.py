@@ -96,7 +96,8 @@ class ChannelPlan:
             InvalidRequest: colours for a network that takes grey.
         """
         colours = pixels[..., : pixels.shape[2] - self.header.has_alpha]
-        if self.hides_colours:
+        # A network of four channels was trained with what is hidden, or its last one is a map of instances, not alpha.
+        if self.hides_colours and self.input_channels != 4:
             colours = spread_colours(colours, pixels[..., -1:])
         if self.input_channels == 4:
             alpha = pixels[..., -1:] if self.hides_colours else np.full((*pixels.shape[:2], 1), 255, np.uint8)

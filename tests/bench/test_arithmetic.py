@@ -17,7 +17,7 @@ from bench.caller.server import INFER, Target
 from bench.caller.wire import DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer
 from bench.cpu.greedy import Greed
 from bench.cpu.load import Workload
-from bench.cpu.overload import Case
+from bench.cpu.overload import Capacity, Case
 from bench.percentiles import percentile, spread
 from bench.report import write_json
 from tests.server.graphs import write_translator
@@ -200,7 +200,7 @@ def test_what_is_answered_after_the_measurement_is_in_time_but_not_in_its_rate()
 
 def case(**phase: object) -> Case:
     workload = Workload(Target("h", 1, "h:2"), "faces", INFER, [b""], images=8)
-    return Case(workload, "2 x", True, Phase(0.0, 2.0, 0.25, **phase), 100.0, 0.01)  # type: ignore[arg-type]
+    return Case(workload, "2 x", True, Phase(0.0, 2.0, 0.25, **phase), Capacity(100.0, 0.2), 0.01)  # type: ignore[arg-type]
 
 
 def test_goodput_is_images_in_time_as_a_share_of_the_capacity() -> None:

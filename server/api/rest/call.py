@@ -1,6 +1,7 @@
 """One HTTP request as a call of a gRPC servicer: its body read within the limits, its status as an HTTP code."""
 
 import asyncio
+import logging
 import math
 import time
 import zlib
@@ -38,12 +39,16 @@ HTTP_CODES = {
     "UNAVAILABLE": 503,
     "DEADLINE_EXCEEDED": 504,
 }
+# How long a client may take to read a reply: as long as the last calls of an old gRPC connection have.
+SEND_S = 600.0
 # A reply goes out in pieces, so that a client that does not read holds one of them in the connection's buffer.
 _PIECE_BYTES = 256 << 10
 # A body: as it came, and in the message that is made of it.
 BODY_COPIES = 2
-# A number of a JSON text takes 2 bytes there, with its comma, and up to 40 as a Python object in a list.
-_JSON_VALUE_BYTES = 40
+# What each of these in a JSON text becomes, at most: a value of a list, a list, an object, an entry of an object.
+_JSON_BYTES = {b",": 40, b"[": 80, b"{": 80, b":": 130}
+
+log = logging.getLogger(__name__)
 
 
 class Refusal(Exception):
@@ -58,10 +63,10 @@ class Refusal(Exception):
 class HttpContext:
     """What servicers ask of a call's context (`grpc.aio.ServicerContext`), for a request over HTTP. Loop thread only.
 
-    `trailers`: headers for the reply.
+    `trailers`: headers for the reply. `hold`: the memory that the call holds, its body's included.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, hold: Hold) -> None:
         """Raises:
         InvalidRequest: its time limit is not a number.
         """
@@ -69,6 +74,7 @@ class HttpContext:
         client = request.client
         self._peer = f"http:{client.host}:{client.port}" if client is not None else "http"
         self.trailers: dict[str, str] = {}
+        self.hold = hold
         self._callbacks: list[Callable[[Any], None]] = []
         given = request.headers.get(TIMEOUT_HEADER)
         if given is not None and not (given.isascii() and given.isdecimal() and len(given) < 12):
@@ -123,12 +129,15 @@ class Reply(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Sends it; waits while the client does not read."""
         try:
-            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            for part in self._parts:
-                for at in range(0, len(part), _PIECE_BYTES):
-                    body = part[at : at + _PIECE_BYTES]
-                    await send({"type": "http.response.body", "body": body, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            async with asyncio.timeout(SEND_S):
+                await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+                for part in self._parts:
+                    for at in range(0, len(part), _PIECE_BYTES):
+                        body = part[at : at + _PIECE_BYTES]
+                        await send({"type": "http.response.body", "body": body, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+        except TimeoutError:
+            log.info("reply not read", extra={"fields": {"limit_s": SEND_S}})  # uvicorn ends the connection
         finally:
             self._context.end()
 
@@ -188,23 +197,20 @@ async def read_body(request: Request, settings: Settings, hold: Hold) -> bytes:
     length = request.headers.get("content-length", "")
     if length.isdecimal():  # else it comes in chunks
         _check_length(int(length), limit)
-        if int(length) > COUNTED_BYTES:
-            hold.take(BODY_COPIES * int(length))
     body = bytearray()
     try:
         async with asyncio.timeout(settings.message_timeout_s):
             async for piece in request.stream():
                 _check_length(len(body) + len(piece), limit)
                 body += piece
-                if BODY_COPIES * len(body) > max(hold.nbytes, COUNTED_BYTES):
-                    hold.take(BODY_COPIES * len(body))  # of what came and of as much again
+                _count(hold, len(body))  # what came, not what was announced
     except TimeoutError:
         late = f"the body has not arrived after {settings.message_timeout_s:g} s, the limit (message_timeout_s)"
         raise InvalidRequest(f"{late}: {len(body)} bytes came") from None
     except ClientDisconnect:
         raise Refusal("CANCELLED", "the client has left") from None
     encoding = request.headers.get("content-encoding", "identity")
-    return bytes(body) if encoding == "identity" else _inflated(body, encoding, limit, hold)
+    return bytes(body) if encoding == "identity" else await _inflated(body, encoding, limit, hold)
 
 
 def _check_length(nbytes: int, limit: int) -> None:
@@ -212,19 +218,28 @@ def _check_length(nbytes: int, limit: int) -> None:
         raise ImageTooLarge(f"the body is {nbytes} bytes or more, at most {limit} (max_message_bytes)")
 
 
-def _inflated(body: bytearray, encoding: str, limit: int, hold: Hold) -> bytes:
+def _count(hold: Hold, nbytes: int) -> None:
+    """Counts a body of so many bytes by now."""
+    if (more := BODY_COPIES * nbytes - hold.nbytes) > COUNTED_BYTES:
+        hold.take(more)
+
+
+async def _inflated(body: bytearray, encoding: str, limit: int, hold: Hold) -> bytes:
     if encoding not in ("gzip", "deflate"):
         raise Unsupported(f"Content-Encoding {encoding!r} is not offered; use gzip, deflate or none")
     inflater = zlib.decompressobj(zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS)
     found = bytearray()
-    left: bytes | bytearray = body
     try:
-        while left and not inflater.eof:
-            found += inflater.decompress(left, COUNTED_BYTES)
-            left = inflater.unconsumed_tail
-            _check_length(len(found), limit)
-            if len(found) > COUNTED_BYTES:
-                hold.take(COUNTED_BYTES)
+        for at in range(0, len(body), _PIECE_BYTES):
+            left: bytes | bytearray = body[at : at + _PIECE_BYTES]
+            while left and not inflater.eof:
+                found += inflater.decompress(left, COUNTED_BYTES)
+                left = inflater.unconsumed_tail
+                _check_length(len(found), limit)
+                _count(hold, len(body) + len(found))
+                turn = asyncio.get_running_loop().create_future()
+                asyncio.get_running_loop().call_soon(turn.set_result, None)
+                await turn  # others had theirs
     except zlib.error as error:
         raise InvalidRequest(f"the body is not {encoding}: {error}") from None
     if not inflater.eof:
@@ -241,7 +256,7 @@ def read_json(text: bytes, limit: int) -> dict[str, Any]:
     """
     if not text:
         return {}
-    needed = text.count(b",") * _JSON_VALUE_BYTES
+    needed = sum(text.count(mark) * nbytes for mark, nbytes in _JSON_BYTES.items())
     if needed > limit:
         raise ImageTooLarge(
             f"JSON of {len(text)} bytes that become {needed} when they are read, at most {limit} (max_message_bytes); "

@@ -1,5 +1,7 @@
 """An address of the HTTP API: its body becomes a message, a servicer answers, the answer becomes a reply."""
 
+import logging
+import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,6 +12,8 @@ from server.api.rest.call import HttpContext, Refusal, call, read_body, refusal
 from server.errors import GanserveError
 from server.images.memory import Hold, MemoryBudget
 from server.settings import Settings
+
+log = logging.getLogger(__name__)
 
 Read = Callable[[bytes, HttpContext], Awaitable[Any]]
 """The message for a body; raises a RequestError."""
@@ -36,11 +40,16 @@ class Endpoint:
 
         A body that cannot be read goes to `method` as the error it is, so that it is counted and logged as any call.
         """
+        if self._settings.api_keys is None and "origin" in request.headers:
+            # A page in a browser on this machine reaches a loopback address, too.
+            return refusal(
+                Refusal("PERMISSION_DENIED", "web pages may call only a server with API keys (header Origin)")
+            )
+        hold = Hold(self._budget)
         try:
-            context = HttpContext(request)
+            context = HttpContext(request, hold)
         except GanserveError as error:
             return refusal(Refusal(error.code, str(error)))
-        hold = Hold(self._budget)
         context.add_done_callback(lambda _: hold.release())
         is_sent = False
         try:
@@ -55,6 +64,12 @@ class Endpoint:
             return refusal(error)
         except GanserveError as error:
             return refusal(Refusal(error.code, str(error)))
+        except Exception as error:
+            error_id = uuid.uuid4().hex[:12]
+            log.error(
+                "request failed", exc_info=error, extra={"fields": {"path": request.url.path, "error_id": error_id}}
+            )
+            return refusal(Refusal("INTERNAL", f"internal error; the server's log has it under error_id {error_id}"))
         finally:
             if not is_sent:
                 context.end()

@@ -1,6 +1,7 @@
 """Fields of JSON, of forms and of addresses as values, each with a text that says what is wrong with it."""
 
 import binascii
+import reprlib
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
@@ -59,7 +60,7 @@ def read_integer(field: str, value: Any) -> int:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         return int(value)
     if not isinstance(value, int) or isinstance(value, bool):
-        raise InvalidRequest(f"{field}: {str(value)[:100]!r} is not an integer")
+        raise InvalidRequest(f"{field}: {reprlib.repr(value)} is not an integer")
     return value
 
 
@@ -73,7 +74,7 @@ def read_text(fields: Mapping[str, Any], field: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise InvalidRequest(f"{field}: must be a string, got {str(value)[:100]!r}")
+        raise InvalidRequest(f"{field}: must be a string, got {reprlib.repr(value)}")
     return value
 
 
@@ -87,7 +88,7 @@ def read_choice(fields: Mapping[str, Any], field: str, choices: Mapping[str, int
     if value is None:
         return 0
     if not isinstance(value, str) or value.lower() not in choices:
-        raise InvalidRequest(f"{field}: must be one of {', '.join(choices)}, got {str(value)[:100]!r}")
+        raise InvalidRequest(f"{field}: must be one of {', '.join(choices)}, got {reprlib.repr(value)}")
     return choices[value.lower()]
 
 

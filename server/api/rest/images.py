@@ -1,5 +1,6 @@
 """Images over HTTP for people and programs: seeds in and an image out, an image in and an image out."""
 
+import reprlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -250,11 +251,11 @@ def _read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
         set_field(message, "first_seed", read_integer("first_seed", fields["first_seed"]))
     for label in _one_or_many(fields, "label", "labels") or []:
         if not isinstance(label, int | str) or isinstance(label, bool):
-            raise InvalidRequest(f"labels: {label!r} is neither a name nor an index")
+            raise InvalidRequest(f"labels: {reprlib.repr(label)} is neither a name nor an index")
         message.labels.append(str(label))
     for value in _one_or_many(fields, "truncation", "truncations") or []:
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise InvalidRequest(f"truncations: {value!r} is not a number")
+            raise InvalidRequest(f"truncations: {reprlib.repr(value)} is not a number")
         message.truncations.append(value)
     noise = _one_or_many(fields, "noise_seed", "noise_seeds") or []
     extend(message.noise_seeds, "noise_seeds", [read_integer("noise_seeds", each) for each in noise])
@@ -267,7 +268,7 @@ def _one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | 
         return [fields[one]]
     found = fields.get(many)
     if found is not None and not isinstance(found, list):
-        raise InvalidRequest(f"{many}: must be an array, got {str(found)[:100]!r}; one value is {one!r}")
+        raise InvalidRequest(f"{many}: must be an array, got {reprlib.repr(found)}; one value is {one!r}")
     return found
 
 

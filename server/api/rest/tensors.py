@@ -4,6 +4,7 @@ Numbers in JSON become raw contents, so that the servicer reads every request in
 """
 
 import math
+import reprlib
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -316,5 +317,4 @@ def _is_integer(value: Any) -> bool:
 
 def _shown(value: Any) -> str:
     """A value in a message, cut where it is long."""
-    text = repr(value)
-    return text if len(text) <= 100 else f"{text[:100]}..."
+    return reprlib.repr(value)

@@ -1,7 +1,8 @@
 """KServe v2 over HTTP, as Triton speaks it: each address is an RPC of the gRPC service."""
 
+import reprlib
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
@@ -24,18 +25,15 @@ Read = Callable[[Request, dict[str, Any]], Any]
 """The message for a request and the JSON of its body."""
 Show = Callable[[Any], Any]
 """What the reply has of an answer, as JSON."""
-Describe = Callable[[Any, Any], Awaitable[Any]]
 
 
 class V2:
     """The addresses below /v2."""
 
-    def __init__(self, endpoint: Endpoint, methods: Any, describe: Describe, workers: Workers) -> None:
-        """`methods`: of the gRPC service `inference.GRPCInferenceService`, as `Calls` wraps them. `describe`: its
-        ModelMetadata, not wrapped."""
+    def __init__(self, endpoint: Endpoint, methods: Any, workers: Workers) -> None:
+        """`methods`: of the gRPC service `inference.GRPCInferenceService`, as `Calls` wraps them."""
         self._endpoint = endpoint
         self._methods = methods
-        self._describe = describe
         self._workers = workers
 
     def routes(self) -> list[Route]:
@@ -119,7 +117,8 @@ class V2:
         async def read(body: bytes, context: HttpContext) -> Any:
             length = read_header_length(request.headers.get(LENGTH_HEADER), body)
             if length == 0 and body:
-                metadata = await self._describe(pb.ModelMetadataRequest(name=name, version=version), None)
+                wanted = pb.ModelMetadataRequest(name=name, version=version)
+                metadata = await self._methods.ModelMetadata(wanted, context)  # checks the caller, as any call
                 message, form = read_raw_request(body, metadata.inputs, name, version)
             else:
                 arguments = (body, length, name, version, self._endpoint.max_bytes)
@@ -156,7 +155,7 @@ def _read_index(request: Request, body: dict[str, Any]) -> Any:
     ready = body.pop("ready", False)
     _check_empty(body)
     if not isinstance(ready, bool):
-        raise InvalidRequest(f"ready: must be true or false, got {ready!r}")
+        raise InvalidRequest(f"ready: must be true or false, got {reprlib.repr(ready)}")
     return pb.RepositoryIndexRequest(ready=ready)
 
 
@@ -182,7 +181,7 @@ def _read_system_region(request: Request, body: dict[str, Any]) -> Any:
     key, offset, nbytes = body.pop("key", None), body.pop("offset", 0), body.pop("byte_size", None)
     _check_empty(body)
     if not isinstance(key, str):
-        raise InvalidRequest(f"key: must be a string, got {key!r}")
+        raise InvalidRequest(f"key: must be a string, got {reprlib.repr(key)}")
     sizes = {"offset": _size("offset", offset), "byte_size": _size("byte_size", nbytes)}
     return pb.SystemSharedMemoryRegisterRequest(name=request.path_params["name"], key=key, **sizes)
 
@@ -206,7 +205,7 @@ def _read_trace(request: Request, body: dict[str, Any]) -> Any:
     for key, value in body.items():
         values = [] if value is None else value if isinstance(value, list) else [value]
         if not all(isinstance(each, str) for each in values):
-            raise InvalidRequest(f"{key}: must be a string or an array of strings, got {value!r}")
+            raise InvalidRequest(f"{key}: must be a string or an array of strings, got {reprlib.repr(value)}")
         message.settings[key].value.extend(values)
     return message
 
@@ -221,7 +220,7 @@ def _read_log(request: Request, body: dict[str, Any]) -> Any:
         elif isinstance(value, str):
             message.settings[key].string_param = value
         else:
-            raise InvalidRequest(f"{key}: must be a number, a string or a boolean, got {value!r}")
+            raise InvalidRequest(f"{key}: must be a number, a string or a boolean, got {reprlib.repr(value)}")
     return message
 
 
@@ -246,7 +245,7 @@ def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
     parameters = body.pop("parameters", {})
     _check_empty(body)
     if not isinstance(parameters, dict):
-        raise InvalidRequest(f"parameters: must be an object, got {parameters!r}")
+        raise InvalidRequest(f"parameters: must be an object, got {reprlib.repr(parameters)}")
     return parameters
 
 
@@ -258,12 +257,12 @@ def _set_control(target: Any, key: str, value: Any) -> None:
     elif isinstance(value, str):
         target.string_param = value
     else:
-        raise InvalidRequest(f"parameter {key!r}: must be a number, a string or a boolean, got {value!r}")
+        raise InvalidRequest(f"parameter {key!r}: must be a number, a string or a boolean, got {reprlib.repr(value)}")
 
 
 def _size(field: str, value: Any, highest: int = (1 << 63) - 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= highest:
-        raise InvalidRequest(f"{field}: must be a number from 0 to {highest}, got {value!r}")
+        raise InvalidRequest(f"{field}: must be a number from 0 to {highest}, got {reprlib.repr(value)}")
     return value
 
 

@@ -42,7 +42,12 @@ class Compiled:
         }
         # Streams have threads of their own, which take their niceness from the thread that compiles.
         with ThreadPoolExecutor(1, "openvino", yield_to_loop if streams > 1 else None) as thread:
-            self._compiled = thread.submit(core().compile_model, model, "CPU", options).result()
+            compiled = thread.submit(core().compile_model, model, "CPU", options).result()
+            # OpenVINO takes no more threads than the process has cores, so it may be one of one all the same.
+            if options["NUM_STREAMS"] and streams * threads > 1 and _is_single(compiled):
+                options["NUM_STREAMS"] = 0
+                compiled = thread.submit(core().compile_model, model, "CPU", options).result()
+        self._compiled = compiled
         self._idle: list[openvino.InferRequest] = []
         self._requests: list[openvino.InferRequest] = []
 
@@ -54,7 +59,11 @@ class Compiled:
             request = self._compiled.create_infer_request()
             self._requests.append(request)
         # Copied, since the next run writes to the same memory.
-        outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
+        try:
+            outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
+        except Exception:
+            self._requests.remove(request)  # in whatever state it is
+            raise
         self._idle.append(request)
         return tuple(outputs.values())
 
@@ -136,6 +145,10 @@ class OpenVinoCpuEngine:
     def stop(self) -> None:
         """Ends the runs in progress at their next node; see `Stoppable`."""
         self._stopped = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Ends the runs in progress likewise; see `Stoppable`."""
         self._shared.cancel()
         self._whole.cancel()
 
@@ -147,6 +160,11 @@ class OpenVinoCpuEngine:
     def close(self) -> None:
         """Frees both compiled graphs."""
         del self._shared, self._whole
+
+
+def _is_single(compiled: Any) -> bool:
+    """Whether it has one stream of one thread."""
+    return [compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")] == [1, 1]
 
 
 def _compiled(model: openvino.Model, lanes: int, threads: int, precision: Precision) -> tuple[Compiled, Compiled]:

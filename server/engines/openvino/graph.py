@@ -57,8 +57,10 @@ def read_graph(path: Path) -> openvino.Model:
 
 def _unchecked(node: openvino.Node) -> str:
     """What of an operator OpenVINO 2026.4 takes from a request unseen: it reads memory that is not the tensor's."""
-    if node.get_type_name() == "GatherND":
-        return f"{node.get_friendly_name()!r} is GatherND with indices from anywhere"
+    if node.get_type_name() in ("GatherND", "ScatterElementsUpdate"):
+        return f"{node.get_friendly_name()!r} is {node.get_type_name()} with indices from anywhere"
+    if node.get_type_name() in ("If", "Loop", "TensorIterator"):
+        return f"{node.get_friendly_name()!r} has a graph inside"
     if node.get_type_name() != "MatMul":
         return ""
     flipped = [node.get_attributes()[name] for name in ("transpose_a", "transpose_b")]

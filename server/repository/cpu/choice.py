@@ -28,7 +28,7 @@ from server.repository.model_version import ModelVersion
 from server.settings import Settings, instruction_set_cap
 
 # Rises when the rules change: what was kept under others is measured anew.
-RULES = 1
+RULES = 2
 
 log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class CpuChooser:
         packages = {each.distribution for each in (self._reference, *candidates)}
         return {
             "rules": RULES,
-            "graph_sha256": version.sha256(file_name),
+            "sha256": {name: version.sha256(name) for name in _files(version.folder, file_name)},
             "max_batch_size": version.max_batch_size if batched else 0,
             "candidates": [str(candidate) for candidate in candidates],
             "processor": processor.name,
@@ -119,6 +119,13 @@ class CpuChooser:
             "versions": {name: _version(name) for name in sorted(packages)},
             "warmup_s": self._settings.warmup_s,
         }
+
+
+def _files(folder: Path, file_name: str) -> list[str]:
+    """The graph and what may be its weights: files beside it and below."""
+    around = (folder / file_name).parent.rglob("*")
+    found = (each for each in around if each.suffix not in (".plan", ".json", ".pbtxt") and each.is_file())
+    return sorted(each.relative_to(folder).as_posix() for each in found)
 
 
 def _version(distribution: str) -> str:

@@ -135,7 +135,8 @@ class Contest:
         """
         mark = self._kept.crashed(self._key, _label(candidate))
         if mark is not None:
-            reason = f"a process ended while it tried it, and it is not tried again; delete {mark} to try it"
+            files = f"{mark} and {self._key}.json beside it"
+            reason = f"a process ended while it tried it, and it is not tried again; delete {files} to try it"
             log.warning("engine skipped", extra={"fields": {"engine": str(candidate), "reason": reason}})
             self._reject(candidate, reason, is_first)
             return

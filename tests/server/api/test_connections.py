@@ -217,7 +217,7 @@ def test_the_probes_are_answered_while_descriptors_are_short(tiny: Path, fronten
                 began = time.monotonic()
                 assert read_page(f"http://127.0.0.1:{server.http_port}/livez")[0] == 200
                 assert read_page(f"http://127.0.0.1:{server.http_port}/readyz")[0] == 200
-                assert time.monotonic() - began < 10
+                assert time.monotonic() - began < 60
         for _ in range(50):
             with grpc.insecure_channel(server.address, options=OWN) as channel, contextlib.suppress(grpc.RpcError):
                 stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -10,6 +10,7 @@ import pytest
 from tritonclient.grpc import aio as triton
 from tritonclient.utils import InferenceServerException
 
+from server.api.response_cache import ENTRY_BYTES
 from tests.server.api.test_kserve import latent_input, picture
 from tests.server.conftest import Running, Start, read_page
 
@@ -99,14 +100,20 @@ async def test_a_caller_that_leaves_takes_nobodys_answer(client: Any) -> None:
 
 async def test_the_memory_of_answers_is_limited(start: Start, repository: Path) -> None:
     (repository / "tiny" / "config.pbtxt").write_text(CONFIG)
-    running = await start(response_cache_bytes=24)  # two images of 12 bytes
+    running = await start(response_cache_bytes=2 * (ENTRY_BYTES + 12))  # two images of 12 bytes
     async with triton.InferenceServerClient(running.target) as client:
         for seed in (1, 2, 1, 3, 1, 2):  # 3 takes the place of 2
             await ask(client, latent(seed))
         assert (await counts(client))[2:] == (2, 4)
-        await ask(client, latent(9, 3))  # too large to keep
+
+
+async def test_an_answer_beyond_the_limit_is_not_kept(start: Start, repository: Path) -> None:
+    (repository / "tiny" / "config.pbtxt").write_text(CONFIG)
+    running = await start(response_cache_bytes=ENTRY_BYTES + 12)
+    async with triton.InferenceServerClient(running.target) as client:
         await ask(client, latent(9, 3))
-        assert (await counts(client))[2:] == (2, 6)
+        await ask(client, latent(9, 3))
+        assert (await counts(client))[2:] == (0, 2)
 
 
 async def test_without_the_field_every_request_is_computed(start: Start) -> None:

@@ -74,7 +74,7 @@ async def test_a_network_sees_the_visible_colour_alone(world: Any, model: str, h
     assert colours[~alpha].tolist() == [list(DISC)]
 
 
-@pytest.mark.parametrize("model", ["big", "styled", "cut-out", "masked"])
+@pytest.mark.parametrize("model", ["big", "styled"])
 async def test_hidden_noise_changes_nothing_in_the_image_that_is_returned(world: Any, model: str) -> None:
     black, noisy = [await send(world, model, world.png(cut_out(hidden))) for hidden in ((0, 0, 0), NOISE)]
     assert black.data == noisy.data

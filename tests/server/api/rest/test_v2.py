@@ -288,3 +288,44 @@ async def test_the_probes_port_has_tritons_paths(running: Running) -> None:
             found, expected = await client.get(path), await client.get(ours)
             assert found.status_code == expected.status_code
             assert found.content[:9] == expected.content[:9]
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"inputs": [' + b"[" * 900 + b"]" * 900 + b"]}", b'{"id": ' + b"[" * 900 + b"]" * 900 + b"}"]
+)
+async def test_what_is_nested_deeply_is_refused_in_a_sentence(http: httpx.AsyncClient, body: bytes) -> None:
+    answer = await http.post("/v2/models/tiny/infer", content=body)
+    assert answer.status_code == 400
+    assert len(error_of(answer)) < 500
+
+
+async def test_lists_count_as_what_they_become(start: Start) -> None:
+    running = await start(max_message_bytes=1 << 20)
+    async with client_of(running) as http:
+        body = b'{"inputs": [' + b",".join([b"[" * 500 + b"]" * 500] * 40) + b"]}"
+        answer = await http.post("/v2/models/tiny/infer", content=body)
+        assert "when they are read" in error_of(answer)
+
+
+async def test_bytes_that_are_announced_hold_no_memory(running: Running, http: httpx.AsyncClient) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", running.serving.rest_port)
+    writer.write(b"POST /v2/models/tiny/infer HTTP/1.1\r\nHost: a\r\nContent-Length: 200000000\r\n\r\n{")
+    await writer.drain()
+    answer = await http.post("/v2/models/tiny/infer", json={"inputs": [GOOD]})
+    assert answer.status_code == 200
+    assert running.server._budget.held_bytes == 0
+    writer.close()
+
+
+async def test_a_raw_request_without_a_key_learns_nothing(start: Start, tmp_path: Any) -> None:
+    running = await start(api_keys=write_keys(tmp_path / "keys.toml", {"me": 'roles = ["infer"]'}))
+    headers = {"Inference-Header-Content-Length": "0"}
+    async with client_of(running) as http:
+        for name in ("tiny", "none"):
+            answer = await http.post(f"/v2/models/{name}/infer", content=bytes(16), headers=headers)
+            assert answer.status_code == 401
+
+
+async def test_a_web_page_may_not_call_a_server_without_keys(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/v2/logging", json={"log_info": True}, headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
