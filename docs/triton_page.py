@@ -26,7 +26,7 @@ or UNAVAILABLE if the call names the version |
 UNAVAILABLE if the call names the version |
 | an unloaded model is called | NOT_FOUND | NOT_FOUND, or UNAVAILABLE if the call names the version |
 | a model cannot be loaded by RepositoryModelLoad | UNAVAILABLE, NOT_FOUND if there is no such folder | INTERNAL |
-| the queue is full | RESOURCE_EXHAUSTED, with `grpc-retry-pushback-ms` | UNAVAILABLE |
+| the queue is full | RESOURCE_EXHAUSTED, on `grpcio` with `grpc-retry-pushback-ms` | UNAVAILABLE |
 | the queue timeout passes | DEADLINE_EXCEEDED | UNAVAILABLE |
 | the header of a restricted protocol is missing | PERMISSION_DENIED | UNAVAILABLE |
 | an output is requested twice | INVALID_ARGUMENT | accepted |

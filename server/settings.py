@@ -107,7 +107,7 @@ class Settings(BaseSettings):
     )
 
     tls_certificate: Annotated[Path | None, Panel.ACCESS, Unset("no TLS")] = Field(
-        None, description="PEM certificate chain of the gRPC port; read again when it changes. Only with grpcio."
+        None, description="PEM certificate chain of gRPC and HTTP API; read again when it changes. Only with grpcio."
     )
     tls_key: Annotated[Path | None, Panel.ACCESS, Unset("no TLS")] = Field(
         None, description="PEM private key of the certificate. Only with grpcio."
@@ -179,10 +179,10 @@ class Settings(BaseSettings):
         256 << 20,
         ge=1 << 16,
         le=(1 << 31) - 1,
-        description="Maximum size of a gRPC message, as sent and once it is read.",
+        description="Maximum size of a gRPC message or an HTTP body, as sent and once it is read.",
     )
     message_timeout_s: Annotated[float, Panel.LIMITS] = Field(
-        60.0, gt=0, description="Maximum time for a gRPC message to arrive. Only with grpcio."
+        60.0, gt=0, description="Maximum time for a message to arrive. With grpcio, and of the HTTP API."
     )
     max_slow_messages: Annotated[int, Panel.LIMITS] = Field(
         16,

@@ -58,8 +58,8 @@ class Exposed:
     """Who may reach the server, and what they may do.
 
     Attributes:
-        address: that both ports listen on.
-        tls: of the gRPC port: "off", "server" or "mutual" (clients need a certificate).
+        address: that all ports listen on.
+        tls: of gRPC and the HTTP API: "off", "server" or "mutual" (clients need a certificate).
         api_keys: how many there are; 0: callers need none.
         model_control: whether clients may load and unload models.
     """
