@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
+from docs.generated import write
 from server.setting_texts import choices_of, default_text, panel_of
 from server.settings import PREFIX, Panel, Settings
 
@@ -61,11 +62,8 @@ def _limit(field: FieldInfo, name: str) -> Any:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or with `--check` returns 1 if it is not current."""
-    if arguments == ["--check"]:
-        return int(PAGE.read_text() != page())
-    PAGE.write_text(page())
-    return 0
+    """See `write`."""
+    return write(PAGE, page(), arguments)
 
 
 if __name__ == "__main__":

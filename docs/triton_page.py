@@ -6,6 +6,7 @@ python -m docs.triton_page [--check]
 import sys
 from pathlib import Path
 
+from docs.generated import write
 from server.repository.config_fields import FIELDS, Treatment
 
 PAGE = Path(__file__).with_name("triton.md")
@@ -57,11 +58,8 @@ def page() -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the page, or with `--check` returns 1 if it is not current."""
-    if arguments == ["--check"]:
-        return int(PAGE.read_text() != page())
-    PAGE.write_text(page())
-    return 0
+    """See `write`."""
+    return write(PAGE, page(), arguments)
 
 
 if __name__ == "__main__":

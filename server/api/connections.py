@@ -1,7 +1,7 @@
 """How many connections the ports may have, so that the process never runs out of file descriptors.
 
 Out of descriptors nothing can be accepted, opened or read: the probes fail although the server works. So the limits of
-both ports together leave some.
+all ports together leave some.
 """
 
 import asyncio

@@ -188,7 +188,7 @@ def _read_input(request: Any, given: dict[str, Any], body: bytes, at: int) -> in
     datatype = _text(f"datatype of input {name!r}", given.get("datatype"))
     shape = given.get("shape")
     if not isinstance(shape, list) or not all(_is_integer(size) and 0 <= size < 1 << 63 for size in shape):
-        raise InvalidRequest(f"input {name!r}: shape must be an array of sizes, got {_shown(shape)}")
+        raise InvalidRequest(f"input {name!r}: shape must be an array of sizes, got {reprlib.repr(shape)}")
     parameters = _mapping(f"parameters of input {name!r}", given.get("parameters", {}))
     tensor = request.inputs.add(name=name, datatype=datatype, shape=shape)
     _set_parameters(tensor.parameters, parameters, ("binary_data_size",))
@@ -207,7 +207,9 @@ def _read_input(request: Any, given: dict[str, Any], body: bytes, at: int) -> in
         raise InvalidRequest(f"input {name!r} has {what}; must be one of the three")
     if size is not None:
         if not _is_integer(size) or not 0 <= size <= len(body) - at:
-            text = f"input {name!r}: binary_data_size is {_shown(size)}, {len(body) - at} bytes are left in the body"
+            text = (
+                f"input {name!r}: binary_data_size is {reprlib.repr(size)}, {len(body) - at} bytes are left in the body"
+            )
             raise InvalidRequest(text)
         request.raw_input_contents.append(body[at : at + size])
         return at + int(size)
@@ -228,7 +230,7 @@ def _raw(name: str, datatype: str, shape: Sequence[int], values: Any) -> bytes:
     except ValueError:
         raise InvalidRequest(f"input {name!r}: data has rows of different lengths") from None
     if not isinstance(values, list):
-        raise InvalidRequest(f"input {name!r}: data must be an array, got {_shown(values)}")
+        raise InvalidRequest(f"input {name!r}: data must be an array, got {reprlib.repr(values)}")
     if array.size != math.prod(shape):
         raise InvalidRequest(f"input {name!r}: {array.size} elements, shape {list(shape)} needs {math.prod(shape)}")
     if datatype == "BYTES":
@@ -251,7 +253,7 @@ def _strings(name: str, array: NDArray[Any]) -> bytes:
     parts = []
     for value in array.ravel():
         if not isinstance(value, str):
-            raise InvalidRequest(f"input {name!r}: data has {_shown(value)}; BYTES are strings in JSON")
+            raise InvalidRequest(f"input {name!r}: data has {reprlib.repr(value)}; BYTES are strings in JSON")
         encoded = value.encode()
         parts += [struct.pack("<I", len(encoded)), encoded]
     return b"".join(parts)
@@ -273,7 +275,9 @@ def _set_parameters(target: Any, given: Mapping[str, Any], not_sent: Sequence[st
         elif isinstance(value, str):
             target[key].string_param = value
         else:
-            raise InvalidRequest(f"parameter {key!r}: must be a number, a string or a boolean, got {_shown(value)}")
+            raise InvalidRequest(
+                f"parameter {key!r}: must be a number, a string or a boolean, got {reprlib.repr(value)}"
+            )
 
 
 def _parameter(value: Any) -> Any:
@@ -283,25 +287,25 @@ def _parameter(value: Any) -> Any:
 def _flag(key: str, parameters: Mapping[str, Any]) -> bool:
     value = parameters.get(key, False)
     if not isinstance(value, bool):
-        raise InvalidRequest(f"parameter {key!r}: must be true or false, got {_shown(value)}")
+        raise InvalidRequest(f"parameter {key!r}: must be true or false, got {reprlib.repr(value)}")
     return value
 
 
 def _text(field: str, value: Any) -> str:
     if not isinstance(value, str):
-        raise InvalidRequest(f"{field}: must be a string, got {_shown(value)}")
+        raise InvalidRequest(f"{field}: must be a string, got {reprlib.repr(value)}")
     return value
 
 
 def _mapping(field: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise InvalidRequest(f"{field}: must be an object, got {_shown(value)}")
+        raise InvalidRequest(f"{field}: must be an object, got {reprlib.repr(value)}")
     return value
 
 
 def _objects(field: str, value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
-        raise InvalidRequest(f"{field}: must be an array of objects, got {_shown(value)}")
+        raise InvalidRequest(f"{field}: must be an array of objects, got {reprlib.repr(value)}")
     return value
 
 
@@ -313,8 +317,3 @@ def _check_keys(what: str, given: Mapping[str, Any], known: Sequence[str]) -> No
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _shown(value: Any) -> str:
-    """A value in a message, cut where it is long."""
-    return reprlib.repr(value)

@@ -1,7 +1,6 @@
 """KServe v2 over HTTP, as Triton speaks it: each address is an RPC of the gRPC service."""
 
 import reprlib
-from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
 from server.api.rest.endpoint import Endpoint
+from server.api.rest.fields import read_base64
 from server.api.rest.tensors import LENGTH_HEADER, read_header_length, read_raw_request, read_request, write_answer
 from server.errors import InvalidRequest
 from server.images.workers import Workers
@@ -164,7 +164,7 @@ def _read_load(request: Request, body: dict[str, Any]) -> Any:
     message = pb.RepositoryModelLoadRequest(model_name=request.path_params["model"])
     for key, value in _parameters(body).items():
         if key.startswith("file:"):
-            message.parameters[key].bytes_param = _from_base64(f"parameter {key!r}", value)
+            message.parameters[key].bytes_param = read_base64(f"parameter {key!r}", value)
         else:
             _set_control(message.parameters[key], key, value)
     return message
@@ -193,7 +193,7 @@ def _read_cuda_region(request: Request, body: dict[str, Any]) -> Any:
         raise InvalidRequest('raw_handle: must be {"b64": the handle in base64}')
     return pb.CudaSharedMemoryRegisterRequest(
         name=request.path_params["name"],
-        raw_handle=_from_base64("raw_handle", handle["b64"]),
+        raw_handle=read_base64("raw_handle", handle["b64"]),
         device_id=_size("device_id", device, (1 << 31) - 1),
         byte_size=_size("byte_size", nbytes),
     )
@@ -264,13 +264,6 @@ def _size(field: str, value: Any, highest: int = (1 << 63) - 1) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= highest:
         raise InvalidRequest(f"{field}: must be a number from 0 to {highest}, got {reprlib.repr(value)}")
     return value
-
-
-def _from_base64(field: str, value: Any) -> bytes:
-    try:
-        return b64decode(value, validate=True)
-    except (TypeError, ValueError):
-        raise InvalidRequest(f"{field}: must be a string in base64") from None
 
 
 def _check_empty(body: Mapping[str, Any]) -> None:
