@@ -12,6 +12,7 @@ import pytest
 from onnx import TensorProto
 
 from artifact.spec import TensorSpec
+from server.engines.base import Stoppable
 from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.engine import OpenVinoCpuEngine, Precision
@@ -181,11 +182,33 @@ def test_what_openvino_would_not_check_of_a_request_is_refused(write_graph: Writ
     )
     with pytest.raises(StartError, match="'y' is GatherND with indices from anywhere, which OpenVINO does not check"):
         opened(path)
+    path = write_graph(
+        [("ScatterElements", ["w", "x", "u"], "y", {"axis": 0})],
+        [("x", INT64, ["N", 2]), ("u", FLOAT, ["N", 2])],
+        [("y", FLOAT, [1 << 16, 2])],
+        {"w": weights},
+    )
+    with pytest.raises(StartError, match="'y' is ScatterElementsUpdate with indices from anywhere"):
+        opened(path)
     both = [("x", FLOAT, ["N", 1, "M"]), ("z", FLOAT, ["N", "M", 1])]
     path = write_graph([("MatMul", ["x", "z"], "y", {})], both, [("y", FLOAT, ["N", 1, 1])], {})
     engine = opened(path)
     with pytest.raises(RuntimeError, match="incompatible"):
         engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 3, 1), np.float32)}, False)
+
+
+def test_a_run_that_fails_leaves_nothing_behind_and_the_next_one_is_right(write_graph: WriteGraph) -> None:
+    both = [("x", FLOAT, ["N", 1, "M"]), ("z", FLOAT, ["N", "M", 1])]
+    path = write_graph([("MatMul", ["x", "z"], "y", {})], both, [("y", FLOAT, ["N", 1, 1])], {})
+    engine: Any = opened(path)
+    stoppable: Stoppable = opened(path)  # mypy holds it, and at run time:
+    assert isinstance(stoppable, Stoppable)
+    for _ in range(3):
+        with pytest.raises(RuntimeError):
+            engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 3, 1), np.float32)}, False)
+    assert engine._shared._requests == []
+    found = engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 2, 1), np.float32)}, False)["y"]
+    assert found.tolist() == [[[2.0]]]
 
 
 def test_a_graph_without_a_batch_axis_keeps_its_axes(write_graph: WriteGraph) -> None:
