@@ -11,6 +11,7 @@ The fastest serves; if none is faster, ONNX Runtime. The choice is kept in the e
 processor, lanes, threads and versions. Comparing and measuring take half of `warmup_s` at most.
 """
 
+import contextlib
 import importlib.metadata
 import logging
 import threading
@@ -28,7 +29,7 @@ from server.repository.model_version import ModelVersion
 from server.settings import Settings, instruction_set_cap
 
 # Rises when the rules change: what was kept under others is measured anew.
-RULES = 2
+RULES = 3
 
 log = logging.getLogger(__name__)
 
@@ -76,12 +77,14 @@ class CpuChooser:
         seconds = round(time.monotonic() - started_s, 3)
         log.info("engine chosen", extra={"fields": {**fields, "seconds": seconds}})
         if contest.is_complete:
-            self._keep(key, {**facts, "items_per_s": contest.figures}, choice)
+            self._keep(key, {**facts, "items_per_s": contest.figures}, choice, contest.is_lasting)
         return engine, choice
 
-    def _keep(self, key: str, facts: Mapping[str, object], choice: Choice) -> None:
+    def _keep(self, key: str, facts: Mapping[str, object], choice: Choice, is_lasting: bool) -> None:
         try:
-            self._kept.write(key, facts, choice)
+            self._kept.write(key, facts, choice, is_lasting)
+            if is_lasting:
+                self._kept.forget_crashes(key)
         except OSError as error:
             reason = f"{self._kept.folder}: {error.strerror}; --engine-cache sets the folder"
             log.warning("choice of an engine not kept", extra={"fields": {"reason": reason}})
@@ -92,13 +95,27 @@ class CpuChooser:
         choice = self._kept.read(key)
         if choice is None:
             return None
-        for candidate in candidates:
-            if (candidate.engine, candidate.precision) == (choice.engine, choice.precision):
-                try:
-                    return candidate.open(path, batched), choice
-                except StartError as error:
-                    log.warning("kept choice of an engine not opened", extra={"fields": {"reason": str(error)}})
-        return None
+        chosen = [each for each in candidates if (each.engine, each.precision) == (choice.engine, choice.precision)]
+        if not chosen or (chosen[0] != self._reference and self._kept.why_skipped(key, chosen[0].label)):
+            return None
+        try:
+            return self._open_marked(chosen[0], key, path, batched), choice
+        except StartError as error:
+            log.warning("kept choice of an engine not opened", extra={"fields": {"reason": str(error)}})
+            return None
+
+    def _open_marked(self, candidate: Candidate, key: str, path: Path, batched: bool) -> Engine:
+        """The graph in the candidate that was chosen once. Opening it may crash this time: so it leaves a mark, except
+        in a folder that can only be read, and for the reference, which would serve in any case."""
+        if candidate == self._reference:
+            return candidate.open(path, batched)
+        with contextlib.ExitStack() as mark:
+            with contextlib.suppress(OSError):
+                mark.enter_context(self._kept.trying(key, candidate.label))
+            engine = candidate.open(path, batched)
+        with contextlib.suppress(OSError):
+            self._kept.forget_crashes(key)
+        return engine
 
     def _facts(
         self, version: ModelVersion, file_name: str, batched: bool, candidates: Sequence[Candidate]

@@ -14,7 +14,7 @@ from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.cpu.kept import Choice, KeptChoices
 from server.repository.cpu.speed import MIN_ROUNDS, Speeds
-from server.repository.cpu.subject import GivenUp, RunFailed, Subject, together
+from server.repository.cpu.subject import GivenUp, Hung, RunFailed, Subject, together
 from server.repository.cpu.trial import Finding, Trial
 from server.repository.model_version import ModelVersion
 from server.settings import Settings
@@ -47,11 +47,17 @@ class Candidate:
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
 
+    @property
+    def label(self) -> str:
+        """Its name in names of files."""
+        return f"{self.engine}-{self.precision}"
+
 
 class Contest:
     """One contest for one graph.
 
-    `is_complete`: whether it would end the same another time. `figures`: items per second by candidate and setup.
+    `is_complete`: whether it came to an end and may be kept. `is_lasting`: whether it would end the same another time:
+    it had enough time, no run hung, no candidate was skipped. `figures`: items per second by candidate and setup.
     """
 
     def __init__(
@@ -66,7 +72,7 @@ class Contest:
         stopping: threading.Event,
     ) -> None:
         """`kept`, `key`: where marks of what is tried are left. `stopping`: ends it early."""
-        self.is_complete = True
+        self.is_complete = self.is_lasting = True
         self.figures: dict[str, dict[str, float]] = {}
         self._version = version
         self._path = version.folder / file_name
@@ -89,6 +95,7 @@ class Contest:
         winner: Subject | None = None
         try:
             fastest = self._compete(reference, compared, candidates)
+            self.is_lasting &= not any(each.was_stopped for each in (compared, *self._subjects.values()))
             winner = self._subjects.get(fastest)
             if winner is None or winner.was_stopped:
                 winner = Subject(fastest.open(self._path, self._batched), self._lanes, self._limit_s)
@@ -115,6 +122,7 @@ class Contest:
             entrants = [each for each in candidates if each in self._subjects]
             return self._fastest(trial, entrants, reference)
         except GivenUp as error:
+            self.is_lasting = False
             why = f"not measured: {error}"
         except RunFailed as error:
             why = f"not measured: {reference}: {error}"
@@ -133,10 +141,9 @@ class Contest:
         Raises:
             NotServing: it is the first, which would serve, and its values are wrong.
         """
-        mark = self._kept.crashed(self._key, _label(candidate))
-        if mark is not None:
-            files = f"{mark} and {self._key}.json beside it"
-            reason = f"a process ended while it tried it, and it is not tried again; delete {files} to try it"
+        reason = self._kept.why_skipped(self._key, candidate.label)
+        if reason:
+            self.is_lasting = False
             log.warning("engine skipped", extra={"fields": {"engine": str(candidate), "reason": reason}})
             self._reject(candidate, reason, is_first)
             return
@@ -162,10 +169,12 @@ class Contest:
                     finding = trial.compare_at(subject, candidate.precision, side_px)
             return finding
         except RunFailed as error:
+            self.is_lasting &= not isinstance(error, Hung)
             return Finding(str(error), "")
         except GivenUp as error:
             if self._stopping.is_set():
                 raise
+            self.is_lasting = False
             return Finding("", str(error))
 
     def _reject(self, candidate: Candidate, reason: str, is_first: bool) -> None:
@@ -195,12 +204,13 @@ class Contest:
                 span = f"{min(found):.2f} to {max(found):.2f}"
                 self._why.append(f"{name} {geometric_mean(found):.2f} x {first} ({span})")
         self._why += [f"{name} {reason}" for name, reason in speeds.failed.items()]
+        self.is_lasting &= speeds.rounds >= MIN_ROUNDS
         enough = GAIN if speeds.rounds >= MIN_ROUNDS else HASTY_GAIN
         return by_name[clearly_fastest(ratios, str(first), enough)]
 
     def _trying(self, candidate: Candidate, reference: Candidate | None = None) -> AbstractContextManager[None]:
         """Marks that the candidate runs; the reference is not marked, which would serve in any case."""
-        return contextlib.nullcontext() if candidate == reference else self._kept.trying(self._key, _label(candidate))
+        return contextlib.nullcontext() if candidate == reference else self._kept.trying(self._key, candidate.label)
 
     def _go_on(self) -> None:
         """Raises:
@@ -211,10 +221,6 @@ class Contest:
             raise GivenUp("the server is stopping")
         if time.monotonic() >= self._until:
             raise GivenUp(f"it takes too long; {self._budget_s:g} s are half of warmup_s")
-
-
-def _label(candidate: Candidate) -> str:
-    return f"{candidate.engine}-{candidate.precision}"
 
 
 def clearly_fastest(ratios: Mapping[str, Sequence[float]], first: str, enough: float = GAIN) -> str:

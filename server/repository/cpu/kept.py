@@ -4,7 +4,8 @@
 <cache>/cpu/<key>.<candidate>.<id>.trying    exists, and is locked, while a process tries that candidate
 
 A `.trying` file that nobody has locked was left by a process that ended while it ran the candidate: by a crash of the
-library, or because it was killed. Several processes may share a cache; each choice is written in one rename.
+library, or because it was killed from outside. So one is a warning, and CRASHES of them are taken for the library's,
+but for no longer than DAY_S. Several processes may share a cache; each choice is written in one rename.
 """
 
 import atexit
@@ -15,11 +16,16 @@ import json
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 TRYING = ".trying"
+# Processes that ended while they ran a candidate, after which it is skipped.
+CRASHES = 2
+# What may have been a bad moment, a crash or a choice made in a hurry, counts for so long.
+DAY_S = 24 * 3600.0
 
 log = logging.getLogger(__name__)
 
@@ -56,11 +62,14 @@ class KeptChoices:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:32]
 
     def read(self, key: str) -> Choice | None:
-        """The choice, None if there is none that can be read."""
+        """The choice, None if there is none that can be read or its day is over."""
         path = self.folder / f"{key}.json"
         try:
             found = json.loads(path.read_bytes())
             choice = Choice(**found["choice"])
+            ends_at = found.get("ends_at")
+            if ends_at is not None and not 0.0 < ends_at - time.time() <= DAY_S:
+                return None
             if not all(isinstance(value, str) for value in asdict(choice).values()):
                 raise ValueError("a value is no text")
         except FileNotFoundError:
@@ -70,14 +79,15 @@ class KeptChoices:
             return None
         return choice
 
-    def write(self, key: str, facts: Mapping[str, object], choice: Choice) -> None:
-        """Keeps a choice in one rename.
+    def write(self, key: str, facts: Mapping[str, object], choice: Choice, is_lasting: bool = True) -> None:
+        """Keeps a choice in one rename; for DAY_S only, if it is not lasting.
 
         Raises:
             OSError: it cannot be written; nothing is left of it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({"choice": asdict(choice), "facts": facts}, indent=2)
+        ends_at = None if is_lasting else time.time() + DAY_S
+        text = json.dumps({"choice": asdict(choice), "ends_at": ends_at, "facts": facts}, indent=2)
         with tempfile.NamedTemporaryFile("w", dir=self.folder, prefix=".writing-", delete=False) as file:
             try:
                 file.write(text)
@@ -122,13 +132,33 @@ class KeptChoices:
                 atexit.unregister(remove)
                 remove()
 
-    def crashed(self, key: str, candidate: str) -> Path | None:
-        """The mark of a process that ended while it ran the candidate, None if there is none."""
-        for path in sorted(self.folder.glob(f"{key}.{candidate}.*{TRYING}")):
-            try:
+    def why_skipped(self, key: str, candidate: str) -> str:
+        """Why the candidate is not to be run, "" if it may be: CRASHES processes ended while they ran it, or more."""
+        marks = self._left_marks(f"{key}.{candidate}.")
+        if not marks:
+            return ""
+        ended = f"{len(marks)} process{'es' if len(marks) > 1 else ''} ended while trying it"
+        if len(marks) >= CRASHES:
+            files = ", ".join(str(path) for path in marks)
+            return f"{ended}: it is skipped for a day; delete {files} and {key}.json beside it to try it before"
+        fields = {"engine": candidate, "reason": f"{ended}, by a crash or a kill; after {CRASHES} it is skipped"}
+        log.warning("engine tried again", extra={"fields": fields})
+        return ""
+
+    def forget_crashes(self, key: str) -> None:
+        """Removes the marks that processes left: every candidate has run to its end since."""
+        for path in self._left_marks(f"{key}."):
+            path.unlink(missing_ok=True)
+
+    def _left_marks(self, prefix: str) -> list[Path]:
+        """The marks of processes that ended while they ran a candidate, within DAY_S; older ones are removed."""
+        found = []
+        for path in sorted(self.folder.glob(f"{prefix}*{TRYING}")):
+            with contextlib.suppress(OSError):  # locked by a process that runs it now, or removed by it just now
                 with path.open() as file:
                     fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:  # locked by a process that runs it now, or removed by it just now
-                continue
-            return path
-        return None
+                if time.time() - path.stat().st_mtime < DAY_S:
+                    found.append(path)
+                else:
+                    path.unlink()
+        return found

@@ -90,6 +90,7 @@ def test_the_fastest_that_gives_the_same_images_serves_and_the_others_are_closed
     assert engine.run({"latent": np.zeros((2, 8), np.float32)}, False)["image"].shape == (2, 16, 16, 3)
     (kept,) = kept_choices(tmp_path)
     assert kept["choice"]["engine"] == "fastest"
+    assert kept["ends_at"] is None
     setups = kept["facts"]["items_per_s"]
     assert set(setups) == {"reference fp32", "faster fp32", "fastest bf16"}
     assert {"batch 1", "batch 1 alone"} <= set(setups["fastest bf16"])
@@ -158,7 +159,7 @@ def test_one_that_cannot_open_the_graph_leaves_its_place_to_the_next(open_: Open
     assert "broken fp32 not offered: no such operator: NonZero" in choice.why
 
 
-def test_one_that_hangs_is_left_behind_within_the_limit(open_: Open, candidates: Candidates) -> None:
+def test_one_that_hangs_is_left_behind_within_the_limit(open_: Open, candidates: Candidates, tmp_path: Path) -> None:
     before = threading.active_count()
     _, choice = open_(
         candidates.make("reference", delay_s=SLOW_S),
@@ -168,6 +169,7 @@ def test_one_that_hangs_is_left_behind_within_the_limit(open_: Open, candidates:
     )
     assert choice.engine == "other"
     assert "hung fp32 not offered: it had not ended after 0.5 s (hang_timeout_s)" in choice.why
+    assert kept_choices(tmp_path)[0]["ends_at"] is not None, "the machine may have been busy"
     hung = candidates.opened["hung fp32"][0]
     assert not hung.closed.is_set(), "its run still uses it"
     assert threading.active_count() == before + 1
@@ -245,7 +247,8 @@ def test_measuring_ends_in_time(warmup_s: float, open_: Open, candidates: Candid
     assert choice.engine == "reference"
     assert f"it takes too long; {warmup_s / 2:g} s are half of warmup_s" in choice.why
     assert candidates.still_open == ["reference fp32"]
-    assert len(kept_choices(tmp_path)) == 1, "the next start need not find out again"
+    (kept,) = kept_choices(tmp_path)
+    assert kept["ends_at"] is not None, "the next start need not find out again, one of another day does"
 
 
 def test_a_server_that_stops_waits_for_no_measurement(candidates: Candidates, graph: Path, tmp_path: Path) -> None:
@@ -343,11 +346,61 @@ def test_a_candidate_that_ends_the_process_is_skipped_by_the_next_one(when: str,
 
     assert start().returncode == -11
     second = start()
-    assert (second.returncode, second.stdout) == (0, "other\n")
-    (warning,) = [line for line in map(json.loads, second.stderr.splitlines()) if line["level"] == "WARNING"]
-    assert warning["engine"] == "crashing fp32"
-    assert "a process ended while it tried it" in warning["reason"]
-    (mark,) = (tmp_path / "cache" / "cpu").glob("*.crashing-fp32.*.trying")
-    assert str(mark) in warning["reason"]
+    assert second.returncode == -11, "once may have been a kill from outside"
+    assert "engine tried again" in second.stderr
     third = start()
-    assert (third.returncode, third.stdout, third.stderr) == (0, "other\n", ""), "kept"
+    assert (third.returncode, third.stdout) == (0, "other\n")
+    (warning,) = [line for line in map(json.loads, third.stderr.splitlines()) if line["level"] == "WARNING"]
+    assert warning["engine"] == "crashing fp32"
+    assert "2 processes ended while trying it" in warning["reason"]
+    marks = list((tmp_path / "cache" / "cpu").glob("*.crashing-fp32.*.trying"))
+    assert all(str(mark) in warning["reason"] for mark in marks)
+    fourth = start()
+    assert (fourth.returncode, fourth.stdout, fourth.stderr) == (0, "other\n", ""), "kept"
+    assert kept_choices(tmp_path)[0]["ends_at"] is not None, "for as long as it is skipped"
+
+
+OPEN_KEPT = """
+import os, sys
+from pathlib import Path
+from server.repository.cpu.choice import CpuChooser
+from server.repository.cpu.contest import Candidate
+from server.settings import read_settings
+from tests.server.repository.cpu.graphs import Candidates, version_of
+folder = Path(sys.argv[1])
+made = Candidates()
+reference = made.make("reference", delay_s=0.004)
+other = made.make("other")
+if sys.argv[2] == "crash":
+    other = Candidate(other.engine, other.precision, other.distribution, lambda path, batched: os.kill(os.getpid(), 11))
+chooser = CpuChooser(read_settings(repository=folder, engine_cache=folder / "cache"), 2, 2, reference)
+print(chooser.open(version_of(folder / "m" / "1"), "model.onnx", True, [reference, other])[1].engine)
+"""
+
+
+def test_a_kept_choice_that_ends_the_process_when_it_is_opened_is_skipped(graph: Path, tmp_path: Path) -> None:
+    def start(how: str) -> tuple[int, str]:
+        command = [sys.executable, "-c", OPEN_KEPT, str(tmp_path), how]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
+        return done.returncode, done.stdout
+
+    assert start("") == (0, "other\n")
+    assert start("crash") == (-11, "")
+    assert start("") == (0, "other\n"), "it may have been a kill"
+    assert list((tmp_path / "cache" / "cpu").glob("*.trying")) == []
+    assert [start("crash")[0] for _ in range(2)] == [-11, -11]
+    assert start("crash") == (0, "reference\n")
+
+
+def test_a_kept_choice_is_opened_from_a_folder_that_can_only_be_read(
+    open_: Open, candidates: Candidates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = candidates.make("reference", delay_s=SLOW_S), candidates.make("other")
+    open_(*given)
+
+    def sealed(*args: Any, **named: Any) -> Any:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("server.repository.cpu.kept.tempfile.NamedTemporaryFile", sealed)
+    assert open_(*given)[1].engine == "other"
+    assert len(candidates.opened["reference fp32"]) == 1, "nothing was measured"

@@ -6,11 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from server.repository.cpu.kept import Choice, KeptChoices
+from server.repository.cpu.kept import DAY_S, Choice, KeptChoices
 
 CHOICE = Choice("openvino", "bf16", "2.1 x onnx fp32")
 ROOT = Path(__file__).parents[4]
@@ -42,9 +43,10 @@ def test_every_fact_makes_another_key() -> None:
         b"[]",
         b'{"choice": {}}',
         b'{"choice": {"engine": 1, "precision": "fp32"}}',
+        b'{"choice": {"engine": "a", "precision": "fp32"}, "ends_at": "tomorrow"}',
         b"1" * 5000,
     ],
-    ids=["empty", "cut", "binary", "list", "lacking", "number", "digits"],
+    ids=["empty", "cut", "binary", "list", "lacking", "number", "ends", "digits"],
 )
 def test_a_damaged_choice_is_none_with_a_warning(
     damage: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -73,7 +75,8 @@ def test_a_mark_goes_with_its_trial_whether_it_fails_or_not(tmp_path: Path) -> N
     def fail() -> None:
         with kept.trying("key", "openvino-bf16"):
             assert len(list(tmp_path.glob("key.openvino-bf16.*.trying"))) == 1
-            assert kept.crashed("key", "openvino-bf16") is None, "this process lives"
+            kept.forget_crashes("key")
+            assert len(list(tmp_path.glob("key.openvino-bf16.*.trying"))) == 1, "this process lives"
             raise ValueError("went wrong")
 
     with pytest.raises(ValueError, match="went wrong"):
@@ -113,20 +116,49 @@ def trying(folder: Path, end: str) -> subprocess.Popen[str]:
     ],
     ids=["segfault", "last-resort", "orderly"],
 )
-def test_the_mark_of_a_process_tells_whether_it_crashed(end: str, code: int, is_crash: bool, tmp_path: Path) -> None:
+def test_the_mark_of_a_process_tells_whether_it_crashed(
+    end: str, code: int, is_crash: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     kept = KeptChoices(tmp_path)
     with trying(tmp_path, end) as process:
-        assert kept.crashed("key", "openvino-bf16") is None, "it still runs, perhaps in another replica"
+        assert kept.why_skipped("key", "openvino-bf16") == ""
+        assert caplog.messages == [], "it still runs, perhaps in another replica"
         process.communicate("end\n", timeout=30)
     assert process.returncode == code
-    mark = kept.crashed("key", "openvino-bf16")
-    assert (mark is not None) is is_crash
-    assert kept.crashed("key", "openvino-fp32") is None
-    assert kept.crashed("other", "openvino-bf16") is None
-    if mark is not None:
-        assert kept.crashed("key", "openvino-bf16") == mark, "it stays until somebody deletes it"
-        mark.unlink()
-    assert kept.crashed("key", "openvino-bf16") is None
+    assert kept.why_skipped("key", "openvino-bf16") == "", "once may have been anything"
+    assert ("engine tried again" in caplog.messages) is is_crash
+    assert len(list(tmp_path.glob("key.openvino-bf16.*.trying"))) == is_crash
+    kept.forget_crashes("key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_crash_counts_for_a_day(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    kept = KeptChoices(tmp_path)
+    for _ in range(2):
+        with trying(tmp_path, "os.kill(os.getpid(), 9)") as process:
+            process.communicate("end\n", timeout=30)
+    marks = sorted(tmp_path.glob("key.openvino-bf16.*.trying"))
+    reason = kept.why_skipped("key", "openvino-bf16")
+    assert reason.startswith("2 processes ended while trying it: it is skipped for a day; delete ")
+    assert all(str(mark) in reason for mark in marks)
+    assert kept.why_skipped("key", "openvino-fp32") == kept.why_skipped("other", "openvino-bf16") == ""
+    assert caplog.messages == []
+    yesterday = time.time() - DAY_S
+    os.utime(marks[0], (yesterday, yesterday))
+    assert kept.why_skipped("key", "openvino-bf16") == ""
+    assert caplog.messages == ["engine tried again"]
+    assert list(tmp_path.iterdir()) == marks[1:], "the old one is removed"
+
+
+def test_a_choice_that_is_not_lasting_is_read_for_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, now = KeptChoices(tmp_path), time.time()
+    kept.write("key", {}, CHOICE, is_lasting=False)
+    kept.write("lasting", {}, CHOICE)
+    seen = {}
+    for hours in (-24, 1, 23, 25, 1000):
+        monkeypatch.setattr("server.repository.cpu.kept.time.time", lambda hours=hours: now + hours * 3600)
+        seen[hours] = (kept.read("key") is not None, kept.read("lasting") is not None)
+    assert seen == {-24: (False, True), 1: (True, True), 23: (True, True), 25: (False, True), 1000: (False, True)}
 
 
 def test_a_folder_that_cannot_be_written_is_told_before_anything_is_tried(tmp_path: Path) -> None:
