@@ -130,7 +130,7 @@ class Server:
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
         self.hangs = Hangs(settings.hang_timeout_s, self._update_health)
-        self._engines = EngineFactory(settings, lanes, threads)
+        self._engines = EngineFactory(settings, lanes, threads, lambda: self._devices.cpu_busy_s())
         self._devices = Devices(usable_gpus(settings.device, engine=settings.engine), lanes, self.hangs)
         loader = Loader(settings, self._devices, self._engines, self._metrics)
         self.repository = Repository(settings.repository, loader, self._update_health)

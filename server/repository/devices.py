@@ -4,6 +4,7 @@ import asyncio
 
 from server.batching.device import Device
 from server.batching.hang import Hangs
+from server.engines.base import CPU
 from server.observability.saturation import LaneTime
 from server.repository.placement import Placement, default_device
 
@@ -36,6 +37,11 @@ class Devices:
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device
+
+    def cpu_busy_s(self) -> float:
+        """Seconds that the CPU's lanes ran batches until now. Any thread."""
+        device = self._made.get(Placement(CPU))
+        return 0.0 if device is None else device.busy_s
 
     def lane_times(self) -> list[LaneTime]:
         """How busy the lanes of each device were until now."""

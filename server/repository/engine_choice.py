@@ -15,6 +15,7 @@ on a GPU. `backend: "onnxruntime"` does not disable model.plan, because `ganserv
 compatibility with Triton even when it adds an engine.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,8 +101,17 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
 class EngineFactory:
     """Opens versions as the settings say."""
 
-    def __init__(self, settings: Settings, lanes: int, threads: int, *, library: Any = None, cuda: Any = None) -> None:
-        """`lanes`, `threads`: of the CPU. `library`, `cuda`: see `TensorRTEngine`.
+    def __init__(
+        self,
+        settings: Settings,
+        lanes: int,
+        threads: int,
+        busy_s: Callable[[], float] = lambda: 0.0,
+        *,
+        library: Any = None,
+        cuda: Any = None,
+    ) -> None:
+        """`lanes`, `threads`: of the CPU. `busy_s`: see `Pace`. `library`, `cuda`: see `TensorRTEngine`.
 
         Raises:
             StartError: `--engine` or `--cpu-precision` requests what is not installed or not possible here.
@@ -110,7 +120,7 @@ class EngineFactory:
         self._settings = settings
         self._onnx = OnnxFactory(settings, lanes, threads)
         self._candidates = {each: each.candidate(lanes, threads) for each in ALL}
-        self._cpu = CpuChooser(settings, lanes, threads, self._candidates[ONNX_ENGINE])
+        self._cpu = CpuChooser(settings, lanes, threads, self._candidates[ONNX_ENGINE], busy_s)
         self._library = library
         self._cuda = cuda
 

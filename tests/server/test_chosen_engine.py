@@ -13,6 +13,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.repository.cpu import speed
+from server.repository.cpu.pace import Pace
 from tests.server.conftest import read_page
 from tests.server.graphs import write_upscaler
 from tests.server.repository.cpu.graphs import write_generator
@@ -103,6 +104,40 @@ async def test_a_model_without_a_config_is_measured_once_with_its_batch_axis(
     running = await start(engine="auto", engine_cache=tmp_path / "cache")
     assert (await listed(running.target))["conv"].max_batch_size == 4
     assert [message for message in caplog.messages if message == "engine chosen"] == ["engine chosen"]
+
+
+async def test_a_model_that_is_loaded_while_another_one_serves_is_measured_with_rests(
+    start: Any, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rests: list[float] = []
+    rest = Pace.rest
+
+    def rest_and_tell(pace: Pace) -> float:
+        rests.append(rest(pace))
+        return rests[-1]
+
+    monkeypatch.setattr(Pace, "rest", rest_and_tell)
+    running = await start(engine="auto", engine_cache=tmp_path / "cache", model_control="explicit", load_model="conv")
+    assert rests
+    assert not any(rests), "nobody called"
+    rests.clear()
+    write_generator(repository / "later" / "1", layers=3)
+    shutil.copy(repository / "conv" / "config.pbtxt", repository / "later")
+    latents = np.random.RandomState(0).randn(8, 8).astype(np.float32)
+    loaded = asyncio.Event()
+
+    async def call() -> None:
+        while not loaded.is_set():
+            await infer(running.target, latents)
+
+    calling = asyncio.create_task(call())
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        await stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name="later"))
+    loaded.set()
+    await calling
+    assert any(rests)
+    assert "openvino fp32" in str((await listed(running.target))["later"])
 
 
 async def test_without_openvino_there_is_nothing_to_choose_and_nothing_said(

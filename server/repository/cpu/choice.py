@@ -16,7 +16,7 @@ import importlib.metadata
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from server.engines.processor import read_processor
 from server.errors import StartError
 from server.repository.cpu.contest import Candidate, Contest
 from server.repository.cpu.kept import Choice, KeptChoices
+from server.repository.cpu.pace import Pace
 from server.repository.model_version import ModelVersion
 from server.settings import Settings, instruction_set_cap
 
@@ -37,19 +38,27 @@ log = logging.getLogger(__name__)
 class CpuChooser:
     """Opens graphs on the CPU in the engine that suits them. Any thread."""
 
-    def __init__(self, settings: Settings, lanes: int, threads: int, reference: Candidate) -> None:
-        """`lanes`, `threads`: of the CPU. `reference`: ONNX Runtime in float32, which others are compared with."""
+    def __init__(
+        self,
+        settings: Settings,
+        lanes: int,
+        threads: int,
+        reference: Candidate,
+        busy_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`lanes`, `threads`: of the CPU. `reference`: ONNX Runtime in float32, which others are compared with.
+        `busy_s`: see `Pace`."""
         self._settings = settings
         self._lanes = lanes
         self._threads = threads
         self._reference = reference
         self._kept = KeptChoices(settings.cache_folder / "cpu")
         self._turn = threading.Lock()  # two measurements at once would measure each other
-        self._stopping = threading.Event()
+        self._pace = Pace(busy_s)
 
     def stop(self) -> None:
         """Ends what is being measured: the reference serves what is opened from now on."""
-        self._stopping.set()
+        self._pace.stop()
 
     def open(
         self, version: ModelVersion, file_name: str, batched: bool, candidates: Sequence[Candidate]
@@ -69,10 +78,9 @@ class CpuChooser:
         kept = self._open_kept(key, path, batched, candidates)
         if kept is not None:
             return kept
-        with self._turn:
-            started_s = time.monotonic()
-            contest = Contest(version, file_name, batched, self._settings, self._lanes, self._kept, key, self._stopping)
-            engine, choice = contest.run(self._reference, candidates)
+        started_s = time.monotonic()
+        contest = Contest(version, file_name, batched, self._settings, self._lanes, self._kept, key, self._pace)
+        engine, choice = contest.run(self._reference, candidates, self._turn)
         fields = {"model": version.name, "version": version.version, **asdict(choice), "items_per_s": contest.figures}
         seconds = round(time.monotonic() - started_s, 3)
         log.info("engine chosen", extra={"fields": {**fields, "seconds": seconds}})

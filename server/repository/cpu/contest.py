@@ -13,6 +13,7 @@ from statistics import geometric_mean
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.cpu.kept import Choice, KeptChoices
+from server.repository.cpu.pace import Pace
 from server.repository.cpu.speed import MIN_ROUNDS, Speeds
 from server.repository.cpu.subject import GivenUp, Hung, RunFailed, Subject, together
 from server.repository.cpu.trial import Finding, Trial
@@ -69,9 +70,9 @@ class Contest:
         lanes: int,
         kept: KeptChoices,
         key: str,
-        stopping: threading.Event,
+        pace: Pace,
     ) -> None:
-        """`kept`, `key`: where marks of what is tried are left. `stopping`: ends it early."""
+        """`kept`, `key`: where marks of what is tried are left. `pace`: may end it early."""
         self.is_complete = self.is_lasting = True
         self.figures: dict[str, dict[str, float]] = {}
         self._version = version
@@ -79,22 +80,26 @@ class Contest:
         self._batched = batched
         self._limit_s = settings.hang_timeout_s
         self._budget_s = settings.warmup_s * TIME_SHARE
-        self._ends_at = time.monotonic() + self._budget_s
-        self._until = self._ends_at - MEASURED_SHARE * self._budget_s  # of the phase that is in progress
+        self._until = 0.0  # the phase that is in progress ends
         self._lanes = lanes
         self._kept = kept
         self._key = key
-        self._stopping = stopping
+        self._pace = pace
         self._subjects: dict[Candidate, Subject] = {}  # those that are open and may serve
         self._why: list[str] = []
         self._note = ""
 
-    def run(self, reference: Candidate, candidates: Sequence[Candidate]) -> tuple[Engine, Choice]:
-        """The winner, open, and why it is; all others are closed. See `CpuChooser.open`."""
+    def run(self, reference: Candidate, candidates: Sequence[Candidate], turn: threading.Lock) -> tuple[Engine, Choice]:
+        """The winner, open, and why it is; all others are closed. See `CpuChooser.open`.
+
+        `turn`: held while engines are compared and measured, which has a limit of time; not while the reference is
+        opened, which has none.
+        """
         compared = Subject(reference.open(self._path, self._batched), self._lanes, self._limit_s)
         winner: Subject | None = None
         try:
-            fastest = self._compete(reference, compared, candidates)
+            with turn:
+                fastest = self._compete(reference, compared, candidates)
             self.is_lasting &= not any(each.was_stopped for each in (compared, *self._subjects.values()))
             winner = self._subjects.get(fastest)
             if winner is None or winner.was_stopped:
@@ -110,6 +115,8 @@ class Contest:
         if first == reference:
             self._subjects[first] = compared
         try:
+            self._pace.begin()
+            self._until = time.monotonic() + (1 - MEASURED_SHARE) * self._budget_s
             self._kept.check_writable()
             max_batch_size = self._version.max_batch_size if self._batched else 0
             self._go_on()
@@ -118,7 +125,7 @@ class Contest:
             for candidate in reversed(candidates):  # the less precise, which may gain more, before the time is over
                 if candidate != reference:
                     self._enter(candidate, trial, is_first=candidate == first)
-            self._until = self._ends_at
+            self._until += MEASURED_SHARE * self._budget_s
             entrants = [each for each in candidates if each in self._subjects]
             return self._fastest(trial, entrants, reference)
         except GivenUp as error:
@@ -172,7 +179,7 @@ class Contest:
             self.is_lasting &= not isinstance(error, Hung)
             return Finding(str(error), "")
         except GivenUp as error:
-            if self._stopping.is_set():
+            if self._pace.is_stopping:
                 raise
             self.is_lasting = False
             return Finding("", str(error))
@@ -213,10 +220,13 @@ class Contest:
         return contextlib.nullcontext() if candidate == reference else self._kept.trying(self._key, candidate.label)
 
     def _go_on(self) -> None:
-        """Raises:
-        GivenUp: it is time to end.
+        """Between two runs: lets models that serve go first.
+
+        Raises:
+            GivenUp: it is time to end.
         """
-        if self._stopping.is_set():
+        self._until += self._pace.rest()
+        if self._pace.is_stopping:
             self.is_complete = False
             raise GivenUp("the server is stopping")
         if time.monotonic() >= self._until:

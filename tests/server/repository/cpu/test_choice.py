@@ -3,6 +3,7 @@
 The candidates are ONNX Runtime itself, with outputs that are changed and runs that are delayed as a test says.
 """
 
+import itertools
 import json
 import logging
 import subprocess
@@ -17,10 +18,11 @@ import pytest
 
 from server.engines.base import Engine
 from server.errors import NotServing, StartError
-from server.repository.cpu import contest, speed
+from server.repository.cpu import contest, pace, speed
 from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.contest import Candidate, clearly_fastest, is_torn
 from server.repository.cpu.kept import Choice
+from server.repository.cpu.pace import Pace
 from server.settings import read_settings
 from tests.server.repository.cpu.graphs import Candidates, Outputs, version_of, write_generator
 
@@ -268,6 +270,59 @@ def test_a_server_that_stops_waits_for_no_measurement(candidates: Candidates, gr
     assert candidates.opened["other fp32"][0].runs == 1
     assert candidates.still_open == ["reference fp32"]
     assert kept_choices(tmp_path) == []
+
+
+def test_while_models_serve_it_rests_and_its_time_is_longer_by_that(
+    candidates: Candidates, graph: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "REST_TIMES", 0.001)
+    rests: list[float] = []
+    rest = Pace.rest
+
+    def rest_long(self: Pace) -> float:
+        """As if most of warmup_s had been rested, of which so little is there that measuring needs all."""
+        assert rest(self) > 0.0
+        rests.append(1.0)
+        return 1.0
+
+    monkeypatch.setattr(Pace, "rest", rest_long)
+    busy_s = itertools.count()
+    given = candidates.make("reference", delay_s=SLOW_S), candidates.make("other")
+    settings = read_settings(repository=tmp_path, engine_cache=tmp_path / "cache", warmup_s=0.001)
+    chooser = CpuChooser(settings, 2, 2, given[0], lambda: float(next(busy_s)))
+    assert chooser.open(version_of(graph), "model.onnx", True, given)[1].engine == "other"
+    assert len(rests) > 4 * speed.ROUNDS
+
+
+def test_a_graph_that_takes_for_ever_to_open_does_not_keep_others_waiting(
+    candidates: Candidates, graph: Path, tmp_path: Path
+) -> None:
+    write_generator(tmp_path / "large" / "1", layers=2)
+    opening, may_open = threading.Event(), threading.Event()
+    quick, other = candidates.make("reference", delay_s=SLOW_S), candidates.make("other")
+
+    def open_slowly(path: Path, batched: bool) -> Engine:
+        if "large" in path.parts:
+            opening.set()
+            assert may_open.wait(30)
+        return quick.open(path, batched)
+
+    reference = Candidate(quick.engine, quick.precision, quick.distribution, open_slowly)
+    settings = read_settings(repository=tmp_path, engine_cache=tmp_path / "cache")
+    chooser = CpuChooser(settings, 2, 2, reference)
+    large = version_of(tmp_path / "large" / "1")
+    thread = threading.Thread(target=chooser.open, args=(large, "model.onnx", True, [reference, other]))
+    thread.start()
+    assert opening.wait(30)
+    found: list[str] = []
+    second = threading.Thread(
+        target=lambda: found.append(chooser.open(version_of(graph), "model.onnx", True, [reference, other])[1].engine)
+    )
+    second.start()
+    second.join(30)
+    may_open.set()
+    thread.join(30)
+    assert found == ["other"]
 
 
 def test_a_graph_that_draws_its_own_noise_cannot_be_compared(open_: Open, candidates: Candidates) -> None:
