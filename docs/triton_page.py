@@ -36,7 +36,10 @@ UNAVAILABLE if the call names the version |
 | a repository is polled | what is the same at two looks is loaded | at the first look |
 | `version_policy` latest, and the newest version is not whole | the next older one serves, and the index says so | \
 none serves |
-| CUDA shared memory, load with `config` | UNIMPLEMENTED | served |
+| a TensorRT engine is handed over (load with `file:`) | INVALID_ARGUMENT: it is native code, so it is taken from the \
+repository only | served |
+| files of more than `--max-override-bytes` are handed over | RESOURCE_EXHAUSTED | served |
+| CUDA shared memory | UNIMPLEMENTED | served |
 
 ## config.pbtxt
 

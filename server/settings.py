@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     strict_readiness: Annotated[bool, Panel.MODELS] = Field(
         True, description="Whether the server is ready only if every model serves; if not, as soon as one does."
     )
+    max_override_bytes: Annotated[int, Panel.MODELS] = Field(
+        1 << 30,
+        ge=0,
+        description="With explicit: maximum bytes of the files that clients hand over in load requests, of all models "
+        "that load or serve from them, 1 MiB each at least. 0: none are taken.",
+    )
     warmup_s: Annotated[float, Panel.MODELS] = Field(
         30.0,
         ge=0,

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
-from server.api.kserve_parameters import check_kind, read_timeout_s
+from server.api.kserve_parameters import check_kind, read_load_parameters, read_timeout_s
 from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
@@ -24,6 +24,7 @@ from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServi
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.index import IndexEntry, State
+from server.repository.override import read_override
 from server.repository.repository import Repository
 from server.settings import Settings
 
@@ -191,11 +192,11 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
 
     async def RepositoryModelLoad(self, request: Any, context: Context) -> Any:
         self._check_control(request)
-        for key in request.parameters:
-            if key == "config" or key.startswith("file:"):
-                raise Unsupported(f"load parameter {key!r} is not offered; change the model's folder and load it again")
-            raise InvalidRequest(f"unknown load parameter {key!r}")
-        await self._repository.load(request.model_name)
+        override = None
+        if request.parameters:
+            given = read_load_parameters(request.parameters)
+            override = await asyncio.to_thread(read_override, request.model_name, *given)
+        await self._repository.load(request.model_name, override)
         return service_pb2.RepositoryModelLoadResponse()
 
     async def RepositoryModelUnload(self, request: Any, context: Context) -> Any:

@@ -1,4 +1,4 @@
-"""Parameters of tensor requests: those that Triton gives a meaning, each of the types that it may have."""
+"""Parameters of tensor and of load requests: those that Triton gives a meaning, each of the types that it may have."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +19,7 @@ _KINDS: Mapping[str, tuple[str, ...]] = {
     "shared_memory_offset": ("int64_param",),
     "shared_memory_byte_size": ("int64_param",),
 }
+_FILE = "file:"
 _OTHERS = ("int64_param", "bool_param", "string_param", "double_param")
 
 
@@ -41,6 +42,25 @@ def read_timeout_s(parameters: Mapping[str, Any]) -> float:
         if key == "priority" and value.int64_param < 0:
             raise InvalidRequest(f"invalid value for 'priority', expected value >= 0, got {value.int64_param}")
     return max(0, parameters["timeout"].int64_param) / 1e6 if "timeout" in parameters else 0.0
+
+
+def read_load_parameters(parameters: Mapping[str, Any]) -> tuple[str | None, dict[str, bytes]]:
+    """The config of a load request as JSON, None if it has none, and its files by path.
+
+    Raises:
+        InvalidRequest: an unknown parameter, or one of another type.
+    """
+    files: dict[str, bytes] = {}
+    for key, value in parameters.items():
+        is_file = key.startswith(_FILE)
+        if key != "config" and not is_file:
+            raise InvalidRequest(f"unrecognized load parameter {key!r}.")
+        kind = "bytes_param" if is_file else "string_param"
+        if value.WhichOneof("parameter_choice") != kind:
+            raise InvalidRequest(f"invalid value type for load parameter {key!r}, expected {kind}.")
+        if is_file:
+            files[key.removeprefix(_FILE)] = value.bytes_param
+    return parameters["config"].string_param if "config" in parameters else None, files
 
 
 def check_tensor_parameters(what: str, parameters: Mapping[str, Any]) -> None:

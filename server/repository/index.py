@@ -1,9 +1,12 @@
-"""What the index of the repository says of a version."""
+"""What the index of the repository says of a version, and of one that is not served."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from artifact.spec import Spec
+from server.errors import InvalidRequest, ModelNotFound, NotServing
 from server.repository.cpu.kept import Choice
 
 UNLOADED = "unloaded"
@@ -40,3 +43,33 @@ class IndexEntry:
     def failed(self) -> bool:
         """Whether it should be ready and is not, other than by a client's unload."""
         return self.state is State.UNAVAILABLE and self.reason != UNLOADED
+
+
+def absence(name: str, version: int, entries: Mapping[int, IndexEntry]) -> ModelNotFound | NotServing:
+    """Why there is no such model or version, of which the index has `entries`; version 0: the newest.
+
+    NOT_FOUND, which callers do not repeat, if it is not meant to be here; UNAVAILABLE while it loads, and if it failed
+    here: then another replica may serve it.
+    """
+    what = f"Request for unknown model: {name!r}"
+    if not entries:
+        return ModelNotFound(f"{what} is not found")
+    loading = any(entry.state is State.LOADING and version in (0, entry.version) for entry in entries.values())
+    if version and version not in entries and not (0 in entries and entries[0].state is State.LOADING):
+        return ModelNotFound(f"{what} version {version} is not found; the index has {sorted(entries)}")
+    entry = entries.get(version) or max(entries.values(), key=lambda entry: entry.version)
+    missing = f"version {version} is not at ready state" if version else "has no available versions"
+    text = f"{what} {missing}: it is {entry.state}" + (f": {entry.reason}" if entry.reason else "")
+    return NotServing(text) if loading or entry.failed else ModelNotFound(text)
+
+
+def version_number(name: str, version: str) -> int:
+    """A version as a client writes it.
+
+    Raises:
+        InvalidRequest: it is no positive integer.
+    """
+    # Python reads other scripts' digits as well, and raises on thousands of digits.
+    if not re.fullmatch("[0-9]{1,19}", version) or not 0 < int(version) < 1 << 63:
+        raise InvalidRequest(f"model {name!r}: version {version!r} is not a positive integer")
+    return int(version)

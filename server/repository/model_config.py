@@ -53,6 +53,16 @@ def read_config(folder: Path) -> ModelConfig | None:
         config = text_format.Parse(text, ModelConfig())
     except (text_format.ParseError, ValueError, RecursionError) as error:
         raise NotServing(f"{CONFIG}: {error}") from None
+    check_config(config, folder)
+    return config
+
+
+def check_config(config: ModelConfig, folder: Path) -> None:
+    """Checks what can be checked without the graph. Blocks; on any thread.
+
+    Raises:
+        NotServing: it requests something that is not supported, or the folder's files are not what it says.
+    """
     if config.name and config.name != folder.name:
         raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
     for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
@@ -67,7 +77,6 @@ def read_config(folder: Path) -> ModelConfig | None:
     for output in config.output:
         _check_label_file(folder, output.label_filename)
     verify_checksums(config, folder)
-    return config
 
 
 def read_labels(config: ModelConfig, folder: Path) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from contextvars import Context
 from typing import NamedTuple, TypeAlias
 
@@ -40,6 +40,14 @@ class Operations:
             NotServing: the server is stopping.
             Overloaded: MAX_WAITING operations of the model wait already.
         """
+        await asyncio.shield(self.begin(name, action))
+
+    def begin(self, name: str, action: Action) -> asyncio.Future[None]:
+        """Likewise, without waiting: done when it has ended, or will never run.
+
+        Raises:
+            NotServing, Overloaded: as `run`, at once.
+        """
         if self._closed:
             raise NotServing(STOPPING)
         waiting = self._waiting.setdefault(name, deque())
@@ -51,17 +59,17 @@ class Operations:
         if name not in self._workers:
             # In an empty context: it works for every caller that comes, not only for this one.
             self._workers[name] = asyncio.create_task(self._work(name, waiting), context=Context())
-        await asyncio.shield(done)
+        return done
 
-    async def close(self, give_up: Action) -> None:
-        """Ends what runs and drops what waits; `give_up`: the action that is cancelled, not waited for."""
+    async def close(self, wait_for: Collection[Action]) -> None:
+        """Ends what runs and drops what waits; `wait_for`: the actions that run to their end, others are cancelled."""
         self._closed = True
         for waiting in self._waiting.values():
             for operation in waiting:
                 _refuse(operation.done)
             waiting.clear()
         for name, action in self._running.items():
-            if action == give_up:
+            if action not in wait_for:
                 self._workers[name].cancel()
         await asyncio.gather(*self._workers.values(), return_exceptions=True)
 

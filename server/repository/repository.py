@@ -3,21 +3,24 @@
 import asyncio
 import contextlib
 import logging
-import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, StartError
-from server.repository.index import UNLOADED, IndexEntry, State
-from server.repository.loader import FilesNotWhole, Loader, Model, unexpected
-from server.repository.model_config import VersionChoice, choose_versions, read_config
+from server.errors import GanserveError, ModelNotFound, NotServing, StartError
+from server.repository.index import UNLOADED, IndexEntry, State, absence, version_number
+from server.repository.loader import FilesNotWhole, Loader, Model
+from server.repository.model_config import VersionChoice
+from server.repository.model_folder import read_model
 from server.repository.operations import Operations
+from server.repository.override import Override, OverrideBudget
 from server.repository.polling import Changes
 from server.repository.reasons import Reasons
-from server.repository.scan import find, names_in, scan, versions, why_empty
+from server.repository.scan import names_in, scan, why_empty
 
 # How long a model may load before the next one is begun too.
 PATIENCE_S = 60.0
@@ -32,8 +35,8 @@ class Repository:
     A load or unload that was begun runs to its end, even if the client that asked for it leaves.
     """
 
-    def __init__(self, root: Path, loader: Loader, changed: Callable[[], None]) -> None:
-        """`changed` is called after every change of state.
+    def __init__(self, root: Path, loader: Loader, changed: Callable[[], None], max_override_bytes: int = 0) -> None:
+        """`changed` is called after every change of state. `max_override_bytes`: of all files that clients hand over.
 
         Raises:
             StartError: `root` is no folder, or cannot be read.
@@ -52,6 +55,7 @@ class Repository:
         self._models: dict[str, dict[int, Model]] = {}
         self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._operations = Operations()
+        self._overrides = OverrideBudget(max_override_bytes)
         self._empty = NOT_READ
         self._was_read = False
 
@@ -66,10 +70,12 @@ class Repository:
         versions = self._models.get(name)
         if versions and not version:
             return versions[max(versions)]
-        number = _number(name, version) if version else 0
+        number = version_number(name, version) if version else 0
         if versions and number in versions:
             return versions[number]
-        raise self._absence(name, number)
+        if not self._was_read and not self._entries.get(name):
+            raise NotServing(NOT_READ)
+        raise absence(name, number, self._entries.get(name, {}))
 
     def index(self) -> list[IndexEntry]:
         """Every version that was tried, by name and version."""
@@ -161,18 +167,29 @@ class Repository:
         with contextlib.suppress(GanserveError):  # removed meanwhile; or its reason is in the index
             await self.load(name)
 
-    async def load(self, name: str) -> None:
+    async def load(self, name: str, override: Override | None = None) -> None:
         """Reads the model again from disk and swaps it in; until then the old one serves.
 
         A caller who leaves does not stop it. Callers that come while the same load waits for its turn share it.
+        With an `override` that is taken in place of what is on disk, until the next load without one.
 
         Raises:
             ModelNotFound: no such model.
             NotServing: nothing new of it could be loaded, or not all that its version policy names; versions that
                 served before still do.
-            Overloaded: too many loads and unloads of the model wait already.
+            Overloaded: too many loads and unloads of the model wait already, or too much was handed over.
         """
-        await self._operations.run(name, self._load)
+        if override is None:
+            await self._operations.run(name, self._load)
+            return
+        self._overrides.take(override.nbytes)
+        try:
+            done = self._operations.begin(name, partial(self._load_override, override=override))
+        except BaseException:
+            self._overrides.give_back(override.nbytes)
+            raise
+        done.add_done_callback(lambda _: self._overrides.give_back(override.nbytes))
+        await asyncio.shield(done)
 
     async def unload(self, name: str) -> None:
         """Stops serving a model; accepted requests are answered first. One that failed is no longer missed, and one
@@ -185,12 +202,25 @@ class Repository:
 
     async def close(self) -> None:
         """Unloads everything. Loads that have not ended are given up."""
-        await self._operations.close(give_up=self._load)
+        await self._operations.close(wait_for=(self._unload, self._forget))
         await asyncio.gather(*(self._unload(name) for name in list(self._models)))
 
-    async def _load(self, name: str) -> None:
+    async def _load_override(self, name: str, override: Override) -> None:
+        folder: Path | None = None
         try:
-            folder, config, choice = await asyncio.to_thread(self._read, name)
+            if override.files:
+                folder = await asyncio.to_thread(override.store, name)
+            log.info("model handed over", extra={"fields": {"model": name, "files": len(override.files)}})
+            await self._load(name, folder, override.config)
+            self._overrides.serves(name, override.nbytes)
+        finally:
+            if folder is not None:
+                shutil.rmtree(folder.parent, ignore_errors=True)  # whatever serves has it in memory
+
+    async def _load(self, name: str, folder: Path | None = None, config: ModelConfig | None = None) -> None:
+        """From `folder`, else from the model's; with `config`, else with the folder's."""
+        try:
+            found = await asyncio.to_thread(read_model, self._root, name, folder, config)
         except ModelNotFound:
             if name not in self._models and name in self._entries:
                 del self._entries[name]
@@ -199,26 +229,8 @@ class Repository:
         except NotServing as error:
             self._refuse(name, error)
             raise NotServing(self._reasons.of(error)) from None
-        await self._load_versions(name, folder, config, choice)
-
-    def _read(self, name: str) -> tuple[Path, ModelConfig | None, VersionChoice]:
-        """The model's folder, config and versions. Blocks; on any thread.
-
-        Raises:
-            ModelNotFound: no such model.
-            NotServing: nothing of it can be loaded.
-        """
-        try:
-            folder = find(self._root, name)
-            config = read_config(folder)
-            choice = choose_versions(config, versions(folder))
-        except GanserveError:
-            raise
-        except Exception as error:
-            raise unexpected(error) from error
-        if not choice.versions:
-            raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
-        return folder, config, choice
+        await self._load_versions(name, *found)
+        self._overrides.serves(name, 0)
 
     async def _load_versions(self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice) -> None:
         old = self._models.get(name, {})
@@ -290,6 +302,7 @@ class Repository:
 
     async def _unload(self, name: str) -> None:
         leaving = self._models.pop(name, {})
+        self._overrides.serves(name, 0)
         for version in leaving:
             self._mark(name, version, State.UNLOADING)
         for model in leaving.values():
@@ -315,25 +328,3 @@ class Repository:
         shown = self._reasons.of(reason)
         choice = replace(model.choice, why=self._reasons.of(model.choice.why))
         return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size, choice)
-
-    def _absence(self, name: str, version: int) -> ModelNotFound | NotServing:
-        """Why there is no such model or version. NOT_FOUND, which callers do not repeat, if it is not meant to be here;
-        UNAVAILABLE while it loads, and if it failed here: then another replica may serve it."""
-        what = f"Request for unknown model: {name!r}"
-        entries = self._entries.get(name)
-        if not entries:
-            return ModelNotFound(f"{what} is not found") if self._was_read else NotServing(NOT_READ)
-        loading = any(entry.state is State.LOADING and version in (0, entry.version) for entry in entries.values())
-        if version and version not in entries and not (0 in entries and entries[0].state is State.LOADING):
-            return ModelNotFound(f"{what} version {version} is not found; the index has {sorted(entries)}")
-        entry = entries.get(version) or max(entries.values(), key=lambda entry: entry.version)
-        missing = f"version {version} is not at ready state" if version else "has no available versions"
-        text = f"{what} {missing}: it is {entry.state}" + (f": {entry.reason}" if entry.reason else "")
-        return NotServing(text) if loading or entry.failed else ModelNotFound(text)
-
-
-def _number(name: str, version: str) -> int:
-    # Python reads other scripts' digits as well, and raises on thousands of digits.
-    if not re.fullmatch("[0-9]{1,19}", version) or not 0 < int(version) < 1 << 63:
-        raise InvalidRequest(f"model {name!r}: version {version!r} is not a positive integer")
-    return int(version)

@@ -1,0 +1,44 @@
+"""What of a model is to be loaded: its folder, its config, and which of its versions."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
+from server.errors import GanserveError, NotServing
+from server.repository.loader import unexpected
+from server.repository.model_config import VersionChoice, check_config, choose_versions, read_config
+from server.repository.scan import find, versions
+
+
+class ModelFolder(NamedTuple):
+    """A model as it was read. `config`: None if it has none."""
+
+    path: Path
+    config: ModelConfig | None
+    choice: VersionChoice
+
+
+def read_model(root: Path, name: str, path: Path | None = None, config: ModelConfig | None = None) -> ModelFolder:
+    """Reads the model's folder in the repository at `root`, or the one at `path`. Blocks; on any thread.
+
+    `config`: in place of the folder's.
+
+    Raises:
+        ModelNotFound: no such model.
+        NotServing: nothing of it can be loaded.
+    """
+    try:
+        path = find(root, name) if path is None else path
+        if config is None:
+            config = read_config(path)
+        else:
+            check_config(config, path)
+        choice = choose_versions(config, versions(path))
+    except GanserveError:
+        raise
+    except Exception as error:
+        raise unexpected(error) from error
+    if not choice.versions:
+        raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
+    return ModelFolder(path, config, choice)
