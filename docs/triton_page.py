@@ -39,7 +39,7 @@ none serves |
 | a TensorRT engine is handed over (load with `file:`) | INVALID_ARGUMENT: it is native code, so it is taken from the \
 repository only | served |
 | files of more than `--max-override-bytes` are handed over | RESOURCE_EXHAUSTED | served |
-| CUDA shared memory | UNIMPLEMENTED | served |
+| a call's metadata | up to 64 KiB | up to 8 KiB |
 
 ## config.pbtxt
 

@@ -106,10 +106,13 @@ class Settings(BaseSettings):
     frontend: Annotated[Literal["auto", "native", "grpcio"], Panel.NETWORK] = Field(
         "auto",
         description="HTTP/2 implementation. auto: native if it is installed, supports the other settings and only this "
-        "machine reaches the server, else grpcio.",
+        "machine reaches the server, else grpcio. native rejects requests compressed with deflate.",
     )
     max_connection_age_s: Annotated[float, Panel.NETWORK] = Field(
-        300.0, ge=0, description="Connections are closed after this time, +-10 %; 0: never. Only with grpcio."
+        300.0,
+        ge=0,
+        description="Connections take no new calls after this time, +-10 %, and close when those in flight have ended; "
+        "0: never. Only with grpcio.",
     )
 
     tls_certificate: Annotated[Path | None, Panel.ACCESS, Unset("no TLS")] = Field(
@@ -126,8 +129,8 @@ class Settings(BaseSettings):
     )
     shared_memory: Annotated[bool, Panel.ACCESS] = Field(
         False,
-        description="Whether clients on this machine may pass tensors in system shared memory. They can then read and "
-        "write every segment in /dev/shm that the server's user may.",
+        description="Whether clients on this machine may pass tensors in system and CUDA shared memory. They can then "
+        "read and write every segment in /dev/shm that the server's user may.",
     )
     grpc_restricted_protocol: Annotated[str | None, Panel.ACCESS, Unset("no restriction")] = Field(
         None,

@@ -24,6 +24,11 @@ from server.observability.trace import Metadata
 
 # Events that the front end gives at once.
 MAX_EVENTS = 64
+# The front end itself says HTTP 431 to a call with more metadata, which clients report as UNKNOWN, and ends the
+# connection, with all calls on it, at four times as much. So it gets more than the limit, which is held here.
+METADATA_ROOM = 16
+# HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
+ENTRY_BYTES = 32
 
 log = logging.getLogger(__name__)
 
@@ -43,11 +48,13 @@ class NativeServer(grpc.aio.Server):
     Methods to which clients stream are served by grpc.aio, on a socket that the front end knows.
     """
 
-    def __init__(self, options: list[tuple[str, Any]], max_message_bytes: int, **front: int) -> None:
+    def __init__(
+        self, options: list[tuple[str, Any]], max_message_bytes: int, max_metadata_bytes: int, **front: int
+    ) -> None:
         """`options`: of grpc.aio's server. `front`: what NativeGrpcFront calls the same limits."""
-        self._options = options
         self._max_message_bytes = max_message_bytes
-        self._settings = front
+        self._max_metadata_bytes = max_metadata_bytes
+        self._settings = {**front, "max_metadata_size": METADATA_ROOM * max_metadata_bytes}
         self._front: NativeGrpcFront | None = None
         self._methods: dict[str, Method] = {}
         self._table: list[Method] = []
@@ -152,6 +159,9 @@ class NativeServer(grpc.aio.Server):
                     left.leave()
             elif self._stopping:
                 front.fail(number, grpc.StatusCode.UNAVAILABLE.value[0], "the server is stopping")
+            elif (nbytes := metadata_bytes(details[0])) > self._max_metadata_bytes:
+                text = f"received metadata size exceeds hard limit ({nbytes} vs. {self._max_metadata_bytes})"
+                front.fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], text)
             else:
                 call = self._calls[number] = NativeCall(
                     front, number, self._table[method], self._max_message_bytes, *details
@@ -172,6 +182,11 @@ class NativeServer(grpc.aio.Server):
         finally:
             del self._calls[call.number]
             call.end()
+
+
+def metadata_bytes(metadata: Metadata) -> int:
+    """Its size as HTTP/2 counts it."""
+    return sum([len(key) + len(value) + ENTRY_BYTES for key, value in metadata])
 
 
 def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:

@@ -21,8 +21,8 @@ from server.settings import Settings, is_loopback
 
 NATIVE = "native"
 GRPCIO = "grpcio"
-# How long a call may still take after its connection has reached its age.
-AGE_GRACE_S = 600.0
+# Of a call's metadata, as HTTP/2 counts it: tokens and traces of proxies are longer than gRPC's 8 to 16 kB.
+MAX_METADATA_BYTES = 64 << 10
 # Clients may ping every 5 s, with or without calls; pings do not come to the millisecond.
 MIN_PING_MS = 4_000
 # A connection on which nothing comes for so long is pinged, and closed if nobody answers.
@@ -87,6 +87,9 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.max_concurrent_streams", settings.max_calls_per_connection),
+        # Between the two gRPC rejects some calls and not others.
+        ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+        ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
         ("grpc.so_reuseport", 0),  # a port that is taken must be an error
         ("grpc.keepalive_time_ms", PING_AFTER_MS),
         ("grpc.keepalive_timeout_ms", PING_TIMEOUT_MS),
@@ -101,6 +104,7 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
         return NativeServer(
             options,
             settings.max_message_bytes,
+            MAX_METADATA_BYTES,
             max_concurrent_streams=settings.max_calls_per_connection,
             keepalive_time_ms=PING_AFTER_MS,
             keepalive_timeout_ms=PING_TIMEOUT_MS,
@@ -111,8 +115,8 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
         ("grpc.max_allowed_incoming_connections", max_connections),
     ]
     if settings.max_connection_age_s:  # gRPC varies it by a tenth
+        # Without a grace: calls and streams that have begun go on, on the old connection, until they end.
         options.append(("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)))
-        options.append(("grpc.max_connection_age_grace_ms", int(AGE_GRACE_S * 1000)))
     return make_tolerant_server(options)
 
 

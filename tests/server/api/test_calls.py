@@ -54,7 +54,7 @@ async def finish(call: Any) -> None:
 @pytest.mark.parametrize("frontend", ["grpcio", "native"])
 @pytest.mark.parametrize("rpc", ["Check", "Watch"])
 async def test_a_deadline_that_passes_is_no_cancellation(frontend: str, rpc: str) -> None:
-    server = grpc.aio.server() if frontend == "grpcio" else NativeServer([], 1 << 20)
+    server = grpc.aio.server() if frontend == "grpcio" else NativeServer([], 1 << 20, 1 << 16)
     codes, endless = Codes(), Endless()
     wrapped = Calls(codes).wrap(endless, "grpc.health.v1.Health", ["Check", "Watch"])
     health_pb2_grpc.add_HealthServicer_to_server(wrapped, server)

@@ -49,7 +49,7 @@ async def serve(server: Any) -> AsyncIterator[Served]:
 
 @pytest.fixture(params=["grpcio", "native"])
 async def served(request: pytest.FixtureRequest) -> AsyncIterator[Served]:
-    async with serve(grpc.aio.server() if request.param == "grpcio" else NativeServer([], 1 << 20)) as running:
+    async with serve(grpc.aio.server() if request.param == "grpcio" else NativeServer([], 1 << 20, 1 << 16)) as running:
         yield running
 
 
