@@ -1,7 +1,7 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +16,10 @@ from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
+from server.api.regions import CudaRegion, SystemRegion
 from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
-from server.api.shared_memory import SystemSharedMemory
+from server.api.shared_memory import SharedMemory
 from server.api.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
@@ -30,18 +31,10 @@ from server.settings import Settings
 
 EXTENSIONS = (
     "classification", "model_repository", "schedule_policy", "model_configuration", "system_shared_memory",
-    "binary_tensor_data", "statistics", "trace", "logging",
+    "cuda_shared_memory", "binary_tensor_data", "statistics", "trace", "logging",
 )  # fmt: skip
 # Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
-_SEND_RAW = "is not offered; send raw_input_contents"
-_NOTHING_REGISTERED = "is not offered; there is nothing to unregister"
-# RPCs that are rejected, and the text with which.
-NOT_OFFERED = {
-    "CudaSharedMemoryStatus": f"CUDA shared memory {_SEND_RAW}",
-    "CudaSharedMemoryRegister": f"CUDA shared memory {_SEND_RAW}",
-    "CudaSharedMemoryUnregister": f"CUDA shared memory {_NOTHING_REGISTERED}",
-}
 
 
 class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
@@ -68,7 +61,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._stopping = stopping
         self._remote = remote
         self._cache = ResponseCache(settings.response_cache_bytes)
-        self._memory = SystemSharedMemory(settings.shared_memory)
+        self._memory = SharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
         return service_pb2.ServerLiveResponse(live=True)
@@ -210,19 +203,36 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
 
     async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
         answer = service_pb2.SystemSharedMemoryStatusResponse()
-        for region in self._memory.status(request.name):
+        for region in self._memory.status(SystemRegion, request.name):
             found = answer.regions[region.name]
             found.name, found.key = region.name, region.key
             found.offset, found.byte_size = region.offset, region.byte_size
         return answer
 
     async def SystemSharedMemoryRegister(self, request: Any, context: Context) -> Any:
-        self._memory.register(request.name, request.key, request.offset, request.byte_size)
+        self._memory.register_system(request.name, request.key, request.offset, request.byte_size)
         return service_pb2.SystemSharedMemoryRegisterResponse()
 
     async def SystemSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
-        self._memory.unregister(request.name)
+        self._memory.unregister(SystemRegion, request.name)
         return service_pb2.SystemSharedMemoryUnregisterResponse()
+
+    async def CudaSharedMemoryStatus(self, request: Any, context: Context) -> Any:
+        answer = service_pb2.CudaSharedMemoryStatusResponse()
+        for region in self._memory.status(CudaRegion, request.name):
+            found = answer.regions[region.name]
+            found.name, found.device_id, found.byte_size = region.name, region.device, region.byte_size
+        return answer
+
+    async def CudaSharedMemoryRegister(self, request: Any, context: Context) -> Any:
+        self._memory.check_new(request.name)
+        opening = (CudaRegion, request.name, request.raw_handle, request.device_id, request.byte_size)
+        self._memory.add(await self._workers.run(*opening))
+        return service_pb2.CudaSharedMemoryRegisterResponse()
+
+    async def CudaSharedMemoryUnregister(self, request: Any, context: Context) -> Any:
+        self._memory.unregister(CudaRegion, request.name)
+        return service_pb2.CudaSharedMemoryUnregisterResponse()
 
     async def TraceSetting(self, request: Any, context: Context) -> Any:
         if request.model_name:
@@ -319,17 +329,6 @@ class _StreamAnswer:
         """It was sent, or will not be."""
         self.task.cancel()
         self.hold.release()
-
-
-def _not_offered(text: str) -> Callable[[InferenceService, Any, Context], Awaitable[Any]]:
-    async def reject(self: InferenceService, request: Any, context: Context) -> Any:
-        raise Unsupported(text)
-
-    return reject
-
-
-for _name, _text in NOT_OFFERED.items():
-    setattr(InferenceService, _name, _not_offered(_text))
 
 
 def _check_repository(name: str) -> None:

@@ -10,7 +10,7 @@ from tritonclient.grpc import service_pb2
 
 from artifact.dtypes import NUMPY_OF
 from server.api.kserve_parameters import check_tensor_parameters
-from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SystemSharedMemory
+from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SharedMemory
 from server.api.strings import from_contents, from_raw, to_raw
 from server.errors import ImageTooLarge, InvalidRequest
 from server.repository.declared import DeclaredTensor
@@ -118,13 +118,11 @@ def _missing(
     return missing
 
 
-def find_places(
-    tensors: Iterable[Any], kind: Literal["input", "output"], memory: SystemSharedMemory
-) -> Mapping[str, Place]:
+def find_places(tensors: Iterable[Any], kind: Literal["input", "output"], memory: SharedMemory) -> Mapping[str, Place]:
     """Of the tensors of a request that are in shared memory, by name; the parameters of all are checked.
 
     Raises:
-        RequestError: see `SystemSharedMemory.place`.
+        RequestError: see `SharedMemory.place`.
     """
     places: dict[str, Place] = {}
     for tensor in tensors:
@@ -138,7 +136,7 @@ def find_places(
 
 def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place] = NO_PLACES) -> bool:
     """Whether to read the inputs in another thread than the event loop's."""
-    if places and sum(place.byte_size for place in places.values()) > _LARGE_BYTES:
+    if _are_large(places):
         return True
     if raws := request.raw_input_contents:
         long = sum(map(len, raws)) > 4 * _MANY_VALUES
@@ -149,9 +147,15 @@ def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place]
 
 def is_large_answer(outputs: Mapping[str, NDArray[Any]], places: Mapping[str, Place]) -> bool:
     """Whether to write the outputs in another thread than the event loop's."""
-    if places and sum(outputs[name].nbytes for name in places) > _LARGE_BYTES:
+    if _are_large(places):
         return True
     return sum(array.size for array in outputs.values() if array.dtype == np.object_) > _MANY_VALUES
+
+
+def _are_large(places: Mapping[str, Place]) -> bool:
+    return any(place.region.is_slow for place in places.values()) or (
+        sum(place.byte_size for place in places.values()) > _LARGE_BYTES
+    )
 
 
 def write_outputs(

@@ -375,18 +375,6 @@ async def test_what_clients_always_send_is_accepted(stub: Any) -> None:
     assert len(answer.raw_output_contents) == 1
 
 
-@pytest.mark.parametrize(
-    "method",
-    ["CudaSharedMemoryRegister", "CudaSharedMemoryStatus"],
-)
-async def test_what_is_not_offered_says_so(stub: Any, method: str) -> None:
-    kind = getattr(service_pb2, f"{method}Request")
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await getattr(stub, method)(kind())
-    assert caught.value.code() is Code.UNIMPLEMENTED
-    assert "not offered" in (caught.value.details() or "")
-
-
 async def test_a_full_queue_is_resource_exhausted(start: Any) -> None:
     running = await start(max_queue_rows=1)
     async with grpc.aio.insecure_channel(running.target) as channel:
