@@ -30,6 +30,7 @@ UNAVAILABLE if the call names the version |
 | the queue is full | RESOURCE_EXHAUSTED, on `grpcio` with `grpc-retry-pushback-ms` | UNAVAILABLE |
 | the queue timeout passes | DEADLINE_EXCEEDED | UNAVAILABLE |
 | the header of a restricted protocol is missing | PERMISSION_DENIED | UNAVAILABLE |
+| a `priority` above `priority_levels` | INVALID_ARGUMENT | the default level |
 | an output is requested twice | INVALID_ARGUMENT | accepted |
 | BYTES that are not UTF-8 | INVALID_ARGUMENT: the engines take strings as text | passed to the graph |
 | `--model-control explicit` without `--load-model` | loads every model at the start | loads none |

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
 from server.api.kserve_limits import check_pixels, check_values, reply_bytes
-from server.api.kserve_parameters import check_kind, read_load_parameters, read_timeout_s
+from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
@@ -256,11 +256,11 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
         """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
         model = self._repository.get(request.model_name, request.model_version)
-        timeout_s = read_timeout_s(request.parameters) if request.parameters else 0.0
+        priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         is_cached = self._cache.serves(model)
         if not is_cached:
-            model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at)
+            model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
         inputs_at = find_places(request.inputs, "input", self._memory)
         outputs_at = find_places(request.outputs, "output", self._memory)
         outputs: Mapping[str, Any] = {tensor.name: tensor for tensor in model.outputs}
@@ -280,7 +280,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
 
         async def compute() -> Mapping[str, NDArray[Any]]:
             nbytes = sum(map(held_bytes, arrays.values()))
-            with model.batcher.admit(items, nbytes, deadline_at, timeout_s) as admission:
+            with model.batcher.admit(items, nbytes, deadline_at, timeout_s, priority=priority) as admission:
                 return (await admission.run(arrays)).outputs
 
         results = await (self._cache.get(model, arrays, compute) if is_cached else compute())

@@ -1,7 +1,7 @@
 """Parameters of tensor and of load requests: those that Triton gives a meaning, each of the types that it may have."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from server.errors import InvalidRequest
 
@@ -23,8 +23,19 @@ _FILE = "file:"
 _OTHERS = ("int64_param", "bool_param", "string_param", "double_param")
 
 
-def read_timeout_s(parameters: Mapping[str, Any]) -> float:
-    """The caller's queue timeout in seconds, 0 for none, of a request's parameters.
+class Queueing(NamedTuple):
+    """How a request wants to wait: its priority, 1 is the highest, 0: the model's default; and its queue timeout in
+    seconds, 0 for none."""
+
+    priority: int
+    timeout_s: float
+
+
+NOT_STATED = Queueing(0, 0.0)
+
+
+def read_queueing(parameters: Mapping[str, Any]) -> Queueing:
+    """What a request's parameters say of the queue.
 
     Sequence parameters have no effect: as in Triton, a model that keeps no state answers each request by itself.
     Names that nobody knows are accepted; in Triton they are for the model, and a graph takes none.
@@ -32,6 +43,7 @@ def read_timeout_s(parameters: Mapping[str, Any]) -> float:
     Raises:
         InvalidRequest: a parameter of another type, a negative priority, or an unknown name that is reserved.
     """
+    priority, timeout_s = NOT_STATED
     for key, value in parameters.items():
         if key.startswith("triton_") and key != _FINAL_RESPONSE:
             raise InvalidRequest(
@@ -39,9 +51,13 @@ def read_timeout_s(parameters: Mapping[str, Any]) -> float:
                 f"starting with 'triton_' are allowed: {_FINAL_RESPONSE}; got {key!r}"
             )
         check_kind(key, value, *_KINDS.get(key, _OTHERS))
-        if key == "priority" and value.int64_param < 0:
-            raise InvalidRequest(f"invalid value for 'priority', expected value >= 0, got {value.int64_param}")
-    return max(0, parameters["timeout"].int64_param) / 1e6 if "timeout" in parameters else 0.0
+        if key == "priority":
+            priority = int(getattr(value, value.WhichOneof("parameter_choice")))
+            if priority < 0:
+                raise InvalidRequest(f"invalid value for 'priority', expected value >= 0, got {priority}")
+        elif key == "timeout":
+            timeout_s = max(0, value.int64_param) / 1e6
+    return Queueing(priority, timeout_s)
 
 
 def read_load_parameters(parameters: Mapping[str, Any]) -> tuple[str | None, dict[str, bytes]]:

@@ -16,7 +16,8 @@ from server.batching.cost import CostModel, second_per_byte
 from server.batching.device import Device
 from server.batching.idle import Idle
 from server.batching.job import Client, Done, Job, Ticket
-from server.batching.queue import Dropped, FairQueue, Policy
+from server.batching.policy import Policy
+from server.batching.queue import Dropped, FairQueue
 from server.engines.base import Arrays, Engine
 from server.errors import CapacityError, DeadlinePassed, EngineError, NotServing, Overloaded
 from server.observability.context import current
@@ -67,7 +68,13 @@ class Batcher:
         return self._admitted
 
     def admit(
-        self, items: int, nbytes: int, deadline: float | None, timeout_s: float = 0.0, window: int | None = None
+        self,
+        items: int,
+        nbytes: int,
+        deadline: float | None,
+        timeout_s: float = 0.0,
+        window: int | None = None,
+        priority: int = 0,
     ) -> "Admission":
         """Leave to run `items` items of `nbytes` bytes of input in all, before `deadline` on the monotonic clock.
 
@@ -75,17 +82,19 @@ class Batcher:
             timeout_s: the caller's own longest wait in the queue, if the model's queue policy lets it choose.
             window: items that have a place in the queue at once, all if None; the others are submitted when their
                 caller has taken those.
+            priority: 1 is the highest; 0: the model's default.
 
         Raises:
+            InvalidRequest: the model has no such priority.
             NotServing: the model is being unloaded.
             Overloaded: the queue is full, or too long for the deadline, or for the policy's target if there is none.
             DeadlinePassed: the deadline is already over.
         """
         request = current.get()
-        client = self._queue.client("" if request is None else request.client)
+        client = self._queue.client("" if request is None else request.client, priority)
         now = time.monotonic()
-        queue_timeout_s = self.policy.queue_timeout_s
-        if timeout_s and self.policy.allows_timeout_override:
+        queue_timeout_s = client.level.policy.queue_timeout_s
+        if timeout_s and client.level.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
         item_bytes = nbytes // max(1, items)
         rate = self._second_per_byte(item_bytes)
@@ -114,15 +123,16 @@ class Batcher:
         self.statistics.pending_count = self._queue.requests
         return Admission(self, ticket)
 
-    def check_time(self, nbytes: int, deadline: float | None) -> None:
+    def check_time(self, nbytes: int, deadline: float | None, priority: int = 0) -> None:
         """Rejects what could not be answered in time, before its `nbytes` bytes are decoded; `admit` decides.
 
         Raises:
+            InvalidRequest: the model has no such priority.
             Overloaded: the queue is too long.
             DeadlinePassed: the deadline is already over.
         """
         request = current.get()
-        client = self._queue.client("" if request is None else request.client)
+        client = self._queue.client("" if request is None else request.client, priority)
         try:
             self._check_time(client, nbytes * self._second_per_byte(nbytes), deadline, time.monotonic())
         except CapacityError as error:

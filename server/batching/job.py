@@ -1,4 +1,4 @@
-"""What waits in a queue: clients, their requests (tickets), and the jobs of each."""
+"""What waits in a queue: levels of priority, clients, their requests (tickets), and the jobs of each."""
 
 import asyncio
 import time
@@ -8,17 +8,40 @@ from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
+from server.batching.policy import LevelPolicy
 from server.engines.base import Arrays
 from server.observability.context import RequestContext
 
 
+class Level:
+    """What waits of one priority; 0 is the highest. A model without priorities has one. `seconds`: estimated.
+
+    Attributes:
+        requests: those of which no job has left yet.
+        clients: those with an admitted request, by key.
+    """
+
+    __slots__ = ("clients", "index", "items", "nbytes", "policy", "requests", "seconds")
+
+    def __init__(self, index: int, policy: LevelPolicy) -> None:
+        self.index = index
+        self.policy = policy
+        self.items = 0
+        self.nbytes = 0
+        self.seconds = 0.0
+        self.requests = 0
+        self.clients: dict[str, Client] = {}
+
+
 class Client:
-    """Who asks, for fairness: what all requests of one connection or API key have waiting. `seconds`: estimated."""
+    """Who asks, for fairness: what all requests of one connection or API key have waiting, at one level. `seconds`:
+    estimated."""
 
-    __slots__ = ("items", "key", "nbytes", "requests", "seconds")
+    __slots__ = ("items", "key", "level", "nbytes", "requests", "seconds")
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, level: Level) -> None:
         self.key = key
+        self.level = level
         self.items = 0
         self.nbytes = 0
         self.seconds = 0.0

@@ -4,34 +4,22 @@ Clients (connections or API keys) take turns, so that one with thousands of requ
 The requests of one client leave in the order of their arrival, small ones before large ones: a request computed to the
 end is worth more than several begun. Jobs wait in buckets, one for each input shape, since only jobs of equal shapes
 can share a batch. A request reserves its share of the queue once; the reservation shrinks as its jobs leave.
+
+If the model has priority levels, what is of a higher one leaves first, whoever sent it; within a level clients take
+turns. A batch may have jobs of several levels. Each level has a room of its own: what waits behind a request takes none
+of it.
 """
 
 import heapq
 import itertools
 import math
-from collections import deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from server.batching.job import Client, Job, Ticket, Turn
+from server.batching.job import Client, Job, Level, Ticket, Turn
+from server.batching.policy import Policy
+from server.batching.rotation import Leveled, Rotation
 from server.errors import Overloaded
-
-
-@dataclass(frozen=True)
-class Policy:
-    """How one model queues: Triton's `dynamic_batching` and the server's limits. Zero: no such limit."""
-
-    max_batch_size: int  # 0: the graph has no batch axis
-    max_queue_rows: int  # items of the batch axis
-    max_queue_bytes: int
-    preferred_batch_sizes: tuple[int, ...] = ()
-    max_queue_delay_s: float = 0.0
-    max_queue_requests: int = 0
-    queue_timeout_s: float = 0.0
-    delays_on_timeout: bool = False  # past the queue timeout: behind all others, instead of rejected
-    allows_timeout_override: bool = False
-    target_s: float = 0.0  # how long requests without a deadline may be expected to take
 
 
 class Dropped(NamedTuple):
@@ -54,40 +42,6 @@ class Taken(NamedTuple):
     wait_s: float
 
 
-class _Rotation:
-    """Clients in turn, each with a heap of what its requests have waiting. `items`: of all of them."""
-
-    __slots__ = ("items", "lines", "order")
-
-    def __init__(self) -> None:
-        self.items = 0
-        self.lines: dict[Client, list[Turn]] = {}
-        self.order: deque[Client] = deque()
-
-    def add(self, client: Client, turn: Turn) -> None:
-        line = self.lines.get(client)
-        if line is None:
-            line = self.lines[client] = []
-            self.order.append(client)
-        heapq.heappush(line, turn)
-
-    def pick(self, head: Callable[[list[Turn]], Turn | None]) -> Turn | None:
-        """What the client whose turn it is has first; it goes to the back. `head`: the first live turn of a heap."""
-        late: Turn | None = None
-        for _ in range(len(self.order)):
-            client = self.order[0]
-            turn = head(self.lines[client])
-            if turn is None:
-                self.order.popleft()
-                del self.lines[client]
-                continue
-            self.order.rotate(-1)
-            if not turn.late:
-                return turn
-            late = late or turn
-        return late
-
-
 class FairQueue:
     """Every job of one model that waits, and every count of them. Loop thread only.
 
@@ -102,49 +56,65 @@ class FairQueue:
         self.requests = 0
         self._policy = policy
         self._max_batch_size = max(1, policy.max_batch_size)
-        self._clients: dict[str, Client] = {}  # those with an admitted request
-        self._all = _Rotation()
-        self._buckets: dict[Hashable, _Rotation] = {}  # by shape
+        self._levels = [Level(index, each) for index, each in enumerate(policy.levels or (policy,))]
+        self._all = self._rotation()
+        self._buckets: dict[Hashable, Rotation | Leveled] = {}  # by shape
         self._numbers = itertools.count()
 
-    def client(self, key: str) -> Client:
-        """The client of that key; a new one until it has reserved something."""
-        return self._clients.get(key) or Client(key)
+    def client(self, key: str, priority: int = 0) -> Client:
+        """The client of that key at the level of that priority; a new one until it has reserved something.
+
+        Raises:
+            InvalidRequest: the model has no such level.
+        """
+        level = self._levels[self._policy.level(priority)]
+        return level.clients.get(key) or Client(key, level)
 
     def wait_s(self, client: Client, seconds: float) -> float:
         """About how long a request of so many seconds would wait and run, were it admitted now.
 
-        Before it, its client's earlier requests run, and of each other client at most as much as of this one.
+        Before it, what is of higher levels runs, its client's earlier requests, and of each other client at most as
+        much as of this one.
         """
+        level = client.level
         own = client.seconds + seconds
-        others = len(self._clients) - (client.key in self._clients)
-        return own + min(self.seconds - client.seconds, own * others)
+        others = len(level.clients) - (client.key in level.clients)
+        higher_s = sum(each.seconds for each in self._levels[: level.index])
+        return higher_s + own + min(level.seconds - client.seconds, own * others)
 
     def reserve(self, ticket: Ticket) -> None:
         """Takes the room that the request needs, all of it or none.
 
         A client below its fair share of the queue is admitted even if others fill it, so up to twice the limit waits.
+        What is of lower levels is not counted, up to twice the limit in all.
 
         Raises:
             Overloaded: a limit would be passed; the text names it.
         """
-        policy, client = self._policy, ticket.client
-        shares = len(self._clients) + (client.key not in self._clients)
-        items, nbytes = policy.max_queue_rows, policy.max_queue_bytes
-        if self.items + ticket.items > items and client.items + ticket.items > items // shares:
-            raise Overloaded(
-                f"{ticket.items} items requested, {self.items} waiting, limit {items} (max_queue_rows)"
-            )  # fmt: skip
-        if self.nbytes + ticket.nbytes > nbytes and client.nbytes + ticket.nbytes > nbytes // shares:
-            raise Overloaded(
-                f"{ticket.nbytes} bytes requested, {self.nbytes} waiting, limit {nbytes} (max_queue_bytes)"
-            )  # fmt: skip
-        if policy.max_queue_requests and self.requests >= policy.max_queue_requests:
-            raise Overloaded(
-                f"{self.requests} requests waiting, limit {policy.max_queue_requests} (max_queue_size)"
-            )  # fmt: skip
-        self._clients[client.key] = client
+        policy, client, level = self._policy, ticket.client, ticket.client.level
+        shares = len(level.clients) + (client.key not in level.clients)
+        items, nbytes = self.items, self.nbytes
+        if policy.levels:
+            before = self._levels[: level.index + 1]
+            items, nbytes = sum(each.items for each in before), sum(each.nbytes for each in before)
+        rows = policy.max_queue_rows
+        if (items + ticket.items > rows and client.items + ticket.items > rows // shares) or (
+            policy.levels and self.items + ticket.items > 2 * rows
+        ):
+            text = f"{ticket.items} items requested, {self.items} waiting, limit {rows} (max_queue_rows)"
+            raise Overloaded(text)
+        most = policy.max_queue_bytes
+        if (nbytes + ticket.nbytes > most and client.nbytes + ticket.nbytes > most // shares) or (
+            policy.levels and self.nbytes + ticket.nbytes > 2 * most
+        ):
+            text = f"{ticket.nbytes} bytes requested, {self.nbytes} waiting, limit {most} (max_queue_bytes)"
+            raise Overloaded(text)
+        most = level.policy.max_queue_requests
+        if most and level.requests >= most:
+            raise Overloaded(f"{level.requests} requests waiting, limit {most} (max_queue_size)")
+        level.clients[client.key] = client
         client.requests += 1
+        level.requests += 1
         self.requests += 1
         self._count(ticket, ticket.items, ticket.nbytes)
 
@@ -163,7 +133,7 @@ class FairQueue:
         if turn is None:
             turn = ticket.turns[shape] = Turn(ticket.order, next(self._numbers), shape)
         if shape not in self._buckets:
-            self._buckets[shape] = _Rotation()
+            self._buckets[shape] = self._rotation()
         if not turn.jobs:
             self._enter(ticket.client, turn)
         turn.jobs.append(job)
@@ -188,7 +158,7 @@ class FairQueue:
         def head(heap: list[Turn]) -> Turn | None:
             return self._head(heap, now, None if is_idle else estimate, dropped)
 
-        for _ in range(len(self._all.order)):
+        for _ in range(len(self._all)):
             turn = self._all.pick(head)
             if turn is None:
                 break
@@ -208,14 +178,14 @@ class FairQueue:
         self._release(ticket, ticket.items, ticket.nbytes)
         ticket.client.requests -= 1
         if not ticket.client.requests:
-            del self._clients[ticket.client.key]
+            del ticket.client.level.clients[ticket.client.key]
         return cancelled
 
     def __bool__(self) -> bool:
         """Whether a job waits."""
         return self._all.items > 0
 
-    def _fill(self, bucket: _Rotation, limit: int, head: Callable[[list[Turn]], Turn | None]) -> list[Job]:
+    def _fill(self, bucket: Rotation | Leveled, limit: int, head: Callable[[list[Turn]], Turn | None]) -> list[Job]:
         """Jobs of up to `limit` items, from each client in turn; one job at least, even if it is larger."""
         jobs: list[Job] = []
         items = 0
@@ -225,6 +195,9 @@ class FairQueue:
             jobs.append(self._remove(turn))
             items += jobs[-1].items
         return jobs
+
+    def _rotation(self) -> Rotation | Leveled:
+        return Leveled() if self._policy.levels else Rotation()
 
     def _enter(self, client: Client, turn: Turn) -> None:
         self._all.add(client, turn)
@@ -265,7 +238,7 @@ class FairQueue:
             ):
                 dropped.append(Dropped(self._remove(turn), "overloaded"))
             elif ticket.timeout_at is not None and now > ticket.timeout_at and not turn.late:
-                if self._policy.delays_on_timeout:
+                if ticket.client.level.policy.delays_on_timeout:
                     self._delay(ticket, turn)
                 else:
                     dropped.append(Dropped(self._remove(turn), "timeout"))
@@ -301,11 +274,12 @@ class FairQueue:
         self._count(ticket, -items, -nbytes)
         if not ticket.started:
             ticket.started = True
+            ticket.client.level.requests -= 1
             self.requests -= 1
 
     def _count(self, ticket: Ticket, items: int, nbytes: int) -> None:
         seconds = nbytes * ticket.second_per_byte
-        for counted in (self, ticket.client):
+        for counted in (self, ticket.client.level, ticket.client):
             counted.items += items
             counted.nbytes += nbytes
             counted.seconds += seconds

@@ -95,10 +95,12 @@ FIELDS: Mapping[str, Field] = {
     "dynamic_batching.preserve_ordering": _no_effect(
         "a stream's replies always come in the order of its requests; calls that are made at once have none"
     ),
-    "dynamic_batching.priority_levels": _no_effect("clients take turns; there are no priorities"),
-    "dynamic_batching.default_priority_level": _no_effect("clients take turns; there are no priorities"),
+    "dynamic_batching.priority_levels": _honoured(
+        "a higher level leaves first, whoever sent it; in a level clients take turns; at most 256"
+    ),
+    "dynamic_batching.default_priority_level": _honoured("of requests that state no priority"),
     "dynamic_batching.default_queue_policy": _honoured(),
-    "dynamic_batching.priority_queue_policy": _no_effect("clients take turns; there are no priorities"),
+    "dynamic_batching.priority_queue_policy": _honoured("in place of `default_queue_policy`, by level"),
     "sequence_batching": _refused("generators keep no state"),
     "ensemble_scheduling": _refused("each model is called by itself"),
     "instance_group.name": _honoured("returned by ModelConfig"),
@@ -142,6 +144,9 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
         for path in dict.fromkeys(set_fields(config)):
             if FIELDS[path].treatment is Treatment.NO_EFFECT:
                 yield f"{path}: {FIELDS[path].why}"
+        batching = config.dynamic_batching
+        if not batching.priority_levels and (batching.default_priority_level or batching.priority_queue_policy):
+            yield "dynamic_batching: default_priority_level, priority_queue_policy: there are no priority_levels"
         if unread := sorted(set(config.parameters) - set(PARAMETERS)):
             yield f"parameters ({', '.join(unread)}): a graph takes none, and the settings say how engines run it"
         for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:

@@ -14,7 +14,7 @@ from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manif
 from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
@@ -26,9 +26,10 @@ from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
-from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, policy_of, read_labels
+from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
+from server.repository.queue_policy import policy_of
 from server.repository.warmup import (
     has_guessed_values,
     item_bytes,

@@ -10,20 +10,18 @@ from tritonclient.grpc.model_config_pb2 import (
     ModelConfig,
     ModelInput,
     ModelOutput,
-    ModelQueuePolicy,
     ModelVersionPolicy,
 )
 
 from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
 from artifact.spec import Spec, TensorSpec
-from server.batching.queue import Policy
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
-from server.settings import Settings
+from server.repository.queue_policy import check_priorities
 
 # Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
@@ -74,6 +72,7 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     if config.default_model_filename and not is_inside(config.default_model_filename):
         named = config.default_model_filename
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
+    check_priorities(config.dynamic_batching)
     for output in config.output:
         _check_label_file(folder, output.label_filename)
     verify_checksums(config, folder)
@@ -215,25 +214,6 @@ def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
     if spec.w_shape is not None:
         inputs += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
     return tuple(inputs)
-
-
-def policy_of(config: ModelConfig, settings: Settings) -> Policy:
-    """How the model queues: its `dynamic_batching`, inside the server's limits."""
-    batching = config.dynamic_batching
-    queue = batching.default_queue_policy
-    sizes = (size for size in batching.preferred_batch_size if 0 < size <= config.max_batch_size)
-    return Policy(
-        max_batch_size=config.max_batch_size,
-        max_queue_rows=settings.max_queue_rows,
-        max_queue_bytes=settings.max_queue_bytes,
-        preferred_batch_sizes=tuple(sizes),
-        max_queue_delay_s=batching.max_queue_delay_microseconds / 1e6,
-        max_queue_requests=queue.max_queue_size,
-        queue_timeout_s=queue.default_timeout_microseconds / 1e6,
-        delays_on_timeout=queue.timeout_action == ModelQueuePolicy.DELAY,
-        allows_timeout_override=queue.allow_timeout_override,
-        target_s=settings.queue_target_s,
-    )
 
 
 def _triton_type(tensor: TensorSpec) -> int:

@@ -17,7 +17,7 @@ from artifact.shapes import Shapes, Sides, has_free_sizes, sized
 from artifact.spec import Spec, TensorSpec
 from server.batching.batch import require_items
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Arrays, Engine, Stoppable
 from server.engines.onnx.options import batch_sizes
 from server.errors import NotServing

@@ -19,7 +19,7 @@ from artifact.spec import TensorSpec
 from server.app import Server, Serving
 from server.batching.batcher import Batcher
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Arrays
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics

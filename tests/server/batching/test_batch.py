@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from server.batching.batch import EngineRun, run_batch
-from server.batching.job import Client, Job, Ticket
+from server.batching.job import Client, Job, Level, Ticket
+from server.batching.policy import LevelPolicy
 from tests.server.conftest import HeldEngine
 
 
 def job(*values: float) -> Job:
     arrays = {"x": np.array(values, np.float32)[:, np.newaxis]}
-    return Job(Ticket(Client(""), len(values), 4 * len(values)), arrays, batched=True)
+    return Job(Ticket(Client("", Level(0, LevelPolicy())), len(values), 4 * len(values)), arrays, batched=True)
 
 
 def values(run: EngineRun) -> list[list[float]]:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.batching.job import Job, Ticket
-from server.batching.queue import FairQueue, Policy, Taken
+from server.batching.policy import LevelPolicy, Policy
+from server.batching.queue import FairQueue, Taken
 from server.errors import Overloaded
 
 
@@ -18,8 +19,12 @@ def queue(max_batch_size: int = 8, **policy: Any) -> FairQueue:
     return FairQueue(Policy(max_batch_size, **limits))
 
 
-def request(waiting: FairQueue, items: int = 1, client: str = "", **ticket: Any) -> Ticket:
-    made = Ticket(waiting.client(client), items, 4 * items, **ticket)
+def leveled(*levels: LevelPolicy, **policy: Any) -> FairQueue:
+    return queue(levels=levels or (LevelPolicy(),) * 3, default_level=2, **policy)
+
+
+def request(waiting: FairQueue, items: int = 1, client: str = "", priority: int = 0, **ticket: Any) -> Ticket:
+    made = Ticket(waiting.client(client, priority), items, 4 * items, **ticket)
     waiting.reserve(made)
     return made
 
@@ -221,14 +226,58 @@ async def test_a_preferred_size_is_kept_if_enough_items_wait() -> None:
     assert [len(take(waiting).jobs) for _ in range(3)] == [4, 2, 1]
 
 
-@given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.booleans()), max_size=30), st.integers(1, 8))
+async def test_a_batch_is_filled_level_by_level_and_clients_take_turns_in_each() -> None:
+    waiting = leveled()
+    low = [push(waiting, request(waiting, client="low", priority=3)) for _ in range(2)]
+    greedy = [push(waiting, request(waiting, client="greedy", priority=1)) for _ in range(3)]
+    other = push(waiting, request(waiting, client="other", priority=1))
+    default = push(waiting, request(waiting, client="low"))
+    assert take(waiting, max_items=2).jobs == [greedy[0], other]
+    assert take(waiting).jobs == [*greedy[1:], default, *low]
+
+
+async def test_the_wait_of_a_level_is_what_runs_before_it() -> None:
+    waiting = leveled(max_queue_rows=10_000)
+    for priority in (1, 2, 3):
+        request(waiting, 10, client="a", priority=priority, second_per_byte=0.25)  # 10 s each
+    assert waiting.wait_s(waiting.client("b", 1), 1.0) == 2.0
+    assert waiting.wait_s(waiting.client("b", 2), 1.0) == 12.0
+    assert waiting.wait_s(waiting.client("a", 3), 1.0) == 31.0
+
+
+async def test_late_requests_go_behind_their_level_and_not_behind_the_next() -> None:
+    waiting = leveled(*(LevelPolicy(delays_on_timeout=True) for _ in range(2)))
+    late = push(waiting, request(waiting, priority=1, timeout_at=1.0))
+    fresh = push(waiting, request(waiting, priority=1, timeout_at=9.0))
+    low = push(waiting, request(waiting, priority=2))
+    assert take(waiting, now=2.0).jobs == [fresh, late, low]
+
+
+async def test_a_level_that_waits_for_long_is_told_that_its_time_is_over() -> None:
+    waiting = leveled()
+    low = [push(waiting, request(waiting, client=str(each), priority=3, timeout_at=1.0)) for each in range(3)]
+    dropped = []
+    for _ in range(3):
+        high = push(waiting, request(waiting, priority=1))
+        taken = take(waiting, now=2.0, max_items=1)
+        assert taken.jobs == [high]
+        dropped += taken.dropped
+    assert [(job, reason) for job, reason in dropped if reason == "timeout" and job in low] == dropped
+    assert dropped, "although higher levels always had something"
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 3)), max_size=30),
+    st.integers(1, 8),
+    st.booleans(),
+)
 async def test_every_job_leaves_once_and_the_counts_return_to_zero(
-    requests: list[tuple[int, int, bool]], max_items: int
+    requests: list[tuple[int, int, bool, int]], max_items: int, has_levels: bool
 ) -> None:
-    waiting = queue(max_queue_rows=1000)
+    waiting = leveled(max_queue_rows=1000) if has_levels else queue(max_queue_rows=1000)
     pushed, cancelled = [], []
-    for jobs, width, leaves in requests:
-        ticket = request(waiting, jobs)
+    for jobs, width, leaves, priority in requests:
+        ticket = request(waiting, jobs, priority=priority)
         mine = [push(waiting, ticket, width=width) for _ in range(jobs)]
         if leaves:
             assert waiting.cancel(ticket) == mine

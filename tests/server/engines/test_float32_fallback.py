@@ -17,7 +17,7 @@ from export.graph.rounding import simulate_rounding
 from export.graph.samples import synthetic_image
 from server.batching.batcher import Batcher
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Arrays
 from server.engines.float32_fallback import FallbackEngine
 from server.engines.onnx.cpu import OnnxCpuEngine

@@ -94,6 +94,12 @@ def test_a_field_without_effect_is_named_once(path: str) -> None:
     assert line.endswith(FIELDS[path].why)
 
 
+def test_a_default_priority_without_levels_is_named() -> None:
+    config = text_format.Parse("dynamic_batching { default_priority_level: 1 }", ModelConfig())
+    (line,) = without_effect(config)
+    assert line.endswith("there are no priority_levels")
+
+
 def test_the_page_is_current() -> None:
     assert triton_page.main(["--check"]) == 0, "run `python -m docs.triton_page`"
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from server.batching.batcher import Batcher
 from server.batching.cost import second_per_byte
 from server.batching.device import Device, Work
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import DeviceId
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics

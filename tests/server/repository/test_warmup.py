@@ -14,7 +14,7 @@ from tritonclient.grpc import aio as triton
 
 from artifact.spec import ShapeRange, Spec, TensorRTPlan, TensorSpec, Tile
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Arrays
 from server.engines.onnx.cpu import OnnxCpuEngine
 from server.errors import InvalidRequest, NotServing

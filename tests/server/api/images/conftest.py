@@ -24,7 +24,7 @@ from server.api.limits import Limits
 from server.api.transport import GRPCIO, NATIVE, awaits_messages, make_server
 from server.batching.batcher import Batcher
 from server.batching.device import Device
-from server.batching.queue import Policy
+from server.batching.policy import Policy
 from server.engines.base import Arrays
 from server.images import codecs, latents
 from server.images.codecs import DecodedImage, Encoding
