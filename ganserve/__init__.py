@@ -22,7 +22,7 @@ from ganserve.client.errors import (
 )
 from ganserve.client.formats import FormatName
 from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions, Picture
-from ganserve.client.results import GeneratedImage, Knob, ServedModel, Timings, Translated, Upscaled
+from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Timings, Translated, Upscaled
 
 __all__ = [
     "AccessDenied",
@@ -42,6 +42,7 @@ __all__ = [
     "ServedModel",
     "ServerError",
     "ServerFault",
+    "StepReport",
     "Timings",
     "Translated",
     "Unavailable",

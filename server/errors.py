@@ -22,6 +22,9 @@ GanserveError
 Request errors state the limit and the value received, and name the setting that changes the limit.
 """
 
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 
@@ -126,3 +129,16 @@ class InferenceFailed(EngineError):
 
 class StartError(GanserveError):
     """The server cannot start as configured; the text says what to change."""
+
+
+@contextmanager
+def in_step(step: str) -> Iterator[None]:
+    """What goes wrong inside names the step of a pipeline, such as `step 2 (model 'x')`; nothing is added for ""."""
+    try:
+        yield
+    except GanserveError as error:
+        if not step:
+            raise
+        named = copy.copy(error)  # other requests of the same batch may have got the same object
+        named.args = (f"{step}: {error}",)
+        raise named from error

@@ -89,6 +89,16 @@ def test_labels_choose_the_digit_by_index_and_by_name(server: str) -> None:
     assert by_index.label == 3
 
 
+def test_faces_are_generated_and_enlarged_in_one_call(server: str) -> None:
+    with Client(server) as client:
+        together = client.generate("faces", seeds=range(6), then=["realesr-animevideov3"])
+        for image in together[:2]:
+            assert image.seed is not None
+            face = client.generate("faces", seeds=image.seed)[0]
+            assert image.data == client.upscale("realesr-animevideov3", face.data).data
+    assert {(image.width, image.height, image.then[0].tiles) for image in together} == {(256, 256, 1)}
+
+
 @pytest.mark.parametrize("shape", [[2], [2, 1]])
 def test_a_label_may_have_the_axis_that_triton_gives_it(server: str, shape: list[int]) -> None:
     latent = np.random.RandomState(1).randn(2, 64).astype(np.float32)

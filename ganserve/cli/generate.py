@@ -1,6 +1,7 @@
 """`ganserve generate`: images by seed, latent or w from a running server into files."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,7 @@ from ganserve.cli.generate_options import (
     LatentsOption,
     NoiseSeedsOption,
     SeedsOption,
+    ThenOption,
     TruncationOption,
     WOption,
     read_generate_options,
@@ -52,6 +54,7 @@ def generate(
     labels: LabelsOption = None,
     truncation: TruncationOption = None,
     noise_seeds: NoiseSeedsOption = None,
+    then: ThenOption = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
     ] = False,
@@ -74,6 +77,7 @@ def generate(
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
     options["version"] = version
+    options["then"] = then or []
     options["format"] = "raw" if grid else format
     options["quality"] = None if grid else quality
     images = []
@@ -130,9 +134,12 @@ def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bo
             }
             for image, path in zip(images, paths, strict=True)
         ]
-        print_json({**facts_of(images[0].model, images[0].version, largest, longest), "images": files})
+        facts = facts_of(images[0].model, images[0].version, largest, longest)
+        print_json({**facts, "then": [asdict(step) for step in images[0].then], "images": files})
         return
     for path in dict.fromkeys(paths):
         print(path)
     model = f"{images[0].model} version {images[0].version}"
+    for step in images[0].then:
+        model += f", then {step.model} version {step.version}"
     print(f"{len(images)} from {model}, batch {largest}, {describe_timings(longest)}")

@@ -33,6 +33,12 @@ TruncationOption = Annotated[
 NoiseSeedsOption = Annotated[
     str | None, typer.Option(help="Seeds for the noise inputs (default: the image seed), such as 5 or 0-15.")
 ]
+ThenOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODEL", help="Upscaler or translator that the images go through next. Repeat it for several."
+    ),
+]
 
 T = TypeVar("T")
 

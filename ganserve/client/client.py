@@ -91,6 +91,8 @@ class Client:
             labels: class indices (int) or names (str); class-conditional models require them.
             truncation: float, psi: 1 = none, 0 = mean image. None: the model's default.
             noise_seeds: int or ints, 0..2**32-1; seeds for the noise inputs. None: the image's seed.
+            then: models that each image goes through on the server before it is encoded, in this order: the name of an
+                upscaler or translator, or several; (name, version) for another version than the newest.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
             version: version of the model; "" (default): the newest that is ready.

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.formats import WIRE_FORMATS, FormatName
-from ganserve.client.options import AlphaName, Labels, Picture, Seeds, Truncations
+from ganserve.client.options import AlphaName, Labels, Picture, Seeds, Steps, Truncations
 from ganserve.v1 import images_pb2 as pb
 
 ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
@@ -32,6 +32,7 @@ def generate_request(
     labels: Labels | None = None,
     truncation: Truncations | None = None,
     noise_seeds: Seeds | None = None,
+    then: Steps = (),
     format: FormatName = "png",
     quality: int | None = None,
     version: str = "",
@@ -50,6 +51,9 @@ def generate_request(
         request.truncations.extend(np.atleast_1d(truncation).tolist())
     if noise_seeds is not None:
         request.noise_seeds.extend(_checked_seeds(noise_seeds))
+    for step in [then] if isinstance(then, str) else then:
+        name, of = (step, "") if isinstance(step, str) else step
+        request.then.add(model=name, version=of)
     return request, n
 
 

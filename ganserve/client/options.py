@@ -15,6 +15,7 @@ Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
 Labels = str | int | Sequence[str | int]
 Truncations = float | Sequence[float]
 Seeds = int | Iterable[int]
+Steps = str | Sequence[str | tuple[str, str]]
 
 
 class GenerateOptions(TypedDict, total=False):
@@ -28,6 +29,7 @@ class GenerateOptions(TypedDict, total=False):
     labels: Labels | None
     truncation: Truncations | None
     noise_seeds: Seeds | None
+    then: Steps
     format: FormatName
     quality: int | None
     version: str

@@ -68,6 +68,16 @@ class _ReceivedImage:
 
 
 @dataclass(frozen=True)
+class StepReport:
+    """A model that a generated image went through: in how many tiles, and the items in the largest batch of these."""
+
+    model: str
+    version: str
+    tiles: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class GeneratedImage(_ReceivedImage):
     """An image from a generator.
 
@@ -78,6 +88,7 @@ class GeneratedImage(_ReceivedImage):
         noise_seed: None if the model has no noise inputs.
         batch_size: items in the batch that it ran in, other callers' included; for images of one reply, those of the
             largest batch.
+        then: the models that it went through after the generator `model`.
     """
 
     index: int
@@ -85,6 +96,7 @@ class GeneratedImage(_ReceivedImage):
     label: int | None
     noise_seed: int | None
     batch_size: int
+    then: tuple[StepReport, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -195,6 +207,7 @@ def _generated(
         label=image.label if image.HasField("label") else None,
         noise_seed=image.noise_seed if image.HasField("noise_seed") else None,
         batch_size=batch_size,
+        then=tuple(StepReport(step.model, step.version, step.tiles, step.largest_batch) for step in reply.then),
     )
 
 

@@ -170,6 +170,65 @@ class Ws(_message.Message):
 Global___Ws: _TypeAlias = Ws  # noqa: Y015
 
 @_typing.final
+class Step(_message.Message):
+    """A network that every generated image goes through before it is encoded: super-resolution as Upscale does it, or
+    image-to-image as Translate does it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    """empty: the newest that is ready"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Step: _TypeAlias = Step  # noqa: Y015
+
+@_typing.final
+class StepReport(_message.Message):
+    """A step that was made."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    TILES_FIELD_NUMBER: _builtins.int
+    LARGEST_BATCH_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    tiles: _builtins.int
+    """of one image"""
+    largest_batch: _builtins.int
+    """items in the largest batch that the tiles ran in, other callers' included"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        tiles: _builtins.int = ...,
+        largest_batch: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["largest_batch", b"largest_batch", "model", b"model", "tiles", b"tiles", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepReport: _TypeAlias = StepReport  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     """labels, truncations and noise_seeds hold one value for all images or one for each. A parameter that the model does not
     have (Model.knobs lists those that it has) is refused.
@@ -188,6 +247,7 @@ class GenerateRequest(_message.Message):
     TRUNCATIONS_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
     NOISE_SEEDS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
@@ -218,6 +278,10 @@ class GenerateRequest(_message.Message):
         noise of seed s are the numbers of RandomState(s) that follow the latent.
         """
 
+    @_builtins.property
+    def then(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
+        """Up to 8 steps, in this order. Nothing leaves the server between them, and the deadline is for all of them together."""
+
     def __init__(
         self,
         *,
@@ -232,10 +296,11 @@ class GenerateRequest(_message.Message):
         truncations: _abc.Iterable[_builtins.float] | None = ...,
         encoding: Global___Encoding | None = ...,
         noise_seeds: _abc.Iterable[_builtins.int] | None = ...,
+        then: _abc.Iterable[Global___Step] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "model", b"model", "noise_seeds", b"noise_seeds", "seeds", b"seeds", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "model", b"model", "noise_seeds", b"noise_seeds", "seeds", b"seeds", "then", b"then", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015
@@ -304,7 +369,7 @@ Global___Image: _TypeAlias = Image  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
-    """Seconds spent in each phase. For many images: the longest of each."""
+    """Seconds spent in each phase, of an image with steps in all of them. For many images: the longest of each."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -344,6 +409,7 @@ class GenerateReply(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     LARGEST_BATCH_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     largest_batch: _builtins.int
@@ -354,6 +420,8 @@ class GenerateReply(_message.Message):
 
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def then(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepReport]: ...
     def __init__(
         self,
         *,
@@ -362,10 +430,11 @@ class GenerateReply(_message.Message):
         version: _builtins.str = ...,
         largest_batch: _builtins.int = ...,
         timings: Global___Timings | None = ...,
+        then: _abc.Iterable[Global___StepReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "largest_batch", b"largest_batch", "model", b"model", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["images", b"images", "largest_batch", b"largest_batch", "model", b"model", "then", b"then", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -381,6 +450,7 @@ class GenerateStreamReply(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    THEN_FIELD_NUMBER: _builtins.int
     index: _builtins.int
     """position in the request"""
     model: _builtins.str
@@ -390,6 +460,8 @@ class GenerateStreamReply(_message.Message):
     def image(self) -> Global___Image: ...
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def then(self) -> _containers.RepeatedCompositeFieldContainer[Global___StepReport]: ...
     def __init__(
         self,
         *,
@@ -399,10 +471,11 @@ class GenerateStreamReply(_message.Message):
         version: _builtins.str = ...,
         batch_size: _builtins.int = ...,
         timings: Global___Timings | None = ...,
+        then: _abc.Iterable[Global___StepReport] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "image", b"image", "index", b"index", "model", b"model", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "image", b"image", "index", b"index", "model", b"model", "then", b"then", "timings", b"timings", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,7 +15,7 @@ from server.api.formats import read_encoding
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.images import latents
-from server.images.generate import GenerateJob
+from server.images.generate import GenerateJob, Passage
 
 # Beyond these, reading a request takes more than a millisecond, which is work for another thread.
 _MANY_IMAGES = 128
@@ -37,8 +37,10 @@ def input_bytes(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> int:
     return n * sum(math.prod(tensor.shape) * NUMPY_OF[tensor.dtype].itemsize for tensor in spec.inputs)
 
 
-def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> GenerateJob:
-    """What the generator has to compute.
+def read_generate_request(
+    request: pb.GenerateRequest, spec: Spec, limits: Limits, then: tuple[Passage, ...] = ()
+) -> GenerateJob:
+    """What the generator has to compute. `then`: what its images go through afterwards.
 
     Raises:
         InvalidRequest: a field missing, contradictory, out of range, or of a parameter that the model does not have.
@@ -59,7 +61,7 @@ def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limit
         n = _count(request, what, spec)
     limits.check_count(what, n)
     encoding = read_encoding(request.encoding)
-    height, width, channels = spec.image_shape
+    height, width, channels = shape = returned_shape(spec, then)
     encoding.check(width, height, channels)
     if what == "count":
         seeds = _consecutive(request)
@@ -76,11 +78,17 @@ def read_generate_request(request: pb.GenerateRequest, spec: Spec, limits: Limit
         given["label"] = labels
     if psi is not None:
         given["truncation_psi"] = psi
+    step = f"step 1 (model {request.model!r})" if then else ""
     job = GenerateJob(
-        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, spec.image_shape
+        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, shape, then, step
     )
     limits.check_inputs(job)
     return job
+
+
+def returned_shape(spec: Spec, then: Sequence[Passage]) -> tuple[int, int, int]:
+    """(H, W, C) of the generator's images after what they go through."""
+    return then[-1].plan.shape if then else spec.image_shape
 
 
 def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:

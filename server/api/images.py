@@ -6,6 +6,7 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import aclosing
+from typing import Any
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
@@ -16,10 +17,11 @@ from server.api.generate_request import input_bytes, is_large, read_generate_req
 from server.api.limits import Limits
 from server.api.model_info import describe
 from server.api.quotas import charge
-from server.errors import InvalidRequest
+from server.errors import InvalidRequest, in_step
 from server.images.channels import ChannelPlan, plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
-from server.images.generate import EncodedImage, GeneratedImage, GenerateJob, generate, window_of
+from server.images.encoded import EncodedImage
+from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
 from server.images.header import Format, Header, read_header
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
 from server.images.transform import TransformedImage, transform
@@ -34,6 +36,8 @@ _RPC_OF = {
     Task.SUPER_RESOLUTION: ("Upscale", "an image"),
     Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
 }
+# After the generator.
+MAX_STEPS = 8
 _FEWER = "use GenerateStream, or request fewer images"
 
 ImageRequest = pb.UpscaleRequest | pb.TranslateRequest
@@ -41,7 +45,7 @@ ImageReply = pb.UpscaleReply | pb.TranslateReply
 
 
 class ImageService(ImageServiceServicer):
-    """Images from seeds, latents and labels; images from images."""
+    """Images from seeds, latents and labels, also through further networks; images from images."""
 
     def __init__(
         self, repository: Repository, limits: Limits, workers: Workers, budget: MemoryBudget, metrics: Metrics
@@ -55,10 +59,11 @@ class ImageService(ImageServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
         started = time.perf_counter()
-        model, job = await self._read(request, context)
+        model, job, steps = await self._read(request, context)
         if job.encoding.format is Format.RAW:  # known before any work
             self._limits.check_reply(job.n * job.image_bytes, _FEWER)
         nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
+        nbytes += window_of(model.batcher, job) * job.passing_bytes
         if nbytes > COUNTED_BYTES:
             self._hold(context, nbytes)
         images: dict[int, GeneratedImage] = {}
@@ -72,6 +77,7 @@ class ImageService(ImageServiceServicer):
         for index in range(job.n):
             self._fill(reply.images.add(), model, job, images[index])
         reply.largest_batch = max(image.batch_size for image in images.values())
+        _fill_steps(reply.then, steps, images.values())
         _fill_timings(reply.timings, images.values(), started)
         return reply
 
@@ -80,9 +86,9 @@ class ImageService(ImageServiceServicer):
     ) -> AsyncGenerator[pb.GenerateStreamReply, None]:
         """Each image as soon as it is ready."""
         started = time.perf_counter()
-        model, job = await self._read(request, context)
+        model, job, steps = await self._read(request, context)
         window = window_of(model.batcher, job)
-        nbytes = job.held_bytes + window * job.image_bytes * (1 + REPLY_COPIES)
+        nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes * (1 + REPLY_COPIES))
         with Hold(self._budget) as hold:
             if nbytes > COUNTED_BYTES:
                 hold.take(nbytes)
@@ -94,6 +100,7 @@ class ImageService(ImageServiceServicer):
                         index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
                     )
                     self._fill(reply.image, model, job, image)
+                    _fill_steps(reply.then, steps, [image])
                     _fill_timings(reply.timings, [image], started)
                     yield reply
 
@@ -127,16 +134,42 @@ class ImageService(ImageServiceServicer):
             raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {rpc}")
         return model, spec
 
-    async def _read(self, request: pb.GenerateRequest, context: Context) -> tuple[Model, GenerateJob]:
+    async def _read(
+        self, request: pb.GenerateRequest, context: Context
+    ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
+        """The generator, what it has to compute, and the models of the further steps."""
         model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL))
+        steps, passages = self._plan_steps(request.then, spec)
         # An overload is rejected before the latents are made; `admit` decides once the request is read.
         model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
         if not is_large(request):
-            job = read_generate_request(request, spec, self._limits)
+            job = read_generate_request(request, spec, self._limits, passages)
         else:
-            job = await self._workers.run(read_generate_request, request, spec, self._limits)
+            job = await self._workers.run(read_generate_request, request, spec, self._limits, passages)
         charge(job.n, job.n * job.shape[0] * job.shape[1])
-        return model, job
+        return model, job, steps
+
+    def _plan_steps(
+        self, wanted: Collection[pb.Step], generator: Spec
+    ) -> tuple[tuple[Model, ...], tuple[Passage, ...]]:
+        """The models of the steps after the generator, and how its images go through them: sizes are known, and
+        limited, before anything is computed."""
+        if len(wanted) > MAX_STEPS:
+            raise InvalidRequest(f"then: {len(wanted)} steps, at most {MAX_STEPS}")
+        models, passages = [], []
+        height, width, channels = generator.image_shape
+        for number, each in enumerate(wanted, 2):
+            with in_step(step := f"step {number} (model {each.model!r})"):
+                if not 1 <= channels <= 4:
+                    raise InvalidRequest(f"images of {channels} channels come in; a network takes 1 to 4")
+                model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE))
+                make_plan = plan_upscale if spec.task is Task.SUPER_RESOLUTION else plan_translation
+                plan = make_plan(spec, Header(Format.RAW, width, height, channels), True)
+                self._check_size(plan)
+            models.append(model)
+            passages.append(Passage(step, model.batcher, plan))
+            height, width, channels = plan.shape
+        return tuple(models), tuple(passages)
 
     async def _transform(
         self,
@@ -185,12 +218,15 @@ class ImageService(ImageServiceServicer):
 
     def _check(self, plan: ChannelPlan, encoding: Encoding) -> None:
         """Rejects, before any work, what could not be computed, encoded or sent."""
-        if plan.whole:
-            self._limits.check_whole("image", plan.grid.padded_width, plan.grid.padded_height)
-        self._limits.check_image("the returned image", plan.width, plan.height)
+        self._check_size(plan)
         encoding.check(plan.width, plan.height, plan.channels)
         if encoding.format is Format.RAW:
             self._limits.check_reply(plan.height * plan.width * plan.channels, "use an encoded format")
+
+    def _check_size(self, plan: ChannelPlan) -> None:
+        if plan.whole:
+            self._limits.check_whole("image", plan.grid.padded_width, plan.grid.padded_height)
+        self._limits.check_image("the returned image", plan.width, plan.height)
 
     def _fill(self, message: pb.Image, model: Model, job: GenerateJob, image: GeneratedImage) -> None:
         """Puts an image into the reply, and counts it."""
@@ -211,6 +247,17 @@ def _fill_image(message: pb.Image, image: EncodedImage, encoding: Encoding) -> N
     message.data = image.data
     message.format = WIRE_FORMATS[encoding.format]
     message.height, message.width, message.channels = image.shape
+
+
+def _fill_steps(reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
+    """What was made of the images after they were generated; every image has as many tiles as the others, or fewer."""
+    for model, passes in zip(models, zip(*(image.passes for image in images), strict=True), strict=True):
+        reports.add(
+            model=model.name,
+            version=str(model.version),
+            tiles=max(each.tiles for each in passes),
+            largest_batch=max(each.largest_batch for each in passes),
+        )
 
 
 def _fill_timings(timings: pb.Timings, images: Collection[EncodedImage], started: float) -> None:

@@ -268,7 +268,8 @@ class Admission:
         if self._trace is not None:
             self._trace.admitted(ticket.items)
         self._admitted_at = time.monotonic()
-        self._items = 0  # computed so far
+        self._began_at = 0.0  # with the first job; 0: there was none
+        self.computed = 0  # items so far
         self._queue_s = self._input_s = self._compute_s = self._output_s = 0.0  # of the slowest job each
 
     async def run(self, arrays: Arrays) -> Done:
@@ -279,6 +280,7 @@ class Admission:
             DeadlinePassed: the deadline came before the job's turn.
             InferenceFailed: the engine could not run these items.
         """
+        self._began_at = self._began_at or time.monotonic()
         job = self._batcher.submit(self._ticket, arrays)
         try:
             done = await job.future
@@ -286,12 +288,17 @@ class Admission:
             if self._trace is not None:
                 self._trace.phase("queue", job.queued_at, time.monotonic())
             raise
-        self._items += job.items
+        self.computed += job.items
         self._queue_s = max(self._queue_s, done.queue_s)
         self._input_s = max(self._input_s, done.input_s)
         self._compute_s = max(self._compute_s, done.compute_s)
         self._output_s = max(self._output_s, done.output_s)
         return done
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a job was given to the model."""
+        return self._began_at > 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -301,10 +308,12 @@ class Admission:
     ) -> None:
         self._batcher.close(self._ticket)
         statistics = self._batcher.statistics
-        total_s = time.monotonic() - self._admitted_at
+        if error is None and not self.has_begun:
+            return  # withdrawn: another model of its pipeline failed
+        total_s = time.monotonic() - (self._began_at or self._admitted_at)
         if error is None:
             statistics.succeeded(
-                self._items, self._queue_s, self._input_s, self._compute_s, self._output_s, total_s
+                self.computed, self._queue_s, self._input_s, self._compute_s, self._output_s, total_s
             )  # fmt: skip
         else:
             statistics.failed(failure_reason(error), total_s)

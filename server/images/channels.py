@@ -70,6 +70,11 @@ class ChannelPlan:
         return self.colours + (self.alpha is not Alpha.NONE)
 
     @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the image that is returned."""
+        return self.height, self.width, self.channels
+
+    @property
     def network_channels(self) -> int:
         """How many of them the network computes in one run."""
         return self.colours + (self.alpha is Alpha.GENERATED)

@@ -1,6 +1,6 @@
-"""Latents -> encoded images: one job per image, encoded as the batches come back."""
+"""Latents -> encoded images: one job per image; as the batches come back, through further networks if wanted, and
+encoded."""
 
-import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -8,12 +8,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from server.batching.batcher import Admission, Batcher
-from server.images import codecs
+from server.batching.batcher import Batcher
+from server.batching.chain import Chain, Stage
+from server.images.channels import ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
+from server.images.encoded import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.latents import Noise
+from server.images.memory import transform_bytes
+from server.images.transform import pass_through
 from server.images.workers import Workers
 from server.observability.context import show_phase
 
@@ -22,6 +26,15 @@ _WINDOW_BATCHES = 4
 _WINDOW_BYTES = 256 << 20
 # Up to so many numbers, making the noise (50 us) is faster than handing it to another thread.
 _INLINE_NOISE_SIZE = 2048
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A network that every image goes through after the generator. `step`: for the texts of errors."""
+
+    step: str
+    batcher: Batcher
+    plan: ChannelPlan
 
 
 @dataclass(frozen=True)
@@ -36,7 +49,9 @@ class GenerateJob:
         labels: class indices (n,); None for a model without classes.
         noise: None for a model without noise.
         encoding: of the images.
-        shape: (H, W, C) of each image.
+        shape: (H, W, C) of each image, as it is returned.
+        then: what the images go through before they are encoded.
+        step: the generator's, for the texts of errors if others follow it.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -47,6 +62,8 @@ class GenerateJob:
     noise: Noise | None
     encoding: Encoding
     shape: tuple[int, int, int]
+    then: tuple[Passage, ...] = ()
+    step: str = ""
 
     @property
     def nbytes(self) -> int:
@@ -64,6 +81,11 @@ class GenerateJob:
         height, width, channels = self.shape
         return height * width * channels
 
+    @property
+    def passing_bytes(self) -> int:
+        """What one image takes on its way through `then`, at its peak."""
+        return max((transform_bytes(passage.plan, self.encoding) for passage in self.then), default=0)
+
     def inputs(self, index: int) -> dict[str, NDArray[Any]]:
         """The inputs of one image, (1, ...) each, noise included. Any thread."""
         inputs = {name: array[index : index + 1] for name, array in self.arrays.items()}
@@ -73,29 +95,28 @@ class GenerateJob:
 
 
 @dataclass(frozen=True)
-class EncodedImage:
-    """An encoded image of (H, W, C) `shape`, and the seconds that each phase took (the longest of its jobs)."""
+class PassReport:
+    """How an image went through one network after the generator. `largest_batch`: of those of its tiles."""
 
-    data: bytes
-    shape: tuple[int, int, int]
-    queue_s: float
-    compute_s: float
-    encode_s: float
+    tiles: int
+    largest_batch: int
 
 
 @dataclass(frozen=True)
 class GeneratedImage(EncodedImage):
-    """`index`: in its job. `batch_size`: of the batch that it was computed in."""
+    """`index`: in its job. `batch_size`: of the batch that it was computed in. `passes`: one for each of the job's."""
 
     index: int
     batch_size: int
+    passes: tuple[PassReport, ...] = ()
 
 
 def window_of(batcher: Batcher, job: GenerateJob) -> int:
-    """Images of one request that may be computed and not yet taken."""
-    image_bytes = job.image_bytes + job.nbytes // job.n
+    """Images of one request that may be computed and not yet taken: a few batches, fewer if they are large. Those that
+    go on through other networks need not fill a batch."""
+    image_bytes = job.image_bytes + job.passing_bytes + job.nbytes // job.n
     batch = batcher.max_batch_size
-    return min(job.n, max(batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes)))
+    return min(job.n, max(1 if job.then else batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes)))
 
 
 async def generate(
@@ -109,23 +130,41 @@ async def generate(
         CapacityError: rejected on arrival, or the deadline passed.
         InferenceFailed: the engine could not compute one of the images.
     """
-    with batcher.admit(job.n, job.nbytes, deadline, window=window) as admission:
+    with Chain(_stages(batcher, job, window), deadline) as chain:
         if job.n == 1:
-            yield await _generate_one(admission, job, 0, workers)
+            yield await _generate_one(chain, job, 0, workers)
             return
-        work = (_generate_one(admission, job, index, workers) for index in range(job.n))
+        work = (_generate_one(chain, job, index, workers) for index in range(job.n))
         async with aclosing(run_bounded(work, window_of(batcher, job))) as images:
             async for image in images:
                 yield image
 
 
-async def _generate_one(admission: Admission, job: GenerateJob, index: int, workers: Workers) -> GeneratedImage:
+def _stages(batcher: Batcher, job: GenerateJob, window: int | None) -> list[Stage]:
+    stages = [Stage(job.step, batcher, job.n, job.nbytes, window)]
+    for passage in job.then:
+        plan, at_once = passage.plan, window_of(batcher, job)
+        tiles = job.n * plan.tiles
+        stages.append(Stage(passage.step, passage.batcher, tiles, tiles * plan.tile_bytes, at_once * plan.tiles))
+    return stages
+
+
+async def _generate_one(chain: Chain, job: GenerateJob, index: int, workers: Workers) -> GeneratedImage:
     if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
         inputs = await workers.run(job.inputs, index)
     else:
         inputs = job.inputs(index)
-    done = await admission.run(inputs)
+    with chain.step(0) as run:
+        done = await run(inputs)
     image = DecodedImage(done.outputs[job.output][0])
+    queue_s, compute_s, passes = done.queue_s, done.compute_s, []
+    for number, passage in enumerate(job.then, 1):
+        batch = passage.batcher.max_batch_size
+        with chain.step(number) as run:
+            passed = await pass_through(run, batch, passage.plan, image, workers)
+        image = passed.image
+        queue_s, compute_s = queue_s + passed.queue_s, compute_s + passed.compute_s
+        passes.append(PassReport(passed.tiles, passed.largest_batch))
     if job.encoding.format is Format.RAW:
         data, encode_s = image.pixels.tobytes(), 0.0
     else:
@@ -133,11 +172,4 @@ async def _generate_one(admission: Admission, job: GenerateJob, index: int, work
         show_phase("encode", started_at, encode_s)
     height, width, channels = image.pixels.shape
     shape = (height, width, job.encoding.channels(channels))
-    return GeneratedImage(data, shape, done.queue_s, done.compute_s, encode_s, index, done.batch_size)
-
-
-def encode_timed(image: DecodedImage, encoding: Encoding) -> tuple[bytes, float, float]:
-    """The encoded image, when that started on the monotonic clock, and the seconds that it took."""
-    started_at = time.monotonic()
-    data = codecs.encode(image, encoding)
-    return data, started_at, time.monotonic() - started_at
+    return GeneratedImage(data, shape, queue_s, compute_s, encode_s, index, done.batch_size, tuple(passes))

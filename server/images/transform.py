@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from server.batching.batcher import Admission, Batcher
+from server.batching.batcher import Batcher
+from server.batching.chain import Run
 from server.images import codecs, tiling
 from server.images.channels import Alpha, ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
 from server.images.cutouts import keep_even
-from server.images.generate import EncodedImage, encode_timed
+from server.images.encoded import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.memory import WINDOW_BYTES
 from server.images.workers import Workers
@@ -48,6 +49,18 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class Passed:
+    """An image that went through a network, in so many tiles. `largest_batch`: of those that they were computed in;
+    the seconds are the longest of its tiles."""
+
+    image: DecodedImage
+    tiles: int
+    largest_batch: int
+    queue_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True)
 class TransformedImage(EncodedImage):
     """`largest_batch`: of the batches that its tiles were computed in."""
 
@@ -72,28 +85,33 @@ async def transform(
         InferenceFailed: the engine could not compute a tile.
     """
     with batcher.admit(plan.tiles, plan.tiles * plan.tile_bytes, deadline) as admission:
-        decoded = await workers.run(_decode, sent, plan)
-        show_phase("decode", decoded.started_at, decoded.decode_s)
-        tiles = await _run(admission, plan, decoded.planes, _window(plan, batcher.max_batch_size), workers)
-        if decoded.upscaled_alpha is not None:
-            await workers.run(keep_even, decoded.canvas.pixels, decoded.upscaled_alpha, plan.scale)
-    data, started_at, encode_s = await workers.run(encode_timed, decoded.canvas, encoding)
+        prepared, started_at, decode_s = await workers.run(_decode, sent, plan)
+        show_phase("decode", started_at, decode_s)
+        passed = await _pass(admission.run, batcher.max_batch_size, plan, prepared, workers)
+    data, started_at, encode_s = await workers.run(encode_timed, passed.image, encoding)
     show_phase("encode", started_at, encode_s)
     return TransformedImage(
         data=data,
         shape=(plan.height, plan.width, encoding.channels(plan.channels)),
-        queue_s=max(tile.queue_s for tile in tiles),
-        compute_s=max(tile.compute_s for tile in tiles),
+        queue_s=passed.queue_s,
+        compute_s=passed.compute_s,
         encode_s=encode_s,
-        tiles=len(tiles),
-        largest_batch=max(tile.batch_size for tile in tiles),
-        decode_s=decoded.decode_s,
+        tiles=passed.tiles,
+        largest_batch=passed.largest_batch,
+        decode_s=decode_s,
     )
 
 
+async def pass_through(
+    run: Run, max_batch_size: int, plan: ChannelPlan, image: DecodedImage, workers: Workers
+) -> Passed:
+    """An image that is decoded already, through the network. `run`: of an admission for `plan.tiles` jobs."""
+    return await _pass(run, max_batch_size, plan, await workers.run(_prepare, image, plan), workers)
+
+
 @dataclass(frozen=True)
-class _Decoded:
-    """The planes to run and the canvas that they fill; decoding started at `started_at` on the monotonic clock.
+class _Prepared:
+    """The planes to run and the canvas that they fill.
 
     `upscaled_alpha`: the alpha as it was sent, (H, W, 1), if it is one of the planes.
     """
@@ -101,8 +119,6 @@ class _Decoded:
     planes: list[Plane]
     canvas: DecodedImage
     upscaled_alpha: NDArray[np.uint8] | None
-    started_at: float
-    decode_s: float
 
 
 @dataclass(frozen=True)
@@ -119,21 +135,28 @@ def _window(plan: ChannelPlan, batch: int) -> int:
     return max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
 
 
-async def _run(
-    admission: Admission, plan: ChannelPlan, planes: list[Plane], window: int, workers: Workers
-) -> list[_TileRun]:
+async def _pass(run: Run, max_batch_size: int, plan: ChannelPlan, prepared: _Prepared, workers: Workers) -> Passed:
     async def run_tile(plane: Plane, index: int) -> _TileRun:
-        done = await admission.run({plan.input_name: plane.tile(index, plan.input_channels)})
+        done = await run({plan.input_name: plane.tile(index, plan.input_channels)})
         await workers.run(plane.place, done.outputs[plan.output_name][0], plan, index)
         return _TileRun(done.batch_size, done.queue_s, done.compute_s)
 
-    work = (run_tile(plane, index) for plane in planes for index in range(len(plan.grid)))
-    async with aclosing(run_bounded(work, window)) as tiles:
-        return [tile async for tile in tiles]
+    work = (run_tile(plane, index) for plane in prepared.planes for index in range(len(plan.grid)))
+    async with aclosing(run_bounded(work, _window(plan, max_batch_size))) as ready:
+        tiles = [tile async for tile in ready]
+    if prepared.upscaled_alpha is not None:
+        await workers.run(keep_even, prepared.canvas.pixels, prepared.upscaled_alpha, plan.scale)
+    return Passed(
+        image=prepared.canvas,
+        tiles=len(tiles),
+        largest_batch=max(tile.batch_size for tile in tiles),
+        queue_s=max(tile.queue_s for tile in tiles),
+        compute_s=max(tile.compute_s for tile in tiles),
+    )
 
 
-def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
-    """The planes of the decoded image, and the canvas with what the network does not compute already on it. For a
+def _decode(sent: bytes, plan: ChannelPlan) -> tuple[_Prepared, float, float]:
+    """What of the image `sent` is run, when that started on the monotonic clock, and the seconds that it took. For a
     worker."""
     started_at = time.monotonic()
     header = plan.header
@@ -141,8 +164,14 @@ def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
         image = codecs.decode_raw(sent, header.width, header.height)
     else:
         image = codecs.decode(sent, header)
+    prepared = _prepare(image, plan)
+    return prepared, started_at, time.monotonic() - started_at
+
+
+def _prepare(image: DecodedImage, plan: ChannelPlan) -> _Prepared:
+    """The planes of an image, and the canvas with what the network does not compute already on it. For a worker."""
     pixels = image.pixels
-    canvas = np.empty((plan.height, plan.width, plan.channels), np.uint8)
+    canvas = np.empty(plan.shape, np.uint8)
     tiles = _split(plan.network_input(pixels), plan)
     planes = [Plane(tiles, canvas[..., : plan.network_channels])]
     alpha, alpha_canvas = pixels[..., -1:], canvas[..., -1:]
@@ -155,9 +184,9 @@ def _decode(sent: bytes, plan: ChannelPlan) -> _Decoded:
         else:
             planes.append(Plane(_split(alpha, plan), alpha_canvas))
             upscaled_alpha = alpha
-    fits = plan.colours == header.channels - header.has_alpha
+    fits = plan.colours == plan.header.channels - plan.header.has_alpha
     returned = DecodedImage(canvas, image.icc if fits else None)
-    return _Decoded(planes, returned, upscaled_alpha, started_at, time.monotonic() - started_at)
+    return _Prepared(planes, returned, upscaled_alpha)
 
 
 def _split(pixels: NDArray[np.uint8], plan: ChannelPlan) -> list[NDArray[np.uint8]]:

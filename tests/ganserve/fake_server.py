@@ -45,6 +45,13 @@ def sent_image(request: pb.UpscaleRequest | pb.TranslateRequest) -> NDArray[np.u
     return np.atleast_3d(np.asarray(Image.open(io.BytesIO(request.image))))
 
 
+def reports(request: pb.GenerateRequest) -> list[pb.StepReport]:
+    """What a reply says of the steps of a request."""
+    return [
+        pb.StepReport(model=step.model, version=step.version or "1", tiles=2, largest_batch=4) for step in request.then
+    ]
+
+
 @dataclass
 class FakeService(images_pb2_grpc.ImageServiceServicer):
     """Generates `image_of(seed)`, returns images twice as large or inverted, and keeps every request with its metadata.
@@ -65,7 +72,10 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         await self._heed(request, context)
         images = [self._generate(request, index) for index in range(self.count(request))]
         timings = pb.Timings(queue_s=0.25, total_s=1.5)
-        return pb.GenerateReply(images=images, model=request.model, version="3", largest_batch=8, timings=timings)
+        then = reports(request)
+        return pb.GenerateReply(
+            images=images, model=request.model, version="3", largest_batch=8, timings=timings, then=then
+        )
 
     async def GenerateStream(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateStreamReply]:
         await self._heed(request, context)
@@ -76,7 +86,12 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
                     await context.abort(code, "cut")
                 image = self._generate(request, index)
                 yield pb.GenerateStreamReply(
-                    index=index, image=image, model=request.model, version="3", batch_size=index % 5 + 1
+                    index=index,
+                    image=image,
+                    model=request.model,
+                    version="3",
+                    batch_size=index % 5 + 1,
+                    then=reports(request),
                 )
         finally:
             self.left.set()

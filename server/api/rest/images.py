@@ -46,7 +46,7 @@ _MULTIPART = "multipart/form-data"
 _MAX_FIELDS = 16
 _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
-    "latents", "ws", "format", "quality", "version",
+    "latents", "ws", "then", "format", "quality", "version",
 )  # fmt: skip
 _IMAGE_FIELDS = ("image", "format", "quality", "alpha", "version")
 
@@ -95,6 +95,7 @@ class ImageApi:
             check_fields(fields, _GENERATE_FIELDS)
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
             _read_what(message, fields)
+            _read_then(message.then, fields)
             wanted.write(message.encoding, fields)
             return message
 
@@ -184,6 +185,8 @@ class Wanted:
             raise InvalidRequest(f"{len(images)} images are sent as {JSON}, Accept has {', '.join(self._accepted)}")
         shown = [_shown(each) for each in images]
         body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
+        if steps := getattr(answer, "then", None):
+            body["then"] = [to_json(step) for step in steps]
         return Reply([orjson.dumps(body)], JSON, context)
 
 
@@ -218,6 +221,8 @@ def _headers(answer: Any, image: pb.Image) -> dict[str, str]:
     for field in ("seed", "label", "noise_seed"):
         if image.HasField(field):
             headers[f"Ganserve-{field.replace('_', '-').title()}"] = str(getattr(image, field))
+    if steps := getattr(answer, "then", None):
+        headers["Ganserve-Then"] = ", ".join(f"{step.model}/{step.version}" for step in steps)
     # A header is latin-1; names of models are folders, which may be anything.
     return {key: value.encode("latin-1", "replace").decode("latin-1") for key, value in headers.items()}
 
@@ -259,6 +264,17 @@ def _read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
         message.truncations.append(value)
     noise = _one_or_many(fields, "noise_seed", "noise_seeds") or []
     extend(message.noise_seeds, "noise_seeds", [read_integer("noise_seeds", each) for each in noise])
+
+
+def _read_then(steps: Any, fields: Mapping[str, Any]) -> None:
+    """The steps after the generator: a model's name, or an array of names and of objects with model and version."""
+    given = fields.get("then", [])
+    for each in [given] if isinstance(given, str) else given if isinstance(given, list) else [None]:
+        step = {"model": each} if isinstance(each, str) else each
+        if not isinstance(step, dict):
+            raise InvalidRequest(f"then: {reprlib.repr(given)} is neither a model's name nor an array of steps")
+        check_fields(step, ("model", "version"))
+        steps.add(model=read_text(step, "model"), version=read_text(step, "version"))
 
 
 def _one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | None:

@@ -13,6 +13,13 @@ _IMAGES = ("image/png", "image/jpeg", "image/webp")
 _FORMAT: Schema = {"type": "string", "enum": ["png", "jpeg", "jpg", "webp", "raw"]}
 _QUALITY: Schema = {"type": "integer", "description": "JPEG and WebP 1..100, PNG compression level 0..9"}
 
+_STEP: Schema = {
+    "type": "object",
+    "required": ["model"],
+    "additionalProperties": False,
+    "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
+}
+
 _SCHEMAS: Mapping[str, Schema] = {
     "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
     "GenerateRequest": {
@@ -32,6 +39,11 @@ _SCHEMAS: Mapping[str, Schema] = {
             "truncations": {"type": "array", "items": {"type": "number"}},
             "noise_seed": {"type": "integer"},
             "noise_seeds": {"type": "array", "items": {"type": "integer"}},
+            "then": {
+                "description": "models that the images go through next: super-resolution, image-to-image",
+                "type": ["string", "array"],
+                "items": {"anyOf": [{"type": "string"}, _STEP]},
+            },
             "format": _FORMAT,
             "quality": _QUALITY,
             "version": {"type": "string"},
@@ -71,6 +83,7 @@ _SCHEMAS: Mapping[str, Schema] = {
                 },
             },
             "timings": _OBJECT,
+            "then": {"type": "array", "items": _OBJECT},
         },
     },
     "InferRequest": {

@@ -117,6 +117,17 @@ def test_one_seed_is_generated_once_for_each_truncation_and_noise_seed(fake: Fak
     assert (list(request.truncations), list(request.noise_seeds)) == ([0, 0.5, 1], [4, 5, 6])
 
 
+def test_images_go_through_further_models(fake: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["generate", "faces", "--seeds", "3", "--then", "up", "--then", "paint", "--server", fake.server]
+    command += ["-o", str(tmp_path / "large.png")]
+    assert main(command) == 0
+    assert [step.model for step in fake.service.requests[-1].then] == ["up", "paint"]
+    assert "1 from faces version 3, then up version 1, then paint version 1, batch" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 0
+    step = {"model": "up", "version": "1", "tiles": 2, "batch_size": 4}
+    assert json.loads(capsys.readouterr().out)["then"][0] == step
+
+
 @pytest.mark.parametrize("suffix", [".npy", ".npz"])
 def test_latents_and_w_come_from_files(fake: Fake, tmp_path: Path, suffix: str, capsys: Capture) -> None:
     rows = np.arange(12, dtype=np.float64).reshape(3, 2, 2)

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import ganserve
-from ganserve import AsyncClient, Client, GenerateOptions, ImageOptions, InvalidRequest, Knob, ServerError
+from ganserve import AsyncClient, Client, GenerateOptions, ImageOptions, InvalidRequest, Knob, ServerError, StepReport
 from ganserve.client import errors, messages
 from ganserve.client.errors import CLASS_OF
 from ganserve.v1 import images_pb2 as pb
@@ -83,6 +83,16 @@ def test_knobs_are_one_for_all_or_one_for_each(call: Call, fake: Fake) -> None:
     assert (list(request.truncations), list(request.noise_seeds)) == ([0.25, -1], [0, 1])
     assert [image.noise_seed for image in images] == [1, 0]
     assert call("generate", "faces", seeds=1)[0].noise_seed is None
+
+
+@pytest.mark.parametrize("how", ["generate", "generate_stream"])
+def test_steps_are_models_with_or_without_a_version(call: Call, fake: Fake, how: str) -> None:
+    (image,) = call(how, "faces", seeds=1, then="up")
+    assert image.then == (StepReport("up", "1", 2, 4),)
+    (image,) = call(how, "faces", seeds=1, then=["up", ("paint", "3")])
+    assert [(step.model, step.version) for step in fake.service.requests[-1].then] == [("up", ""), ("paint", "3")]
+    assert [(step.model, step.version) for step in image.then] == [("up", "1"), ("paint", "3")]
+    assert call(how, "faces", seeds=1)[0].then == ()
 
 
 @pytest.mark.parametrize(("shape", "per_layer", "n"), [((4,), False, 1), ((2, 4), False, 2), ((3, 2, 2), True, 3)])

@@ -74,6 +74,7 @@ WHATS: dict[str, dict[str, Any]] = {
     "seeds": SEEDS,
     "one for all": {**SEEDS, "labels": "3", "truncation": 0.5, "noise_seeds": 4},
     "one for each": {**SEEDS, "labels": range(5), "truncation": [0.0, 0.25, 0.5, 0.75, 1.0], "noise_seeds": range(5)},
+    "steps": {**SEEDS, "then": ["up", ("paint", "2")]},
     "count": {"count": 5, "first_seed": 30},
     "latents": {"latents": np.arange(20, dtype=np.float32).reshape(5, 4)},
     "ws": {"ws": np.arange(20, dtype=np.float32).reshape(5, 2, 2)},
@@ -95,6 +96,7 @@ def test_a_stream_that_is_cut_off_goes_on_with_what_has_not_come(call: Retry, fa
         assert list(getattr(third, field)) == (values if len(values) < 2 else values[:2])
     for rows in ("latents", "ws"):
         assert getattr(third, rows).data == getattr(first, rows).data[: 2 * 16]
+    assert list(third.then) == list(first.then)
     assert third.ws.per_layer == first.ws.per_layer
 
 

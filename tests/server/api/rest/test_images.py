@@ -87,12 +87,32 @@ async def test_accept_chooses_the_form(http: httpx.AsyncClient, accept: str, for
         ("*/*", {"latents": [[1, 2], [3]]}, "rows of different lengths"),
         ("*/*", {"latents": ["a"]}, "array of numbers"),
         ("*/*", {"seed": 1, "version": [1]}, "must be a string"),
+        ("*/*", {"seed": 1, "label": 0, "then": 3}, "then: 3 is neither a model's name nor an array of steps"),
+        ("*/*", {"seed": 1, "label": 0, "then": [["up"]]}, "neither a model's name nor an array of steps"),
+        ("*/*", {"seed": 1, "label": 0, "then": [{"model": "up", "alpha": "drop"}]}, "unknown field 'alpha'"),
+        ("*/*", {"seed": 1, "label": 0, "then": [{"model": None}]}, "model: must be a string"),
+        ("*/*", {"seed": 1, "label": 0, "then": "styled"}, "step 2 (model 'styled'): model 'styled' is class-cond"),
     ],
 )
 async def test_what_cannot_be_is_refused(http: httpx.AsyncClient, accept: str, body: Any, text: str) -> None:
     answer = await http.post("/v1/models/styled:generate", json=body, headers={"Accept": accept})
     assert answer.status_code == 400
     assert text in error_of(answer)
+
+
+async def test_further_models_enlarge_and_translate_what_was_generated(http: httpx.AsyncClient) -> None:
+    url, body = "/v1/models/styled:generate", {"seed": 7, "label": 0}
+    small = np.array(opened(await http.post(url, json=body)))
+    answer = await http.post(url, json={**body, "then": "up"})
+    assert answer.headers["ganserve-then"] == "up/1"
+    np.testing.assert_array_equal(np.array(opened(answer)), small.repeat(2, 0).repeat(2, 1))
+    steps = ["up", {"model": "up", "version": 1}, "translate"]
+    answer = await http.post(url, json={**body, "then": steps, "format": "png"}, headers={"Accept": "application/json"})
+    found = answer.json()
+    assert [(step["model"], step["version"], step["tiles"]) for step in found["then"]] == [
+        ("up", "1", 1), ("up", "1", 1), ("translate", "1", 1)
+    ]  # fmt: skip
+    assert (found["images"][0]["width"], found["images"][0]["height"], found["images"][0]["channels"]) == (16, 8, 3)
 
 
 async def test_latents_are_arrays_of_numbers(http: httpx.AsyncClient) -> None:
