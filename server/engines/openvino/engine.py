@@ -16,6 +16,7 @@ from server.engines.niceness import yield_to_loop
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.graph import core, one_line, read_graph, specs
 from server.engines.openvino.identity import Ways, find_ways, unrounded
+from server.engines.openvino.unchecked import index_limits
 from server.errors import StartError
 
 Precision = Literal["fp32", "bf16"]
@@ -105,6 +106,7 @@ class OpenVinoCpuEngine:
         model = read_graph(path)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
+        self._limits = index_limits(model)
         self._batched = batched
         self._stopped = False
         try:
@@ -140,6 +142,8 @@ class OpenVinoCpuEngine:
     def _run(self, compiled: Compiled, arrays: Arrays) -> tuple[NDArray[Any], ...]:
         if self._stopped:
             raise RuntimeError("the engine is stopped")
+        for name, limit in self._limits.items():
+            _check_indices(name, arrays[name], limit)
         return compiled.run({index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)})
 
     def stop(self) -> None:
@@ -171,6 +175,14 @@ def _compiled(model: openvino.Model, lanes: int, threads: int, precision: Precis
     """For a run of each worker thread at once, and for one run over every thread."""
     shared = Compiled(model, lanes, max(1, threads // lanes), precision)
     return shared, Compiled(model, 1, threads, precision) if lanes > 1 else shared
+
+
+def _check_indices(name: str, array: NDArray[Any], limit: int) -> None:
+    """Raises:
+    ValueError: a value of an input that has indices is out of range.
+    """
+    if array.size and not -limit <= array.min() <= array.max() < limit:
+        raise ValueError(f"input {name!r} has indices out of range: {-limit} to {limit - 1} are there")
 
 
 def _tensor(spec: TensorSpec, array: NDArray[Any]) -> openvino.Tensor:

@@ -10,6 +10,7 @@ from openvino.frontend import FrontEndManager
 
 from artifact.spec import TensorSpec
 from server.engines.openvino.transposed import rewrite_transposed
+from server.engines.openvino.unchecked import find_unchecked
 from server.errors import StartError
 
 # OpenVINO's element types by the names that requests use. It computes FP64 in float32, so that is not among them.
@@ -48,43 +49,10 @@ def read_graph(path: Path) -> openvino.Model:
         model = frontend.convert(frontend.load(str(path), False))
     except Exception as error:  # OpenVINO's exceptions share no public base
         raise StartError(f"{path}: OpenVINO cannot read it: {one_line(error)}") from error
-    for node in model.get_ordered_ops():
-        if unchecked := _unchecked(node):
-            raise StartError(f"{path}: {unchecked}, which OpenVINO does not check; --engine onnx does")
+    if unchecked := find_unchecked(model):
+        raise StartError(f"{path}: {unchecked}, which OpenVINO does not check; --engine onnx does")
     rewrite_transposed(model)
     return model
-
-
-def _unchecked(node: openvino.Node) -> str:
-    """What of an operator OpenVINO 2026.4 takes from a request unseen: it reads memory that is not the tensor's."""
-    if node.get_type_name() in ("GatherND", "ScatterElementsUpdate"):
-        return f"{node.get_friendly_name()!r} is {node.get_type_name()} with indices from anywhere"
-    if node.get_type_name() in ("If", "Loop", "TensorIterator"):
-        return f"{node.get_friendly_name()!r} has a graph inside"
-    if node.get_type_name() != "MatMul":
-        return ""
-    flipped = [node.get_attributes()[name] for name in ("transpose_a", "transpose_b")]
-    for this, inner in ((0, -2 if flipped[0] else -1), (1, -1 if flipped[1] else -2)):
-        shape = node.input_value(this).get_partial_shape()
-        free = not shape.rank.is_dynamic and shape[max(inner, -len(shape))].is_dynamic
-        # A product with weights takes as many values from the other side as there are weights, whatever its shape.
-        if free and _is_constant(node.input_value(1 - this).get_node()):
-            return f"{node.get_friendly_name()!r} is a product with weights over a free axis"
-    return ""
-
-
-def _is_constant(node: openvino.Node) -> bool:
-    """Whether no input of the graph has an influence on it."""
-    seen: set[str] = set()
-    left = [node]
-    while left:
-        found = left.pop()
-        if found.get_type_name() == "Parameter":
-            return False
-        if found.get_name() not in seen:
-            seen.add(found.get_name())
-            left += [value.get_node() for value in found.input_values()]
-    return True
 
 
 def specs(ports: Sequence[Any], batched: bool) -> tuple[TensorSpec, ...]:

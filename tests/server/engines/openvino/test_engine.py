@@ -197,6 +197,61 @@ def test_what_openvino_would_not_check_of_a_request_is_refused(write_graph: Writ
         engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 3, 1), np.float32)}, False)
 
 
+@pytest.mark.parametrize(
+    ("node", "kind", "axes", "what"),
+    [
+        (("Gather", ["w", "free"], {}), INT64, ["N"], "Gather with indices computed from the values of a req"),
+        (("Gather", ["x", "five"], {"axis": 1}), FLOAT, ["N", "M"], "Gather with indices over a free axis"),
+        (("Expand", ["w", "x"], {}), INT64, [2], "Broadcast with a shape from the values of a request"),
+        (("Tile", ["w", "x"], {}), INT64, [2], "Tile with repeats from the values of a request"),
+        (("Range", ["zero", "x", "one"], {}), INT64, [], "Range with ends from the values of a request"),
+        (("Div", ["one", "x"], {}), INT64, [1], "divides by integers that may be 0"),
+    ],
+    ids=["computed", "constant", "broadcast", "tile", "range", "division"],
+)
+def test_what_openvino_makes_up_where_onnx_runtime_fails_is_refused(
+    node: Any, kind: int, axes: Any, what: str, write_graph: WriteGraph
+) -> None:
+    operator, inputs, attributes = node
+    constants = {"w": np.ones((4, 2), np.float32), "five": np.array([5]), "zero": np.array(0), "one": np.array(1)}
+    nodes: list[Any] = [(operator, inputs, "y", attributes)]
+    if "free" in inputs:
+        nodes.insert(0, ("Add", ["x", "five"], "free", {}))
+    result = INT64 if operator in ("Range", "Div") else FLOAT
+    used = {name: value for name, value in constants.items() if any(name in each[1] for each in nodes)}
+    path = write_graph(nodes, [("x", kind, axes)], [("y", result, None)], used)
+    with pytest.raises(StartError, match=f"'y' (is )?{what}.*, which OpenVINO does not check; --engine onnx does"):
+        OpenVinoCpuEngine(path, 1, 1, False, "fp32")
+
+
+@pytest.mark.parametrize("through", [[], ["Cast"], ["Cast", "Squeeze", "Unsqueeze"]], ids=len)
+def test_indices_that_are_an_input_are_checked_and_those_in_range_are_right(
+    through: list[str], write_graph: WriteGraph
+) -> None:
+    weights = np.arange(8, dtype=np.float32).reshape(4, 2)
+    nodes: list[Any] = []
+    last = "x"
+    for operator in through:
+        inputs, attributes = ([last], {"to": INT64}) if operator == "Cast" else ([last, "axis"], {})
+        nodes.append((operator, inputs, f"after{operator}", attributes))
+        last = f"after{operator}"
+    nodes.append(("Gather", ["w", last], "y", {}))
+    constants = {"w": weights, **({"axis": np.array([1])} if "Squeeze" in through else {})}
+    shape = ["N", 1] if "Squeeze" in through else ["N"]
+    path = write_graph(nodes, [("x", FLOAT if through else INT64, shape)], [("y", FLOAT, None)], constants)
+    engine = OpenVinoCpuEngine(path, 1, 1, True, "fp32") if not through else opened(path)
+
+    def run(*indices: float) -> Any:
+        array = np.array(indices, np.float32 if through else np.int64).reshape(-1, *shape[1:])
+        return engine.run({"x": array}, False)["y"].reshape(-1, 2)
+
+    np.testing.assert_array_equal(run(3, 0, -1, -4), weights[[3, 0, -1, -4]])
+    for wrong in (4, -5, *([np.nan, np.inf] if through else [])):
+        with pytest.raises(ValueError, match="input 'x' has indices out of range: -4 to 3 are there"):
+            run(0, wrong)
+    assert run().shape == (0, 2)
+
+
 def test_a_run_that_fails_leaves_nothing_behind_and_the_next_one_is_right(write_graph: WriteGraph) -> None:
     both = [("x", FLOAT, ["N", 1, "M"]), ("z", FLOAT, ["N", "M", 1])]
     path = write_graph([("MatMul", ["x", "z"], "y", {})], both, [("y", FLOAT, ["N", 1, 1])], {})
