@@ -12,7 +12,8 @@ choose too. `default_model_filename` names the one file to serve, or, if it ends
 `platform: "tensorrt_plan"` and `backend: "tensorrt"` request the plan: then `auto` on the CPU has a note why it serves
 something else. `gpu_execution_accelerator { name: "tensorrt" }` requests ONNX Runtime's TensorRT if the graph is served
 on a GPU. `backend: "onnxruntime"` does not disable model.plan, because `ganserve export` writes that backend for
-compatibility with Triton even when it adds an engine.
+compatibility with Triton even when it adds an engine. Without a manifest `auto` is ONNX Runtime on the CPU, unless the
+config has a `cpu_engine` of its own.
 """
 
 from collections.abc import Callable
@@ -36,6 +37,11 @@ from server.repository.model_version import ModelVersion
 from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory, read_accelerator
 from server.settings import Settings
 
+# Why `auto` compares nothing.
+NO_MANIFEST = (
+    "not measured: without a manifest nobody knows what its inputs are like; "
+    'cpu_engine "auto" in config.pbtxt has engines compared on noise'
+)
 NO_GPU = "TensorRT needs an NVIDIA GPU; this server runs the model on the CPU"
 
 
@@ -170,6 +176,10 @@ class EngineFactory:
             engine.close()
         gives_images = version.spec is not None and version.spec.tensors == "uint8"
         possible = cpu_engines(self._settings, version.config, gives_images)
+        asks = version.config is not None and "cpu_engine" in version.config.parameters
+        if version.spec is None and not asks and possible[0] == ONNX_ENGINE and len(possible) > 1:
+            engine = self._candidates[ONNX_ENGINE].open(version.folder / name, batched)
+            return engine, Choice(*ONNX_ENGINE, NO_MANIFEST)
         return self._cpu.open(version, name, batched, [self._candidates[each] for each in possible])
 
     def _open_plan(self, version: ModelVersion, name: str, device: DeviceId, batched: bool) -> Engine:

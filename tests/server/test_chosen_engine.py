@@ -20,6 +20,9 @@ from tests.server.repository.cpu.graphs import write_generator
 
 pytestmark = pytest.mark.slow
 
+# For models without a manifest, which are not measured otherwise.
+MEASURED = 'parameters { key: "cpu_engine" value { string_value: "auto" } }'
+
 
 @pytest.fixture(autouse=True)
 def short_slots(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
@@ -32,7 +35,7 @@ def short_slots(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixtur
 def repository(tmp_path: Path) -> Path:
     root = tmp_path / "R"
     write_generator(root / "conv" / "1", layers=2)
-    (root / "conv" / "config.pbtxt").write_text('backend: "onnxruntime" max_batch_size: 8')
+    (root / "conv" / "config.pbtxt").write_text(f'backend: "onnxruntime" max_batch_size: 8 {MEASURED}')
     return root
 
 
@@ -83,6 +86,7 @@ async def test_the_engine_that_is_requested_runs_the_model_and_gives_the_same_im
 ) -> None:
     latents = np.random.RandomState(0).randn(3, 8).astype(np.float32)
     images = {}
+    (repository / "conv" / "config.pbtxt").write_text("max_batch_size: 8")
     for engine, precision in (("onnx", "fp32"), ("openvino", "fp32")):
         running = await start(engine=engine, cpu_precision=precision, engine_cache=tmp_path / "cache")
         model = (await listed(running.target))["conv"]
@@ -100,10 +104,29 @@ async def test_the_engine_that_is_requested_runs_the_model_and_gives_the_same_im
 async def test_a_model_without_a_config_is_measured_once_with_its_batch_axis(
     start: Any, repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (repository / "conv" / "config.pbtxt").unlink()
+    shutil.rmtree(repository / "conv")
+    write_upscaler(repository, "up")
+    (repository / "up" / "config.pbtxt").unlink(missing_ok=True)
     running = await start(engine="auto", engine_cache=tmp_path / "cache")
-    assert (await listed(running.target))["conv"].max_batch_size == 4
+    assert (await listed(running.target))["up"].max_batch_size == 4
     assert [message for message in caplog.messages if message == "engine chosen"] == ["engine chosen"]
+
+
+@pytest.mark.parametrize("config", [None, 'max_batch_size: 8 backend: "onnxruntime"'])
+async def test_a_model_without_a_manifest_runs_in_onnx_runtime_and_says_why(
+    config: str | None, start: Any, repository: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = repository / "conv" / "config.pbtxt"
+    path.unlink()
+    if config is not None:
+        path.write_text(config)
+    running = await start(engine="auto", engine_cache=tmp_path / "cache")
+    model = (await listed(running.target))["conv"]
+    assert (model.engine, model.precision) == ("onnx", "fp32")
+    assert model.engine_choice.startswith("not measured: without a manifest nobody knows what its inputs are like")
+    assert f"conv 1 READY: onnx fp32: {model.engine_choice}" in (await running.readyz())[1]
+    assert "engine chosen" not in caplog.messages
+    assert not (tmp_path / "cache").exists()
 
 
 async def test_a_model_that_is_loaded_while_another_one_serves_is_measured_with_rests(
