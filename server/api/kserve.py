@@ -20,7 +20,7 @@ from server.api.regions import CudaRegion, SystemRegion
 from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
 from server.api.shared_memory import SharedMemory
-from server.api.strings import held_bytes
+from server.engines.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers

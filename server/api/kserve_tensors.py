@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2
 from artifact.dtypes import NUMPY_OF
 from server.api.kserve_parameters import check_tensor_parameters
 from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SharedMemory
-from server.api.strings import from_contents, from_raw, to_raw
+from server.engines.strings import from_contents, from_raw, to_raw
 from server.errors import ImageTooLarge, InvalidRequest
 from server.repository.declared import DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs

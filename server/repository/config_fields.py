@@ -118,7 +118,7 @@ FIELDS: Mapping[str, Field] = {
     "cc_model_filenames": _refused("name one file in default_model_filename"),
     "metric_tags": _no_effect("metrics have the labels of docs/metrics.md only"),
     "parameters": _honoured("`cpu_engine` and `cpu_precision` (docs/tuning.md); others have no effect"),
-    "model_warmup": _no_effect("every batch size is run before the model is ready (`--warmup-s`)"),
+    "model_warmup": _honoured("random floats are in [0, 1); what is left after `--warmup-s` is logged and not run"),
     "model_operations": _refused("native code out of a repository is never loaded"),
     "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
     "model_repository_agents": _honoured("`checksum` with MD5 (and SHA256); other agents are refused"),

@@ -30,6 +30,7 @@ from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, 
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
 from server.repository.queue_policy import policy_of
+from server.repository.samples import Sample, SampleReader, run_samples
 from server.repository.warmup import (
     has_guessed_values,
     item_bytes,
@@ -145,10 +146,18 @@ class Loader:
         config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
         labels = await asyncio.to_thread(read_labels, config, version.folder.parent)
         policy = policy_of(config, self._settings)
+        reader = SampleReader(
+            config,
+            declared(config.input, first.engine.inputs),
+            defaults,
+            version.folder.parent,
+            self._settings.max_message_bytes,
+        )
+        samples = await asyncio.to_thread(reader.read)
         until = time.monotonic() + self._settings.warmup_s
         notes: list[str] = []
         for placement, one in opened.items():
-            notes += [one.note, await self._warm(version, placement, one, policy, until)]
+            notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
         statistics = self._metrics.model(version.name, version.version)
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
@@ -173,9 +182,15 @@ class Loader:
         )
 
     async def _warm(
-        self, version: ModelVersion, placement: Placement, opened: Opened, policy: Policy, until: float
+        self,
+        version: ModelVersion,
+        placement: Placement,
+        opened: Opened,
+        policy: Policy,
+        samples: Sequence[Sample],
+        until: float,
     ) -> str:
-        """Runs an engine before requests do, until `until` on the monotonic clock.
+        """Runs an engine before requests do, until `until` on the monotonic clock: the config's samples first.
 
         Returns:
             What clients should know of it.
@@ -186,17 +201,23 @@ class Loader:
         engine, device = opened.engine, self._devices.at(placement)
         on_gpu = placement.device.kind == "cuda"
         guessed = version.spec is None and has_guessed_values(engine.inputs)
-        remark = ""
+        limit_s = self._settings.hang_timeout_s
+        remark = await run_samples(device, engine, samples, until, limit_s)
+        if remark:
+            self._tell_not_warmed(version, remark)
         for shapes in shapes_to_warm(engine.inputs, version.spec, on_gpu, opened.platform == PLAN_PLATFORM):
             sizes = sizes_to_warm(policy.max_batch_size, item_bytes(engine.inputs, shapes), policy, on_gpu)
-            remark = await warm(device, engine, shapes, sizes, guessed, until, self._settings.hang_timeout_s)
+            remark = await warm(device, engine, shapes, sizes, guessed, until, limit_s)
             if remark:
-                fields = {"model": version.name, "version": version.version, "reason": remark}
-                log.warning("model not warmed", extra={"fields": fields})
+                self._tell_not_warmed(version, remark)
                 break
             if len(sizes) > 1:
                 await require_own_items(device, engine, shapes)
         return remark if guessed else ""
+
+    def _tell_not_warmed(self, version: ModelVersion, reason: str) -> None:
+        fields = {"model": version.name, "version": version.version, "reason": reason}
+        log.warning("model not warmed", extra={"fields": fields})
 
     async def _open(self, version: ModelVersion, opened: dict[Placement, Opened]) -> bool:
         """Opens an engine for every placement; whether the graph has a batch axis."""

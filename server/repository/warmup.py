@@ -74,13 +74,13 @@ async def warm(
         arrays = {tensor.name: _zeros(tensor, shapes[tensor.name], size) for tensor in engine.inputs}
         try:
             engine.check({name: array.shape for name, array in arrays.items()})
-            outputs = await _run(device, engine, arrays, whole_device, limit_s)
+            outputs = await run_once(device, engine, arrays, whole_device, limit_s)
             if size:
                 require_items(outputs, size)
         except NotServing:
             raise
         except Exception as error:  # whatever the engine raises, this version is not served
-            text = _line(error)
+            text = one_line(error)
             if guessed and largest < 0:
                 return f"not run before requests, since its inputs had to be guessed: {text}"
             raise NotServing(f"warm-up at batch {size}: {text}{_hint(size, largest, text)}") from error
@@ -88,7 +88,7 @@ async def warm(
     return ""
 
 
-async def _run(
+async def run_once(
     device: Device, engine: Engine, arrays: Arrays, whole_device: bool, limit_s: float
 ) -> Mapping[str, NDArray[Any]]:
     """The outputs of one run.
@@ -152,7 +152,8 @@ def _hint(size: int, largest: int, text: str) -> str:
     return ""
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """What an engine says, shortened."""
     return " ".join(str(error).split())[:MAX_ERROR] or type(error).__name__
 
 
