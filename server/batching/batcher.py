@@ -97,7 +97,7 @@ class Batcher:
         if timeout_s and client.level.policy.allows_timeout_override:
             queue_timeout_s = min(timeout_s, queue_timeout_s or timeout_s)
         item_bytes = nbytes // max(1, items)
-        rate = self._second_per_byte(item_bytes)
+        seconds, fixed_s = self._seconds(nbytes, item_bytes)
         reserved = items if window is None else min(items, window)
         ticket = Ticket(
             client,
@@ -105,14 +105,14 @@ class Batcher:
             nbytes if reserved == items else reserved * item_bytes,
             deadline=deadline,
             timeout_at=now + queue_timeout_s if queue_timeout_s else None,
-            second_per_byte=rate,
-            order=now + PATIENCE * (nbytes * rate or items * UNKNOWN_ITEM_S),
+            second_per_byte=seconds / max(1, nbytes),
+            order=now + PATIENCE * (seconds or items * UNKNOWN_ITEM_S),
             request=request,
         )
         try:
             if self._closed:
                 raise NotServing("the model is being unloaded or the server is stopping; try another server")
-            self._check_time(client, nbytes * rate, deadline, now)
+            self._check_time(client, seconds, fixed_s, deadline, now)
             self._queue.reserve(ticket)
         except CapacityError as error:
             self._count_rejection(error)
@@ -134,14 +134,14 @@ class Batcher:
         request = current.get()
         client = self._queue.client("" if request is None else request.client, priority)
         try:
-            self._check_time(client, nbytes * self._second_per_byte(nbytes), deadline, time.monotonic())
+            self._check_time(client, *self._seconds(nbytes, nbytes), deadline, time.monotonic())
         except CapacityError as error:
             self._count_rejection(error)
             raise
 
-    def _check_time(self, client: Client, seconds: float, deadline: float | None, now: float) -> None:
-        """Rejects a request of so many seconds of computing if it would be late. Only while others wait: an idle
-        device takes the next job whatever the estimate says, so that a wrong estimate corrects itself."""
+    def _check_time(self, client: Client, seconds: float, fixed_s: float, deadline: float | None, now: float) -> None:
+        """Rejects a request of so many seconds, and `fixed_s` for its batch, if it would be late. Only while others
+        wait: an idle device takes the next job whatever the estimate says, so that a wrong one corrects itself."""
         if deadline is not None and deadline <= now:
             raise DeadlinePassed(f"the deadline passed {now - deadline:.3f} s before the request was read")
         queue = self._queue
@@ -151,21 +151,21 @@ class Batcher:
             left_s = deadline - now
             what = f"the deadline is in {left_s:.3f} s"
         elif self.policy.target_s:
-            left_s = max(self.policy.target_s, TARGET_TIMES * seconds)
+            left_s = max(self.policy.target_s, TARGET_TIMES * (seconds + fixed_s))
             what = f"the target for requests without a deadline is {left_s:.3f} s (queue_target_s)"
         else:
             return
         running_s = sum(cost.running_s for cost in self.costs.values()) / len(self.costs)
-        wait_s = running_s + queue.wait_s(client, seconds)
+        wait_s = running_s + queue.wait_s(client, seconds) + fixed_s
         if wait_s > left_s * DEADLINE_SHARE:
             text = f"{queue.items} items wait; the answer would take about {wait_s:.3f} s, {what}"
             raise Overloaded(text, retry_after_s=wait_s - left_s * DEADLINE_SHARE)
 
-    def _second_per_byte(self, item_bytes: int) -> float:
-        if len(self._slots) == 1:  # nothing to weigh
-            slot = self._slots[0]
-            return slot.cost.seconds(1, item_bytes) * max(1, slot.device.sources)
-        return second_per_byte([(slot.cost, slot.device.sources) for slot in self._slots], item_bytes)
+    def _seconds(self, nbytes: int, item_bytes: int) -> tuple[float, float]:
+        """What a request costs in long batches, and what a batch costs by itself on the device where that is least."""
+        costs = [(slot.cost, slot.device.sources) for slot in self._slots]
+        rate = second_per_byte(costs, item_bytes, self.max_batch_size)
+        return nbytes * rate, min(cost.fixed_s(item_bytes) for cost, _ in costs)
 
     async def drain(self) -> None:
         """Admits no more; returns when every admitted request has been answered."""

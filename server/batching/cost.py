@@ -1,15 +1,20 @@
 """What a model's work costs on one device, learned from the batches that ran.
 
-An estimate may be wrong: a first batch that was held up, a process that was stopped for seconds. So it is a median of
-the newest batches, and what it rejects is rejected only while other work is waiting (`Batcher`): an idle device takes
-the next job whatever the estimate says, and learns from it.
+A batch costs something by itself and something for each byte of its inputs. An estimate may be wrong: a first batch
+that was held up, a process that was stopped for seconds. So both are medians of the newest batches, and what an
+estimate rejects is rejected only while other work is waiting (`Batcher`): an idle device takes the next job whatever
+the estimate says, and learns from it.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-# Batches that a median is taken of.
+# Batches that a median is taken of, and pairs of batches.
 KEPT = 15
+# Two batches tell the fixed cost if one is so many times as large as the other.
+APART = 2.0
+# The largest fixed cost, as a multiple of what the larger batch of a pair costs without it.
+MOST_FIXED = 64.0
 # On a CPU throughput is flat above batch 4: a longer batch only adds latency for its first item.
 MAX_LANE_S = 0.04
 # Below this, handing an item from thread to thread is a good part of its time.
@@ -26,58 +31,105 @@ class CostModel:
     def __init__(self, lanes: int) -> None:
         self._lanes = lanes
         self.running_s = 0.0  # what was estimated for the batches that run now
-        self._second_per_byte: dict[int, _Median] = {}  # by size class
-        self._second_per_item = _Median()
+        self._by_bytes: dict[int, _Line] = {}  # by size class
+        self._by_items = _Line()
         self.is_short = False  # whether an item is known to take less than SHORT_S
 
     def seconds(self, nbytes: int, item_bytes: int) -> float:
-        """About how long `nbytes` take on the whole device, in items of `item_bytes`; 0 if nothing ran yet."""
-        known = self._second_per_byte
-        found = known.get(item_bytes.bit_length())
-        if found is None:
-            if not known:
-                return 0.0
-            found = known[min(known, key=lambda size: abs(size - item_bytes.bit_length()))]
-        return nbytes * found.value
+        """About how long a batch of `nbytes` takes, in items of `item_bytes`; 0 if nothing ran yet."""
+        return self._line(item_bytes).at(nbytes)
+
+    def fixed_s(self, item_bytes: int) -> float:
+        """What of that does not depend on `nbytes`."""
+        return self._line(item_bytes).at(0)
+
+    def second_per_byte(self, item_bytes: int, max_batch_size: int) -> float:
+        """Of many items of `item_bytes`, in batches as long as they are useful; 0 if nothing ran yet."""
+        nbytes = self.max_items(max_batch_size) * item_bytes
+        return self.seconds(nbytes, item_bytes) / max(1, nbytes)
 
     def learn(self, items: int, nbytes: int, device_s: float) -> None:
         """Takes in what a batch cost, from its start until its callers were answered."""
         size = (nbytes // items).bit_length()
-        if size not in self._second_per_byte:
-            self._second_per_byte[size] = _Median()
-        self._second_per_byte[size].add(device_s / max(1, nbytes))
-        self._second_per_item.add(device_s / items)
-        self.is_short = 0.0 < self._second_per_item.value < SHORT_S
+        if size not in self._by_bytes:
+            self._by_bytes[size] = _Line()
+        self._by_bytes[size].add(max(1, nbytes), device_s)
+        self._by_items.add(items, device_s)
+        self.is_short = 0.0 < self._by_items.at(1) < SHORT_S
 
     def max_items(self, max_batch_size: int) -> int:
-        """Items beyond which a longer batch gains nothing: on a CPU, what a lane computes in MAX_LANE_S."""
-        if self._lanes == 1 or not self._second_per_item.value:
+        """Items beyond which a longer batch gains little: on a CPU, what a lane computes in MAX_LANE_S, or what costs
+        as much as the batch by itself."""
+        line = self._by_items
+        if self._lanes == 1 or not line.slope:
             return max_batch_size
-        return min(max_batch_size, max(1, int(MAX_LANE_S / (self._second_per_item.value * self._lanes))))
+        useful = max(MAX_LANE_S / (line.slope * self._lanes) - line.offset, line.offset)
+        return min(max_batch_size, max(1, int(useful)))
+
+    def _line(self, item_bytes: int) -> "_Line":
+        known, size = self._by_bytes, item_bytes.bit_length()
+        return known.get(size) or (known[min(known, key=lambda each: abs(each - size))] if known else _NOTHING)
 
 
-def second_per_byte(costs: Sequence[tuple[CostModel, int]], item_bytes: int) -> float:
+def second_per_byte(costs: Sequence[tuple[CostModel, int]], item_bytes: int, max_batch_size: int = 1) -> float:
     """Of all devices together, in items of `item_bytes`; 0 before anything ran.
 
     `costs`: of each device, with the number of models that have work there: they take turns, so each other one
     stretches this queue. A device that has not run the model yet is taken to be like those that have.
     """
     rates = [
-        1.0 / (seconds * max(1, models)) for cost, models in costs if (seconds := cost.seconds(1, item_bytes)) > 0.0
+        1.0 / (seconds * max(1, models))
+        for cost, models in costs
+        if (seconds := cost.second_per_byte(item_bytes, max_batch_size)) > 0.0
     ]
     return len(rates) / (sum(rates) * len(costs)) if rates else 0.0
 
 
-class _Median:
-    """Lower median of the newest values; 0 before the first. One outlier never decides, not even the first value:
-    from the second on the smaller one counts."""
+class _Line:
+    """Cost by size of the newest batches: slope * (size + offset).
 
-    __slots__ = ("_newest", "value")
+    The slope is a median over batches. The offset is a median over pairs of batches, one after the other and APART in
+    size, so that it stays when all batches are of one size, and no batch has more than one say in it.
+    """
+
+    __slots__ = ("_newest", "_offsets", "_unpaired", "offset", "slope")
 
     def __init__(self) -> None:
-        self._newest: deque[float] = deque(maxlen=KEPT)
-        self.value = 0.0
+        self._newest: deque[tuple[float, float]] = deque(maxlen=KEPT)  # size, seconds
+        self._offsets: deque[float] = deque(maxlen=KEPT)
+        self._unpaired: tuple[float, float] | None = None
+        self.offset = self.slope = 0.0
 
-    def add(self, value: float) -> None:
-        self._newest.append(value)
-        self.value = sorted(self._newest)[(len(self._newest) - 1) // 2]
+    def at(self, size: float) -> float:
+        """The cost of a batch; 0 before the first."""
+        return self.slope * (size + self.offset)
+
+    def add(self, size: float, seconds: float) -> None:
+        """Takes in a batch."""
+        one = (size, seconds)
+        if self._unpaired is not None and not 1 / APART < size / self._unpaired[0] < APART:
+            self._offsets.append(_offset(*sorted((one, self._unpaired))))
+            self.offset = _lower_median(self._offsets)
+            self._unpaired = None
+        else:
+            self._unpaired = one
+        self._newest.append(one)
+        self.slope = _lower_median(seconds / (size + self.offset) for size, seconds in self._newest)
+
+
+_NOTHING = _Line()
+
+
+def _offset(small: tuple[float, float], large: tuple[float, float]) -> float:
+    """Where the line through two batches meets the axis of sizes: its fixed cost, in sizes."""
+    most = MOST_FIXED * large[0]
+    rise = large[1] - small[1]
+    if rise <= 0.0:
+        return most
+    return min(most, max(0.0, small[1] * (large[0] - small[0]) / rise - small[0]))
+
+
+def _lower_median(values: Iterable[float]) -> float:
+    """One outlier never decides, not even the first value: from the second on the smaller one counts."""
+    found = sorted(values)
+    return found[(len(found) - 1) // 2]

@@ -59,6 +59,8 @@ async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, eng
     batcher = make_batcher(lanes=2)
     measured(batcher, item_s=0.001)
     await ask(batcher, row(1))
+    for _ in range(3):  # in truth it takes less
+        measured(batcher, item_s=0.001)
     await ask(batcher, row(*range(20)))  # alone too, but 20 ms long: the loop must stay free
     assert engine.threads[0] is threading.main_thread()
     assert engine.threads[1] is not threading.main_thread()
@@ -173,6 +175,27 @@ async def test_what_cannot_be_answered_in_time_is_refused_at_the_door(make_batch
 async def test_a_deadline_that_is_over_is_refused(make_batcher: Any) -> None:
     with pytest.raises(DeadlinePassed):
         make_batcher().admit(1, 4, time.monotonic() - 1)
+
+
+async def test_what_a_batch_costs_by_itself_is_counted_once_for_those_that_share_it(
+    make_batcher: Any, engine: Any
+) -> None:
+    batcher = make_batcher(max_batch_size=64)
+    (cost,) = batcher.costs.values()
+    for items in (1, 16, 1, 1, 1, 1):  # mostly alone, until now
+        cost.learn(items, 4 * items, 0.1 + 0.001 * items)
+    engine.gate.clear()
+    first = asyncio.create_task(ask(batcher, row(0)))
+    await engine.busy()
+    waiting = [asyncio.create_task(ask(batcher, row(i))) for i in range(30)]
+    await asyncio.sleep(0)
+    now = time.monotonic()
+    with batcher.admit(1, 4, now + 1.0):  # 0.1 s runs, 31 items take 0.13 s together, and alone 3 s
+        pass
+    with pytest.raises(Overloaded), batcher.admit(1, 4, now + 0.3):
+        pass
+    engine.gate.set()
+    await asyncio.gather(first, *waiting)
 
 
 async def test_a_job_past_its_deadline_is_dropped_and_never_run(make_batcher: Any, engine: Any) -> None:
