@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG
 from server.errors import NotServing
+from server.repository.session_options import NAMES as SESSION_PARAMETERS
 
 
 class Treatment(StrEnum):
@@ -47,8 +48,11 @@ _MEMORY = "engines choose by themselves what memory they copy through"
 # Of Triton's TensorRT accelerator, those that are used.
 ACCELERATOR_PARAMETERS = ("precision_mode", "max_workspace_size_bytes")
 
-# Of the model's own parameters, those that are read (server/repository/cpu_options.py).
-PARAMETERS = ("cpu_engine", "cpu_precision")
+# Triton's accelerator of the CPU that there is here.
+CPU_ACCELERATOR = "openvino"
+
+# Of the model's own parameters, those that are read (server/repository/cpu_options.py, session_options.py).
+PARAMETERS = ("cpu_engine", "cpu_precision", *SESSION_PARAMETERS)
 
 # By path; a row of a message is for all of its fields.
 FIELDS: Mapping[str, Field] = {
@@ -76,15 +80,15 @@ FIELDS: Mapping[str, Field] = {
     "output.is_non_linear_format_io": _refused(_TENSOR_FORMAT),
     "batch_input": _refused("no graph gets inputs that the request does not have"),
     "batch_output": _refused("an output is split by its first axis"),
-    "optimization.graph": _no_effect("graphs are always optimised fully"),
+    "optimization.graph": _honoured("by ONNX Runtime on the CPU: level -1, 1 and 2 as in Triton; others are refused"),
     "optimization.priority": _no_effect("models on one device take turns"),
     "optimization.cuda": _no_effect("engines decide about CUDA graphs, and streams are their own"),
     "optimization.execution_accelerators.gpu_execution_accelerator": _honoured(
         "`tensorrt` with `precision_mode` (FP32, FP16) and `max_workspace_size_bytes`; profiles and caches are ours; "
         "others are refused"
     ),
-    "optimization.execution_accelerators.cpu_execution_accelerator": _no_effect(
-        "the server chooses what runs a graph on the CPU"
+    "optimization.execution_accelerators.cpu_execution_accelerator": _honoured(
+        "`openvino`, as the parameter `cpu_engine`; others are refused"
     ),
     "optimization.input_pinned_memory": _no_effect(_MEMORY),
     "optimization.output_pinned_memory": _no_effect(_MEMORY),
@@ -117,7 +121,11 @@ FIELDS: Mapping[str, Field] = {
     "default_model_filename": _honoured("a file, or a folder with model.onnx in it, in the version's folder"),
     "cc_model_filenames": _refused("name one file in default_model_filename"),
     "metric_tags": _no_effect("metrics have the labels of docs/metrics.md only"),
-    "parameters": _honoured("`cpu_engine` and `cpu_precision` (docs/tuning.md); others have no effect"),
+    "parameters": _honoured(
+        "`cpu_engine` and `cpu_precision` (docs/tuning.md); by ONNX Runtime on the CPU those of Triton's backend: "
+        + ", ".join(f"`{name}`" for name in SESSION_PARAMETERS)
+        + "; others have no effect"
+    ),
     "model_warmup": _honoured("random floats are in [0, 1); what is left after `--warmup-s` is logged and not run"),
     "model_operations": _refused("native code out of a repository is never loaded"),
     "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
@@ -131,11 +139,15 @@ def check_fields(config: ModelConfig) -> None:
     """Checks that the config requests nothing that it would not get and that would change results.
 
     Raises:
-        NotServing: it sets a field that is refused.
+        NotServing: it sets a field that is refused, or an accelerator that is not here.
     """
     for path in set_fields(config):
         if FIELDS[path].treatment is Treatment.REFUSED:
             raise NotServing(f"{CONFIG}: {path} is not supported: {FIELDS[path].why}")
+    for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
+        if accelerator.name != CPU_ACCELERATOR:
+            name, supported = repr(accelerator.name), repr(CPU_ACCELERATOR)
+            raise NotServing(f"{CONFIG}: cpu_execution_accelerator {name} is not supported; {supported} is")
 
 
 def without_effect(config: ModelConfig | None) -> Iterator[str]:
@@ -152,6 +164,9 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
         for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
             for key in sorted(set(accelerator.parameters) - set(ACCELERATOR_PARAMETERS)):
                 yield f"gpu_execution_accelerator: {key}: profiles and caches are the server's"
+        for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
+            for key in sorted(accelerator.parameters):
+                yield f"cpu_execution_accelerator: {key}: the server chooses how OpenVINO runs"
 
 
 def set_fields(message: Message, prefix: str = "") -> Iterator[str]:

@@ -12,8 +12,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from artifact.repository import CONFIG
 from server.engines.base import Engine
 from server.engines.onnx.cpu import OnnxCpuEngine
+from server.engines.onnx.tuning import UNTUNED, Tuning
 from server.engines.openvino import available, bf16_supported
 from server.errors import NotServing, StartError
+from server.repository.config_fields import CPU_ACCELERATOR
 from server.repository.cpu.contest import Candidate
 from server.settings import Settings
 
@@ -32,21 +34,23 @@ class CpuEngine(NamedTuple):
     engine: Literal["onnx", "openvino"]
     precision: Precision
 
-    def candidate(self, lanes: int, threads: int) -> Candidate:
-        """It as a candidate, with so many runs at once and threads of all of them."""
-        distribution = "onnxruntime" if self.engine == "onnx" else "openvino"
-        return Candidate(
-            self.engine, self.precision, distribution, lambda path, batched: self.open(path, lanes, threads, batched)
-        )
+    def candidate(self, lanes: int, threads: int, tuning: Tuning = UNTUNED) -> Candidate:
+        """It as a candidate, with so many runs at once and threads of all of them. `tuning`: of ONNX Runtime."""
+        distribution, options = ("onnxruntime", str(tuning)) if self.engine == "onnx" else ("openvino", "")
 
-    def open(self, path: Path, lanes: int, threads: int, batched: bool) -> Engine:
+        def open_graph(path: Path, batched: bool) -> Engine:
+            return self.open(path, lanes, threads, batched, tuning)
+
+        return Candidate(self.engine, self.precision, distribution, open_graph, options)
+
+    def open(self, path: Path, lanes: int, threads: int, batched: bool, tuning: Tuning = UNTUNED) -> Engine:
         """The graph in it. Blocks.
 
         Raises:
             StartError: it cannot be opened.
         """
         if self.engine == "onnx":
-            return OnnxCpuEngine(path, lanes, threads, batched)
+            return OnnxCpuEngine(path, lanes, threads, batched, tuning)
         if not available():
             raise StartError(f"{path}: {NOT_INSTALLED}")
         # Imported here, so that a server which does not use it does not pay for it.
@@ -62,7 +66,7 @@ ALL = (ONNX_ENGINE, CpuEngine("openvino", "fp32"), CpuEngine("openvino", "bf16")
 def cpu_engines(settings: Settings, config: ModelConfig | None, gives_images: bool = True) -> tuple[CpuEngine, ...]:
     """What may run the model's graph here, the one that serves if nothing else is known first.
 
-    A parameter of the model's own goes before the setting.
+    A parameter of the model's own goes before the setting, and before `cpu_execution_accelerator { name: "openvino" }`.
 
     Args:
         gives_images: whether the outputs are known to be images as uint8. If not, bf16 is there only if it was
@@ -71,7 +75,7 @@ def cpu_engines(settings: Settings, config: ModelConfig | None, gives_images: bo
     Raises:
         NotServing: config.pbtxt requests what does not exist or is not possible here; the text is the reason.
     """
-    engine = _parameter(config, "cpu_engine", ENGINES) or settings.engine
+    engine = _parameter(config, "cpu_engine", ENGINES) or _accelerator(config) or settings.engine
     precision = _parameter(config, "cpu_precision", PRECISIONS) or settings.cpu_precision
     found = _matching(engine, precision)
     if precision == "auto" and not gives_images:
@@ -108,6 +112,12 @@ def _missing(engine: CpuEngine) -> str:
     if engine.engine == "openvino" and not available():
         return NOT_INSTALLED
     return NO_BF16 if engine.precision == "bf16" and not bf16_supported() else ""
+
+
+def _accelerator(config: ModelConfig | None) -> str:
+    """The engine that Triton's accelerator stands for; OpenVINO is the only one, see `check_fields`."""
+    is_set = config is not None and config.optimization.execution_accelerators.cpu_execution_accelerator
+    return CPU_ACCELERATOR if is_set else ""
 
 
 def _parameter(config: ModelConfig | None, key: str, values: tuple[str, ...]) -> str | None:

@@ -31,10 +31,11 @@ from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import NotServing, StartError
 from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.kept import UNKNOWN, Choice
-from server.repository.cpu_options import ALL, ONNX_ENGINE, cpu_engines, require_cpu_engine
+from server.repository.cpu_options import ONNX_ENGINE, cpu_engines, require_cpu_engine
 from server.repository.model_config import BACKEND_OF, ONNX_PLATFORM, PLAN_PLATFORM
 from server.repository.model_version import ModelVersion
 from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory, read_accelerator
+from server.repository.session_options import read_tuning
 from server.settings import Settings
 
 # Why `auto` compares nothing.
@@ -125,8 +126,9 @@ class EngineFactory:
         require_cpu_engine(settings)
         self._settings = settings
         self._onnx = OnnxFactory(settings, lanes, threads)
-        self._candidates = {each: each.candidate(lanes, threads) for each in ALL}
-        self._cpu = CpuChooser(settings, lanes, threads, self._candidates[ONNX_ENGINE], busy_s)
+        self._lanes = lanes
+        self._threads = threads
+        self._cpu = CpuChooser(settings, lanes, threads, ONNX_ENGINE.candidate(lanes, threads), busy_s)
         self._library = library
         self._cuda = cuda
 
@@ -170,17 +172,19 @@ class EngineFactory:
     def _open_on_cpu(self, version: ModelVersion, name: str, batched: bool) -> tuple[Engine, Choice]:
         if version.config is None and not batched:
             # Only to see whether the graph has a batch axis; if it has, it is opened again.
-            engine = self._candidates[ONNX_ENGINE].open(version.folder / name, False)
+            engine = ONNX_ENGINE.open(version.folder / name, self._lanes, self._threads, False)
             if has_batch_axis(engine):
                 return engine, UNKNOWN
             engine.close()
+        tuning = read_tuning(version.config)
         gives_images = version.spec is not None and version.spec.tensors == "uint8"
         possible = cpu_engines(self._settings, version.config, gives_images)
         asks = version.config is not None and "cpu_engine" in version.config.parameters
         if version.spec is None and not asks and possible[0] == ONNX_ENGINE and len(possible) > 1:
-            engine = self._candidates[ONNX_ENGINE].open(version.folder / name, batched)
+            engine = ONNX_ENGINE.open(version.folder / name, self._lanes, self._threads, batched, tuning)
             return engine, Choice(*ONNX_ENGINE, NO_MANIFEST)
-        return self._cpu.open(version, name, batched, [self._candidates[each] for each in possible])
+        rivals = [each.candidate(self._lanes, self._threads, tuning) for each in possible]
+        return self._cpu.open(version, name, batched, rivals)
 
     def _open_plan(self, version: ModelVersion, name: str, device: DeviceId, batched: bool) -> Engine:
         if device.kind == "cpu":

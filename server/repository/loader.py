@@ -31,6 +31,7 @@ from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
 from server.repository.queue_policy import policy_of
 from server.repository.samples import Sample, SampleReader, run_samples
+from server.repository.session_options import unused_tuning
 from server.repository.warmup import (
     has_guessed_values,
     item_bytes,
@@ -100,8 +101,7 @@ class Loader:
             FilesNotWhole: likewise, because of its files.
         """
         started_at = time.monotonic()
-        for what in (*remarks(config, self._devices.gpus), *without_effect(config)):
-            log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
+        _tell_without_effect(name, (*remarks(config, self._devices.gpus), *without_effect(config)))
         opened: dict[Placement, Opened] = {}
         try:
             spec = await asyncio.to_thread(_read, folder)
@@ -139,7 +139,8 @@ class Loader:
         batched = await self._open(version, opened)
         first = next(iter(opened.values()))
         max_batch_size = version.max_batch_size if batched else 0
-        for one in opened.values():
+        for placement, one in opened.items():
+            _tell_without_effect(version.name, unused_tuning(version.config, one.choice.engine, placement.device.kind))
             if spec is not None:
                 check_spec(spec, one.engine)
         defaults = await asyncio.to_thread(OptionalInputs, spec)
@@ -240,6 +241,11 @@ class Loader:
 
     def _by_device(self, opened: Mapping[Placement, Opened]) -> dict[Device, Engine]:
         return {self._devices.at(placement): one.engine for placement, one in opened.items()}
+
+
+def _tell_without_effect(name: str, remarks: Iterable[str]) -> None:
+    for what in remarks:
+        log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
 
 
 def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> None:

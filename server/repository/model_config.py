@@ -22,6 +22,7 @@ from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
 from server.repository.queue_policy import check_priorities
+from server.repository.session_options import read_tuning
 
 # Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
@@ -73,6 +74,7 @@ def check_config(config: ModelConfig, folder: Path) -> None:
         named = config.default_model_filename
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
     check_priorities(config.dynamic_batching)
+    read_tuning(config)
     for output in config.output:
         _check_label_file(folder, output.label_filename)
     verify_checksums(config, folder)

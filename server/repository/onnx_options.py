@@ -34,6 +34,7 @@ from server.engines.onnx.session import (
 from server.engines.tensorrt.cuda import find_gpu
 from server.errors import NotServing, StartError
 from server.repository.model_version import ModelVersion
+from server.repository.session_options import read_tuning
 from server.settings import Settings
 
 ONNX_TENSORRT = "onnx-tensorrt"
@@ -84,11 +85,11 @@ class OnnxFactory:
         """
         path = version.folder / file_name
         if device.kind == "cpu":
-            return OnnxCpuEngine(path, self._lanes, self._threads, batched), ""
+            return OnnxCpuEngine(path, self._lanes, self._threads, batched, read_tuning(version.config)), ""
         accelerator = None if is_spare else read_accelerator(version.config)
         if not has_cuda():
             note = f"{file_name} runs on the CPU: {no_provider(CUDA_PROVIDER)}; install 'ganserve[cuda]'"
-            return OnnxCpuEngine(path, 1, self._threads, batched), note
+            return OnnxCpuEngine(path, 1, self._threads, batched, read_tuning(version.config)), note
         inputs = _inputs(version, path, batched)
         max_batch_size = version.max_batch_size if batched else 0
         cuda = (CUDA_PROVIDER, self._cuda_options(inputs, _precision(version, file_name), device, is_spare))

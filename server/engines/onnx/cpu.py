@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from server.engines.base import Arrays
 from server.engines.onnx.session import CPU_PROVIDER, bfloat16_names, open_session, run_session, specs
+from server.engines.onnx.tuning import UNTUNED, Tuning, shrinking
 
 
 def cores() -> int:
@@ -21,28 +22,33 @@ class OnnxCpuEngine:
     """A graph in ONNX Runtime on the CPU.
 
     It holds the graph twice: a session of one thread for each worker thread to run at once, and one over every thread
-    for a request that has the CPU to itself. Both give the same bytes for the same items.
+    for a request that has the CPU to itself. Both give the same bytes for the same items. If the model's config says
+    how many threads a run has, there is one session, for both.
     """
 
-    def __init__(self, path: Path, lanes: int, threads: int, batched: bool) -> None:
+    def __init__(self, path: Path, lanes: int, threads: int, batched: bool, tuning: Tuning = UNTUNED) -> None:
         """Opens the graph. Blocks for as long as ONNX Runtime optimises it.
 
         Args:
             lanes: runs at once.
             threads: of all runs together.
+            tuning: what the model's config says of the sessions.
 
         Raises:
             StartError: ONNX Runtime cannot open the file.
         """
-        self._shared = open_session(path, [(CPU_PROVIDER, {})], max(1, threads // lanes))
-        self._whole = open_session(path, [(CPU_PROVIDER, {})], threads) if lanes > 1 else self._shared
+        own = tuning.intra_threads
+        self._shared = open_session(path, [(CPU_PROVIDER, {})], own or max(1, threads // lanes), tuning=tuning)
+        self._whole = self._shared
+        if lanes > 1 and not own:
+            self._whole = open_session(path, [(CPU_PROVIDER, {})], threads, tuning=tuning)
         self.inputs = specs(self._shared.get_inputs(), batched)
         self.outputs = specs(self._shared.get_outputs(), batched)
-        self._options = ort.RunOptions()
+        self._tuning = tuning
+        self._options = tuning.run_options()
         self._bfloat16 = bfloat16_names((*self.inputs, *self.outputs))
         # Shrinking after every run would cost a tenth of it.
-        self._trimming = ort.RunOptions()
-        self._trimming.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        self._trimming = shrinking(ort.RunOptions())
         self._first: Arrays | None = None  # of the first run, which is warm-up's and the smallest
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -62,12 +68,12 @@ class OnnxCpuEngine:
 
     def interrupt(self) -> None:
         """Ends the runs in progress likewise; see `Stoppable`."""
-        options, self._options = self._options, ort.RunOptions()
+        options, self._options = self._options, self._tuning.run_options()
         options.terminate = True
 
     def trim(self) -> None:
         """Gives back what the sessions' arenas hold: ONNX Runtime does so at the end of a run; see `Trimmable`."""
-        if self._first is not None:
+        if self._first is not None and self._tuning.has_arena:
             for session in {id(each): each for each in (self._shared, self._whole)}.values():
                 run_session(session, self.outputs, self._first, self._trimming, self._bfloat16)
 

@@ -15,6 +15,7 @@ from artifact.dtypes import BF16, KSERVE_OF_ONNX
 from artifact.spec import TensorSpec
 from server.engines.base import Arrays
 from server.engines.onnx.external_data import linked_data
+from server.engines.onnx.tuning import UNTUNED, Tuning
 from server.errors import InferenceFailed, StartError
 
 CPU_PROVIDER = "CPUExecutionProvider"
@@ -31,12 +32,13 @@ log = logging.getLogger(__name__)
 
 
 def open_session(
-    path: Path, providers: Sequence[Provider], threads: int, optimised: bool = True
+    path: Path, providers: Sequence[Provider], threads: int, optimised: bool = True, tuning: Tuning = UNTUNED
 ) -> ort.InferenceSession:
     """A session on the first of `providers`; nodes that it does not support run on those after it.
 
     Args:
         optimised: False to look at a graph that is not run.
+        tuning: on the CPU.
 
     Raises:
         StartError: ONNX Runtime cannot open the file, or does not run it on the first provider.
@@ -48,6 +50,7 @@ def open_session(
     # How long a thread without work spins before it sleeps: across the gaps of one run, hardly beyond its end, where it
     # would keep the core from the threads that answer (one caller's p95: 2.3-2.7 ms at 300, 4.1-4.2 ms at 1500).
     options.add_session_config_entry("session.intra_op.spin_duration_us", "500")
+    tuning.apply(options)
     if not optimised:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     wanted = providers[0][0]

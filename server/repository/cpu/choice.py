@@ -80,7 +80,9 @@ class CpuChooser:
             return kept
         started_s = time.monotonic()
         contest = Contest(version, file_name, batched, self._settings, self._lanes, self._kept, key, self._pace)
-        engine, choice = contest.run(self._reference, candidates, self._turn)
+        # as the model's config has it, if it may serve
+        reference = next((each for each in candidates if each == self._reference), self._reference)
+        engine, choice = contest.run(reference, candidates, self._turn)
         fields = {"model": version.name, "version": version.version, **asdict(choice), "items_per_s": contest.figures}
         seconds = round(time.monotonic() - started_s, 3)
         log.info("engine chosen", extra={"fields": {**fields, "seconds": seconds}})
@@ -136,6 +138,7 @@ class CpuChooser:
             "sha256": {name: version.sha256(name) for name in _files(version.folder, file_name)},
             "max_batch_size": version.max_batch_size if batched else 0,
             "candidates": [str(candidate) for candidate in candidates],
+            "options": [candidate.options for candidate in candidates],
             "processor": processor.name,
             "instructions": sorted(processor.flags),
             "instruction_set_cap": instruction_set_cap(),

@@ -37,13 +37,15 @@ log = logging.getLogger(__name__)
 class Candidate:
     """An engine in one precision.
 
-    `open(path, batched)` may raise StartError. `distribution`: the package whose version counts.
+    `open(path, batched)` may raise StartError. `distribution`: the package whose version counts. `options`: what else
+    the choice depends on.
     """
 
     engine: str
     precision: str
     distribution: str
     open: Callable[[Path, bool], Engine] = field(compare=False)
+    options: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         return f"{self.engine} {self.precision}"
