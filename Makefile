@@ -10,7 +10,7 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 MODELS =
 
-.PHONY: help demo test test-fast check clean
+.PHONY: help demo test test-fast node check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -23,6 +23,10 @@ test: $(VENV)/dev.stamp ## install what is missing and run all tests
 
 test-fast: $(VENV)/dev.stamp ## the tests that take less than a second each
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+
+node: $(VENV)/dev.stamp ## install what the test of Node's gRPC client needs
+	npm install --prefix $(VENV)/node --no-audit --no-fund --ignore-scripts --loglevel error \
+	  @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, generated protos
 	$(BIN)/ruff format --check

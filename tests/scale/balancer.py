@@ -32,7 +32,7 @@ class Balancer:
         self, folder: Path, names: NameServer, replica_port: int, host: str = LOOPBACK, other: Mapping[str, str] = SAME
     ) -> None:
         self.host = host
-        self._admin, self._stats, self.port = _free_ports(host, 3)
+        self._admin, self._stats, self.port = free_ports(host, 3)
         self._healthy = len(names.addresses)
         path = folder / f"{host}.json"
         path.write_text(json.dumps(self._moved(_shipped(other), names.port, replica_port)))
@@ -121,7 +121,8 @@ def _endpoint(cluster: dict[str, Any]) -> dict[str, Any]:
     return _at(cluster["load_assignment"]["endpoints"][0]["lb_endpoints"][0]["endpoint"])
 
 
-def _free_ports(host: str, count: int) -> list[int]:
+def free_ports(host: str, count: int) -> list[int]:
+    """Ports that nobody listens on, for programs that take no 0."""
     sockets = [socket.socket() for _ in range(count)]
     try:
         for one in sockets:

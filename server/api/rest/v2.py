@@ -80,14 +80,15 @@ class V2:
         return Route(address, answer, methods=[verb])
 
     def _ready(self, address: str, rpc: str, kind: Any, otherwise: int) -> Route:
-        """An address that answers by its code alone: 200, or `otherwise`."""
+        """An address that answers by its code: 200, or `otherwise`. KServe's client reads the body as well."""
 
         async def answer(request: Request) -> Response:
             async def read(body: bytes, context: HttpContext) -> Any:
                 return _message(kind)(request, {})
 
             async def write(answer: Any, context: HttpContext) -> Response:
-                reply = Reply([], JSON, context)
+                named = {"name": request.path_params["model"]} if rpc == "ModelReady" else {}
+                reply = Reply([orjson.dumps({**named, **to_json(answer)})], JSON, context)
                 is_so = answer.live if rpc == "ServerLive" else answer.ready
                 reply.status_code = 200 if is_so else otherwise
                 return reply
