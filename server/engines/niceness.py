@@ -1,6 +1,5 @@
 """The niceness of threads that compute: those that answer callers go before them."""
 
-import contextlib
 import os
 import sys
 import threading
@@ -14,5 +13,7 @@ def yield_to_loop() -> None:
     Linux alone knows the niceness of a thread. Without it, a reply waits for the end of a lane's time slice.
     """
     if sys.platform == "linux":
-        with contextlib.suppress(PermissionError):  # the whole process is nicer already
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LANE_NICENESS)
+        thread = threading.get_native_id()
+        # The whole process may be nicer already, and root could take that back.
+        nicer = max(LANE_NICENESS, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, nicer)

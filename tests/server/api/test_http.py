@@ -16,6 +16,8 @@ from starlette.routing import Route
 from server.api import http
 from server.api.connections import MAX_HTTP_CONNECTIONS
 from server.api.http import HttpServer, make_app
+from server.api.rest import call
+from server.images.memory import Hold, MemoryBudget
 from server.observability.metrics import Metrics
 
 TIMEOUT_S = 10
@@ -257,6 +259,68 @@ async def test_the_most_silent_connection_makes_room_for_a_new_one(connect: Conn
     assert (await (await connect()).ask(get("/livez"))).status == 200
     assert await connections[1].rest() == b""
     assert (await connections[0].ask(get("/livez"))).status == 200
+
+
+async def test_a_connection_that_is_owed_an_answer_is_kept_and_one_that_sends_slowly_is_not() -> None:
+    entered, gate = asyncio.Queue[str](), asyncio.Event()
+
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        entered.put_nowait(request.url.path)
+        await gate.wait()
+        return PlainTextResponse(f"{len(body)}")
+
+    server = HttpServer(Starlette(routes=[Route("/{name}", answer, methods=["GET", "POST"])]), "127.0.0.1", 0, 2)
+    async with running(server) as owed:
+        port = owed.writer.get_extra_info("peername")[1]
+
+        async def another(text: str) -> Connection:
+            connection = Connection(*await asyncio.open_connection("127.0.0.1", port))
+            connection.writer.write(text.encode())
+            return connection
+
+        owed.writer.write(get("/first").encode())
+        assert await asyncio.wait_for(entered.get(), TIMEOUT_S) == "/first"
+        slow = await another(get("/slow", "Content-Length: 5", method="POST") + "abc")
+        second = await another(get("/second"))
+        assert await asyncio.wait_for(entered.get(), TIMEOUT_S) == "/second"
+        with contextlib.suppress(ConnectionResetError):
+            assert await slow.rest() == b"", "its client had not sent everything"
+        refused = await another(get("/third"))
+        with contextlib.suppress(ConnectionResetError):
+            assert await refused.rest() == b"", "the server is at work for both of the others"
+        gate.set()
+        for connection in (owed, second):
+            assert (await connection.answer()).body == b"0"
+        for connection in (slow, second, refused):
+            connection.writer.close()
+
+
+async def test_a_client_that_reads_a_reply_too_slowly_is_disconnected_and_its_call_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(call, "SEND_S", 0.2)
+    ended = asyncio.Event()
+    budget = MemoryBudget(1 << 30)
+
+    async def large(request: Request) -> Response:
+        hold = Hold(budget)
+        hold.take(64 << 20)
+        context = call.HttpContext(request, hold)
+        context.add_done_callback(lambda _: hold.release())
+        context.add_done_callback(lambda _: ended.set())
+        return call.Reply([bytes(64 << 20)], call.BINARY, context)
+
+    server = HttpServer(Starlette(routes=[Route("/", large)]), "127.0.0.1", 0)
+    with caplog.at_level(logging.INFO):
+        async with running(server) as connection:
+            connection.writer.write(get("/").encode())
+            async with asyncio.timeout(TIMEOUT_S):
+                await ended.wait()
+            assert budget.held_bytes == 0
+            assert "reply not read" in caplog.messages
+            with contextlib.suppress(ConnectionResetError):
+                assert len(await connection.rest()) < 64 << 20, "it was cut off"
 
 
 async def test_stop_ends_open_connections_and_frees_the_port() -> None:

@@ -1,6 +1,7 @@
 """TLS and client certificates of the gRPC port, with certificates that change while the server runs."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
@@ -13,7 +14,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
-from server.api import tls
+from server.api import http, tls
 from server.api.transport import choose_frontend
 from server.settings import read_settings
 from tests.server.conftest import Running, Start
@@ -150,6 +151,35 @@ async def test_the_http_api_has_the_same_certificate_and_renews_it(start: Start,
             break
         await asyncio.sleep(0.2)
     assert not await is_trusted(old)
+
+
+# asyncio leaves a socket that the server refused to be closed by its destructor.
+@pytest.mark.filterwarnings("ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning")
+async def test_connections_that_do_not_shake_hands_are_limited_in_number_and_time(
+    start: Start, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "MAX_HANDSHAKES", 3)
+    monkeypatch.setattr(http, "HANDSHAKE_S", 2.0)
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+    port = running.serving.rest_port
+    trusted = ssl.create_default_context(cafile=pair.certificate)
+
+    async def is_live() -> bool:
+        async with httpx.AsyncClient(verify=trusted) as client:
+            try:
+                return (await client.get(f"https://127.0.0.1:{port}/v2/health/live")).status_code == 200
+            except httpx.TransportError:
+                return False
+
+    for _ in range(5):  # those that have shaken hands do not count
+        assert await is_live()
+    silent = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    assert not await is_live()
+    for reader, writer in silent:
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 30) == b"", "ended by the server"
+        writer.close()
+    assert await is_live()
 
 
 async def test_the_http_api_needs_the_clients_certificate(start: Start, pair: Pair, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from server.api.rest.images import accepted_types
-from tests.server.api.rest.conftest import error_of
+from tests.server.api.rest.conftest import client_of, error_of
+from tests.server.conftest import Start
 from tests.server.graphs import write_styled, write_translator, write_upscaler
 
 
@@ -149,6 +150,15 @@ async def test_a_large_form_stays_in_memory(http: httpx.AsyncClient, monkeypatch
     assert len(file.getvalue()) > 1 << 20
     answer = await http.post("/v1/models/up:upscale", files={"image": file.getvalue()})
     assert answer.status_code == 200, answer.text
+
+
+async def test_a_call_holds_its_body_and_its_image_as_one(start: Start) -> None:
+    running = await start(max_held_bytes=1 << 20, max_image_px=1 << 22)
+    async with client_of(running) as http:
+        sent = png(640, 480)  # 0.9 MB: more than may be held, and more with its pixels; but nobody else holds anything
+        answer = await http.post("/v1/models/up:upscale", content=sent, headers={"Content-Type": "image/png"})
+        assert opened(answer).size == (1280, 960)
+        assert running.server._budget.held_bytes == 0
 
 
 async def test_translate_gives_an_image_of_the_same_size(http: httpx.AsyncClient) -> None:

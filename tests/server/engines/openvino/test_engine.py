@@ -325,6 +325,38 @@ def test_bf16_is_less_precise_and_says_if_the_processor_has_none(
         opened(path, precision="bf16")
 
 
+ON_ONE_CORE = """
+import os, sys
+from pathlib import Path
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import numpy as np
+from server.engines.openvino.engine import OpenVinoCpuEngine
+lanes, threads = int(sys.argv[2]), int(sys.argv[3])
+engine = OpenVinoCpuEngine(Path(sys.argv[1]), lanes, threads, True, "fp32")
+for whole_device in (False, True):
+    right = {"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 2, 1), np.float32)}
+    print(engine.run(right, whole_device)["y"].tolist())
+    wrong = {"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 3, 1), np.float32)}
+    try:
+        print(engine.run(wrong, whole_device)["y"].tolist())
+    except RuntimeError as error:
+        print("refused")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no sched_setaffinity")
+@pytest.mark.parametrize(("lanes", "threads"), [(1, 2), (2, 2), (2, 4)])
+def test_on_one_core_a_run_that_fails_says_so_whatever_threads_were_requested(
+    lanes: int, threads: int, write_graph: WriteGraph
+) -> None:
+    """OpenVINO then takes one thread, with which a stream gives the outputs of the run before."""
+    both = [("x", FLOAT, ["N", 1, "M"]), ("z", FLOAT, ["N", "M", 1])]
+    path = write_graph([("MatMul", ["x", "z"], "y", {})], both, [("y", FLOAT, ["N", 1, 1])], {})
+    command = [sys.executable, "-c", ON_ONE_CORE, str(path), str(lanes), str(threads)]
+    answer = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert answer.stdout.splitlines() == ["[[[2.0]]]", "refused"] * 2
+
+
 WATCHED = """
 import sys
 sys.addaudithook(lambda event, given: event.startswith(("socket.", "urllib", "http")) and print(event, given))
