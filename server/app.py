@@ -133,7 +133,7 @@ class Server:
         self._engines = EngineFactory(settings, lanes, threads, lambda: self._devices.cpu_busy_s())
         self._devices = Devices(usable_gpus(settings.device, engine=settings.engine), lanes, self.hangs)
         loader = Loader(settings, self._devices, self._engines, self._metrics)
-        self.repository = Repository(settings.repository, loader, self._update_health, settings.max_override_bytes)
+        self.repository = Repository(settings, loader, self._update_health)
         self._metrics.watch_lanes(self._devices.lane_times)
         self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
         app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)

@@ -77,6 +77,11 @@ class Settings(BaseSettings):
     strict_readiness: Annotated[bool, Panel.MODELS] = Field(
         True, description="Whether the server is ready only if every model serves; if not, as soon as one does."
     )
+    model_config_name: Annotated[str | None, Panel.MODELS, Unset("config.pbtxt")] = Field(
+        None,
+        pattern="^[A-Za-z0-9_][A-Za-z0-9_.-]*$",
+        description="A model whose folder has configs/NAME.pbtxt is served by that in place of config.pbtxt.",
+    )
     max_override_bytes: Annotated[int, Panel.MODELS] = Field(
         1 << 30,
         ge=0,

@@ -14,9 +14,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from server.observability.host import Host
 from server.observability.model_statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
 from server.observability.nvml import Gpus
-from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, label_text
+from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, header, label_text
 from server.observability.saturation import LaneTime, Saturation
 
+FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
@@ -64,6 +65,8 @@ class Metrics:
         self._load_s: dict[tuple[str, int], float] = {}
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
         self._runs_in: dict[tuple[str, int], Collection[tuple[str, str]]] = {}
+        self._tags: dict[tuple[str, int], Mapping[str, str]] = {}
+        self._responses_ms: dict[tuple[str, int], Histogram] = {}
         self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
@@ -130,7 +133,9 @@ class Metrics:
 
     def forget(self, name: str, version: int) -> None:
         """The version was unloaded: its series leave the page, and with the last version all of the model's."""
-        for known in (self._models, self._load_s, self._queues, self._runs_in):
+        for known in (
+            self._models, self._load_s, self._queues, self._runs_in, self._tags, self._responses_ms
+        ):  # fmt: skip
             known.pop((name, version), None)
         if any(model == name for model, _ in self._models):
             return
@@ -187,6 +192,18 @@ class Metrics:
         """A model is run by these engines, each in a precision: one on each device that it is on."""
         self._runs_in[model, version] = engines
 
+    def configure(
+        self, model: str, version: int, tags: Mapping[str, str], buckets_ms: tuple[float, ...] | None
+    ) -> None:
+        """What a model's config says: labels of its `nv_*` series, and bounds of FIRST_RESPONSE, None for none."""
+        key, known = (model, version), self._responses_ms.pop((model, version), None)
+        self._tags[key] = tags
+        if buckets_ms is not None:
+            is_same = known is not None and known.bounds == buckets_ms
+            self._responses_ms[key] = known if known is not None and is_same else Histogram(buckets_ms)
+        found = self._responses_ms.get(key)
+        self.model(model, version).observe_response_ms = None if found is None else found.observe
+
     def watch_queue(self, model: str, waiting: Callable[[], int], version: int) -> None:
         """`waiting` is called at each scrape for the items in the queue; a model's versions are summed."""
         self._queues[model, version] = waiting
@@ -237,7 +254,9 @@ class Metrics:
             depths[model] += waiting()
         waits = ((label_text({"model": model}), items) for model, items in depths.items())
         yield from family_lines("gauge", "ganserve_queue_depth", "Items that wait for the engine", waits)
-        yield from family_lines("gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads())
+        yield from family_lines(
+            "gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads(_version_labels)
+        )
         engines = (
             (label_text({"model": model, "version": str(version), "engine": engine, "precision": precision}), 1)
             for (model, version), found in self._runs_in.items()
@@ -260,7 +279,7 @@ class Metrics:
             yield from family_lines(kind, f"ganserve_{name}", text, samples)
 
     def _triton_lines(self) -> Iterator[str]:
-        models = [(_version_labels(*key), statistics) for key, statistics in self._models.items()]
+        models = [(self._labels(key), statistics) for key, statistics in self._models.items()]
         for name, kind, text, read in _TRITON:
             yield from family_lines(kind, name, text, [(labels, read(statistics)) for labels, statistics in models])
         failures = (
@@ -269,7 +288,13 @@ class Metrics:
             for reason in FAIL_REASONS
         )
         yield from family_lines("counter", "nv_inference_request_failure", "Requests without an answer", failures)
-        yield from family_lines("gauge", "nv_model_load_duration_secs", "Read, open and warm", self._loads())
+        if self._responses_ms:
+            yield from header("histogram", FIRST_RESPONSE, "Time of requests answered")
+        for key, histogram in self._responses_ms.items():
+            yield from histogram.lines(FIRST_RESPONSE, self._labels(key))
+        yield from family_lines(
+            "gauge", "nv_model_load_duration_secs", "Read, open and warm", self._loads(self._labels)
+        )
         total, used = self._host.memory_bytes()
         share = self._host.cpu_utilization()
         yield from family_lines("gauge", "nv_cpu_utilization", "Share of all cores, 0 to 1", [("", share)])
@@ -279,12 +304,17 @@ class Metrics:
             by_gpu = [(label_text({"gpu_uuid": uuid}), value) for uuid, value in samples]
             yield from family_lines(kind, name, text, by_gpu)
 
-    def _loads(self) -> list[tuple[str, float]]:
-        return [(_version_labels(*key), round(seconds, 6)) for key, seconds in self._load_s.items()]
+    def _loads(self, labels: Callable[[tuple[str, int]], str]) -> list[tuple[str, float]]:
+        return [(labels(key), round(seconds, 6)) for key, seconds in self._load_s.items()]
+
+    def _labels(self, key: tuple[str, int]) -> str:
+        """Of a model's `nv_*` series."""
+        tags = self._tags.get(key)
+        return f"{_version_labels(key)},{label_text(dict(tags))}" if tags else _version_labels(key)
 
 
-def _version_labels(model: str, version: int) -> str:
-    return label_text({"model": model, "version": str(version)})
+def _version_labels(key: tuple[str, int]) -> str:
+    return label_text({"model": key[0], "version": str(key[1])})
 
 
 def _us(seconds: float) -> int:

@@ -56,6 +56,7 @@ class ModelStatistics:
     cache_misses: int = 0
     cache_miss_s: float = 0.0
     batches: dict[int, BatchTimes] = field(default_factory=dict)
+    observe_response_ms: Callable[[float], None] | None = None
 
     def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None:
         """The engine ran once, on `batch_size` items."""
@@ -83,6 +84,7 @@ class ModelStatistics:
         self.output_s += output_s
         self.last_inference_ms = int(time.time() * 1000)
         self.observers.queue_s(queue_s)
+        self._responded(total_s)
 
     def cache_hit(self, seconds: float) -> None:
         """One request was answered from the response cache, or by the run of an equal one, after so many seconds."""
@@ -91,6 +93,7 @@ class ModelStatistics:
         self.success_count += 1
         self.success_s += seconds
         self.last_inference_ms = int(time.time() * 1000)
+        self._responded(seconds)
 
     def cache_miss(self, seconds: float) -> None:
         """One request was looked up in the response cache in vain."""
@@ -109,3 +112,7 @@ class ModelStatistics:
     def fell_back(self, items: int) -> None:
         """So many items were not finite in the engine's precision and were computed again in float32."""
         self.observers.fell_back(items)
+
+    def _responded(self, seconds: float) -> None:
+        if self.observe_response_ms is not None:
+            self.observe_response_ms(seconds * 1000)

@@ -36,21 +36,21 @@ class Counter:
 class Histogram:
     """How often a value fell below each of the ascending bounds, and the sum of all."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_counts", "_sum", "bounds")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
-        self._bounds = bounds
+        self.bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
 
     def observe(self, value: float) -> None:
-        self._counts[bisect_left(self._bounds, value)] += 1
+        self._counts[bisect_left(self.bounds, value)] += 1
         self._sum += value
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         start = f'{name}_bucket{{{labels},le="' if labels else f'{name}_bucket{{le="'
         totals = list(accumulate(self._counts))
-        for bound, total in zip(self._bounds, totals, strict=False):
+        for bound, total in zip(self.bounds, totals, strict=False):
             yield f'{start}{float(bound)}"}} {total}'
         yield f'{start}+Inf"}} {totals[-1]}'
         yield sample(f"{name}_sum", labels, self._sum)

@@ -12,6 +12,8 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG
 from server.errors import NotServing
+from server.observability.metrics import FIRST_RESPONSE
+from server.repository.metric_config import without_histogram
 from server.repository.session_options import NAMES as SESSION_PARAMETERS
 
 
@@ -120,7 +122,7 @@ FIELDS: Mapping[str, Field] = {
     "instance_group.host_policy": _no_effect("this server has no host policies"),
     "default_model_filename": _honoured("a file, or a folder with model.onnx in it, in the version's folder"),
     "cc_model_filenames": _refused("name one file in default_model_filename"),
-    "metric_tags": _no_effect("metrics have the labels of docs/metrics.md only"),
+    "metric_tags": _honoured("labels of the model's `nv_*` metrics; as in Triton their names begin with an underscore"),
     "parameters": _honoured(
         "`cpu_engine` and `cpu_precision` (docs/tuning.md); by ONNX Runtime on the CPU those of Triton's backend: "
         + ", ".join(f"`{name}`" for name in SESSION_PARAMETERS)
@@ -131,7 +133,7 @@ FIELDS: Mapping[str, Field] = {
     "model_transaction_policy.decoupled": _refused("a graph answers each request once"),
     "model_repository_agents": _honoured("`checksum` with MD5 (and SHA256); other agents are refused"),
     "response_cache.enable": _honoured("ModelInfer; in memory, up to `--response-cache-bytes`"),
-    "model_metrics": _no_effect("histograms have the buckets of docs/metrics.md"),
+    "model_metrics": _honoured(f"gives the model the histogram `{FIRST_RESPONSE}`; other families have no effect"),
 }
 
 
@@ -159,6 +161,7 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
         batching = config.dynamic_batching
         if not batching.priority_levels and (batching.default_priority_level or batching.priority_queue_policy):
             yield "dynamic_batching: default_priority_level, priority_queue_policy: there are no priority_levels"
+        yield from without_histogram(config)
         if unread := sorted(set(config.parameters) - set(PARAMETERS)):
             yield f"parameters ({', '.join(unread)}): a graph takes none, and the settings say how engines run it"
         for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:

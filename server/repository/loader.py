@@ -26,6 +26,7 @@ from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
+from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
@@ -160,6 +161,7 @@ class Loader:
         for placement, one in opened.items():
             notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
         statistics = self._metrics.model(version.name, version.version)
+        self._metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
         batcher = Batcher(engines, policy, statistics)

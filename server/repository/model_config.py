@@ -1,5 +1,6 @@
 """config.pbtxt: read, completed from the graph, and checked against it."""
 
+import logging
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from server.errors import NotServing
 from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
+from server.repository.metric_config import read_buckets, read_tags
 from server.repository.queue_policy import check_priorities
 from server.repository.session_options import read_tuning
 
@@ -29,21 +31,31 @@ AUTO_MAX_BATCH_SIZE = 4
 # Above it a size is a mistake: no queue holds such a batch.
 MAX_BATCH_SIZE = 1 << 20
 
+# Triton's name for the folder of configs that a setting chooses from.
+NAMED_CONFIGS = "configs"
+
 # Triton's names for what runs a graph: the backend of each platform.
 ONNX_PLATFORM = "onnxruntime_onnx"
 PLAN_PLATFORM = "tensorrt_plan"
 _DEFAULTS = "only noise, truncation and w of an export have one"
 BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
 
+log = logging.getLogger(__name__)
 
-def read_config(folder: Path) -> ModelConfig | None:
-    """The model's config.pbtxt, None if it has none.
+
+def read_config(folder: Path, name: str | None = None) -> ModelConfig | None:
+    """The model's configs/NAME.pbtxt if it has one, else its config.pbtxt, None if it has neither. Reasons call both
+    config.pbtxt.
 
     Raises:
         NotServing: it cannot be parsed, or requests something that is not supported.
     """
     try:
-        text = read_text(folder / CONFIG)
+        text = None if name is None else read_text(folder / NAMED_CONFIGS / f"{name}.pbtxt")
+        if text is not None:
+            log.info("config chosen", extra={"fields": {"model": folder.name, "file": f"{NAMED_CONFIGS}/{name}.pbtxt"}})
+        else:
+            text = read_text(folder / CONFIG)
     except ArtifactError as error:
         raise NotServing(str(error)) from None
     if text is None:
@@ -75,6 +87,8 @@ def check_config(config: ModelConfig, folder: Path) -> None:
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
     check_priorities(config.dynamic_batching)
     read_tuning(config)
+    read_tags(config)
+    read_buckets(config)
     for output in config.output:
         _check_label_file(folder, output.label_filename)
     verify_checksums(config, folder)

@@ -19,10 +19,16 @@ class ModelFolder(NamedTuple):
     choice: VersionChoice
 
 
-def read_model(root: Path, name: str, path: Path | None = None, config: ModelConfig | None = None) -> ModelFolder:
+def read_model(
+    root: Path,
+    name: str,
+    config_name: str | None = None,
+    path: Path | None = None,
+    config: ModelConfig | None = None,
+) -> ModelFolder:
     """Reads the model's folder in the repository at `root`, or the one at `path`. Blocks; on any thread.
 
-    `config`: in place of the folder's.
+    `config_name`: see `read_config`. `config`: in place of the folder's.
 
     Raises:
         ModelNotFound: no such model.
@@ -31,7 +37,7 @@ def read_model(root: Path, name: str, path: Path | None = None, config: ModelCon
     try:
         path = find(root, name) if path is None else path
         if config is None:
-            config = read_config(path)
+            config = read_config(path, config_name)
         else:
             check_config(config, path)
         choice = choose_versions(config, versions(path))

@@ -21,6 +21,7 @@ from server.repository.override import Override, OverrideBudget
 from server.repository.polling import Changes
 from server.repository.reasons import Reasons
 from server.repository.scan import names_in, scan, why_empty
+from server.settings import Settings
 
 # How long a model may load before the next one is begun too.
 PATIENCE_S = 60.0
@@ -35,12 +36,13 @@ class Repository:
     A load or unload that was begun runs to its end, even if the client that asked for it leaves.
     """
 
-    def __init__(self, root: Path, loader: Loader, changed: Callable[[], None], max_override_bytes: int = 0) -> None:
-        """`changed` is called after every change of state. `max_override_bytes`: of all files that clients hand over.
+    def __init__(self, settings: Settings, loader: Loader, changed: Callable[[], None]) -> None:
+        """`changed` is called after every change of state.
 
         Raises:
-            StartError: `root` is no folder, or cannot be read.
+            StartError: the repository is no folder, or cannot be read.
         """
+        root = settings.repository
         try:
             names_in(root)
         except FileNotFoundError:
@@ -55,7 +57,8 @@ class Repository:
         self._models: dict[str, dict[int, Model]] = {}
         self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._operations = Operations()
-        self._overrides = OverrideBudget(max_override_bytes)
+        self._overrides = OverrideBudget(settings.max_override_bytes)
+        self._config_name = settings.model_config_name
         self._empty = NOT_READ
         self._was_read = False
 
@@ -220,7 +223,7 @@ class Repository:
     async def _load(self, name: str, folder: Path | None = None, config: ModelConfig | None = None) -> None:
         """From `folder`, else from the model's; with `config`, else with the folder's."""
         try:
-            found = await asyncio.to_thread(read_model, self._root, name, folder, config)
+            found = await asyncio.to_thread(read_model, self._root, name, self._config_name, folder, config)
         except ModelNotFound:
             if name not in self._models and name in self._entries:
                 del self._entries[name]

@@ -19,7 +19,7 @@ SCRAPE_LABELS = frozenset({"instance", "job", "namespace", "pod"})
 def exported() -> Mapping[str, frozenset[str]]:
     """Name of a series -> its labels, the scrape's included. The server's GPU is NVML's fake."""
     metrics = Metrics(Gpus.open(nvml=Nvml("GPU-1")))
-    metrics.model("faces", 1)
+    metrics.configure("faces", 1, {}, (1.0,))
     metrics.loaded("faces", 1, 0.1)
     metrics.runs_in("faces", 1, {("onnx", "fp32")})
     metrics.watch_queue("faces", lambda: 0, 1)

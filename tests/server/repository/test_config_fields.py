@@ -94,6 +94,12 @@ def test_a_field_without_effect_is_named_once(path: str) -> None:
     assert line.endswith(FIELDS[path].why)
 
 
+def test_a_histogram_that_there_is_not_is_named() -> None:
+    text = 'model_metrics { metric_control { metric_identifier { family: "nv_cache_hit_summary" } } }'
+    (line,) = without_effect(text_format.Parse(text, ModelConfig()))
+    assert line.startswith("model_metrics: 'nv_cache_hit_summary': only nv_inference_first_response_histogram_ms")
+
+
 def test_a_default_priority_without_levels_is_named() -> None:
     config = text_format.Parse("dynamic_batching { default_priority_level: 1 }", ModelConfig())
     (line,) = without_effect(config)
@@ -119,7 +125,7 @@ def repository(tmp_path: Path) -> Path:
         right = {"MD5": hashlib.md5(data).hexdigest(), "SHA256": hashlib.sha256(data).hexdigest().upper()}
         text = {
             "good": f"max_batch_size: 4 {agents(**right)}",
-            "tagged": 'max_batch_size: 4 metric_tags { key: "team" value: "a" } parameters { key: "k" value {} } '
+            "tagged": 'max_batch_size: 4 runtime: "x" parameters { key: "k" value {} } '
             'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" '
             'parameters { key: "trt_engine_cache_path" value: "/x" } } } }',
             "wrong": agents(MD5="0" * 32),
@@ -131,13 +137,21 @@ def repository(tmp_path: Path) -> Path:
             "labels": 'output { name: "image" data_type: TYPE_UINT8 dims: [2, 2, 3] label_filename: "labels.txt" }',
             "optional": 'max_batch_size: 4 input { name: "latent" data_type: TYPE_FP32 dims: 4 optional: true }',
             "decoupled": "model_transaction_policy { decoupled: true }",
+            "tag": 'metric_tags { key: "_x" value: "a" }',
+            "bounds": f"model_metrics {{ {FIRST_RESPONSE.replace('BUCKETS', '2, 1')} }}",
         }[name]
         (root / name / "config.pbtxt").write_text(text)
     write_styled(root, "styled")
     return root
 
 
+FIRST_RESPONSE = (
+    'metric_control { metric_identifier { family: "nv_inference_first_response_histogram_ms" } '
+    "histogram_options { buckets: [BUCKETS] } }"
+)
 REASONS = {
+    "tag": "metric_tags: '_x': names are letters, digits and underscores, and begin with no underscore",
+    "bounds": "model_metrics: buckets must be at most 100 ascending numbers",
     "wrong": "checksum: 1/model.onnx has MD5",
     "wrong-second": "checksum: 1/model.onnx has SHA256",
     "other-hash": "'CRC:1/model.onnx' is not supported; MD5 and SHA256 of a file in the model's folder are",
@@ -161,7 +175,7 @@ async def test_a_config_that_cannot_be_obeyed_is_never_served(
     assert not {name: entries[name].reason for name, reason in REASONS.items() if reason not in entries[name].reason}
     said = [record.fields for record in caplog.records if record.message == "config.pbtxt: no effect"]  # type: ignore[attr-defined]
     assert {fields["model"] for fields in said} == {"tagged"}
-    starts = ("metric_tags: ", "parameters (k): ", "gpu_execution_accelerator: trt_engine_cache_path: ")
+    starts = ("runtime: ", "parameters (k): ", "gpu_execution_accelerator: trt_engine_cache_path: ")
     assert sorted(fields["what"].split(": ")[0] for fields in said) == sorted(each.split(": ")[0] for each in starts)
     tensor = triton.InferInput("latent", [1, 4], "FP32")
     tensor.set_data_from_numpy(np.ones((1, 4), np.float32))

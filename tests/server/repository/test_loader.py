@@ -219,7 +219,7 @@ async def test_a_model_that_is_ready_with_a_note_says_so_everywhere(
     (folder / "config.pbtxt").write_text(TWO_GPUS_AND_CPU)
     note = "serves model.onnx: model.plan was built for 8.9, this GPU is 9.0"
     bench.engines.notes = {"cuda:0": note, "cuda:1": note}
-    repository = Repository(bench.root, bench.loader, lambda: None)
+    repository = Repository(read_settings(repository=bench.root), bench.loader, lambda: None)
     await repository.load("m")
     (entry,) = repository.index()
     assert (entry.state, entry.reason, entry.failed) == (State.READY, note, False), "once, though two GPUs said it"
