@@ -13,6 +13,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from artifact.repository import CONFIG
 from server.errors import NotServing
 from server.observability.metrics import FIRST_RESPONSE
+from server.repository.accelerators import check_accelerators, unused_parameters
 from server.repository.metric_config import without_histogram
 from server.repository.session_options import NAMES as SESSION_PARAMETERS
 
@@ -47,12 +48,6 @@ def _no_effect(why: str) -> Field:
 _TENSOR_FORMAT = "the engines take tensors in rows only"
 _MEMORY = "engines choose by themselves what memory they copy through"
 
-# Of Triton's TensorRT accelerator, those that are used.
-ACCELERATOR_PARAMETERS = ("precision_mode", "max_workspace_size_bytes")
-
-# Triton's accelerator of the CPU that there is here.
-CPU_ACCELERATOR = "openvino"
-
 # Of the model's own parameters, those that are read (server/repository/cpu_options.py, session_options.py).
 PARAMETERS = ("cpu_engine", "cpu_precision", *SESSION_PARAMETERS)
 
@@ -62,7 +57,7 @@ FIELDS: Mapping[str, Field] = {
     "platform": _honoured("`onnxruntime_onnx` and `tensorrt_plan`; others are refused"),
     "backend": _honoured("`onnxruntime` and `tensorrt`; others are refused"),
     "runtime": _no_effect("the server brings its own engines"),
-    "version_policy": _honoured(),
+    "version_policy": _honoured("versions that it names and that are not there are logged, as in Triton"),
     "max_batch_size": _honoured(),
     "input.name": _honoured(),
     "input.data_type": _honoured("must be the graph's"),
@@ -87,7 +82,7 @@ FIELDS: Mapping[str, Field] = {
     "optimization.cuda": _no_effect("engines decide about CUDA graphs, and streams are their own"),
     "optimization.execution_accelerators.gpu_execution_accelerator": _honoured(
         "`tensorrt` with `precision_mode` (FP32, FP16) and `max_workspace_size_bytes`; profiles and caches are ours; "
-        "others are refused"
+        "`cuda`, whose parameters are settings here; others are refused"
     ),
     "optimization.execution_accelerators.cpu_execution_accelerator": _honoured(
         "`openvino`, as the parameter `cpu_engine`; others are refused"
@@ -96,7 +91,7 @@ FIELDS: Mapping[str, Field] = {
     "optimization.output_pinned_memory": _no_effect(_MEMORY),
     "optimization.gather_kernel_buffer_threshold": _no_effect(_MEMORY),
     "optimization.eager_batching": _no_effect("a batch is formed when a worker thread is free"),
-    "dynamic_batching.preferred_batch_size": _honoured(),
+    "dynamic_batching.preferred_batch_size": _honoured("1 to `max_batch_size`; others are refused"),
     "dynamic_batching.max_queue_delay_microseconds": _honoured(),
     "dynamic_batching.preserve_ordering": _no_effect(
         "a stream's replies always come in the order of its requests; calls that are made at once have none"
@@ -146,10 +141,7 @@ def check_fields(config: ModelConfig) -> None:
     for path in set_fields(config):
         if FIELDS[path].treatment is Treatment.REFUSED:
             raise NotServing(f"{CONFIG}: {path} is not supported: {FIELDS[path].why}")
-    for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
-        if accelerator.name != CPU_ACCELERATOR:
-            name, supported = repr(accelerator.name), repr(CPU_ACCELERATOR)
-            raise NotServing(f"{CONFIG}: cpu_execution_accelerator {name} is not supported; {supported} is")
+    check_accelerators(config)
 
 
 def without_effect(config: ModelConfig | None) -> Iterator[str]:
@@ -164,12 +156,7 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
         yield from without_histogram(config)
         if unread := sorted(set(config.parameters) - set(PARAMETERS)):
             yield f"parameters ({', '.join(unread)}): a graph takes none, and the settings say how engines run it"
-        for accelerator in config.optimization.execution_accelerators.gpu_execution_accelerator:
-            for key in sorted(set(accelerator.parameters) - set(ACCELERATOR_PARAMETERS)):
-                yield f"gpu_execution_accelerator: {key}: profiles and caches are the server's"
-        for accelerator in config.optimization.execution_accelerators.cpu_execution_accelerator:
-            for key in sorted(accelerator.parameters):
-                yield f"cpu_execution_accelerator: {key}: the server chooses how OpenVINO runs"
+        yield from unused_parameters(config)
 
 
 def set_fields(message: Message, prefix: str = "") -> Iterator[str]:

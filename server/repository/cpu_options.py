@@ -15,7 +15,7 @@ from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.onnx.tuning import UNTUNED, Tuning
 from server.engines.openvino import available, bf16_supported
 from server.errors import NotServing, StartError
-from server.repository.config_fields import CPU_ACCELERATOR
+from server.repository.accelerators import CPU_ACCELERATOR
 from server.repository.cpu.contest import Candidate
 from server.settings import Settings
 
@@ -115,7 +115,7 @@ def _missing(engine: CpuEngine) -> str:
 
 
 def _accelerator(config: ModelConfig | None) -> str:
-    """The engine that Triton's accelerator stands for; OpenVINO is the only one, see `check_fields`."""
+    """The engine that Triton's accelerator stands for; OpenVINO is the only one, see `check_accelerators`."""
     is_set = config is not None and config.optimization.execution_accelerators.cpu_execution_accelerator
     return CPU_ACCELERATOR if is_set else ""
 

@@ -29,12 +29,13 @@ from server.engines.float32_fallback import FallbackEngine
 from server.engines.tensorrt.cuda import find_gpu
 from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import NotServing, StartError
+from server.repository.accelerators import read_accelerator
 from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.cpu_options import ONNX_ENGINE, cpu_engines, require_cpu_engine
 from server.repository.model_config import BACKEND_OF, ONNX_PLATFORM, PLAN_PLATFORM
 from server.repository.model_version import ModelVersion
-from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory, read_accelerator
+from server.repository.onnx_options import ONNX_TENSORRT, OnnxFactory
 from server.repository.session_options import read_tuning
 from server.settings import Settings
 

@@ -23,7 +23,7 @@ from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
 from server.repository.metric_config import read_buckets, read_tags
-from server.repository.queue_policy import check_priorities
+from server.repository.queue_policy import check_batching
 from server.repository.session_options import read_tuning
 
 # Triton's default for a model with a batch axis whose config has no size.
@@ -85,7 +85,7 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     if config.default_model_filename and not is_inside(config.default_model_filename):
         named = config.default_model_filename
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
-    check_priorities(config.dynamic_batching)
+    check_batching(config.dynamic_batching, config.max_batch_size)
     read_tuning(config)
     read_tags(config)
     read_buckets(config)

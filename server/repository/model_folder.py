@@ -1,5 +1,6 @@
 """What of a model is to be loaded: its folder, its config, and which of its versions."""
 
+import logging
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,6 +10,8 @@ from server.errors import GanserveError, NotServing
 from server.repository.loader import unexpected
 from server.repository.model_config import VersionChoice, check_config, choose_versions, read_config
 from server.repository.scan import find, versions
+
+log = logging.getLogger(__name__)
 
 
 class ModelFolder(NamedTuple):
@@ -45,6 +48,11 @@ def read_model(
         raise
     except Exception as error:
         raise unexpected(error) from error
+    named = () if config is None else config.version_policy.specific.versions
+    if missing := sorted(set(named) - set(choice.versions)):
+        log.warning(
+            "version_policy names versions that are not there", extra={"fields": {"model": name, "versions": missing}}
+        )
     if not choice.versions:
         raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
     return ModelFolder(path, config, choice)

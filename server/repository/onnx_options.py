@@ -1,10 +1,7 @@
 """A version's ONNX graph on a device: the CPU's engine, the CUDA provider, or the TensorRT provider and its options."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-
-from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG, ONNX_FP32
 from artifact.shapes import Profile
@@ -32,23 +29,13 @@ from server.engines.onnx.session import (
     require_provider,
 )
 from server.engines.tensorrt.cuda import find_gpu
-from server.errors import NotServing, StartError
+from server.errors import StartError
+from server.repository.accelerators import Accelerator, read_accelerator
 from server.repository.model_version import ModelVersion
 from server.repository.session_options import read_tuning
 from server.settings import Settings
 
 ONNX_TENSORRT = "onnx-tensorrt"
-# Triton's names for the precision of its TensorRT accelerator -> ours. INT8 needs a calibration that requests cannot
-# provide.
-PRECISIONS: Mapping[str, str] = {"FP32": "fp32", "FP16": "fp16"}
-
-
-@dataclass(frozen=True)
-class Accelerator:
-    """What `gpu_execution_accelerator { name: "tensorrt" }` requests; None: the choice is ours."""
-
-    precision: str | None = None
-    workspace_bytes: int | None = None
 
 
 class OnnxFactory:
@@ -136,28 +123,6 @@ class OnnxFactory:
             raise StartError(f"{folder}: {error.strerror}; --engine-cache sets where engines are kept") from None
         options = tensorrt_options(device.index, profile, precision, folder, accelerator.workspace_bytes)
         return TENSORRT_PROVIDER, options
-
-
-def read_accelerator(config: ModelConfig | None) -> Accelerator | None:
-    """What the config's `optimization` requests of TensorRT, None if nothing.
-
-    Of Triton's parameters `precision_mode` and `max_workspace_size_bytes` are used; profiles and caches are ours.
-
-    Raises:
-        NotServing: a value that is not supported.
-    """
-    entries = () if config is None else config.optimization.execution_accelerators.gpu_execution_accelerator
-    for entry in entries:
-        if entry.name != "tensorrt":
-            raise NotServing(f"{CONFIG}: gpu_execution_accelerator {entry.name!r} is not supported; 'tensorrt' is")
-        precision = entry.parameters.get("precision_mode")
-        if precision is not None and precision not in PRECISIONS:
-            raise NotServing(f"{CONFIG}: precision_mode {precision!r} is not supported; {', '.join(PRECISIONS)} are")
-        workspace = entry.parameters.get("max_workspace_size_bytes")
-        if workspace is not None and not (workspace.isascii() and workspace.isdecimal()):
-            raise NotServing(f"{CONFIG}: max_workspace_size_bytes {workspace!r} is not a number of bytes")
-        return Accelerator(PRECISIONS.get(precision or ""), None if workspace is None else int(workspace))
-    return None
 
 
 def _precision(version: ModelVersion, file_name: str) -> str | None:

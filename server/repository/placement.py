@@ -87,10 +87,15 @@ def placements(config: ModelConfig | None, gpus: Sequence[int]) -> tuple[Placeme
 
 def remarks(config: ModelConfig | None, gpus: Sequence[int]) -> Iterator[str]:
     """What of the groups has no effect on this server's devices, and why: one line each."""
-    for group in config.instance_group if config is not None else ():
-        if group.count > 1 and _devices(group, gpus) == [CPU]:
-            why = "its worker threads already run batches at once (--threads)"
-            yield f"instance_group.count {group.count} on the CPU: {why}"
+    if config is None:
+        return
+    on_cpu = sum(max(1, group.count) for group in config.instance_group if _devices(group, gpus) == [CPU])
+    if on_cpu > 1:
+        why = "its worker threads already run batches at once (--threads)"
+        yield f"instance_group.count {on_cpu} on the CPU: {why}"
+    on_gpu = any(placement.device != CPU for placement in placements(config, gpus))
+    if config.optimization.execution_accelerators.gpu_execution_accelerator and not on_gpu:
+        yield "gpu_execution_accelerator: the model runs on the CPU"
 
 
 def _check(group: ModelInstanceGroup) -> None:

@@ -10,12 +10,18 @@ from server.settings import Settings
 MAX_LEVELS = 256
 
 
-def check_priorities(batching: ModelDynamicBatching) -> None:
-    """Checks that every priority that is named is one of the levels.
+def check_batching(batching: ModelDynamicBatching, max_batch_size: int) -> None:
+    """Checks that preferred batches are possible, and that every priority that is named is one of the levels.
 
     Raises:
         NotServing: one is not, or there are too many.
     """
+    for size in batching.preferred_batch_size:
+        if not 1 <= size <= max_batch_size:
+            raise NotServing(
+                f"{CONFIG}: dynamic_batching: preferred size {size} must be positive and <= max batch size "
+                f"{max_batch_size}"
+            )
     levels = batching.priority_levels
     if levels > MAX_LEVELS:
         raise NotServing(f"{CONFIG}: dynamic_batching: priority_levels {levels}: must be at most {MAX_LEVELS}")
@@ -33,7 +39,6 @@ def check_priorities(batching: ModelDynamicBatching) -> None:
 def policy_of(config: ModelConfig, settings: Settings) -> Policy:
     """How the model queues."""
     batching = config.dynamic_batching
-    sizes = (size for size in batching.preferred_batch_size if 0 < size <= config.max_batch_size)
     queue = _level_of(batching.default_queue_policy)
     named = batching.priority_queue_policy
     levels = range(1, batching.priority_levels + 1)
@@ -41,7 +46,7 @@ def policy_of(config: ModelConfig, settings: Settings) -> Policy:
         max_batch_size=config.max_batch_size,
         max_queue_rows=settings.max_queue_rows,
         max_queue_bytes=settings.max_queue_bytes,
-        preferred_batch_sizes=tuple(sizes),
+        preferred_batch_sizes=tuple(batching.preferred_batch_size),
         max_queue_delay_s=batching.max_queue_delay_microseconds / 1e6,
         target_s=settings.queue_target_s,
         levels=tuple(_level_of(named[level]) if level in named else queue for level in levels),

@@ -18,6 +18,7 @@ from docs import triton_page
 from server.errors import NotServing
 from server.repository.config_fields import FIELDS, Treatment, set_fields, without_effect
 from server.repository.model_config import read_config
+from server.repository.model_folder import read_model
 from tests.server.conftest import write_tiny
 from tests.server.graphs import write_styled
 
@@ -106,6 +107,15 @@ def test_a_default_priority_without_levels_is_named() -> None:
     assert line.endswith("there are no priority_levels")
 
 
+def test_a_version_that_is_named_and_not_there_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_tiny(tmp_path, "tiny")
+    (tmp_path / "tiny" / "config.pbtxt").write_text("version_policy { specific { versions: [1, 3] } }")
+    found = read_model(tmp_path, "tiny")
+    assert found.choice.versions == [1]
+    (record,) = caplog.records
+    assert record.fields == {"model": "tiny", "versions": [3]}  # type: ignore[attr-defined]
+
+
 def test_the_page_is_current() -> None:
     assert triton_page.main(["--check"]) == 0, "run `python -m docs.triton_page`"
 
@@ -137,6 +147,9 @@ def repository(tmp_path: Path) -> Path:
             "labels": 'output { name: "image" data_type: TYPE_UINT8 dims: [2, 2, 3] label_filename: "labels.txt" }',
             "optional": 'max_batch_size: 4 input { name: "latent" data_type: TYPE_FP32 dims: 4 optional: true }',
             "decoupled": "model_transaction_policy { decoupled: true }",
+            "preferred": "max_batch_size: 4 dynamic_batching { preferred_batch_size: [4, 8] }",
+            "unbatched": "dynamic_batching { preferred_batch_size: 1 }",
+            "gpu": 'optimization { execution_accelerators { gpu_execution_accelerator { name: "gpu_io" } } }',
             "tag": 'metric_tags { key: "_x" value: "a" }',
             "bounds": f"model_metrics {{ {FIRST_RESPONSE.replace('BUCKETS', '2, 1')} }}",
         }[name]
@@ -150,6 +163,9 @@ FIRST_RESPONSE = (
     "histogram_options { buckets: [BUCKETS] } }"
 )
 REASONS = {
+    "preferred": "dynamic_batching: preferred size 8 must be positive and <= max batch size 4",
+    "unbatched": "dynamic_batching: preferred size 1 must be positive and <= max batch size 0",
+    "gpu": "gpu_execution_accelerator 'gpu_io' is not supported; 'tensorrt' and 'cuda' are",
     "tag": "metric_tags: '_x': names are letters, digits and underscores, and begin with no underscore",
     "bounds": "model_metrics: buckets must be at most 100 ascending numbers",
     "wrong": "checksum: 1/model.onnx has MD5",
@@ -175,7 +191,8 @@ async def test_a_config_that_cannot_be_obeyed_is_never_served(
     assert not {name: entries[name].reason for name, reason in REASONS.items() if reason not in entries[name].reason}
     said = [record.fields for record in caplog.records if record.message == "config.pbtxt: no effect"]  # type: ignore[attr-defined]
     assert {fields["model"] for fields in said} == {"tagged"}
-    starts = ("runtime: ", "parameters (k): ", "gpu_execution_accelerator: trt_engine_cache_path: ")
+    starts = ("runtime: ", "parameters (k): ", "gpu_execution_accelerator: trt_engine_cache_path: ",
+              "gpu_execution_accelerator: the model runs on the CPU")  # fmt: skip
     assert sorted(fields["what"].split(": ")[0] for fields in said) == sorted(each.split(": ")[0] for each in starts)
     tensor = triton.InferInput("latent", [1, 4], "FP32")
     tensor.set_data_from_numpy(np.ones((1, 4), np.float32))

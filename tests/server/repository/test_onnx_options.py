@@ -15,8 +15,9 @@ from server.engines.base import DeviceId
 from server.engines.onnx.session import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER, Provider
 from server.errors import NotServing, StartError
 from server.repository import onnx_options
+from server.repository.accelerators import Accelerator, read_accelerator
 from server.repository.model_version import ModelVersion
-from server.repository.onnx_options import Accelerator, OnnxFactory, read_accelerator
+from server.repository.onnx_options import OnnxFactory
 from server.settings import read_settings
 from tests.server.conftest import HeldEngine, write_tiny
 from tests.server.graphs import write_styled, write_translator
@@ -166,6 +167,10 @@ def test_tritons_way_to_ask_for_tensorrt_is_read() -> None:
         'parameters { key: "precision_mode" value: "FP16" } parameters { key: "max_workspace_size_bytes" value: "64" }'
     )
     assert read_accelerator(accelerators("tensorrt", asked)) == Accelerator("fp16", 64)
+    assert read_accelerator(accelerators("cuda")) is None, "what runs a graph on a GPU anyway"
+    both = accelerators("cuda")
+    both.MergeFrom(accelerators("tensorrt", asked))
+    assert read_accelerator(both) == Accelerator("fp16", 64)
 
 
 @pytest.mark.parametrize(

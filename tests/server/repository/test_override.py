@@ -115,6 +115,11 @@ async def test_a_model_that_the_repository_does_not_have_serves_until_it_is_unlo
 
 FAILING = {
     "a field that is refused": ({"sequence_batching": {}}, {}, "sequence_batching is not supported"),
+    "a checksum that its files do not have": (
+        {"model_repository_agents": {"agents": [{"name": "checksum", "parameters": {"MD5:1/model.onnx": "0" * 32}}]}},
+        {"file:1/model.onnx": b"graph"},
+        "checksum: 1/model.onnx has MD5",
+    ),
     "another name": ({"name": "other"}, {}, "name 'other' differs from its folder 'tiny'"),
     "a tensor that the graph has not": (
         {"input": [{"name": "z", "data_type": "TYPE_FP32", "dims": [4]}]},

@@ -79,6 +79,14 @@ def test_a_count_that_has_no_effect_is_said() -> None:
     (found,) = remarks(config(groups), (0,))
     assert found.startswith("instance_group.count 4 on the CPU")
     assert list(remarks(None, ())) == []
+    (found,) = remarks(config("instance_group { kind: KIND_CPU } instance_group {}"), ())
+    assert found.startswith("instance_group.count 2 on the CPU"), "groups add up"
+
+
+def test_an_accelerator_of_gpus_that_has_no_effect_is_said() -> None:
+    asked = config('optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" } } }')
+    assert list(remarks(asked, (0,))) == []
+    assert list(remarks(asked, ())) == ["gpu_execution_accelerator: the model runs on the CPU"]
 
 
 @pytest.mark.parametrize(
