@@ -42,6 +42,47 @@ repository only | served |
 | files of more than `--max-override-bytes` are handed over | RESOURCE_EXHAUSTED | served |
 | a call's metadata | up to 64 KiB | up to 8 KiB |
 
+## Ensembles
+
+A `config.pbtxt` with `platform: "ensemble"` makes one model for tensors out of several. This one, beside the models
+`faces` and `faces-srgan` of [README](../README.md#by-hand), generates faces and enlarges them:
+
+```
+platform: "ensemble"
+max_batch_size: 8
+input { name: "LATENT" data_type: TYPE_FP32 dims: [ 100 ] }
+output { name: "LARGE_FACE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }
+ensemble_scheduling {
+  step {
+    model_name: "faces"
+    model_version: -1
+    input_map { key: "latent" value: "LATENT" }
+    output_map { key: "image" value: "face" }
+  }
+  step {
+    model_name: "faces-srgan"
+    model_version: -1
+    input_map { key: "image" value: "face" }
+    output_map { key: "upscaled" value: "LARGE_FACE" }
+  }
+}
+```
+
+It is checked against its models when it is loaded, and again whenever one of them changes: it is unavailable, with the
+reason in the index, while they do not fit or one is missing. Loading it loads those of its models that nobody has
+loaded; `unload_dependents` unloads them with it. Each step is batched with everybody else's requests for that model;
+the request is admitted at all of them before the first one works, with one deadline, and sizes and memory are counted
+up to the last step ([ADR 18](adr/0018-pipelines.md)). Images go through whole, as in ModelInfer; `then` of the image
+API ([HTTP](http.md#images)) cuts them into tiles.
+
+As in Triton, an ensemble may be a step of another, inputs with a default may be left out of `input_map`, and
+statistics count the request at the ensemble and at each model. Other than there:
+
+- `model_version: 0`, which is what a step without it has, is refused; Triton fails at the first request.
+- An ensemble needs no empty version folder: without one it is version 1.
+- An ensemble whose model a client has unloaded does not keep the server from being ready.
+- `reshape` and optional inputs of the ensemble itself are refused.
+
 ## config.pbtxt
 
 A field that is *refused* keeps the model from loading, with a reason in the index. One of *no effect* is logged at

@@ -17,6 +17,23 @@ from tests.serving import running
 
 pytestmark = pytest.mark.slow
 
+ENSEMBLE = """
+platform: "ensemble" max_batch_size: 8
+input { name: "LATENT" data_type: TYPE_FP32 dims: [ 100 ] }
+output { name: "LARGE_FACE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }
+ensemble_scheduling {
+  step {
+    model_name: "faces" model_version: -1
+    input_map { key: "latent" value: "LATENT" }
+    output_map { key: "image" value: "face" }
+  }
+  step {
+    model_name: "realesr-animevideov3" model_version: -1
+    input_map { key: "image" value: "face" }
+    output_map { key: "upscaled" value: "LARGE_FACE" }
+  }
+}
+"""
 PHOTOGRAPH = Path(__file__).resolve().parent.parent / "export" / "pictures" / "astronaut.png"
 
 
@@ -26,6 +43,8 @@ def zoo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("zoo")
     for name in ("faces", "digits", "realesr-animevideov3"):
         export(Request(checkpoint=name, repository=root, name=name))
+    (root / "large-faces").mkdir()
+    (root / "large-faces" / "config.pbtxt").write_text(ENSEMBLE)
     return root
 
 
@@ -34,7 +53,7 @@ def server(zoo_repository: Path, request: pytest.FixtureRequest) -> Iterator[str
     """The address of a real server process."""
     with running(zoo_repository, "--frontend", request.param) as process:
         ready = process.ready
-        assert (ready["frontend"], ready["models"], ready["unavailable"]) == (request.param, 3, 0)
+        assert (ready["frontend"], ready["models"], ready["unavailable"]) == (request.param, 4, 0)
         yield process.address
 
 
@@ -97,6 +116,18 @@ def test_faces_are_generated_and_enlarged_in_one_call(server: str) -> None:
             face = client.generate("faces", seeds=image.seed)[0]
             assert image.data == client.upscale("realesr-animevideov3", face.data).data
     assert {(image.width, image.height, image.then[0].tiles) for image in together} == {(256, 256, 1)}
+
+
+def test_an_ensemble_gives_what_the_two_models_give(server: str) -> None:
+    latents = np.concatenate([np.random.RandomState(seed).randn(1, 100) for seed in range(3)]).astype(np.float32)
+    given = triton.InferInput("LATENT", [3, 100], "FP32")
+    given.set_data_from_numpy(latents)
+    with triton.InferenceServerClient(server) as client, Client(server) as ours:
+        large = client.infer("large-faces", [given]).as_numpy("LARGE_FACE")
+        assert large.shape == (3, 256, 256, 3)
+        for image, latent in zip(large, latents, strict=True):
+            (expected,) = ours.generate("faces", latents=latent, then="realesr-animevideov3", format="raw")
+            np.testing.assert_array_equal(image, expected.array)
 
 
 @pytest.mark.parametrize("shape", [[2], [2, 1]])

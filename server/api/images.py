@@ -124,7 +124,7 @@ class ImageService(ImageServiceServicer):
 
     def _find(self, name: str, version: str, tasks: Collection[Task]) -> tuple[Model, Spec]:
         """The model, whose task must be one of those that the RPC serves."""
-        model = self._repository.get(name, version)
+        model = self._repository.get_model(name, version)
         spec = model.spec
         if spec is None or spec.tensors != "uint8":
             why = "has no manifest" if spec is None else f"was exported with tensors={spec.tensors}"

@@ -1,7 +1,7 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
-from server.api.kserve_limits import check_pixels, check_values, reply_bytes
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
+from server.api.kserve_run import plan, run
 from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
 from server.api.limits import Limits
@@ -25,6 +25,7 @@ from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServi
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.index import IndexEntry, State
+from server.repository.loader import Model
 from server.repository.override import read_override
 from server.repository.repository import Repository
 from server.settings import Settings
@@ -198,7 +199,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             if key != "unload_dependents":
                 raise InvalidRequest(f"unknown unload parameter {key!r}")
             check_kind(key, request.parameters[key], "bool_param")
-        await self._repository.unload(request.model_name)
+        await self._repository.unload(request.model_name, request.parameters["unload_dependents"].bool_param)
         return service_pb2.RepositoryModelUnloadResponse()
 
     async def SystemSharedMemoryStatus(self, request: Any, context: Context) -> Any:
@@ -259,7 +260,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         is_cached = self._cache.serves(model)
-        if not is_cached:
+        if not is_cached and isinstance(model, Model):
             model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
         inputs_at = find_places(request.inputs, "input", self._memory)
         outputs_at = find_places(request.outputs, "output", self._memory)
@@ -269,19 +270,17 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         limit_bytes = self._limits.max_message_bytes
         read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
         arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
-        check_values(model, arrays)
-        check_pixels(model, arrays, self._limits)
+        planned = plan(model, arrays, items, self._limits)
         wanted = [tensor.name for tensor in request.outputs] or list(outputs)
-        nbytes = reply_bytes(model, arrays, items, wanted)
+        nbytes = sum(planned.outputs[name].nbytes for name in wanted)
         self._limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
-        if (needed := nbytes * (1 + REPLY_COPIES)) > COUNTED_BYTES:
+        if (needed := planned.held_bytes + nbytes * REPLY_COPIES) > COUNTED_BYTES:
             hold.take(needed)
-        charge_tensors(items, arrays, model.engine.outputs, model.spec.scale if model.spec else 1)
+        computed = [tensor.shape for tensor in planned.tensors if tensor.shape is not None]
+        charge_tensors(items, arrays, computed, model.spec.scale if model.spec else 1)
 
-        async def compute() -> Mapping[str, NDArray[Any]]:
-            nbytes = sum(map(held_bytes, arrays.values()))
-            with model.batcher.admit(items, nbytes, deadline_at, timeout_s, priority=priority) as admission:
-                return (await admission.run(arrays)).outputs
+        def compute() -> Awaitable[Mapping[str, NDArray[Any]]]:
+            return run(model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)
 
         results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
         if counts:

@@ -1,8 +1,8 @@
 """What a tensor request may make a model compute and return: known from its shapes, before anything runs."""
 
 import math
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,8 +11,10 @@ from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
 from server.api.limits import Limits
 from server.errors import InvalidRequest
+from server.repository.declared import Axes
 from server.repository.loader import Model
 
+Shapes = Mapping[str, Axes]
 Arrays = Mapping[str, NDArray[Any]]
 
 
@@ -38,15 +40,15 @@ def check_values(model: Model, arrays: Arrays) -> None:
             raise InvalidRequest(f"input 'label': {unknown[0]} is no class; must be 0..{last}")
 
 
-def check_pixels(model: Model, arrays: Arrays, limits: Limits) -> None:
-    """An input with two free axes is an image, which the network takes in one piece here.
+def check_pixels(model: Model, shapes: Shapes, limits: Limits) -> None:
+    """An input with two free axes is an image, which the network takes in one piece here. `shapes`: the graph's.
 
     Raises:
         ImageTooLarge: more pixels than the limits allow, as sent or as the model returns them.
     """
     scale = 1 if model.spec is None else model.spec.scale
     for tensor in model.engine.inputs:
-        sizes = _free_sizes(tensor, arrays[tensor.name])
+        sizes = _free_sizes(tensor, shapes[tensor.name]) if tensor.name in shapes else []
         if len(sizes) == 2:
             height, width = sizes
             limits.check_whole(f"input {tensor.name!r}", width, height)
@@ -54,28 +56,34 @@ def check_pixels(model: Model, arrays: Arrays, limits: Limits) -> None:
                 limits.check_whole(f"the output for input {tensor.name!r}", width * scale, height * scale)
 
 
-def reply_bytes(model: Model, arrays: Arrays, items: int, wanted: Collection[str]) -> int:
-    """Of the outputs `wanted`; free axes are taken to be as the input's, times the scale."""
-    nbytes = 0
-    for tensor in model.engine.outputs:
-        if tensor.name in wanted:
-            each = math.prod(tensor.shape)
-            if -1 in tensor.shape:
-                each = math.prod(axis for axis in tensor.shape if axis >= 0) * _free_px(model, arrays)
-            nbytes += items * each * (4 if tensor.dtype == "BYTES" else NUMPY_OF[tensor.dtype].itemsize)
-    return nbytes
+class Expected(NamedTuple):
+    """An output before it is computed. `shape`: in a reply, batch axis included; None: only the run will tell."""
+
+    shape: Axes | None
+    nbytes: int
 
 
-def _free_px(model: Model, arrays: Arrays) -> int:
-    """How many values an output has along its free axes, one of its fixed ones aside."""
+def expected_outputs(model: Model, items: int, shapes: Shapes) -> dict[str, Expected]:
+    """The outputs by name; free axes are taken to be as the input's, times the scale. `shapes`: the graph's, of the
+    inputs that are known."""
     scale = 1 if model.spec is None else model.spec.scale
-    free = (_free_sizes(tensor, arrays[tensor.name]) for tensor in model.engine.inputs)
-    return max((math.prod(sizes) * scale ** len(sizes) for sizes in free), default=1)
+    inputs = [_free_sizes(tensor, shapes[tensor.name]) for tensor in model.engine.inputs if tensor.name in shapes]
+    sizes = [size * scale for size in max(inputs, key=math.prod, default=[])]
+    found: dict[str, Expected] = {}
+    for tensor in model.outputs:
+        free = tensor.graph.count(-1)
+        values = items * math.prod(axis for axis in tensor.graph if axis >= 0) * (math.prod(sizes) if free else 1)
+        shape: Axes | None = None
+        if free == len(sizes) or not free:
+            left = iter(sizes)
+            axes = tensor.to_wire(tuple(next(left) if axis < 0 else axis for axis in tensor.graph))
+            shape = (items, *axes) if model.max_batch_size else axes
+        nbytes = values * (4 if tensor.dtype == "BYTES" else NUMPY_OF[tensor.dtype].itemsize)
+        found[tensor.name] = Expected(shape, nbytes)
+    return found
 
 
-def _free_sizes(tensor: TensorSpec, array: NDArray[Any]) -> list[int]:
+def _free_sizes(tensor: TensorSpec, shape: Axes) -> list[int]:
     """How long the axes are that the graph leaves free, without the batch axis."""
-    if -1 not in tensor.shape:
-        return []
-    sizes = array.shape[array.ndim - len(tensor.shape) :]
+    sizes = shape[len(shape) - len(tensor.shape) :]
     return [size for size, axis in zip(sizes, tensor.shape, strict=True) if axis < 0]

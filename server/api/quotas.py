@@ -1,13 +1,12 @@
 """What callers with an API key may use per minute. Each server counts by itself."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from numpy.typing import NDArray
 
-from artifact.spec import TensorSpec
 from server.errors import ImageTooLarge, Overloaded
 
 MINUTE_S = 60.0
@@ -90,10 +89,13 @@ def charge(images: int, pixels: int, requests: int = 0) -> None:
         quotas.take(images, pixels)
 
 
-def charge_tensors(items: int, arrays: Mapping[str, NDArray[Any]], outputs: Sequence[TensorSpec], scale: int) -> None:
-    """`charge` for a request of tensors: an item is an image, as large as its outputs or `scale` times its inputs."""
+def charge_tensors(
+    items: int, arrays: Mapping[str, NDArray[Any]], computed: Iterable[Sequence[int]], scale: int
+) -> None:
+    """`charge` for a request of tensors: an item is an image, as large as what is computed (shapes with or without the
+    batch axis) or `scale` times its inputs."""
     if current_quotas.get() is not None:
-        known = [_image_px(spec.shape) for spec in outputs if -1 not in spec.shape]
+        known = [_image_px(shape[-3:]) for shape in computed]
         given = [_image_px(array.shape[-3:]) * scale**2 for array in arrays.values()]
         charge(items, items * max((*known, *given)))
 

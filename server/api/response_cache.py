@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.errors import CapacityError
-from server.repository.loader import Model
+from server.repository.ensemble import Served
 
 Outputs = Mapping[str, NDArray[Any]]
 
@@ -50,16 +50,16 @@ class ResponseCache:
         self._kept: OrderedDict[bytes, Outputs] = OrderedDict()
         self._nbytes = 0
         self._flights: dict[bytes, _Flight] = {}
-        # A model that is loaded again is another model, also if its batcher lies where the old one's did.
+        # A model that is loaded again is another model, also if it lies where the old one did.
         self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._next = itertools.count()
 
-    def serves(self, model: Model) -> bool:
+    def serves(self, model: Served) -> bool:
         """Whether the model's answers are kept."""
         return bool(model.config.response_cache.enable and self._limit_bytes)
 
     async def get(
-        self, model: Model, arrays: Mapping[str, NDArray[Any]], compute: Callable[[], Awaitable[Outputs]]
+        self, model: Served, arrays: Mapping[str, NDArray[Any]], compute: Callable[[], Awaitable[Outputs]]
     ) -> Outputs:
         """The outputs for these inputs: those that are kept, or else what `compute` gives.
 
@@ -117,10 +117,10 @@ class ResponseCache:
             _, dropped = self._kept.popitem(last=False)
             self._nbytes -= _nbytes_of(dropped)
 
-    def _digest(self, model: Model, arrays: Mapping[str, NDArray[Any]]) -> bytes:
-        number = self._numbers.get(model.batcher)
+    def _digest(self, model: Served, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+        number = self._numbers.get(model)
         if number is None:
-            number = self._numbers[model.batcher] = next(self._next)
+            number = self._numbers[model] = next(self._next)
         digest = hashlib.blake2b(f"{number}".encode(), digest_size=32)
         for name, array in arrays.items():
             digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())

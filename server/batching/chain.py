@@ -35,7 +35,9 @@ class Stage:
 class Chain:
     """An admitted request at every stage: leaving its context drops what still waits. Loop thread only."""
 
-    def __init__(self, stages: Sequence[Stage], deadline: float | None, timeout_s: float = 0.0) -> None:
+    def __init__(
+        self, stages: Sequence[Stage], deadline: float | None, timeout_s: float = 0.0, priority: int = 0
+    ) -> None:
         """Arguments as for `Batcher.admit`.
 
         Raises:
@@ -48,7 +50,7 @@ class Chain:
             for number, stage in enumerate(stages):
                 with in_step(stage.step):
                     self._open[number] = stage.batcher.admit(
-                        stage.items, stage.nbytes, deadline, timeout_s, stage.window
+                        stage.items, stage.nbytes, deadline, timeout_s, stage.window, priority
                     )
         except BaseException:
             self._withdraw()

@@ -54,7 +54,7 @@ PARAMETERS = ("cpu_engine", "cpu_precision", *SESSION_PARAMETERS)
 # By path; a row of a message is for all of its fields.
 FIELDS: Mapping[str, Field] = {
     "name": _honoured("must be the folder's"),
-    "platform": _honoured("`onnxruntime_onnx` and `tensorrt_plan`; others are refused"),
+    "platform": _honoured("`onnxruntime_onnx`, `tensorrt_plan` and `ensemble`; others are refused"),
     "backend": _honoured("`onnxruntime` and `tensorrt`; others are refused"),
     "runtime": _no_effect("the server brings its own engines"),
     "version_policy": _honoured("versions that it names and that are not there are logged, as in Triton"),
@@ -103,7 +103,14 @@ FIELDS: Mapping[str, Field] = {
     "dynamic_batching.default_queue_policy": _honoured(),
     "dynamic_batching.priority_queue_policy": _honoured("in place of `default_queue_policy`, by level"),
     "sequence_batching": _refused("generators keep no state"),
-    "ensemble_scheduling": _refused("each model is called by itself"),
+    "ensemble_scheduling.max_inflight_requests": _no_effect(
+        "each model answers a request once; memory is limited by `--max-held-bytes` before the first step"
+    ),
+    "ensemble_scheduling.step.model_name": _honoured("a model of this repository, or another ensemble"),
+    "ensemble_scheduling.step.model_version": _honoured("-1 is the newest; 0 is refused"),
+    "ensemble_scheduling.step.input_map": _honoured(),
+    "ensemble_scheduling.step.output_map": _honoured(),
+    "ensemble_scheduling.step.model_namespace": _refused("the repository has no namespaces"),
     "instance_group.name": _honoured("returned by ModelConfig"),
     "instance_group.kind": _honoured("all but KIND_MODEL"),
     "instance_group.count": _honoured("on GPUs; on the CPU worker threads run batches at once (`--threads`)"),

@@ -32,6 +32,7 @@ class IndexEntry:
     spec: Spec | None = None
     max_batch_size: int = 0
     choice: Choice | None = None
+    withdrawn: bool = False  # an ensemble that cannot serve because a client unloaded a model of it
 
     @property
     def said(self) -> str:
@@ -40,9 +41,14 @@ class IndexEntry:
         return "; ".join(text for text in (self.reason, measured) if text)
 
     @property
+    def unloaded(self) -> bool:
+        """Whether it does not serve because a client wants that."""
+        return self.state is State.UNAVAILABLE and (self.withdrawn or self.reason == UNLOADED)
+
+    @property
     def failed(self) -> bool:
         """Whether it should be ready and is not, other than by a client's unload."""
-        return self.state is State.UNAVAILABLE and self.reason != UNLOADED
+        return self.state is State.UNAVAILABLE and not self.unloaded
 
 
 def absence(name: str, version: int, entries: Mapping[int, IndexEntry]) -> ModelNotFound | NotServing:

@@ -49,7 +49,7 @@ DOCUMENTS = (".html", ".htm", ".xml", ".svg", ".md", ".txt")
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Model:
     """A version that is ready. `spec` is None for a model without a manifest: plain tensors only."""
 
@@ -92,7 +92,7 @@ class Loader:
         self._settings = settings
         self._devices = devices
         self._factory = factory
-        self._metrics = metrics
+        self.metrics = metrics
 
     async def load(self, name: str, version: int, folder: Path, config: ModelConfig | None) -> Model:
         """The version in `folder`, warmed and ready for requests.
@@ -117,7 +117,7 @@ class Loader:
                 raise
             raise unexpected(error) from error
         seconds = time.monotonic() - started_at
-        self._metrics.loaded(name, version, seconds)
+        self.metrics.loaded(name, version, seconds)
         fields = {"model": name, "version": version}
         log.info("model ready", extra={"fields": {**fields, "seconds": round(seconds, 3)}})
         if model.note:
@@ -132,7 +132,7 @@ class Loader:
         await model.batcher.drain()
         await _free(model.batcher.engines)
         if not replaced:
-            self._metrics.forget(model.name, model.version)
+            self.metrics.forget(model.name, model.version)
 
     async def _load(self, version: ModelVersion, opened: dict[Placement, Opened]) -> Model:
         """The model; `opened` has what was opened of it by then, also if it fails."""
@@ -160,14 +160,14 @@ class Loader:
         notes: list[str] = []
         for placement, one in opened.items():
             notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
-        statistics = self._metrics.model(version.name, version.version)
-        self._metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
+        statistics = self.metrics.model(version.name, version.version)
+        self.metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
         batcher = Batcher(engines, policy, statistics)
-        self._metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
+        self.metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
         note = "; ".join(dict.fromkeys(note for note in notes if note))
-        self._metrics.runs_in(
+        self.metrics.runs_in(
             version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}
         )
         return Model(

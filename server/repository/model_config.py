@@ -22,6 +22,7 @@ from server.errors import NotServing
 from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
 from server.repository.declared import check_reshape, graph_dims
+from server.repository.ensemble_config import PLATFORM, check_ensemble, is_ensemble
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.queue_policy import check_batching
 from server.repository.session_options import read_tuning
@@ -76,10 +77,12 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     """
     if config.name and config.name != folder.name:
         raise NotServing(f"{CONFIG}: name {config.name!r} differs from its folder {folder.name!r}")
-    for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, BACKEND_OF)):
+    for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, (*BACKEND_OF, PLATFORM))):
         if requested and requested not in supported:
             raise NotServing(f"{CONFIG}: backend {requested!r} is not supported; {' and '.join(supported)} are")
     check_fields(config)
+    if is_ensemble(config):
+        check_ensemble(config)
     if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
         raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 to {MAX_BATCH_SIZE}")
     if config.default_model_filename and not is_inside(config.default_model_filename):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from server.errors import GanserveError, NotServing
+from server.repository.ensemble_config import is_ensemble
 from server.repository.loader import unexpected
 from server.repository.model_config import VersionChoice, check_config, choose_versions, read_config
 from server.repository.scan import find, versions
@@ -43,7 +44,8 @@ def read_model(
             config = read_config(path, config_name)
         else:
             check_config(config, path)
-        choice = choose_versions(config, versions(path))
+        # An ensemble's version is an empty folder, which not every store keeps.
+        choice = choose_versions(config, versions(path) or ([1] if is_ensemble(config) else []))
     except GanserveError:
         raise
     except Exception as error:

@@ -4,17 +4,21 @@ import asyncio
 import contextlib
 import logging
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from server.errors import GanserveError, ModelNotFound, NotServing, StartError
-from server.repository.index import UNLOADED, IndexEntry, State, absence, version_number
+from server.repository.catalogue import Catalogue
+from server.repository.config_fields import without_effect
+from server.repository.ensemble import Served
+from server.repository.ensemble_config import is_ensemble, without_use
+from server.repository.ensembles import Ensembles, Wanted
+from server.repository.index import UNLOADED, IndexEntry, State
 from server.repository.loader import FilesNotWhole, Loader, Model
-from server.repository.model_config import VersionChoice
+from server.repository.model_config import VersionChoice, read_labels
 from server.repository.model_folder import read_model
 from server.repository.operations import Operations
 from server.repository.override import Override, OverrideBudget
@@ -25,13 +29,13 @@ from server.settings import Settings
 
 # How long a model may load before the next one is begun too.
 PATIENCE_S = 60.0
-NOT_READ = "the repository has not been read yet; try again"
 
 log = logging.getLogger(__name__)
 
 
-class Repository:
-    """Models by name and version. Loop thread only; loading runs while requests are served and swaps in one step.
+class Repository(Catalogue):
+    """Loads and unloads the models of a folder. Loop thread only; loading runs while requests are served and swaps in
+    one step.
 
     A load or unload that was begun runs to its end, even if the client that asked for it leaves.
     """
@@ -50,61 +54,12 @@ class Repository:
         except OSError as error:
             raise StartError(f"repository {root}: {error.strerror}") from None
         self._root = root.absolute()
-        self._reasons = Reasons(self._root)
+        super().__init__(Reasons(self._root), Ensembles(loader.metrics), changed)
         self._changes = Changes(self._root)
         self._loader = loader
-        self._changed = changed
-        self._models: dict[str, dict[int, Model]] = {}
-        self._entries: dict[str, dict[int, IndexEntry]] = {}
         self._operations = Operations()
         self._overrides = OverrideBudget(settings.max_override_bytes)
         self._config_name = settings.model_config_name
-        self._empty = NOT_READ
-        self._was_read = False
-
-    def get(self, name: str, version: str = "") -> Model:
-        """The model, at a version or at its newest.
-
-        Raises:
-            ModelNotFound: not in the repository, or unloaded.
-            NotServing: it loads, or could not be loaded; the text has the reason.
-            InvalidRequest: the version is not a number.
-        """
-        versions = self._models.get(name)
-        if versions and not version:
-            return versions[max(versions)]
-        number = version_number(name, version) if version else 0
-        if versions and number in versions:
-            return versions[number]
-        if not self._was_read and not self._entries.get(name):
-            raise NotServing(NOT_READ)
-        raise absence(name, number, self._entries.get(name, {}))
-
-    def index(self) -> list[IndexEntry]:
-        """Every version that was tried, by name and version."""
-        return [entry for name in sorted(self._entries) for _, entry in sorted(self._entries[name].items())]
-
-    def readiness(self) -> dict[str, bool]:
-        """Whether each model that should be ready is: served, and none of its versions failed. While one is read again
-        the old one serves. Not there: what was unloaded, and what is on its way out."""
-        wanted = [entry for entry in self.index() if entry.state is not State.UNLOADING and entry.reason != UNLOADED]
-        found = {entry.name: entry.name in self._models for entry in wanted}
-        return found | {entry.name: False for entry in wanted if entry.failed}
-
-    def is_ready(self, strict: bool) -> bool:
-        """Whether requests may come. `strict`: only if every model that should serve does; else as soon as one does."""
-        if strict:
-            return not self.problem and not any(entry.failed for entry in self.index())
-        return bool(self._models) or (not self.problem and not self.readiness())
-
-    @property
-    def problem(self) -> str:
-        """Why there are no models, "" if there are any."""
-        return "" if self._entries else self._empty
-
-    def ready(self) -> Sequence[Model]:
-        """Every version that accepts requests."""
-        return [model for versions in self._models.values() for model in versions.values()]
 
     async def load_all(self, wanted: Collection[str] | None = None) -> None:
         """Loads every model on disk, or those `wanted`; one that fails does not stop the others."""
@@ -194,18 +149,22 @@ class Repository:
         done.add_done_callback(lambda _: self._overrides.give_back(override.nbytes))
         await asyncio.shield(done)
 
-    async def unload(self, name: str) -> None:
+    async def unload(self, name: str, dependents: bool = False) -> None:
         """Stops serving a model; accepted requests are answered first. One that failed is no longer missed, and one
-        that was never there is left as it is.
+        that was never there is left as it is. `dependents`: of an ensemble, its models too.
 
         Raises:
             Overloaded: too many loads and unloads of the model wait already.
         """
+        wanted = self._ensembles.wanted.get(name)
         await self._operations.run(name, self._unload)
+        for member in wanted.members if dependents and wanted is not None else ():
+            await self.unload(member, dependents)
 
     async def close(self) -> None:
         """Unloads everything. Loads that have not ended are given up."""
         await self._operations.close(wait_for=(self._unload, self._forget))
+        self._ensembles.wanted.clear()
         await asyncio.gather(*(self._unload(name) for name in list(self._models)))
 
     async def _load_override(self, name: str, override: Override) -> None:
@@ -232,13 +191,50 @@ class Repository:
         except NotServing as error:
             self._refuse(name, error)
             raise NotServing(self._reasons.of(error)) from None
-        await self._load_versions(name, *found)
+        if found.config is not None and is_ensemble(found.config):
+            await self._load_ensemble(name, found.path, found.config, found.choice)
+        else:
+            await self._load_versions(name, *found)
         self._overrides.serves(name, 0)
+
+    async def _load_ensemble(self, name: str, folder: Path, config: ModelConfig, choice: VersionChoice) -> None:
+        """Loads those of its models that nobody has loaded, and binds it to them."""
+        config.name = name
+        old, before = self._models.get(name, {}), self._ensembles.wanted.get(name)
+        try:
+            labels = await asyncio.to_thread(read_labels, config, folder)
+        except NotServing as error:
+            self._refuse(name, error)
+            raise NotServing(self._reasons.of(error)) from None
+        for what in (*without_effect(config), *without_use(config)):
+            log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
+        self._ensembles.wanted[name] = wanted = Wanted(config, choice.versions[: choice.count], labels)
+        self._entries.get(name, {}).pop(0, None)
+        self._loading.add(name)
+        try:
+            for version in wanted.versions:
+                self._mark(name, version, State.LOADING)
+            for member in wanted.members:
+                if all(entry.unloaded for entry in self._entries.get(member, {}).values()):
+                    with contextlib.suppress(GanserveError):  # its reason is the ensemble's
+                        await self._operations.run(member, self._load)
+        finally:
+            self._loading.discard(name)
+        binding = self._ensembles.bind(self._models, self._entries)[name]
+        if not binding.models and old and before is not None:
+            self._ensembles.wanted[name] = before
+            self._refuse(name, NotServing(binding.reason))
+        else:
+            self._show(name, binding)
+            self._changed()
+            await self._close_replaced(name, old, binding.models)
+        if binding.state is State.UNAVAILABLE:
+            raise NotServing(self._reasons.of(binding.reason))
 
     async def _load_versions(self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice) -> None:
         old = self._models.get(name, {})
         self._entries.get(name, {}).pop(0, None)
-        fresh: dict[int, Model] = {}
+        fresh: dict[int, Served] = {}
         problems: dict[int, NotServing | FilesNotWhole] = {}
         taken = 0
         for version in choice.versions:
@@ -253,13 +249,15 @@ class Repository:
                     continue  # the next older one serves in its place
             taken += 1
         served = {**{version: old[version] for version in problems if version in old}, **fresh} or old
+        if fresh:
+            self._ensembles.drop(name)
         self._settle(name, served, problems, choice.is_newest)
         await self._close_replaced(name, old, served)
         if problems and not (fresh and choice.is_newest):
             raise NotServing(self._reasons.of(next(iter(problems.values()))))
 
     def _settle(
-        self, name: str, served: Mapping[int, Model], problems: Mapping[int, Exception], is_newest: bool
+        self, name: str, served: Mapping[int, Served], problems: Mapping[int, Exception], is_newest: bool
     ) -> None:
         """Takes over what was loaded, and shows what was not.
 
@@ -283,20 +281,28 @@ class Repository:
         self._entries[name] = entries
         self._changed()
 
-    async def _close_replaced(self, name: str, old: Mapping[int, Model], served: Mapping[int, Model]) -> None:
+    async def _close_replaced(self, name: str, old: Mapping[int, Served], served: Mapping[int, Served]) -> None:
         for version, model in old.items():
             if served.get(version) is model:
                 continue
             gone = version not in served
             if gone:
                 self._mark(name, version, State.UNLOADING)
-            await self._loader.close(model, replaced=not gone)
+            await self._close(model, replaced=not gone)
             if gone:
                 self._mark(name, version, State.UNAVAILABLE, UNLOADED)
+
+    async def _close(self, model: Served, replaced: bool) -> None:
+        if isinstance(model, Model):
+            await self._loader.close(model, replaced)
+        elif not replaced:
+            self._ensembles.forget(model)
 
     def _refuse(self, name: str, error: NotServing) -> None:
         """Shows why nothing of the model could be loaded; what serves goes on."""
         old = self._models.get(name, {})
+        if not old:
+            self._ensembles.drop(name)
         message = "reload failed" if old else "model unavailable"
         log.error(message, extra={"fields": {"model": name, "reason": str(error)}})
         entries = {version: self._ready_entry(model, f"reload failed: {error}") for version, model in old.items()}
@@ -304,12 +310,13 @@ class Repository:
         self._changed()
 
     async def _unload(self, name: str) -> None:
+        self._ensembles.drop(name)
         leaving = self._models.pop(name, {})
         self._overrides.serves(name, 0)
         for version in leaving:
             self._mark(name, version, State.UNLOADING)
         for model in leaving.values():
-            await self._loader.close(model, replaced=False)
+            await self._close(model, replaced=False)
         for version in self._entries.get(name, {}):
             self._mark(name, version, State.UNAVAILABLE, UNLOADED)  # those that failed are wanted no more
 
@@ -319,15 +326,3 @@ class Repository:
         self._empty = "the repository holds no models any more"
         log.info("model removed", extra={"fields": {"model": name}})
         self._changed()
-
-    def _mark(self, name: str, version: int, state: State, reason: str = "") -> None:
-        self._entries.setdefault(name, {})[version] = IndexEntry(name, version, state, reason)
-        self._changed()
-
-    def _unavailable(self, name: str, version: int, reason: str) -> IndexEntry:
-        return IndexEntry(name, version, State.UNAVAILABLE, self._reasons.of(reason))
-
-    def _ready_entry(self, model: Model, reason: str) -> IndexEntry:
-        shown = self._reasons.of(reason)
-        choice = replace(model.choice, why=self._reasons.of(model.choice.why))
-        return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size, choice)

@@ -21,7 +21,7 @@ RUN_S = 0.02
 async def workload(start: Start, images: int = 1) -> Workload:  # noqa: F811
     """Requests for `tiny`, every run of whose engine takes RUN_S."""
     running = await start(threads=1)
-    engine: Any = running.server.repository.get("tiny").engine
+    engine: Any = running.server.repository.get_model("tiny").engine
     run = engine.run
 
     def slow(arrays: Any, whole_device: bool) -> Any:

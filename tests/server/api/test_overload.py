@@ -19,7 +19,7 @@ class Held:
     that a test that fails lets the server stop."""
 
     def __init__(self, running: Running) -> None:
-        engine: Any = running.server.repository.get("tiny").engine
+        engine: Any = running.server.repository.get_model("tiny").engine
         self._run = engine.run
         self.gate = threading.Event()
         self.entered = threading.Semaphore(0)
@@ -79,7 +79,7 @@ async def test_without_a_deadline_a_call_beyond_the_target_is_rejected_and_told_
     start: Start, frontend: str
 ) -> None:
     running = await start(threads=1, queue_target_s=0.12)
-    batcher = running.server.repository.get("tiny").batcher
+    batcher = running.server.repository.get_model("tiny").batcher
     (cost,) = batcher.costs.values()
     for _ in range(20):
         cost.learn(items=1, nbytes=16, device_s=0.02)
@@ -103,7 +103,7 @@ async def test_without_a_deadline_a_call_beyond_the_target_is_rejected_and_told_
 
 async def test_the_target_is_off_at_zero(start: Start) -> None:
     running = await start(threads=1, queue_target_s=0)
-    batcher = running.server.repository.get("tiny").batcher
+    batcher = running.server.repository.get_model("tiny").batcher
     (cost,) = batcher.costs.values()
     cost.learn(items=1, nbytes=16, device_s=100.0)
     with Held(running) as held:
@@ -118,7 +118,7 @@ async def test_the_target_is_off_at_zero(start: Start) -> None:
 
 async def test_a_client_with_many_requests_does_not_keep_another_waiting(start: Start) -> None:
     running = await start(threads=1)
-    batcher = running.server.repository.get("tiny").batcher
+    batcher = running.server.repository.get_model("tiny").batcher
     with Held(running) as held:
         async with connected(running) as greedy, connected(running) as other:
             calls = [asyncio.ensure_future(greedy.ModelInfer(asking(0)))]

@@ -42,7 +42,7 @@ def of_level(value: float, priority: int | None, name: str = "tiny", **parameter
 async def waiting(running: Running, stub: Any, *requests: Any) -> list[Any]:
     """The calls, each in the queue before the next one is made."""
     calls = []
-    batcher = running.server.repository.get("tiny").batcher
+    batcher = running.server.repository.get_model("tiny").batcher
     for request in requests:
         before = batcher.waiting_items
         calls.append(asyncio.ensure_future(stub.ModelInfer(request)))
@@ -105,7 +105,7 @@ async def test_the_timeout_of_one_level_is_not_that_of_another(start: Start) -> 
         async with connected(running) as stub:
             first = asyncio.ensure_future(stub.ModelInfer(of_level(0, 1)))
             await held.busy()
-            hasty = running.server.repository.get("hasty").batcher
+            hasty = running.server.repository.get_model("hasty").batcher
             calls = [asyncio.ensure_future(stub.ModelInfer(of_level(1, level, "hasty"))) for level in (1, 2)]
             await until(lambda: hasty.waiting_items == 2)
             held.gate.set()
@@ -115,7 +115,7 @@ async def test_the_timeout_of_one_level_is_not_that_of_another(start: Start) -> 
 
 async def test_what_waits_behind_a_request_is_no_reason_to_reject_it(start: Start) -> None:
     running = await start(threads=1, queue_target_s=0.12)
-    batcher = running.server.repository.get("tiny").batcher
+    batcher = running.server.repository.get_model("tiny").batcher
     (cost,) = batcher.costs.values()
     for _ in range(20):
         cost.learn(items=1, nbytes=16, device_s=0.02)

@@ -151,7 +151,7 @@ async def test_a_first_load_whose_caller_leaves_serves(stub: Any, factory: HeldF
 async def test_an_unload_whose_caller_leaves_ends(
     stub: Any, running: Running, engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = running.server.repository.get("tiny")
+    model = running.server.repository.get_model("tiny")
     real = model.engine.run
 
     def held(arrays: Any, whole_device: bool) -> Any:

@@ -111,7 +111,7 @@ async def test_random_floats_are_finite_and_optional_inputs_have_their_default(
     assert latent.shape[0] == 2
     assert np.isfinite(latent).all()
     assert np.ptp(latent) > 0
-    assert set(ran[0]) == {tensor.name for tensor in running.server.repository.get("styled").engine.inputs}
+    assert set(ran[0]) == {tensor.name for tensor in running.server.repository.get_model("styled").engine.inputs}
 
 
 INDEX = "data_type: TYPE_INT64 dims: 2"

@@ -27,7 +27,7 @@ def write(repository: Path, *texts: str) -> None:
 
 
 def sessions(running: Running) -> tuple[Any, Any]:
-    engine: Any = running.server.repository.get("tiny").engine
+    engine: Any = running.server.repository.get_model("tiny").engine
     return engine._shared, engine._whole
 
 
@@ -57,7 +57,7 @@ async def test_the_sessions_have_what_the_parameters_say(start: Start, repositor
     assert found.graph_optimization_level == ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     assert found.get_session_config_entry("session.use_device_allocator_for_initializers") == "1"
     np.testing.assert_array_equal(await image(running), picture(LATENT))
-    running.server.repository.get("tiny").engine.trim()  # type: ignore[attr-defined]
+    running.server.repository.get_model("tiny").engine.trim()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(await image(running), picture(LATENT))
 
 
@@ -70,7 +70,7 @@ async def test_zero_is_the_servers_choice_and_memory_is_given_back_after_each_ru
     running = await start(threads=4)
     shared, whole = sessions(running)
     assert [each.get_session_options().intra_op_num_threads for each in (shared, whole)] == [1, 4]
-    engine: Any = running.server.repository.get("tiny").engine
+    engine: Any = running.server.repository.get_model("tiny").engine
     assert engine._options.get_run_config_entry(key) == "cpu:0"
     engine.interrupt()
     assert engine._options.get_run_config_entry(key) == "cpu:0"
@@ -124,7 +124,7 @@ async def test_another_engine_says_that_they_have_no_effect_on_it(
         f"optimization {{ graph {{ level: 1 }} execution_accelerators {{ {accelerator} }} }}",
     )
     running = await start()
-    assert running.server.repository.get("tiny").choice.engine == "openvino"
+    assert running.server.repository.get_model("tiny").choice.engine == "openvino"
     said = [record.fields["what"] for record in caplog.records if record.message == "config.pbtxt: no effect"]  # type: ignore[attr-defined]
     assert said == [
         "cpu_execution_accelerator: device: the server chooses how OpenVINO runs",

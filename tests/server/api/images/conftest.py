@@ -214,15 +214,15 @@ class World:
         return self.repository.engines[model]
 
     def statistics(self, model: str) -> ModelStatistics:
-        return self.repository.get(model).statistics
+        return self.repository.get_model(model).statistics
 
     def waiting(self, model: str) -> int:
         """Items in the model's queue, admitted."""
-        return self.repository.get(model).batcher.waiting_items
+        return self.repository.get_model(model).batcher.waiting_items
 
     def queued(self, model: str) -> int:
         """Items of the model's queue that are ready to run: decoded, not only admitted."""
-        return sum(bucket.items for bucket in self.repository.get(model).batcher._queue._buckets.values())
+        return sum(bucket.items for bucket in self.repository.get_model(model).batcher._queue._buckets.values())
 
     def face(self, seed: int, label: int = 0, psi: float = 1.0, noise: NDArray[np.float32] | None = None) -> Pixels:
         """The image of a seed."""
