@@ -20,6 +20,7 @@ from models.families.residual import biggan, biggan_deep, sngan, studiogan
 from models.families.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, rrdb, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
+from models.nearest import nearest
 
 ARCHITECTURES: Mapping[str, Architecture] = {
     entry.name: entry
@@ -61,6 +62,22 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
+def recognise(state: StateDict, name: str = "auto") -> tuple[str, ...]:
+    """The names of the architectures whose generator these weights may be; of the given one alone if it is not auto."""
+    if name != "auto":
+        entry = ARCHITECTURES.get(name)
+        return (name,) if entry and (entry.accepts or entry.matches)(state) else ()
+    return tuple(entry.name for entry in ARCHITECTURES.values() if entry.matches(state))
+
+
+def describe(state: StateDict) -> str:
+    """What weights are that are no known generator: a relative, or what is nearest and what differs."""
+    for entry in ARCHITECTURES.values():
+        if sentence := entry.relative(state):
+            return sentence
+    return nearest(state, ARCHITECTURES)
+
+
 def detect(state: StateDict, among: Mapping[str, Architecture] = ARCHITECTURES) -> Architecture:
     """The one architecture whose generator these weights are.
 
@@ -76,10 +93,7 @@ def detect(state: StateDict, among: Mapping[str, Architecture] = ARCHITECTURES) 
     for entry in among.values():
         if sentence := entry.relative(state):
             raise ArchitectureError(f"the weights are {sentence}")
-    keys = ", ".join(list(state)[:3])
-    raise ArchitectureError(
-        f"no known generator: {len(state)} tensors, beginning {keys}; known architectures: {', '.join(among)}"
-    )
+    raise ArchitectureError(f"no known generator: {nearest(state, among)}; `ganserve architectures` lists the known")
 
 
 def build(
@@ -107,10 +121,27 @@ def build(
         raise ArchitectureError(f"{entry.name}: {error}") from None
 
 
+def told(entry: Architecture, config: Mapping[str, object]) -> dict[str, Scalar]:
+    """The settings that a config file tells, or the layers of a network that was pickled whole (`layers.eps`)."""
+    found: dict[str, Scalar] = {}
+    for key, setting in entry.settings.items():
+        value = config.get(f"layers.{key}")
+        if isinstance(value, bool | int | float | str) and (not setting.choices or value in setting.choices):
+            found[key] = type(setting.default)(value)
+    return {**found, **entry.configure(config)}
+
+
+def assumed(name: str, overrides: Mapping[str, str], config: Mapping[str, object]) -> dict[str, Scalar]:
+    """The settings of an architecture that neither the user nor a file says, with the value that is taken for each."""
+    entry = ARCHITECTURES[name]
+    known = {*overrides, *told(entry, config)}
+    return {key: setting.default for key, setting in entry.settings.items() if key not in known}
+
+
 def _settings(entry: Architecture, overrides: Mapping[str, str], config: Mapping[str, object]) -> dict[str, Scalar]:
-    """Every setting's value: the user's, else the config file's, else the default."""
+    """Every setting's value: the user's, else the config file's or the pickled layers', else the default."""
     settings = {key: setting.default for key, setting in entry.settings.items()}
-    settings.update(entry.configure(config))
+    settings.update(told(entry, config))
     for key, text in overrides.items():
         if key not in entry.settings:
             can = ", ".join(entry.settings) or "nothing"

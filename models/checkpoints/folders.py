@@ -6,14 +6,16 @@ it, or to a file of a known name, goes along. Config files are JSON or YAML, rea
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import yaml
 
-from models.checkpoints.pyramid import read_pyramid
+from models.checkpoints.pyramid import is_pyramid, read_pyramid
 from models.checkpoints.read import Checkpoint, CheckpointError, read
+from models.checkpoints.runs import read_run
+from models.checkpoints.shards import find_index, read_shards
 
 MAX_CONFIG_BYTES = 2**20
 
@@ -48,19 +50,41 @@ LAYOUTS = (
 )
 
 
-def read_at(path: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
+def read_at(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoint:
     """The checkpoint at `path`, a file or a folder, with what the config next to it says.
+
+    A folder is one of a known layout, of shards, an unpacked torch file, a pyramid, or the folder of a run.
 
     Raises:
         CheckpointError: as `read.read` does; a folder of no known layout; a config that cannot be read.
     """
+    if (index := find_index(path)) is not None:
+        return read_shards(index, arch, key)
     found = find_config(path)
-    if found is None:
-        return read_pyramid(path, read_file) if path.is_dir() else read_file(path)
-    weights, config = found
-    checkpoint = read_file(weights)
-    notes = (f"{weights.relative_to(path)} of the folder",) if path.is_dir() else ()
-    return replace(checkpoint, config={**config, **checkpoint.config}, notes=(*notes, *checkpoint.notes))
+    if found is not None:
+        weights, config = found
+        checkpoint = read(weights, arch, key)
+        notes = (f"{weights.relative_to(path)} of the folder",) if path.is_dir() else ()
+        checkpoint = replace(checkpoint, config={**config, **checkpoint.config}, notes=(*notes, *checkpoint.notes))
+        if path.is_file() or checkpoint.known:
+            return checkpoint
+    if path.is_file() or not path.exists():
+        return read(path, arch, key)
+    if (unpacked := _unpacked(path)) is not None:
+        return read(unpacked, arch, key)
+    try:
+        return read_pyramid(path) if is_pyramid(path) else read_run(path, arch, key)
+    except CheckpointError:
+        if found is not None:
+            return checkpoint
+        raise
+
+
+def _unpacked(folder: Path) -> Path | None:
+    """The folder that a torch file was unpacked to: this one, or the only one in it that is."""
+    folders = [folder, *(inner for inner in sorted(folder.iterdir()) if inner.is_dir())]
+    fitting = [inner for inner in folders if (inner / "data.pkl").is_file()]
+    return fitting[0] if fitting[:1] == [folder] or len(fitting) == 1 else None
 
 
 def find_config(path: Path) -> tuple[Path, Mapping[str, object]] | None:

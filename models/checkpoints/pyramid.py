@@ -16,6 +16,15 @@ NAME = re.compile(
 WORDS = ("zero", "one", "two", "three", "four")
 
 
+def is_pyramid(folder: Path) -> bool:
+    """Whether its files are levels: numbered in a row, one with linear layers only and the others with convolutions."""
+    try:
+        read_pyramid(folder)
+    except CheckpointError:
+        return False
+    return True
+
+
 def read_pyramid(folder: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
     """The levels' weights as one state dict: keys `levels.<i>.<key>`, i from 0, coarse to fine.
 

@@ -1,12 +1,8 @@
 """Reads a trained generator's weights from what training repositories leave behind, without running any of its code."""
 
-import argparse
-import re
-import struct
-import warnings
-import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,48 +11,16 @@ import torch
 
 from artifact.repository import sha256_of
 from models.architecture import StateDict
+from models.catalogue import describe, recognise
 from models.checkpoints import ncnn
-from models.checkpoints.pickle import nvidia
-from models.checkpoints.pickle.machine import PickleError
-from models.checkpoints.pickle.nvidia import Snapshot
-
-# Where training scripts put the generator, the copy that their authors sample from (the running average) first.
-AVERAGES = (
-    "params_ema",
-    "ema_state_dict",
-    "netG_ema_state_dict",
-    "g_ema",
-    "G_ema",
-    "generator_ema",
-    "netG_ema",
-    "avgG",
-    "g_running",
-    "shadow_generator",
-    "generator_smooth",
-    "generator_test",
-)
-PLAIN = (
-    "params",
-    "netG_state_dict",
-    "generator_state_dict",
-    "G_state_dict",
-    "netG",
-    "generator",
-    "G",
-    "g",
-    "gen",
-    "state_dict",
-    "model_state_dict",
-    "models",
-    "model",
-    "GAN",
-)
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v")
-BESIDE = ("latent_avg",)  # tensors next to the generator that belong to it: the mean latent of converted StyleGAN2
-PREFIXES = ("_orig_mod.", "module.")
-LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa8501900")[:14]
-MAX_NAME = 500
-MAX_INFLATION = 4  # a genuine zip stores its tensors; more than this is a bomb
+from models.checkpoints.averages import Undecided, add_averages, choose, says_average
+from models.checkpoints.checks import Unusable, widened
+from models.checkpoints.contents import Group, survey
+from models.checkpoints.formats import Format, FormatError, format_of
+from models.checkpoints.networks import BESIDE, GENERATORS, Finder, Network, Piece, unwrapped, words
+from models.checkpoints.pickle import modules
+from models.checkpoints.pickle.files import read_archive, read_pickle
+from models.checkpoints.pickle.machine import Name, Part, PickleError
 
 
 class CheckpointError(ValueError):
@@ -68,7 +32,8 @@ class Checkpoint:
     """Weights as they were read: float tensors as float32, contiguous, on the CPU.
 
     `dtype` is what the file stored, `sha256` that of the file with the weights, `notes` what was decided on the way,
-    `config` what a file that belongs to it (or the checkpoint itself) says of the network: plain JSON values.
+    `config` what a file that belongs to it (or the checkpoint itself) says of the network: plain JSON values. `known`:
+    an architecture takes them.
     """
 
     state: StateDict
@@ -76,28 +41,57 @@ class Checkpoint:
     sha256: str
     notes: tuple[str, ...] = ()
     config: Mapping[str, object] = field(default_factory=dict)
+    known: bool = False
 
 
-def read(path: Path) -> Checkpoint:
-    """The state dict in a torch.save file (zip or legacy), a safetensors file, a plain pickle (NVIDIA's snapshots), or
-    an ncnn `.param` + `.bin` pair.
+def read(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoint:
+    """The generator's state dict in a torch.save file (zip, legacy, or unpacked), a whole network that was pickled, a
+    TorchScript or safetensors file, a plain pickle, or an ncnn `.param` + `.bin` pair.
+
+    Args:
+        path: the file; a folder only if it is an unpacked torch file.
+        arch: the architecture to look for, or "auto".
+        key: which network, where there are several.
 
     Raises:
-        CheckpointError: missing, empty, truncated, not a checkpoint, unsafe, without tensors, or carrying NaN.
+        CheckpointError: missing, empty, truncated, not a checkpoint, several networks, without tensors, or with NaN.
     """
-    if path.is_dir() or not path.exists():
+    if not path.exists() or (path.is_dir() and not (path / "data.pkl").is_file()):
         raise CheckpointError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
     if path.suffix in (".param", ".bin") and path.with_suffix(".param").is_file():
         return _read_ncnn(path.with_suffix(".param"), path.with_suffix(".bin"))
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     try:
-        loaded = _load(path)
-        snapshot = loaded if isinstance(loaded, Snapshot) else Snapshot(loaded)
-        found, taken = _unwrap(snapshot.found)
-        state, stripped = _strip(found)
-        _check(state, path.stat().st_size)
-    except (CheckpointError, PickleError) as error:
+        return from_contents(_load(path), files, arch, key)
+    except (CheckpointError, PickleError, FormatError) as error:
         raise CheckpointError(f"{path.name}: {error}") from None
-    return _checkpoint(state, path, (*taken, *snapshot.notes, *stripped), snapshot.config)
+    except OSError as error:
+        raise CheckpointError(f"{path.name}: {error.strerror or error}") from None
+
+
+def from_contents(found: object, files: Sequence[Path], arch: str = "auto", key: str | None = None) -> Checkpoint:
+    """The generator in what those files hold together.
+
+    Raises:
+        CheckpointError: none, several, or damaged.
+    """
+    try:
+        root = survey(found)
+        finder = Finder(lambda state: recognise(state, arch))
+        finder.search(root)
+        add_averages(finder, root)
+        chosen = _chosen(finder, key)
+        if isinstance(chosen, Network):
+            _require_readable(chosen.group, chosen.prefix)
+            state = _with_beside(chosen, root, finder)
+            return replace(_checkpoint(state, files, _notes(chosen), _config(chosen)), known=True)
+        _require_readable(chosen.group if chosen else root, ())
+        if chosen is None:
+            raise CheckpointError(_emptiness(root, found))
+        note = (f"taken from key {chosen.name}{_average(chosen.path)}",) if chosen.path else ()
+        return _checkpoint(unwrapped(chosen.state), files, note, _config(chosen))
+    except (PickleError, Undecided, Unusable) as error:
+        raise CheckpointError(str(error)) from None
 
 
 def _read_ncnn(param: Path, binary: Path) -> Checkpoint:
@@ -105,163 +99,133 @@ def _read_ncnn(param: Path, binary: Path) -> Checkpoint:
         raise CheckpointError(f"{param.name}: ncnn keeps the weights in {binary.name} next to it, which is missing")
     try:
         state = ncnn.read(param, binary)
-        _check(state, 4 * binary.stat().st_size)
-    except (ncnn.NcnnError, CheckpointError) as error:
+        return _checkpoint(state, [binary], ("read from an ncnn pair: float16 kernels, float32 biases and slopes",), {})
+    except (ncnn.NcnnError, Unusable) as error:
         raise CheckpointError(f"{param.name}: {error}") from None
-    return _checkpoint(state, binary, ("read from an ncnn pair: float16 kernels, float32 biases and slopes",))
 
 
 def _checkpoint(
-    state: StateDict, path: Path, notes: tuple[str, ...], config: Mapping[str, object] | None = None
+    state: StateDict, files: Sequence[Path], notes: tuple[str, ...], config: Mapping[str, object]
 ) -> Checkpoint:
-    dtypes = sorted(
-        {str(tensor.dtype).removeprefix("torch.") for tensor in state.values() if tensor.is_floating_point()}
-    )
-    tensors = {
-        key: (tensor.float() if tensor.is_floating_point() else tensor).contiguous() for key, tensor in state.items()
-    }
-    return Checkpoint(tensors, "+".join(dtypes), sha256_of(path), notes, config or {})
+    tensors, dtype = widened(state, sum(file.stat().st_size for file in files))
+    hashes = [sha256_of(file) for file in files]
+    sha256 = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+    return Checkpoint(tensors, dtype, sha256, notes, config)
 
 
 def _load(path: Path) -> Any:
-    """The top object of the file, chosen by its first bytes: extensions mean nothing."""
-    with path.open("rb") as file:
-        head = file.read(512)
-    if not head:
-        raise CheckpointError("the file is empty")
-    if head.startswith(b"version https://git-lfs"):
-        raise CheckpointError("a Git LFS pointer, not the weights; fetch them with `git lfs pull`")
-    if re.match(rb"\s*<(!doctype|html|\?xml)", head, re.IGNORECASE):
-        raise CheckpointError("a web page saved under this name, not the weights; download the file itself")
-    if head.startswith((b"PK\x03\x04", LEGACY_MAGIC)):
-        return _load_torch(path, is_zip=head.startswith(b"PK"))
-    if len(head) > 9 and head[8:9] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
-        return _load_safetensors(path)
-    if head.startswith(b"\x80"):
-        return nvidia.read(path)
-    if head.startswith(b"7767517"):
-        raise CheckpointError("an ncnn .param text; give it the suffix .param, next to its .bin")
-    raise CheckpointError(f"not a checkpoint: begins with bytes {head[:8].hex(' ')}")
+    """The top object of the file."""
+    if path.is_dir():
+        return read_archive(path)
+    form = format_of(path)
+    if form is Format.ARCHIVE:
+        return read_archive(path)
+    if form is Format.PICKLE:
+        return read_pickle(path)
+    return load_safetensors(path)
 
 
-def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+def load_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        CheckpointError: damaged.
+    """
     try:
         return safetensors.torch.load_file(path)
     except Exception as error:  # the library's own error class and plain OSErrors
-        raise CheckpointError(f"broken safetensors file: {_line(error)}") from None
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"broken safetensors file: {line[:160]}") from None
 
 
-def _load_torch(path: Path, is_zip: bool) -> Any:
-    try:
-        if is_zip:
-            with zipfile.ZipFile(path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > MAX_INFLATION * path.stat().st_size:
-                    raise CheckpointError("its records inflate far beyond the file's size; refused")
-        with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):
-            warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch raises a dozen kinds on broken files
-        raise CheckpointError(_reason(error)) from None
-
-
-def _reason(error: Exception) -> str:
-    unsafe = re.search(r"GLOBAL\W+([\w.]+)", str(error))
-    if "weights_only" in str(error) or "Unsupported" in str(error):
-        what = f" ({unsafe.group(1)})" if unsafe else ""
-        return f"holds Python objects{what}, and reading them would run code; save net.state_dict() instead"
-    return f"truncated or damaged torch file: {_line(error)}"
-
-
-def _line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0][:160] if lines else type(error).__name__
-
-
-def _is_state(found: object) -> bool:
-    return isinstance(found, Mapping) and bool(found) and all(torch.is_tensor(value) for value in found.values())
-
-
-def _unwrap(found: Any, path: tuple[str, ...] = ()) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """The generator's state dict inside what the file holds, and a note that says where it was."""
-    if _is_state(found):
-        keys = ".".join(path)
-        ema = " (the running average)" if set(path) & set(AVERAGES) else ""
-        return {str(key): value for key, value in found.items()}, (f"taken from key {keys}{ema}",) if path else ()
-    if isinstance(found, torch.nn.Module) or not isinstance(found, Mapping) or len(path) > 3:
-        raise CheckpointError(f"holds {_describe(found)} where a state dict belongs")
-    if (averaged := _listed_average(found)) is not None:
-        return averaged, ("taken from key g, its parameters from the list g_ema (the running average)",)
-    for key in (*AVERAGES, *PLAIN):
-        if isinstance(inner := found.get(key), Mapping) and _holds_tensors(inner):
-            beside = {name: found[name] for name in BESIDE if torch.is_tensor(found.get(name))}
-            return _unwrap({**inner, **beside}, (*path, key))
-    states = [key for key, value in found.items() if _is_state(value)]
-    if len(states) == 1:
-        return _unwrap(found[states[0]], (*path, str(states[0])))
-    if states:
-        raise CheckpointError(f"several networks ({', '.join(map(str, states))}); save the generator's alone")
-    odd = next((key for key, value in found.items() if not torch.is_tensor(value)), None)
-    raise CheckpointError(
-        "holds an empty dict" if odd is None else f"no state dict: entry {str(odd)!r} is {_describe(found[odd])}"
-    )
-
-
-def _listed_average(found: Mapping[Any, Any]) -> dict[str, torch.Tensor] | None:
-    """FastGAN's all_<iteration>.pth: g's buffers with the parameters of g_ema, a list in the order of g's own."""
-    listed, state = found.get("g_ema"), found.get("g")
-    if not isinstance(listed, list) or not isinstance(state, Mapping) or not _is_state(state):
+def _chosen(finder: Finder, key: str | None) -> Network | Piece | None:
+    """The network that is meant, or if none is known the piece that a generator's name or nothing else stands for."""
+    if key is not None:
+        return _named(finder, key)
+    if finder.networks:
+        return choose(finder.networks)
+    pieces = [piece for piece in finder.pieces if any(tensor.ndim > 1 for tensor in piece.state.values())]
+    pieces = pieces or finder.pieces
+    named = [piece for piece in pieces if GENERATORS & {word for part in piece.path for word in words(part)}]
+    for some in (pieces, [piece for piece in named if says_average(piece.path)], named):
+        if len(some) == 1:
+            return some[0]
+    if not pieces:
         return None
-    names = [key for key in state if not key.endswith(BUFFERS)]
-    if [getattr(tensor, "shape", None) for tensor in listed] != [state[key].shape for key in names]:
-        raise CheckpointError(f"g_ema is a list of {len(listed)}, which are not the {len(names)} parameters of g")
-    return {**state, **dict(zip(names, listed, strict=True))}
+    listed = "; ".join(f"{piece.name or 'the top'}: {describe(piece.state)}" for piece in pieces[:4])
+    raise Undecided(f"several networks, and none is a known generator: {listed}")
 
 
-def _holds_tensors(found: Mapping[Any, Any], depth: int = 3) -> bool:
-    level = [found]
-    for _ in range(depth + 1):
-        inner: dict[int, Mapping[Any, Any]] = {}  # each once, however often it occurs
-        for value in (value for mapping in level for value in mapping.values()):
-            if torch.is_tensor(value):
-                return True
-            if isinstance(value, Mapping):
-                inner[id(value)] = value
-        level = list(inner.values())
-    return False
+def _named(finder: Finder, key: str) -> Network | Piece:
+    """The one network, or piece, that `--key` names."""
+    everything: list[Network | Piece] = [*finder.networks, *finder.pieces]
+    for fits in (_is_called, _is_below):
+        fitting = [one for one in everything if fits(one, key)]
+        if known := [one for one in fitting if isinstance(one, Network)]:
+            return choose(known)
+        if fitting:
+            return fitting[0]
+    names = ", ".join(dict.fromkeys(one.name for one in everything if one.name)) or "none"
+    raise Undecided(f"--key {key}: no network of that name; the file has {names[:400]}")
 
 
-def _describe(found: object) -> str:
-    return f"a {type(found).__name__}"
+def _is_called(found: Network | Piece, key: str) -> bool:
+    names = (found.name, *(".".join((*alias, *_prefix(found))) for alias in found.group.aliases))
+    return any(name == key or name.endswith(f".{key}") for name in names)
 
 
-def _strip(state: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], tuple[str, ...]]:
-    """Without the prefixes that wrappers put before every key; only those that all keys share."""
-    notes: tuple[str, ...] = ()
-    averaged = state.pop("n_averaged", None)
-    while prefix := next((p for p in PREFIXES if all(key.startswith(p) for key in state)), None):
-        state = {key.removeprefix(prefix): value for key, value in state.items()}
-        averaged = state.pop("n_averaged", averaged)
-        notes += (f"prefix {prefix} taken off every key",)
-    return state, notes
+def _is_below(found: Network | Piece, key: str) -> bool:
+    return found.name.startswith(f"{key}.") or f".{key}." in found.name
 
 
-def _check(state: StateDict, file_bytes: int) -> None:
-    if not state:
-        raise CheckpointError("a state dict without entries")
-    if not any(tensor.is_floating_point() for tensor in state.values()):
-        raise CheckpointError("its tensors are whole numbers only: quantised, or no weights")
-    for key, tensor in state.items():
-        if len(key) > MAX_NAME or not key.isprintable():
-            raise CheckpointError(
-                f"a tensor's name, {key[:60]!a}, is longer than {MAX_NAME} or holds control characters"
-            )
-        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_complex() or tensor.is_meta:
-            raise CheckpointError(f"{key} is a sparse, quantised, complex or empty tensor; plain ones are read")
-        if tensor.numel() * tensor.element_size() > max(tensor.untyped_storage().nbytes(), 0):
-            raise CheckpointError(f"{key} claims {tensor.numel()} numbers, more than the file stores for it")
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{key} carries NaN or infinity: the training diverged or the file is damaged")
-    if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > MAX_INFLATION * file_bytes:
-        raise CheckpointError("its tensors share storage far beyond the file's size; refused")
+def _prefix(found: Network | Piece) -> tuple[str, ...]:
+    return found.prefix if isinstance(found, Network) else ()
+
+
+def _with_beside(chosen: Network, root: Group, finder: Finder) -> StateDict:
+    """The network with tensors that lie next to it in the file and belong to it."""
+    parent = next((group for group in root.walk() if group.path == chosen.path[:-1] and chosen.path), None)
+    beside = {name: parent.tensors[name] for name in BESIDE if name in parent.tensors} if parent else {}
+    state = {**chosen.state, **beside}
+    return state if beside and finder.recognise(state) else chosen.state
+
+
+def _notes(chosen: Network) -> tuple[str, ...]:
+    average = _average((*chosen.path, *chosen.prefix), chosen.averaged)
+    notes = [f"taken from key {'.'.join(chosen.path)}{average}"] if chosen.path else []
+    if chosen.prefix:
+        notes.append(f"prefix {'.'.join(chosen.prefix)}. taken off every key{'' if chosen.path else average}")
+    return (*notes, *chosen.notes)
+
+
+def _average(path: Sequence[str], known: bool = False) -> str:
+    return " (the running average)" if known or says_average(path) else ""
+
+
+def _config(chosen: Network | Piece) -> Mapping[str, object]:
+    module = chosen.group.module
+    for part in _prefix(chosen):
+        module = modules.contents(module)[1].get(part) if module else None
+    return modules.facts(module) if module else {}
+
+
+def _require_readable(group: Group, prefix: Sequence[str]) -> None:
+    start = "".join(f"{part}." for part in prefix)
+    for inner in group.walk() if not prefix else (group,):
+        for key, what in inner.unreadable.items():
+            if key.startswith(start):
+                raise Unusable(f"{key} is {what}; plain ones are read")
+
+
+def _emptiness(root: Group, found: object) -> str:
+    if any(group.is_optimizer for group in root.walk()):
+        return "holds an optimizer's state and no network; give the file with the weights"
+    if isinstance(found, Mapping):
+        keys = ", ".join(str(key)[:40] for key in list(found)[:5])
+        what = f"the keys {keys!a}" if keys else "an empty dict"
+    elif isinstance(found, Part | Name):
+        name = found.name if isinstance(found, Part) else found.text
+        what = f"an object ({name[:80]!a}), of which nothing was run,"
+    else:
+        what = f"a {type(found).__name__}"
+    return f"holds {what} and no tensors of a network"

@@ -1,8 +1,8 @@
-"""Reads pickles as data: a small machine for the opcodes that trained networks need, in which a name is only a name.
+"""Reads pickles as data: a small machine for their opcodes, protocols 0 to 5, in which a name is only a name.
 
-Python's own unpickler imports what a file names and calls it. This one imports nothing: names stand for entries of a
-table that the caller gives, objects of network classes become inert `Part`s, everything else is refused by name.
-Time and memory are bounded by a number of steps and by a multiple of the file's size.
+Python's own unpickler imports what a file names and calls it. This one imports nothing: names that its caller knows
+(those of tensors and arrays) stand for functions of ours, objects of all other classes become inert `Part`s, whatever
+they are and whoever wrote them. Time and memory are bounded by a number of steps and by a multiple of the file's size.
 
 Source: `pickletools` of the standard library, which splits a file into opcodes and their arguments.
 """
@@ -14,6 +14,8 @@ from typing import IO, Any
 
 TENSORFLOW = ("dnnlib.tflib.", "tfutils.", "network.Network")
 DAMAGED = "truncated or damaged pickle"
+# Functions with which pickle makes an object of the class that is their first argument.
+MAKERS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
 
 
 class PickleError(ValueError):
@@ -41,16 +43,22 @@ class Fillable:
 
 @dataclass
 class Part(Fillable):
-    """An object of a network's class: the class's name and the object's attributes."""
+    """An object of a class that is only a name here: what it was made from, its attributes, entries and items."""
 
     name: str
-    attributes: Mapping[str, Any] = field(default_factory=dict)
+    arguments: tuple[Any, ...] = ()
+    attributes: dict[Any, Any] = field(default_factory=dict)
+    entries: dict[Any, Any] = field(default_factory=dict)
+    items: list[Any] = field(default_factory=list)
 
     def fill(self, state: Any) -> None:
-        """Takes the attributes."""
-        if not isinstance(state, dict):
-            raise PickleError(f"{DAMAGED}: an object of {self.name[:80]!a} without attributes")
-        self.attributes = state
+        """Takes the attributes: a dict, a pair of dicts (the second those of slots), or any other state."""
+        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        if all(part is None or isinstance(part, dict) for part in parts):
+            for part in parts:
+                self.attributes.update(part or {})
+        else:
+            self.attributes["state"] = state
 
 
 @dataclass
@@ -83,13 +91,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """What a pickle may name. `calls`: name -> what makes the value from the budget and the file's arguments;
-    `parts`: beginnings of names of classes whose objects become `Part`s; `identified`: makes the value of a
-    persistent id, None if there must be none.
+    """`calls`: name -> what makes the value from the budget and the file's arguments; `identified`: makes the value of
+    a persistent id, None if there must be none.
     """
 
     calls: Mapping[str, Callable[..., Any]]
-    parts: tuple[str, ...] = ()
     identified: Callable[[Any], Any] | None = None
 
 
@@ -134,10 +140,10 @@ class Machine:
         raise PickleError(f"{DAMAGED}: it has no end")
 
     def name(self, module: object, name: object) -> None:
-        """Pushes a name, if the vocabulary has it.
+        """Pushes a name.
 
         Raises:
-            PickleError: it has not.
+            PickleError: that of a TensorFlow network.
         """
         text = f"{module}.{name}"
         if text.startswith(TENSORFLOW):
@@ -145,29 +151,39 @@ class Machine:
                 f"a TensorFlow network ({text[:80]!a}) of the first StyleGAN code; "
                 "convert it to a PyTorch pickle with legacy.py of NVlabs/stylegan3"
             )
-        if text not in self.vocabulary.calls and not text.startswith(self.vocabulary.parts):
-            raise PickleError(f"names {text[:80]!a}, which no network needs; refused, and nothing was run")
         self.stack.append(Name(text))
 
-    def call(self) -> None:
-        """Replaces a name and its arguments by what the name makes of them."""
-        name, arguments = self.take(2)
-        if not isinstance(name, Name) or not isinstance(arguments, tuple):
-            raise PickleError("calls something that is no name; refused")
-        if name.text in self.vocabulary.calls:
+    def call(self, count: int = 2) -> None:
+        """Replaces a name and its arguments (and keyword arguments, if `count` is 3) by what the name makes of them."""
+        name, arguments, *_ = self.take(count)
+        if not isinstance(arguments, tuple):
+            raise PickleError(f"{DAMAGED}: a call without arguments")
+        self.make(name, arguments)
+
+    def make(self, name: object, arguments: tuple[Any, ...]) -> None:
+        """Pushes what the name makes of the arguments: a value of ours, or an inert `Part`."""
+        if not isinstance(name, Name):  # a method of a `Part`, say
+            self.stack.append(Part("a call of no name", arguments))
+        elif name.text in MAKERS and arguments and isinstance(arguments[0], Name):
+            self.make(arguments[0], ())
+            made, base = self.stack[-1], arguments[-1]
+            if isinstance(made, Part) and isinstance(base, dict):  # of a class derived from dict, protocols 0 and 1
+                made.entries.update(base)
+        elif name.text in self.vocabulary.calls:
             self.stack.append(self.vocabulary.calls[name.text](self.budget, *arguments))
-        elif arguments:
-            raise PickleError(f"calls {name.text[:80]!a} with arguments, which no network needs; refused")
         else:
-            self.stack.append(Part(name.text))
+            self.stack.append(Part(name.text, arguments))
+
+    def make_marked(self, name: object = None) -> None:
+        """Python 2's way: the arguments are what lies above the mark, behind the name if it was not given."""
+        values = self.since_mark()
+        self.make(name or values[0], tuple(values if name else values[1:]))
 
     def build(self) -> None:
-        """Fills what was made last."""
+        """Fills what was made last. What others have next to their entries, such as _metadata, is not needed."""
         state, made = self.take(1)[0], self.stack[-1]
         if isinstance(made, Fillable):
             made.fill(state)
-        elif not isinstance(made, dict):  # what a dict has next to its entries, such as _metadata, is not needed
-            raise PickleError("sets attributes of something that has none; refused")
 
     def identify(self) -> None:
         """Replaces a persistent id by what it stands for."""
@@ -195,16 +211,36 @@ class Machine:
         return found
 
     def extend(self, values: list[Any], kind: type) -> None:
-        """Adds values to the container on top of the stack, which must be of that kind."""
+        """Adds values to the container on top of the stack, which must be of that kind, or a `Part`."""
         target = self.stack[-1]
-        if not isinstance(target, kind):
-            raise PickleError(f"{DAMAGED}: values without a {kind.__name__}")
-        if isinstance(target, list):
+        if isinstance(target, Part):
+            target = target.entries if kind is dict else target.items
+        if isinstance(target, dict) and kind is dict:
+            keys = [_key(key, len(target) + place) for place, key in enumerate(values[::2])]
+            target.update(zip(keys, values[1::2], strict=True))
+        elif isinstance(target, set) and kind is set:
+            target.update(_key(value, len(target) + place) for place, value in enumerate(values))
+        elif isinstance(target, list) and kind is not dict:
             target.extend(values)
-        elif isinstance(target, set):
-            target.update(map(_key, values))
-        elif isinstance(target, dict):
-            target.update(zip(map(_key, values[::2]), values[1::2], strict=True))
+        else:
+            raise PickleError(f"{DAMAGED}: values without a {kind.__name__}")
+
+    def drop(self) -> None:
+        """Takes off the values since the last mark."""
+        self.since_mark()
+
+    def new_set(self) -> None:
+        """Replaces the values since the mark by a set of them."""
+        values = self.since_mark()
+        self.stack.append(set())
+        self.extend(values, set)
+
+    def pop(self) -> None:
+        """Takes off the last value, or the mark above it."""
+        if self.marks and self.marks[-1] == len(self.stack):
+            self.marks.pop()
+        else:
+            self.take(1)
 
     def new_dict(self) -> None:
         """Replaces the values since the mark by a dict of them."""
@@ -213,11 +249,13 @@ class Machine:
         self.extend(values, dict)
 
 
-def _key(key: object) -> object:
-    # Nothing that is hashed in depth: a tuple of a tuple of a tuple ... ends the process.
-    if not isinstance(key, str | int):
-        raise PickleError(f"a {type(key).__name__} as a key, where names and numbers belong; refused")
-    return key
+def _key(key: object, place: int) -> object:
+    """The key, or a text in its place: nothing is hashed in depth, as tuples of tuples of tuples end the process."""
+    if key is None or isinstance(key, str | int | float | bytes | Name):
+        return key
+    if isinstance(key, tuple) and all(part is None or isinstance(part, str | int | float) for part in key):
+        return key
+    return f"<{type(key).__name__} {place}>"
 
 
 PUSHED: Mapping[str, Callable[[Any], Any]] = {
@@ -228,9 +266,15 @@ PUSHED: Mapping[str, Callable[[Any], Any]] = {
     "EMPTY_LIST": lambda _: [],
     "EMPTY_DICT": lambda _: {},
     "EMPTY_SET": lambda _: set(),
-    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), lambda argument: argument),
-    **dict.fromkeys(("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"), lambda argument: argument),
-    **dict.fromkeys(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"), lambda argument: argument),
+    **dict.fromkeys(
+        (
+            *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "INT", "LONG", "BINFLOAT", "FLOAT"),
+            *("SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"),
+            *("SHORT_BINSTRING", "BINSTRING", "STRING"),  # Python 2; bytes come as text, a character for each
+            *("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"),
+        ),
+        lambda argument: argument,
+    ),
 }
 
 
@@ -254,6 +298,12 @@ OPCODES: Mapping[str, Callable[[Machine, Any], None]] = {
     "SETITEM": lambda machine, _: machine.extend(machine.take(2), dict),
     "SETITEMS": lambda machine, _: machine.extend(machine.since_mark(), dict),
     "ADDITEMS": lambda machine, _: machine.extend(machine.since_mark(), set),
+    "FROZENSET": lambda machine, _: machine.new_set(),
+    "POP": lambda machine, _: machine.pop(),
+    "POP_MARK": lambda machine, _: machine.drop(),
+    "DUP": lambda machine, _: machine.stack.append(machine.stack[-1]),
+    "PUT": lambda machine, index: machine.memoize(index),
+    "GET": lambda machine, index: machine.stack.append(machine.memo[index]),
     "BINPUT": lambda machine, index: machine.memoize(index),
     "LONG_BINPUT": lambda machine, index: machine.memoize(index),
     "MEMOIZE": lambda machine, _: machine.memoize(None),
@@ -263,6 +313,9 @@ OPCODES: Mapping[str, Callable[[Machine, Any], None]] = {
     "STACK_GLOBAL": lambda machine, _: machine.name(*machine.take(2)),
     "REDUCE": lambda machine, _: machine.call(),
     "NEWOBJ": lambda machine, _: machine.call(),
+    "NEWOBJ_EX": lambda machine, _: machine.call(3),
+    "INST": lambda machine, text: machine.make_marked(Name(text.replace(" ", ".", 1))),
+    "OBJ": lambda machine, _: machine.make_marked(),
     "BUILD": lambda machine, _: machine.build(),
     "BINPERSID": lambda machine, _: machine.identify(),
 }

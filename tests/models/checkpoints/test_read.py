@@ -13,8 +13,9 @@ import safetensors.torch
 import torch
 
 from models.checkpoints.read import CheckpointError, read
+from models.families.basic.dcgan import DcganGenerator
 
-STATE = {"main.0.weight": torch.arange(6.0).reshape(2, 3), "main.1.running_mean": torch.ones(3)}
+STATE = dict(DcganGenerator((4, 3, 1)).state_dict())
 
 
 def saved(path: Path, found: object, legacy: bool = False) -> Path:
@@ -32,23 +33,23 @@ def test_a_bare_state_dict_is_read_whatever_the_suffix(tmp_path: Path, legacy: b
 
 def test_safetensors_are_read(tmp_path: Path) -> None:
     safetensors.torch.save_file(STATE, tmp_path / "weights")
-    assert list(read(tmp_path / "weights").state) == list(STATE)
+    assert read(tmp_path / "weights").state.keys() == STATE.keys()
 
 
 def test_a_list_of_averaged_parameters_takes_the_place_of_the_generators_own(tmp_path: Path) -> None:
-    average = [torch.full((2, 3), 9.0)]
+    average = [torch.full_like(value, 9.0) for value in DcganGenerator((4, 3, 1)).parameters()]
     found = read(saved(tmp_path / "all_10.pth", {"g": STATE, "d": STATE, "g_ema": average, "opt_g": {}}))
     assert torch.equal(found.state["main.0.weight"], average[0])
     assert torch.equal(found.state["main.1.running_mean"], STATE["main.1.running_mean"])
-    with pytest.raises(CheckpointError, match="g_ema is a list of 2, which are not the 1 parameters of g"):
+    with pytest.raises(CheckpointError, match="g_ema is a list of 5, which are not the 4 parameters of g"):
         read(saved(tmp_path / "all_20.pth", {"g": STATE, "g_ema": [*average, torch.zeros(1)]}))
 
 
 def test_half_precision_becomes_float32(tmp_path: Path) -> None:
-    half = {key: value.half() for key, value in STATE.items()} | {"main.1.num_batches_tracked": torch.tensor(3)}
+    half = {key: value.half() if value.is_floating_point() else value for key, value in STATE.items()}
     found = read(saved(tmp_path / "half.pth", half))
     assert found.dtype == "float16"
-    assert [str(value.dtype) for value in found.state.values()] == ["torch.float32", "torch.float32", "torch.int64"]
+    assert {str(value.dtype) for value in found.state.values()} == {"torch.float32", "torch.int64"}
 
 
 @pytest.mark.parametrize(
@@ -60,7 +61,10 @@ def test_half_precision_becomes_float32(tmp_path: Path) -> None:
         ({"state_dict": STATE, "optimizer": {"state": {}, "param_groups": []}}, "taken from key state_dict"),
         ({"generator": {"conf": {"depth": 3}, "state_dict": STATE}}, "taken from key generator.state_dict"),
         ({"weights_of_mine": STATE, "step": 7}, "taken from key weights_of_mine"),
-        ({"g_ema": [torch.zeros(2, 3)], "g": STATE}, "taken from key g"),
+        (
+            {"g_ema": [torch.zeros_like(value) for value in DcganGenerator((4, 3, 1)).parameters()], "g": STATE},
+            "key g_ema",
+        ),
     ],
     ids=["basicsr", "stylegan2", "tutorial", "optimizer", "nested", "single", "fastgan"],
 )
@@ -77,7 +81,7 @@ def test_dicts_that_occur_again_and_again_are_looked_at_once(tmp_path: Path) -> 
         found = dict.fromkeys(map(str, range(1000)), found)
     path = tmp_path / "netG.pkl"
     path.write_bytes(pickle.dumps({"state_dict": found}))
-    with pytest.raises(CheckpointError, match="no state dict"):
+    with pytest.raises(CheckpointError, match="no tensors of a network"):
         read(path)
 
 
@@ -100,12 +104,9 @@ def hostile(path: Path) -> None:
     torch.save({"main.0.weight": Runs()}, path)
 
 
-def whole_module(path: Path) -> None:
-    torch.save(torch.nn.Linear(2, 2), path)
-
-
 def bomb(path: Path) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02N.")
         archive.writestr("archive/data/0", bytes(10_000_000))
 
 
@@ -138,24 +139,26 @@ def truncated_safetensors(path: Path) -> None:
         (lambda path: path.write_bytes(b""), "the file is empty"),
         (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "Git LFS pointer"),
         (lambda path: path.write_bytes(b"\n<!DOCTYPE html><title>Sign in</title>"), "a web page"),
-        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n0000"), "not a checkpoint: begins with bytes 89 50"),
-        (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "no state dict: entry 'G_ema' is a int"),
+        (lambda path: path.write_bytes(b"\x89PNG\r\n\x1a\n0000"), "a PNG image"),
+        (lambda path: path.write_bytes(pickle.dumps({"G_ema": 1})), "no tensors of a network"),
         (truncated, "truncated or damaged"),
         (truncated_legacy, "truncated or damaged"),
         (truncated_safetensors, "broken safetensors"),
-        (hostile, r"holds Python objects .* would run code"),
-        (whole_module, r"holds Python objects .*Linear.* would run code"),
+        (hostile, "no tensors of a network"),
         (bomb, "inflate far beyond"),
-        (recursive, "no state dict|holds a dict|a dict"),
+        (recursive, "no tensors of a network"),
         (lambda path: saved(path, {**STATE, "main.0.weight": torch.tensor([1.0, float("nan")])}), "carries NaN"),
         (lambda path: saved(path, {"big": torch.zeros(1).expand(10**9)}), "claims 1000000000 numbers"),
         (lambda path: saved(path, {"a\x1b[2J": torch.zeros(1)}), "control characters"),
         (lambda path: saved(path, {"a" * 10_000: torch.zeros(1)}), "longer than 500"),
         (lambda path: saved(path, {"sparse": torch.eye(3).to_sparse()}), "sparse"),
-        (lambda path: saved(path, {"epoch": 3, "loss": 0.1}), "entry 'epoch' is a int"),
+        (lambda path: saved(path, {"epoch": 3, "loss": 0.1}), "no tensors of a network"),
         (lambda path: saved(path, torch.zeros(3)), "holds a Tensor"),
         (lambda path: saved(path, {}), "holds an empty dict"),
-        (lambda path: saved(path, {"one": STATE, "two": STATE}), "several networks .one, two."),
+        (
+            lambda path: saved(path, {"one": STATE, "two": {key: 2 * STATE[key] for key in STATE}}),
+            "one .dcgan., two .dcgan.; say which with --key",
+        ),
     ],
 )
 def test_what_is_no_checkpoint_is_refused_in_one_line(

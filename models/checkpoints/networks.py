@@ -1,0 +1,212 @@
+"""Finds generators in the groups of tensors that a file holds, behind any prefix, with any wrapper's leftovers."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from models.architecture import StateDict
+from models.checkpoints.contents import Group
+from models.normalisation import as_old_names, fold
+
+# Parts of keys that wrappers add, and that no network has of its own: torch.compile, FSDP, checkpointing, Fabric.
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+# What names a generator among the parts of a larger network.
+GENERATORS = {
+    "g",
+    "gen",
+    "generator",
+    "generators",
+    "netg",
+    "gnet",
+    "ema",
+    "model",
+    "module",
+    "net",
+    "network",
+    "online",
+}
+DISCRIMINATORS = {"d", "disc", "discriminator", "discriminators", "critic", "netd", "dnet"}
+# What names a network among the parts of a file.
+NAMED = (GENERATORS - {"model", "module", "net", "network"}) | DISCRIMINATORS
+BESIDE = ("latent_avg",)  # tensors next to the generator that belong to it: the mean latent of converted StyleGAN2
+COUNTED = ("total_ops", "total_params")  # what thop.profile leaves in a network
+PARAMETERS = ("weight", "bias", "weight_orig", "weight_v", "weight_g", "weight_u")
+MAX_LOOKS = 500  # state dicts that are shown to every architecture
+MAX_SPLITS = 8
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A generator that was found.
+
+    `path`: the keys of the file that lead to its group, `prefix` what was taken off its keys. `raw`: its tensors
+    without the prefix, as the file has them, `state` as the architectures that take it name them. `notes`: what was
+    done to them. `averaged`: known to be a running average.
+    """
+
+    path: tuple[str, ...]
+    prefix: tuple[str, ...]
+    raw: Mapping[str, torch.Tensor]
+    state: Mapping[str, torch.Tensor]
+    architectures: tuple[str, ...]
+    group: Group
+    notes: tuple[str, ...] = ()
+    averaged: bool = False
+
+    @property
+    def name(self) -> str:
+        """What `--key` may call it."""
+        return ".".join((*self.path, *self.prefix))
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """Tensors that are no known generator: those of a group, or behind a prefix of it."""
+
+    path: tuple[str, ...]
+    state: Mapping[str, torch.Tensor]
+    group: Group
+    averaged: bool = False
+
+    @property
+    def name(self) -> str:
+        """What `--key` may call it."""
+        return ".".join(self.path)
+
+
+Recognise = Callable[[StateDict], tuple[str, ...]]
+"""The names of the architectures that take a state dict."""
+
+
+@dataclass
+class Finder:
+    """Looks for generators: what it found, and the pieces that are none."""
+
+    recognise: Recognise
+    networks: list[Network] = field(default_factory=list)
+    pieces: list[Piece] = field(default_factory=list)
+    looks: int = 0
+
+    def search(self, root: Group) -> None:
+        """Looks through all groups, then for networks whose keys are dicts within dicts."""
+        for group in root.walk():
+            if group.tensors and not group.listed:
+                self.split(group, group.tensors, group.path, ())
+        if not self.networks:
+            self.nested(root)
+
+    def nested(self, group: Group) -> None:
+        """A group whose tensors, all those below it, are a network."""
+        flat = group.flat()
+        if len(flat) == len(group.tensors) or group.listed:
+            return
+        if network := self.look(group, flat, group.path, ()):
+            self.networks.append(network)
+            return
+        for inner in group.groups:
+            self.nested(inner)
+
+    def split(
+        self, group: Group, state: Mapping[str, torch.Tensor], path: tuple[str, ...], prefix: tuple[str, ...],
+        averaged: bool = False,
+    ) -> None:  # fmt: skip
+        """Finds what the tensors are: a network, or networks behind the first parts of their keys."""
+        if network := self.look(group, state, path, prefix, averaged):
+            self.networks.append(network)
+            return
+        parts = {} if len(prefix) >= MAX_SPLITS else _parts(state)
+        averaged = averaged or "n_averaged" in state
+        found, pieces = len(self.networks), len(self.pieces)
+        for name, inner in parts.items():
+            if _may_be_network(name, inner, parts, state):
+                self.split(group, inner, path, (*prefix, name), averaged)
+        if len(self.networks) == found:
+            named = len(parts) > 1 and NAMED & {word for name in parts for word in words(name)}
+            if not named:  # one network, and what was tried are its parts
+                del self.pieces[pieces:]
+                self.pieces.append(Piece((*path, *prefix), state, group, averaged))
+
+    def look(
+        self, group: Group, state: Mapping[str, torch.Tensor], path: tuple[str, ...], prefix: tuple[str, ...],
+        averaged: bool = False,
+    ) -> Network | None:  # fmt: skip
+        """The network that these tensors are, None if they are none that is known."""
+        for named, notes in _variants(state):
+            self.looks += 1
+            if self.looks > MAX_LOOKS or len(named) < 2:
+                return None
+            if architectures := self.recognise(named):
+                return Network(path, prefix, state, named, architectures, group, notes, averaged)
+        return None
+
+
+def _variants(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[dict[str, torch.Tensor], tuple[str, ...]]]:
+    """(state, what was done) as the file has it, then with ever more of what wrappers and layers leave undone."""
+    plain = {_unwrapped(key, WRAPPERS): value for key, value in state.items() if key.rpartition(".")[2] not in COUNTED}
+    yield plain, ()
+    bare = {_unwrapped(key, {"module"}): value for key, value in plain.items()}
+    for inner, notes in ((plain, ()), (bare, ("module. taken out of its keys",))):
+        if notes and bare.keys() == plain.keys():
+            return
+        if notes:
+            yield inner, notes
+        old = as_old_names(inner)
+        folded = fold(old)
+        if old.keys() != inner.keys():
+            yield old, notes
+        if folded.keys() != old.keys():
+            count = len(old.keys() - folded.keys())
+            yield folded, (*notes, f"normalisation folded into its weights, as in eval mode ({count} tensors less)")
+
+
+def unwrapped(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    """Weights of no known network without what wrappers put before all keys."""
+    while len(parts := _parts(state)) == 1 and WRAPPERS | {"module"} >= parts.keys():
+        if any("." not in key and key != "n_averaged" for key in state):
+            break
+        state = {key: value for key, value in next(iter(parts.values())).items() if key != "n_averaged"}
+    return state
+
+
+def _unwrapped(key: str, wrappers: set[str]) -> str:
+    return ".".join(part for part in key.split(".") if part not in wrappers)
+
+
+def _parts(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors by the first part of their keys; those without a second part are left out."""
+    parts: dict[str, dict[str, torch.Tensor]] = {}
+    for key, tensor in state.items():
+        first, dot, rest = key.partition(".")
+        if dot:
+            parts.setdefault(first, {})[rest] = tensor
+    return parts
+
+
+def _may_be_network(
+    name: str,
+    inner: Mapping[str, torch.Tensor],
+    parts: Mapping[str, Mapping[str, torch.Tensor]],
+    state: Mapping[str, torch.Tensor],
+) -> bool:
+    """Whether a part of a state dict may be a network of its own: by its name, or since everything beside it may be."""
+    own = [key for key, tensor in state.items() if "." not in key and tensor.ndim]
+    if any(key in PARAMETERS for key in own):
+        return False
+    if len(parts) == 1 and not own:
+        return True
+    if GENERATORS & set(words(name)):
+        return True
+    has_names = not all(key.partition(".")[0].isdecimal() for key in inner)
+    return not name.isdecimal() and not own and has_names and all(map(_is_network_like, parts.values()))
+
+
+def _is_network_like(state: Mapping[str, torch.Tensor]) -> bool:
+    return all("." in key for key in state) and any(tensor.ndim > 1 for tensor in state.values())
+
+
+def words(name: str) -> list[str]:
+    """The words of a key, in small letters: `netG_EMA` -> net, g, ema."""
+    parted = re.sub(r"([a-z0-9])([A-Z])|([A-Z])([A-Z][a-z])", r"\1\3 \2\4", name)
+    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", parted) if word]
