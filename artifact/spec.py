@@ -90,12 +90,14 @@ class Parity:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where the weights come from. `sha256` is of the checkpoint file as it was read."""
+    """Where the weights come from. `sha256` is of the checkpoint file as it was read; `notes` say which network of it
+    was taken, what was done to its weights, and what was assumed of it."""
 
     source: str
     licence: str
     sha256: str
     exported_with: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from artifact.spec import Scalar, Task, TensorSpec
 from export.graph.trace import tensor_specs
 from export.source import open_source
-from models.architecture import Generator
+from models.architecture import Generator, Setting
 from models.catalogue import ARCHITECTURES
 
 
@@ -16,7 +16,8 @@ class Inspection:
     """What a checkpoint is.
 
     `parameters` is a count, `dtype` the file's, `inputs` those of the graph as an export of it would have.
-    `settings`: what `--set` can change for this architecture, with the meaning of each.
+    `assumed`: what no tensor and no file says, as `name=value`, with its meaning and what changes it. `settings`: what
+    `--set` can change for this architecture, with the meaning of each.
     """
 
     architecture: str
@@ -25,6 +26,7 @@ class Inspection:
     task: str
     picture: str
     inputs: tuple[str, ...]
+    assumed: Mapping[str, str]
     settings: Mapping[str, str]
     parameters: int
     dtype: str
@@ -37,13 +39,14 @@ def inspect(
     overrides: Mapping[str, str] | None = None,
     cache_dir: Path | None = None,
     progress: Callable[[str], None] = lambda line: None,
+    key: str | None = None,
 ) -> Inspection:
     """What the checkpoint (a path or a zoo name) is, without exporting it.
 
     Raises:
         ExportError: it cannot be fetched, read or recognised.
     """
-    source = open_source(checkpoint, arch, overrides or {}, cache_dir, progress)
+    source = open_source(checkpoint, arch, overrides or {}, cache_dir, progress, key)
     generator, entry = source.generator, ARCHITECTURES[source.architecture]
     return Inspection(
         architecture=source.architecture,
@@ -52,6 +55,10 @@ def inspect(
         task=generator.task.value,
         picture=_picture(generator),
         inputs=tuple(_described(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
+        assumed={
+            f"{name}={value}": f"{entry.settings[name].meaning}; --set {name}={_choices(entry.settings[name])}"
+            for name, value in source.assumed.items()
+        },
         settings={name: setting.meaning for name, setting in entry.settings.items()},
         parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
         dtype=source.checkpoint.dtype,
@@ -67,6 +74,10 @@ def _picture(generator: Generator) -> str:
         return f"x{generator.scale}, {generator.channels} channel(s)"
     sizes = "" if generator.multiple_px == 1 else f", sizes in multiples of {generator.multiple_px} px"
     return f"{generator.image_channels} -> {generator.channels} channel(s){sizes}"
+
+
+def _choices(setting: Setting) -> str:
+    return "|".join(setting.choices) or type(setting.default).__name__.upper()
 
 
 def _described(tensor: TensorSpec) -> str:

@@ -61,6 +61,7 @@ class Request:
     repository: Path
     name: str
     arch: str = "auto"
+    key: str | None = None  # which network, where the file holds several
     overrides: Mapping[str, str] = field(default_factory=dict)
     precision: str = "fp32"
     tensors: str = "uint8"
@@ -94,7 +95,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     version = _target_version(request)
     existing = read_config(request.repository / request.name)
     label_names = _read_labels(request)
-    source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress)
+    source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     labels = _labels(request, label_names, source)
     profiles = _profiles(request, generator)
@@ -117,7 +118,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.checkpoint.notes, *graphs.notes, *_seam_notes(tile)))
+    return Exported(target, written, (*source.notes, *graphs.notes, *_seam_notes(tile)))
 
 
 def _require_options(request: Request) -> None:

@@ -62,6 +62,16 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
+def require_architecture(name: str) -> None:
+    """Nothing, if it is auto or an architecture's name.
+
+    Raises:
+        ArchitectureError: it is neither.
+    """
+    if name != "auto" and name not in ARCHITECTURES:
+        raise ArchitectureError(f"--arch {name}: must be auto or one of {', '.join(ARCHITECTURES)}")
+
+
 def recognise(state: StateDict, name: str = "auto") -> tuple[str, ...]:
     """The names of the architectures whose generator these weights may be; of the given one alone if it is not auto."""
     if name != "auto":
@@ -109,8 +119,7 @@ def build(
     Raises:
         ArchitectureError: unknown or wrong architecture, unknown setting, or weights that do not fit.
     """
-    if name != "auto" and name not in ARCHITECTURES:
-        raise ArchitectureError(f"--arch {name}: must be auto or one of {', '.join(ARCHITECTURES)}")
+    require_architecture(name)
     entry = detect(state) if name == "auto" else ARCHITECTURES[name]
     if not (entry.accepts or entry.matches)(state):
         sentence = entry.relative(state) or f"beginning {', '.join(list(state)[:3])}"

@@ -17,6 +17,8 @@ from export.graph.samples import sample_inputs
 from export.graph.trace import OPSET, save, to_onnx
 from models.architecture import Generator
 
+# What is compared: a wrong assumption about the network is in both.
+PARITY = "parity of the ONNX graph with the PyTorch network built from this file"
 ENGINE_SOURCE = "engine-source.onnx"
 
 
@@ -54,7 +56,7 @@ def write_graphs(
     proto = to_onnx(module, generator, tensors, sample_inputs(generator, tensors, (0, 1)))
     if precision == "fp32":
         session, measured = writer.write(proto, ONNX, "fp32")
-        return Graphs({ONNX: folder / ONNX}, folder / ONNX, session, measured, (f"parity: {measured}",))
+        return Graphs({ONNX: folder / ONNX}, folder / ONNX, session, measured, (f"{PARITY}: {measured}",))
     half = add_finite_flag(to_half_precision(proto, precision))
     simulated = writer.compare(open_session(simulate_rounding(half, precision)), precision)
     if precision == "fp16":
@@ -65,7 +67,7 @@ def write_graphs(
         return Graphs(files, folder / ONNX, session, measured, _notes(proto, precision, measured))
     session, measured = writer.write(add_finite_flag(proto), ONNX, "fp32")
     save(half, folder / ENGINE_SOURCE)
-    notes = (f"parity of {ONNX}, fp32: {measured}", *_notes(proto, precision, simulated))
+    notes = (f"{PARITY}, {ONNX}, fp32: {measured}", *_notes(proto, precision, simulated))
     return Graphs({ONNX: folder / ONNX}, folder / ENGINE_SOURCE, session, measured, notes)
 
 
@@ -103,7 +105,7 @@ class _Writer:
 def _notes(proto: onnx.ModelProto, precision: str, measured: Measurement) -> tuple[str, ...]:
     name = FORMATS[precision].name
     notes = [
-        f"parity in {precision}: {measured}; measured on the CPU, in float32 with every weight and every operator's "
+        f"{PARITY}, in {precision}: {measured}; measured on the CPU, in float32 with every weight and every operator's "
         f"result rounded to {name}: a GPU rounds in other places too"
     ]
     kept = sorted({node.op_type for node in proto.graph.node} & set(NOT_BUILT_BY_TENSORRT[precision]))

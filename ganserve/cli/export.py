@@ -48,6 +48,12 @@ CheckpointArgument = Annotated[
 ArchOption = Annotated[
     str, typer.Option(metavar="auto|NAME", help="Architecture (default: detected from the weights).")
 ]
+KeyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--key", metavar="NAME", help="Which network, where the file holds several: its key, as errors say it."
+    ),
+]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Hyper-parameter that cannot be inferred. Repeatable."),
@@ -79,6 +85,7 @@ CapabilityOption = Annotated[
 def inspect(
     checkpoint: CheckpointArgument,
     arch: ArchOption = "auto",
+    key: KeyOption = None,
     settings: SetOption = None,
     cache: CacheOption = None,
     as_json: JsonOption = False,
@@ -90,7 +97,7 @@ def inspect(
         from export.inspection import inspect as look
     try:
         with steps() as progress:
-            found = look(checkpoint, arch, overrides, cache, progress)
+            found = look(checkpoint, arch, overrides, cache, progress, key)
     except ExportError as error:
         raise CommandError(str(error)) from None
     if as_json:
@@ -98,9 +105,12 @@ def inspect(
         return
     for name, value in asdict(found).items():
         if name == "settings":
-            lines = [f"--set {key}: {meaning}" for key, meaning in value.items()]
+            unsaid = {assumed.partition("=")[0] for assumed in found.assumed}
+            lines = [f"--set {setting}: {meaning}" for setting, meaning in value.items() if setting not in unsaid]
+        elif name == "assumed":
+            lines = [f"{setting} ({meaning})" for setting, meaning in value.items()]
         elif isinstance(value, dict):
-            lines = [", ".join(f"{key}={setting}" for key, setting in value.items())]
+            lines = [", ".join(f"{one}={setting}" for one, setting in value.items())]
         else:
             lines = list(value) if isinstance(value, tuple) else [value]
         for line in lines:
@@ -112,6 +122,7 @@ def export(
     repository: Annotated[Path, typer.Option(metavar="DIR", help="Model repository to write to.")],
     name: Annotated[str, typer.Option(metavar="NAME", help="Name of the served model.")],
     arch: ArchOption = "auto",
+    key: KeyOption = None,
     settings: SetOption = None,
     precision: Annotated[Precision, typer.Option(help="Type of the weights and of the computation.")] = Precision.FP32,
     tensors: Annotated[
@@ -137,6 +148,7 @@ def export(
         repository=repository,
         name=name,
         arch=arch,
+        key=key,
         overrides=overrides,
         precision=precision.value,
         tensors=tensors.value,

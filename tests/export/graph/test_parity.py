@@ -17,7 +17,7 @@ from export.graph.pixels import ToUint8, wrap
 from export.graph.rounding import simulate_rounding
 from export.graph.samples import sample_inputs
 from export.graph.trace import save, to_onnx
-from export.graph.write import Graphs, write_graphs
+from export.graph.write import PARITY, Graphs, write_graphs
 from models.architecture import Generator
 from models.catalogue import build
 from models.families.basic.cgan import ConditionalGenerator
@@ -113,10 +113,10 @@ def test_weights_have_the_precision_that_the_files_promise(written: dict[str, Wr
 def test_notes_say_how_16_bits_were_measured(written: dict[str, Written]) -> None:
     fp32, fp16, bf16 = (written[precision].graphs.notes for precision in LIMITS)
     assert len(fp32) == len(fp16) == 1
-    assert fp32[0].startswith("parity: largest difference ")
+    assert fp32[0].startswith(f"{PARITY}: largest difference ")
     assert "every operator's result rounded to float16: a GPU rounds in other places too" in fp16[0]
-    assert bf16[0].startswith("parity of model.onnx, fp32: largest difference ")
-    assert bf16[1].startswith("parity in bf16: ")
+    assert bf16[0].startswith(f"{PARITY}, model.onnx, fp32: largest difference ")
+    assert bf16[1].startswith(f"{PARITY}, in bf16: ")
     assert bf16[2] == "ConvTranspose stays float32: TensorRT does not build it in bfloat16"
 
 

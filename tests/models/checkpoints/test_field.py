@@ -1,7 +1,11 @@
 """Files from people's disks are read as what they are, or refused with a sentence that helps; nothing in them runs."""
 
+import resource
+import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -11,6 +15,7 @@ from models.catalogue import build
 from models.checkpoints.folders import read_at
 from models.checkpoints.read import CheckpointError
 from tests.models.checkpoints.field_files import READ, REFUSED
+from tests.models.checkpoints.field_networks import AVERAGE, LISTED, RAW, D, E, G, below, both
 
 LATENT = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
 
@@ -47,3 +52,124 @@ def test_what_is_not_read_is_refused_with_a_sentence_that_helps(tmp_path: Path, 
         pictured(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "network"),
+    [("netG", RAW), ("netG_EMA", AVERAGE), ("best", RAW), ("all.inner.netG_EMA", AVERAGE), ("inner.netG", RAW)],
+)
+def test_a_key_says_which_network_is_meant(tmp_path: Path, key: str, network: nn.Module) -> None:
+    path = tmp_path / "netG.pth"
+    torch.save({"all": {"inner": {"netG": G, "netG_EMA": E}}, "best": G}, path)
+    torch.testing.assert_close(pictured(path, key), expected(network), rtol=0, atol=1e-5)
+
+
+def test_a_key_may_be_a_prefix_or_the_place_of_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "netG.pth"
+    listed = {"shadow_params": LISTED}
+    torch.save({"state_dict": {**below("G_A.", G), **below("G_B.", E)}, "x": listed}, path)
+    for key, network in (("G_A", RAW), ("state_dict.G_B", AVERAGE)):
+        torch.testing.assert_close(pictured(path, key), expected(network), rtol=0, atol=1e-5)
+    with pytest.raises(CheckpointError, match=r"--key G_C: no network of that name; the file has .*state_dict\.G_A"):
+        read_at(path, key="G_C")
+
+
+@pytest.mark.parametrize("name", ["two copies, ema", "shadow list", "averaged model", "names without dots"])
+def test_it_is_said_that_the_average_was_taken(tmp_path: Path, name: str) -> None:
+    write, _ = READ[name]
+    write(tmp_path / "netG.pth")
+    assert "the running average" in " ".join(read_at(tmp_path / "netG.pth").notes)
+
+
+def test_what_was_taken_off_the_keys_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"state_dict": both()}, path)
+    assert read_at(path).notes == ("taken from key state_dict", "prefix generator. taken off every key")
+
+
+def test_an_architecture_that_is_asked_for_is_looked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.ckpt"
+    torch.save({"one": {"module." + key: value for key, value in G.items()}, "two": D}, path)
+    assert read_at(path, arch="dcgan").known
+    with pytest.raises(CheckpointError, match="several networks, and none is a known generator"):
+        read_at(path, arch="rrdb")
+
+
+def test_no_class_of_a_file_is_imported_and_nothing_runs(tmp_path: Path) -> None:
+    """A module that touches a file when it is imported, named by objects of every kind in the file."""
+    (tmp_path / "trap_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
+    sys.path.insert(0, str(tmp_path))
+    try:
+        calls = b"ctrap_module\nrun\n)R" + b"ctrap_module\nThing\n)\x81}b" + b"(itrap_module\nOld\n"
+        for start in (b"\x80\x02", b"\x80\x04"):
+            (tmp_path / "a.pkl").write_bytes(start + b"](" + calls + b"e.")
+            with pytest.raises(CheckpointError, match="no tensors"):
+                read_at(tmp_path / "a.pkl")
+    finally:
+        sys.path.remove(str(tmp_path))
+    assert not (tmp_path / "ran").exists()
+    assert "trap_module" not in sys.modules
+
+
+def zipped(path: Path, pickle: bytes, **records: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a/data.pkl", pickle)
+        for name, data in records.items():
+            archive.writestr(f"a/data/{name}", data)
+    return path
+
+
+IDENTITY = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu"
+
+
+def tensor_of(shape: bytes, strides: bytes, length: bytes = b"K\x04") -> bytes:
+    made = b"ctorch._utils\n_rebuild_tensor_v2\n(" + IDENTITY + length + b"tQK\x00" + shape + strides
+    return b"\x80\x02}X\x01\x00\x00\x00a" + made + b"\x89}tRs."
+
+
+@pytest.mark.parametrize(
+    ("pickle", "sentence"),
+    [
+        (tensor_of(b"J\x00\x00\x00\x40J\x00\x00\x00\x40\x86", b"K\x00K\x00\x86"), "more than the file stores"),
+        (tensor_of(b"K\x02\x85", b"J\x00\x00\x00\x70\x85"), "outside its storage"),
+        (tensor_of(b"K\x02\x85", b"K\x01\x85", b"J\x00\x00\x00\x70"), "a storage of 1879048192"),
+        (
+            tensor_of(b"K\x02\x85", b"K\x01\x85").replace(b"\x01\x00\x00\x000X", b"\x01\x00\x00\x007X"),
+            "record .* is missing",
+        ),
+        (b"\x80\x02}X\x01\x00\x00\x00a" + b"]q\x00" + b"(h\x00e" * 50 + b"s.", "no tensors"),
+        (b"\x80\x02]q\x00" + b"".join(b"]q%c(h%ch%ce" % (n, n - 1, n - 1) for n in range(1, 120)) + b".", "no tensors"),
+        (b"\x80\x02" + b"]" * 50_000 + b"a" * 49_999 + b".", "no tensors"),
+        (b"\x80\x02" + b"}X\x01\x00\x00\x00a" * 3000 + b"N" + b"s" * 3000 + b".", "no tensors"),
+    ],
+    ids=[
+        "strides of 0",
+        "far strides",
+        "a long storage",
+        "no record",
+        "cycles",
+        "memo bomb",
+        "deep lists",
+        "deep dicts",
+    ],
+)
+def test_hostile_torch_files_cost_little_and_are_refused(tmp_path: Path, pickle: bytes, sentence: str) -> None:
+    path = zipped(tmp_path / "a.pth", pickle, **{"0": bytes(16)})
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(CheckpointError, match=sentence):
+        read_at(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < peak_kib + 100_000
+
+
+def test_a_torch_file_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"netG": G, "opt": [1, 2.5, {"x": (1, 2)}]}, path)
+    whole = path.read_bytes()
+    random = np.random.RandomState(0)
+    for place in random.randint(0, len(whole), 60):
+        path.write_bytes(whole[:place] + bytes([random.randint(256)]) + whole[place + 1 :])
+        try:
+            found = read_at(path)
+        except CheckpointError:
+            continue
+        assert all(torch.isfinite(value).all() for value in found.state.values())
