@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from artifact.formats import other_format
 from artifact.spec import Spec
 
 MANIFEST = "manifest.json"
@@ -189,7 +190,8 @@ def verify(folder: Path, spec: Spec) -> None:
             raise ArtifactError(f"{file_name}: named by the manifest, missing on disk")
         found = sha256_of(path)
         if found != expected:
-            what = placeholder(path) or f"has sha256 {found[:12]}, {expected[:12]} in the manifest"
+            foreign = other_format(path) if path.suffix == ".onnx" else ""
+            what = placeholder(path) or foreign or f"has sha256 {found[:12]}, {expected[:12]} in the manifest"
             raise ArtifactError(f"{file_name} {what}")
 
 

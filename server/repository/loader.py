@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from artifact.formats import other_format
 from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manifest, verify
 from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
@@ -25,7 +26,7 @@ from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
-from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
+from server.repository.engine_choice import EngineFactory, Opened, file_names, has_batch_axis
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
@@ -238,8 +239,8 @@ class Loader:
         try:
             return await asyncio.to_thread(self._factory.open, version, placement.device, batched)
         except NotServing as error:
-            empty = await asyncio.to_thread(_empty_files, version.folder)
-            raise FilesNotWhole("; ".join([*empty, str(error)])) from error
+            known = await asyncio.to_thread(_why_not_opened, version)
+            raise FilesNotWhole("; ".join([*known, str(error)])) from error
 
     def _by_device(self, opened: Mapping[Placement, Opened]) -> dict[Device, Engine]:
         return {self._devices.at(placement): one.engine for placement, one in opened.items()}
@@ -285,10 +286,14 @@ def _read(folder: Path) -> Spec | None:
     return spec
 
 
-def _empty_files(folder: Path) -> list[str]:
-    """That files are empty, which may be why a graph cannot be opened."""
+def _why_not_opened(version: ModelVersion) -> list[str]:
+    """What may be why a graph cannot be opened: files are empty, or it is no graph."""
     try:
-        return [f"{name} {what}" for name, what in _placeholders(folder) if what == IS_EMPTY]
+        found = [f"{name} {what}" for name, what in _placeholders(version.folder) if what == IS_EMPTY]
+        graph, _ = file_names(version)
+        if not found and (version.folder / graph).is_file() and (what := other_format(version.folder / graph)):
+            found.append(f"{graph} {what}")
+        return found
     except OSError:
         return []
 

@@ -173,7 +173,7 @@ def test_a_changed_or_missing_file_does_not_verify(tmp_path: Path) -> None:
     folder = write_version(tmp_path, "m", 1, SPEC, model_file(tmp_path), "")
     spec = read_manifest(folder)
     assert spec is not None
-    (folder / "model.onnx").write_text("other")
+    (folder / "model.onnx").write_bytes(b"\xf0ther")
     with pytest.raises(ArtifactError, match=r"model.onnx has sha256 .* in the manifest"):
         verify(folder, spec)
     (folder / "model.onnx").unlink()

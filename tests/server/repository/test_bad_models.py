@@ -1,6 +1,7 @@
 """A repository with everything in it that can be wrong: each model has its reason, the others serve."""
 
 import asyncio
+import gzip
 import os
 import re
 import shutil
@@ -204,7 +205,11 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "empty": (graph_file(b""), "model.onnx is empty"),
     "pointer": (graph_file(POINTER), "model.onnx is a Git LFS pointer, not the file itself; run git lfs pull"),
     "page": (graph_file(PNG_PAGE), "model.onnx is a web page, not a model"),
-    "cut": (graph_file(b"\x08\x0a\x12\x07pytorch:\xff\xff"), "ONNX Runtime cannot open it"),
+    "cut": (graph_file(b"\x08\x0a\x12\x07pytorch:\xff\xff"), "model.onnx is cut off: it has 14 bytes of 15"),
+    "gzip": (graph_file(gzip.compress(b"graph")), "model.onnx is gzip data; unpack it first; "),
+    "zip": (graph_file(b"PK\x03\x04" + bytes(60)), "model.onnx is a zip archive; unpack it first; "),
+    "hdf5": (graph_file(b"\x89HDF\r\n\x1a\n" + bytes(60)), "model.onnx is HDF5 (Keras), not ONNX; "),
+    "text": (graph_file(b"Entry not found"), "model.onnx is text, not a graph; "),
     "data-empty": (with_data(b""), "weights.bin is empty"),
     "data-pointer": (with_data(POINTER), "weights.bin is a Git LFS pointer"),
     "data-page": (with_data(PNG_PAGE * 9), "weights.bin is a web page"),
