@@ -31,6 +31,10 @@ class Quotas:
         self._requests.check(1)
         self._requests.left -= 1
 
+    def return_request(self) -> None:
+        """Gives one back that was counted."""
+        self._requests.left += 1
+
     def take(self, images: int, pixels: int) -> None:
         """Counts images and their pixels: both, or neither if one of them is refused.
 
@@ -69,6 +73,13 @@ class _Quota:
 
 current_quotas: ContextVar[Quotas | None] = ContextVar("current_quotas", default=None)
 """Of the key of the current request; None if callers need no key."""
+
+
+def uncharge_request() -> None:
+    """Gives back the request as which the last call here was counted: it was a part of another one."""
+    quotas = current_quotas.get()
+    if quotas is not None:
+        quotas.return_request()
 
 
 def charge(images: int, pixels: int, requests: int = 0) -> None:

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tritonclient.grpc import service_pb2 as pb
 
+from server.api.quotas import uncharge_request
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
 from server.api.rest.endpoint import Endpoint
@@ -120,6 +121,7 @@ class V2:
             if length == 0 and body:
                 wanted = pb.ModelMetadataRequest(name=name, version=version)
                 metadata = await self._methods.ModelMetadata(wanted, context)  # checks the caller, as any call
+                uncharge_request()  # ModelInfer is counted
                 message, form = read_raw_request(body, metadata.inputs, name, version)
             else:
                 arguments = (body, length, name, version, self._endpoint.max_bytes)

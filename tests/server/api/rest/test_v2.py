@@ -326,6 +326,17 @@ async def test_a_raw_request_without_a_key_learns_nothing(start: Start, tmp_path
             assert answer.status_code == 401
 
 
+async def test_a_raw_request_is_one_of_its_keys_quota(start: Start, tmp_path: Any) -> None:
+    own = {"me": 'roles = ["infer"]\nrequests_per_minute = 4'}
+    running = await start(api_keys=write_keys(tmp_path / "keys.toml", own))
+    headers = {"Inference-Header-Content-Length": "0", "Authorization": "Bearer me-secret"}
+    codes = []
+    async with client_of(running) as http:
+        for _ in range(5):
+            codes.append((await http.post("/v2/models/tiny/infer", content=bytes(16), headers=headers)).status_code)
+    assert codes == [200, 200, 200, 200, 429]
+
+
 async def test_a_web_page_may_not_call_a_server_without_keys(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v2/logging", json={"log_info": True}, headers={"Origin": "http://evil.example"})
     assert answer.status_code == 403
