@@ -1,4 +1,4 @@
-"""Writes docs/triton.md from the server's table of config.pbtxt's fields; `--check` only compares.
+"""Writes docs/triton.md from the table of RPCs and the server's of config.pbtxt's fields; `--check` only compares.
 
 python -m docs.triton_page [--check]
 """
@@ -9,13 +9,83 @@ from pathlib import Path
 from docs.generated import write
 from server.repository.config_fields import FIELDS, Treatment
 
+# Each RPC of inference.GRPCInferenceService and its address over HTTP; tests/clients/test_every_rpc.py calls all.
+RPCS = {
+    "ServerLive": "GET /v2/health/live",
+    "ServerReady": "GET /v2/health/ready",
+    "ModelReady": "GET /v2/models/NAME/ready",
+    "ServerMetadata": "GET /v2",
+    "ModelMetadata": "GET /v2/models/NAME",
+    "ModelInfer": "POST /v2/models/NAME/infer",
+    "ModelStreamInfer": "",
+    "ModelConfig": "GET /v2/models/NAME/config",
+    "ModelStatistics": "GET /v2/models/NAME/stats",
+    "RepositoryIndex": "POST /v2/repository/index",
+    "RepositoryModelLoad": "POST /v2/repository/models/NAME/load",
+    "RepositoryModelUnload": "POST /v2/repository/models/NAME/unload",
+    "SystemSharedMemoryStatus": "GET /v2/systemsharedmemory/status",
+    "SystemSharedMemoryRegister": "POST /v2/systemsharedmemory/region/NAME/register",
+    "SystemSharedMemoryUnregister": "POST /v2/systemsharedmemory/region/NAME/unregister",
+    "CudaSharedMemoryStatus": "GET /v2/cudasharedmemory/status",
+    "CudaSharedMemoryRegister": "POST /v2/cudasharedmemory/region/NAME/register",
+    "CudaSharedMemoryUnregister": "POST /v2/cudasharedmemory/region/NAME/unregister",
+    "TraceSetting": "GET /v2/trace/setting",
+    "LogSettings": "POST /v2/logging",
+}
 PAGE = Path(__file__).with_name("triton.md")
 HEAD = """# In place of a Triton server
 
-<!-- Written by `python -m docs.triton_page` from server/repository/config_fields.py; do not edit. -->
+<!-- Written by `python -m docs.triton_page`, also from server/repository/config_fields.py; do not edit. -->
 
-Clients of Triton's gRPC protocol and its model repositories (ONNX graphs, TensorRT engines) work unchanged, but for
-what this page says.
+Clients of Triton's protocols and its model repositories (ONNX graphs, TensorRT engines) work unchanged, but for what
+this page says.
+
+
+## RPCs
+
+All 20 RPCs of `inference.GRPCInferenceService` are served by both front ends (`grpcio` and `native`), and over
+[HTTP](http.md):
+
+| RPC | over HTTP |
+|---|---|
+(RPCS)
+Exceptions, and their reasons:
+
+| what | here |
+|---|---|
+| requests compressed with deflate | on `native` UNIMPLEMENTED, but for ModelStreamInfer: its library inflates gzip \
+alone; `--frontend grpcio` takes both |
+| compressed replies | over HTTP only, as in Triton by default: `native` has no such function, and images \
+are compressed as they are |
+| more than 64 KiB of metadata | RESOURCE_EXHAUSTED (Triton: 8 KiB); on `native` beyond 1 MiB HTTP 431, which clients \
+report as UNKNOWN |
+| TLS, `max_connection_age_s` | `grpcio` only; `--frontend auto` takes it when they are set |
+| system and CUDA shared memory | off without `--shared-memory`; Status is always answered |
+| CUDA shared memory | needs an NVIDIA GPU and `cuda-bindings` (of the extras `tensorrt-rtx` and `tensorrt`), else \
+UNIMPLEMENTED; tensors are copied through the host |
+| TraceSetting | `trace_level` OFF or TIMESTAMPS, and `trace_rate`, of all models at once; spans go to \
+`otlp_endpoint`, to no file |
+| LogSettings | the log goes to standard error: `log_file` is UNIMPLEMENTED |
+| decoupled models, sequences | models answer each request once and keep no state; `sequence_*` is accepted and has no \
+effect |
+| `/generate`, `/generate_stream` over HTTP | none: they are for text |
+
+## Clients
+
+CI calls both front ends with tritonclient (gRPC, asyncio, HTTP, system shared memory), KServe's Python client (REST and
+gRPC), gRPC for Node, grpcurl by reflection, and grpc-web through Envoy (`tests/clients`, `tests/server/api`). CUDA
+shared memory is tested against a fake of `cuda-bindings`. `perf_analyzer` is run where it is installed; its wheel needs
+glibc 2.38, which Debian 12 does not have.
+
+## Exports on a Triton server
+
+A Triton server 2.51 has accepted exported configs. For every kind of export CI reads config.pbtxt with Triton's
+`model_config.proto`, as tritonclient ships it, and an unknown field fails; then it runs model.onnx in plain ONNX
+Runtime, as Triton's backend does, on tensors made from that config alone: types, dims, reshape and batches agree.
+Triton's backend itself is on no package index, so no test runs it.
+
+`optional: true` marks inputs for which this server has defaults. ONNX graphs have no optional inputs, so callers of a
+Triton server must send all of them.
 
 ## Status codes and answers
 
@@ -40,7 +110,6 @@ none serves |
 | a TensorRT engine is handed over (load with `file:`) | INVALID_ARGUMENT: it is native code, so it is taken from the \
 repository only | served |
 | files of more than `--max-override-bytes` are handed over | RESOURCE_EXHAUSTED | served |
-| a call's metadata | up to 64 KiB | up to 8 KiB |
 
 ## Ensembles
 
@@ -99,7 +168,12 @@ def page() -> str:
     for path, (treatment, why) in FIELDS.items():
         shown = str(treatment) if treatment is Treatment.HONOURED else f"**{treatment}**"
         rows.append(f"| `{path}` | {shown} | {why} |\n")
-    return HEAD + "".join(rows)
+    rpcs = "".join(f"| {name} | {_shown(address)} |\n" for name, address in RPCS.items())
+    return HEAD.replace("(RPCS)", rpcs) + "".join(rows)
+
+
+def _shown(address: str) -> str:
+    return f"`{address}`" if address else "none, as in Triton"
 
 
 def main(arguments: list[str]) -> int:

@@ -8,10 +8,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import tritonclient.grpc as triton
+from google.protobuf import text_format
 from numpy.typing import NDArray
+from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
+from artifact.dtypes import NUMPY_OF, TRITON_OF
 from artifact.spec import Spec
 from ganserve import Client, InvalidRequest
 from tests.models.all_cases import CASES, GRAPHS
@@ -19,6 +23,7 @@ from tests.models.exported import exported, repository
 from tests.serving import running
 
 SEEDS = [4, 9, 2, 4_294_967_295, 0]
+KSERVE_OF = {DataType.Value(triton): kserve for kserve, triton in TRITON_OF.items()}
 KSERVE = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
 
 Arrays = dict[str, NDArray[Any]]
@@ -28,6 +33,34 @@ Arrays = dict[str, NDArray[Any]]
 def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Spec]:
     """The manifests by name, all in the repository."""
     return {name: exported(name, tmp_path_factory)[1] for name in GRAPHS}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_onnx_runtime_alone_runs_what_the_config_says(name: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """As Triton's backend does: tensors of the config's types and dims, reshaped as it says, all of them sent."""
+    folder, _ = exported(name, tmp_path_factory)
+    config = text_format.Parse((folder.parent / "config.pbtxt").read_text(), ModelConfig())
+    assert (config.backend, config.platform) == ("onnxruntime", "onnxruntime_onnx")
+    batch = min(2, config.max_batch_size)
+    assert batch, "every export has a batch axis"
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    given = {}
+    for tensor in config.input:
+        assert tensor.dims, "Triton refuses empty dims"
+        sizes = [batch, *(64 if size < 0 else size for size in graph_dims(tensor))]
+        given[tensor.name] = np.zeros(sizes, NUMPY_OF[KSERVE_OF[tensor.data_type]])
+    results = session.run([tensor.name for tensor in config.output], given)
+    for tensor, result in zip(config.output, results, strict=True):
+        assert tensor.dims, "Triton refuses empty dims"
+        dims = graph_dims(tensor)
+        assert result.dtype == NUMPY_OF[KSERVE_OF[tensor.data_type]]
+        assert len(result) == batch
+        assert all(size in (-1, axis) for size, axis in zip(dims, result.shape[1:], strict=True))
+
+
+def graph_dims(tensor: Any) -> list[int]:
+    """What the graph has of an item."""
+    return list(tensor.reshape.shape if tensor.HasField("reshape") else tensor.dims)
 
 
 @pytest.fixture(scope="module")

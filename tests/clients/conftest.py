@@ -12,6 +12,8 @@ from tests.server.graphs import write_styled
 from tests.serving import ServerProcess, running
 
 LIMIT_S = 60
+# So that every RPC may be called.
+OPEN = ("--model-control", "explicit", "--shared-memory")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +27,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session", params=["native", "grpcio"])
 def server(request: pytest.FixtureRequest, small: Path) -> Iterator[ServerProcess]:
-    with running(small, "--frontend", request.param, "--device", "cpu") as server:
+    with running(small, "--frontend", request.param, "--device", "cpu", *OPEN) as server:
         yield server
 
 
