@@ -151,6 +151,7 @@ statistics count the request at the ensemble and at each model. Other than there
 - An ensemble needs no empty version folder: without one it is version 1.
 - An ensemble whose model a client has unloaded does not keep the server from being ready.
 - `reshape` and optional inputs of the ensemble itself are refused.
+- `response_cache` keeps answers of the ensemble if it is set there; its models compute each step anew.
 
 ## config.pbtxt
 

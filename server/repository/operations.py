@@ -61,6 +61,11 @@ class Operations:
             self._workers[name] = asyncio.create_task(self._work(name, waiting), context=Context())
         return done
 
+    async def settled(self, name: str) -> None:
+        """Returns when nothing is done with the model any more."""
+        if (worker := self._workers.get(name)) is not None:
+            await asyncio.wait({worker})
+
     async def close(self, wait_for: Collection[Action]) -> None:
         """Ends what runs and drops what waits; `wait_for`: the actions that run to their end, others are cancelled."""
         self._closed = True

@@ -215,9 +215,13 @@ class Repository(Catalogue):
             for version in wanted.versions:
                 self._mark(name, version, State.LOADING)
             for member in wanted.members:
+                if member in self._ensembles.wanted:
+                    continue  # it may wait for this one
                 if all(entry.unloaded for entry in self._entries.get(member, {}).values()):
                     with contextlib.suppress(GanserveError):  # its reason is the ensemble's
                         await self._operations.run(member, self._load)
+                else:
+                    await self._operations.settled(member)
         finally:
             self._loading.discard(name)
         binding = self._ensembles.bind(self._models, self._entries)[name]

@@ -416,6 +416,18 @@ def _generations() -> Iterator[tuple[str, pb.GenerateRequest, Codes]]:
         yield f"a model of another kind: {model}", request(model=model), INVALID
     for what, encoding in _encodings():
         yield what, request(encoding=encoding), INVALID
+    up, other = pb.Step(model=UPSCALER), pb.Step(model=TRANSLATOR)
+    for what, steps in (
+        ("9 steps", [up] * 9), ("10,000 steps", [other] * 10_000),
+        ("a generator as a step", [up, pb.Step(model=STYLED)]), ("plain tensors as a step", [pb.Step(model=PLAIN)]),
+        ("a version of letters", [pb.Step(model=UPSCALER, version="x")]),
+        ("a version of 10,000 digits", [pb.Step(model=UPSCALER, version="9" * 10_000)]),
+    ):  # fmt: skip
+        yield what, request(then=steps), INVALID
+    yield "8 steps", request(then=[up, other] * 4), BLAMES_CALLER | OK
+    yield "8 steps for 64 images", of(count=64, then=[up] * 8), BLAMES_CALLER | OK
+    for name in ("", "nobody", "../x", "a" * MANY, "\x00"):
+        yield f"step {name[:20]!r}", request(then=[pb.Step(model=name)]), BLAMES_CALLER
 
 
 def _encodings() -> Iterator[tuple[str, pb.Encoding]]:

@@ -15,7 +15,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tests.server.conftest import Running, Start, write_tiny
 from tests.server.ensembles import DRAW, ENLARGE, LARGE, LATENT, ensemble_text, write_ensemble
 from tests.server.graphs import write_upscaler
-from tests.server.repository.test_model_control import load, unload
+from tests.server.repository.test_model_control import HeldFactory, load, unload
 
 Code = grpc.StatusCode
 SMALL = ("small", "TYPE_UINT8", "2, 2, 3")
@@ -229,6 +229,25 @@ async def test_loading_an_ensemble_loads_its_models(start: Start) -> None:
         assert (await running.readyz())[0] == 200
         await stub.RepositoryModelLoad(load("both"))
         await infer(stub)
+
+
+async def test_loading_an_ensemble_waits_for_a_model_that_is_being_loaded(
+    stub: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factory = HeldFactory(monkeypatch)
+    for name in ("both", "up"):
+        await stub.RepositoryModelUnload(unload(name))
+    factory.gate.clear()
+    loads = [asyncio.ensure_future(stub.RepositoryModelLoad(load("up")))]
+    await factory.busy()
+    loads.append(asyncio.ensure_future(stub.RepositoryModelLoad(load("both"))))
+    async with asyncio.timeout(30):
+        while (await index(stub))["both"][0] != "LOADING":
+            pass
+    factory.gate.set()
+    await loads[1]
+    assert (await index(stub))["both"] == ("READY", "")
+    await loads[0]
 
 
 async def test_unloading_an_ensemble_leaves_its_models(stub: Any) -> None:
