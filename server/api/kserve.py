@@ -260,7 +260,9 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
         is_cached = self._cache.serves(model)
-        if not is_cached and isinstance(model, Model):
+        if is_cached and isinstance(model, Model):
+            model.batcher.policy.level(priority)  # refused even if the answer is there
+        elif isinstance(model, Model):
             model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
         inputs_at = find_places(request.inputs, "input", self._memory)
         outputs_at = find_places(request.outputs, "output", self._memory)

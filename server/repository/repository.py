@@ -177,7 +177,8 @@ class Repository(Catalogue):
             self._overrides.serves(name, override.nbytes)
         finally:
             if folder is not None:
-                shutil.rmtree(folder.parent, ignore_errors=True)  # whatever serves has it in memory
+                # whatever serves has it in memory
+                await asyncio.to_thread(shutil.rmtree, folder.parent, ignore_errors=True)
 
     async def _load(self, name: str, folder: Path | None = None, config: ModelConfig | None = None) -> None:
         """From `folder`, else from the model's; with `config`, else with the folder's."""

@@ -20,12 +20,13 @@ HASTY = "priority_queue_policy { key: 1 value { default_timeout_microseconds: 1 
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """`tiny` with three levels, of which each batch has one item, and `flat` with none."""
+    """`tiny` with three levels, of which each batch has one item, `flat` with none, and two more with three."""
     root = tmp_path / "repository"
-    for name, batching in (("tiny", f"{LEVELS} {LOW}"), ("hasty", f"{LEVELS} {HASTY}"), ("flat", "")):
+    for name, batching in (("tiny", f"{LEVELS} {LOW}"), ("hasty", f"{LEVELS} {HASTY}"), ("kept", LEVELS), ("flat", "")):
         write_tiny(root, name)
         text = f"max_batch_size: 1 dynamic_batching {{ {batching} }}"
-        (root / name / "config.pbtxt").write_text(text)
+        cache = "response_cache { enable: true }" if name == "kept" else ""
+        (root / name / "config.pbtxt").write_text(f"{text} {cache}")
     return root
 
 
@@ -80,6 +81,8 @@ async def test_a_level_that_the_model_does_not_have_is_refused(start: Start) -> 
             "priority 4: the model has levels 1 to 3 (priority_levels), 1 is the highest",
         )
         await stub.ModelInfer(of_level(0, 4, "flat"))  # without levels it has no effect, as in Triton
+        await stub.ModelInfer(of_level(0, 3, "kept"))
+        assert await code_of(stub.ModelInfer(of_level(0, 4, "kept"))) == found, "though the answer is in the cache"
 
 
 async def test_each_level_has_its_own_limit_and_timeout(start: Start) -> None:
