@@ -109,6 +109,7 @@ UNAVAILABLE if the call names the version |
 none serves |
 | a TensorRT engine is handed over (load with `file:`) | INVALID_ARGUMENT: it is native code, so it is taken from the \
 repository only | served |
+| files are handed over to a server without API keys that other machines reach | PERMISSION_DENIED | served |
 | files of more than `--max-override-bytes` are handed over | RESOURCE_EXHAUSTED | served |
 
 ## Ensembles

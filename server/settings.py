@@ -277,6 +277,11 @@ class Settings(BaseSettings):
         return self.host or ("127.0.0.1" if self.api_keys is None else "0.0.0.0")
 
     @property
+    def is_guarded(self) -> bool:
+        """Whether nobody reaches the server but this machine, or callers with API keys."""
+        return self.api_keys is not None or is_loopback(self.address)
+
+    @property
     def models_to_load(self) -> frozenset[str] | None:
         """The names of the models to load at the start; None: every model."""
         if self.model_control != "explicit" or self.load_model == "*":

@@ -21,7 +21,7 @@ from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
 from server.api.shared_memory import SharedMemory
 from server.engines.strings import held_bytes
-from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, Unsupported
+from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, PermissionDenied, Unsupported
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.index import IndexEntry, State
@@ -188,8 +188,11 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._check_control(request)
         override = None
         if request.parameters:
-            given = read_load_parameters(request.parameters)
-            override = await asyncio.to_thread(read_override, request.model_name, *given)
+            config, files = read_load_parameters(request.parameters)
+            if files and not self._settings.is_guarded:
+                text = "files are taken only with API keys (role control), or if the server listens on loopback alone"
+                raise PermissionDenied(text)
+            override = await asyncio.to_thread(read_override, request.model_name, config, files)
         await self._repository.load(request.model_name, override)
         return service_pb2.RepositoryModelLoadResponse()
 

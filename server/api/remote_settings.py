@@ -6,7 +6,7 @@ from typing import Any, Literal
 from server.errors import InvalidRequest, PermissionDenied, Unsupported
 from server.observability import logs
 from server.observability.trace import Tracer
-from server.settings import Settings, is_loopback
+from server.settings import Settings
 
 _LEVELS = ("log_info", "log_warning", "log_error")
 # Triton's words for a format and ours. Times are ISO 8601 in both.
@@ -21,7 +21,7 @@ class RemoteSettings:
     """What LogSettings and TraceSetting read and change. Loop thread only."""
 
     def __init__(self, settings: Settings, tracer: Tracer | None) -> None:
-        self._may_change = settings.api_keys is not None or is_loopback(settings.address)
+        self._may_change = settings.is_guarded
         self._level: str = settings.log_level
         self._format: Literal["text", "json"] = settings.log_format
         self._tracer = tracer

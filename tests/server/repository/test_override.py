@@ -230,6 +230,15 @@ async def test_http_hands_over_likewise(running: Running, repository: Path) -> N
     assert found == (["2"], ["1"])
 
 
+async def test_other_machines_hand_over_no_files_without_a_key(start: Start, repository: Path) -> None:
+    running = await start(host="0.0.0.0")
+    async with triton.InferenceServerClient(running.target) as client:
+        files = {"file:1/model.onnx": doubled(repository)}
+        status, text = await refused(client.load_model("tiny", config=CONFIG, files=files))
+        assert (status, "only with API keys" in text) == ("StatusCode.PERMISSION_DENIED", True)
+        await client.load_model("tiny", config=CONFIG)
+
+
 @pytest.mark.parametrize("frontend", ["native"])
 async def test_only_explicit_control_takes_a_model(start: Start) -> None:
     running = await start(model_control="none")
