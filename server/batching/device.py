@@ -62,16 +62,19 @@ class Source(Protocol):
 class Device:
     """Lanes shared by every model on one device, served in turn. Loop thread only.
 
-    Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: a lane may have one batch
-    formed ahead, so that it need not wait for the loop between two; and a single request on an idle device runs on the
-    loop's own thread, which could do nothing for other requests meanwhile: the device is busy, and for less than 5 ms.
+    Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: one of several lanes may have
+    one batch formed ahead, so that it need not wait for the loop between two; and a single request on an idle device
+    runs on the loop's own thread, which could do nothing for other requests meanwhile: the device is busy, and for less
+    than 5 ms.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
 
-    def __init__(self, name: str, lanes: int, hangs: Hangs | None = None) -> None:
+    def __init__(self, name: str, lanes: int, hangs: Hangs | None = None, is_cpu: bool = False) -> None:
+        """`is_cpu`: several lanes are a CPU's in any case."""
         self.name = name
         self.lanes = lanes
+        self._is_cpu = is_cpu or lanes > 1
         self._hangs = hangs or Hangs(0.0, lambda: None)
         self._loop = asyncio.get_running_loop()
         # Batches are formed in an empty context, so that log lines and spans are not attributed to one request.
@@ -142,7 +145,7 @@ class Device:
                 source = self._turns.popleft()
                 crowded = time.monotonic() - self._crowded_at < CROWDED_S
                 is_idle = not (self._held or self._turns or crowded)
-                work = source.take(lanes, may_use_whole_device=is_idle and self.lanes > 1)
+                work = source.take(lanes, may_use_whole_device=is_idle and self._is_cpu)
                 if work is None:
                     continue
                 if source.has_work():

@@ -33,7 +33,8 @@ class Devices:
         """The device of a placement."""
         device = self._made.get(placement)
         if device is None:
-            device = Device(str(placement.device), self._lanes if placement.device.kind == "cpu" else 1, self._hangs)
+            is_cpu = placement.device.kind == "cpu"
+            device = Device(str(placement.device), self._lanes if is_cpu else 1, self._hangs, is_cpu)
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device

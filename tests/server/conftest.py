@@ -75,10 +75,11 @@ MakeBatcher = Callable[..., Batcher]
 @pytest.fixture
 async def make_batcher(engine: HeldEngine) -> AsyncIterator[MakeBatcher]:
     """A batcher over the held engine: `make_batcher(lanes=1, max_batch_size=8, ...policy fields)`."""
-    devices: dict[int, Device] = {}
+    devices: dict[tuple[int, bool], Device] = {}
 
-    def make(lanes: int = 1, max_batch_size: int = 8, name: str = "m", **policy: Any) -> Batcher:
-        device = devices.setdefault(lanes, Device("cpu", lanes))
+    def make(lanes: int = 1, max_batch_size: int = 8, name: str = "m", is_cpu: bool = False, **policy: Any) -> Batcher:
+        device = devices.get((lanes, is_cpu)) or Device("cpu", lanes, None, is_cpu)
+        devices[lanes, is_cpu] = device
         limits = {"max_queue_rows": 1000, "max_queue_bytes": 1 << 20, **policy}
         return Batcher({device: engine}, Policy(max_batch_size, **limits), Metrics().model(name, 1))
 

@@ -55,8 +55,9 @@ async def test_a_cpu_batch_is_no_longer_than_it_gains(make_batcher: Any, engine:
     assert engine.runs[:2] == [(4, False), (4, False)]
 
 
-async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, engine: Any) -> None:
-    batcher = make_batcher(lanes=2)
+@pytest.mark.parametrize("lanes", [1, 2])
+async def test_a_brief_lone_request_runs_where_it_arrives(lanes: int, make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=lanes, max_batch_size=32, is_cpu=True)
     measured(batcher, item_s=0.001)
     await ask(batcher, row(1))
     for _ in range(3):  # in truth it takes less
@@ -64,6 +65,14 @@ async def test_a_brief_lone_request_runs_where_it_arrives(make_batcher: Any, eng
     await ask(batcher, row(*range(20)))  # alone too, but 20 ms long: the loop must stay free
     assert engine.threads[0] is threading.main_thread()
     assert engine.threads[1] is not threading.main_thread()
+
+
+async def test_the_loop_never_waits_for_a_gpu(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=1)
+    measured(batcher, item_s=0.001)
+    await ask(batcher, row(1))
+    assert engine.threads[0] is not threading.main_thread()
+    assert engine.runs == [(1, False)]
 
 
 async def test_jobs_that_arrive_together_are_shared_out_over_idle_lanes(make_batcher: Any, engine: Any) -> None:

@@ -1,6 +1,7 @@
 """Several devices and several instances: one queue for a model, the first that is free takes a batch."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -88,6 +89,18 @@ async def test_a_place_is_one_device_for_every_model(devices: Devices) -> None:
     assert devices.at(ZERO) is not devices.at(SECOND_OF_ZERO)
     assert [devices.at(place).lanes for place in (ZERO, SECOND_OF_ZERO, ONE, CPU)] == [1, 1, 1, 2]
     assert devices.names == "cuda:0,cuda:1,cpu"
+
+
+@pytest.mark.parametrize(("place", "waits_for_a_thread"), [(CPU, False), (ONE, True)])
+async def test_a_brief_request_runs_on_the_loop_on_one_core_and_never_on_a_gpu(
+    place: Placement, waits_for_a_thread: bool
+) -> None:
+    devices = Devices((0, 1), 1)
+    fleet = Fleet(devices, place)
+    fleet.batcher.costs[devices.at(place)].learn(items=1, nbytes=4, device_s=0.001)
+    await asyncio.gather(*fleet.ask(1.0))
+    assert (fleet.engines[0].threads[0] is not threading.main_thread()) is waits_for_a_thread
+    devices.close()
 
 
 async def test_a_failure_on_any_device_is_seen(devices: Devices) -> None:
