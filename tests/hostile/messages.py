@@ -187,7 +187,10 @@ def _names_for(rpc: str) -> Iterator[Case]:
 
 
 # The name of no region is that of all.
-_LENIENT = ("ModelReady", "ModelStreamInfer", "ModelStatistics", "RepositoryIndex", "SystemSharedMemoryStatus")
+_LENIENT = (
+    "ModelReady", "ModelStreamInfer", "ModelStatistics", "RepositoryIndex", "SystemSharedMemoryStatus",
+    "CudaSharedMemoryStatus",
+)  # fmt: skip
 _TENSOR_RPCS = frozenset(method.name for method in TENSORS.methods)
 
 
