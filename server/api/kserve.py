@@ -13,7 +13,15 @@ from server.api.classification import classified, read_counts
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_run import plan, run
 from server.api.kserve_statistics import write_statistics
-from server.api.kserve_tensors import check_outputs, find_places, is_large, is_large_answer, read_inputs, write_outputs
+from server.api.kserve_tensors import (
+    are_large,
+    check_outputs,
+    find_places,
+    is_large,
+    is_large_answer,
+    read_inputs,
+    write_outputs,
+)
 from server.api.limits import Limits
 from server.api.quotas import charge, charge_tensors
 from server.api.regions import CudaRegion, SystemRegion
@@ -61,7 +69,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._is_ready = is_ready
         self._stopping = stopping
         self._remote = remote
-        self._cache = ResponseCache(settings.response_cache_bytes)
+        self._cache = ResponseCache(settings.response_cache_bytes, workers)
         self._memory = SharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:
@@ -274,8 +282,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         counts = read_counts(request.outputs, outputs)
         limit_bytes = self._limits.max_message_bytes
         read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
-        arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
-        planned = plan(model, arrays, items, self._limits)
+        arrays, items = await self._workers.run_if(is_large(request, inputs_at), *read)
+        planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
         wanted = [tensor.name for tensor in request.outputs] or list(outputs)
         nbytes = sum(planned.outputs[name].nbytes for name in wanted)
         self._limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
@@ -295,7 +303,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
         write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
-        await self._workers.run(*write) if is_large_answer(results, outputs_at) else write[0](*write[1:])
+        await self._workers.run_if(is_large_answer(results, outputs_at), *write)
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = service_pb2.ModelStreamInferResponse()

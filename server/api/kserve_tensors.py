@@ -20,7 +20,7 @@ from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 _PIECE = 4096
 # Beyond so many, converting takes more than a millisecond, which is work for another thread.
 _MANY_VALUES = 1 << 14
-# As do so many bytes that are copied out of shared memory.
+# As do so many bytes that are copied out of shared memory, or looked at one by one.
 _LARGE_BYTES = 1 << 22
 
 NO_PLACES: Mapping[str, Place] = {}
@@ -143,6 +143,11 @@ def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place]
         return long and any(tensor.datatype == "BYTES" for tensor in request.inputs)
     fields = ((tensor, _TYPED_FIELD.get(tensor.datatype)) for tensor in request.inputs)
     return sum(len(getattr(tensor.contents, field)) for tensor, field in fields if field) > _MANY_VALUES
+
+
+def are_large(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether to look at every value in another thread than the event loop's."""
+    return sum(array.nbytes for array in arrays.values()) > _LARGE_BYTES
 
 
 def is_large_answer(outputs: Mapping[str, NDArray[Any]], places: Mapping[str, Place]) -> bool:

@@ -19,12 +19,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engines.strings import held_bytes
 from server.errors import CapacityError
+from server.images.workers import Workers
 from server.repository.ensemble import Served
 
 Outputs = Mapping[str, NDArray[Any]]
 
 
+# A digest of more takes longer than a millisecond, which is work for another thread than the event loop's.
+LARGE_BYTES = 1 << 19
 # Of an answer, beside its arrays' bytes.
 ENTRY_BYTES = 1 << 10
 
@@ -44,9 +48,10 @@ class _Flight:
 class ResponseCache:
     """The least recently used answers go first. Loop thread only."""
 
-    def __init__(self, limit_bytes: int) -> None:
-        """`limit_bytes`: of all answers; 0: none is kept (response_cache_bytes)."""
+    def __init__(self, limit_bytes: int, workers: Workers) -> None:
+        """`limit_bytes`: of all answers; 0: none is kept (response_cache_bytes). `workers`: for long digests."""
         self._limit_bytes = limit_bytes
+        self._workers = workers
         self._kept: OrderedDict[bytes, Outputs] = OrderedDict()
         self._nbytes = 0
         self._flights: dict[bytes, _Flight] = {}
@@ -67,7 +72,8 @@ class ResponseCache:
             Exception: what `compute` raises.
         """
         started_at = time.monotonic()
-        key = self._digest(model, arrays)
+        nbytes = sum(held_bytes(array) for array in arrays.values())
+        key = await self._workers.run_if(nbytes > LARGE_BYTES, _digest, self._number(model), arrays)
         while True:
             found = self._kept.get(key)
             if found is not None:
@@ -117,17 +123,22 @@ class ResponseCache:
             _, dropped = self._kept.popitem(last=False)
             self._nbytes -= _nbytes_of(dropped)
 
-    def _digest(self, model: Served, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    def _number(self, model: Served) -> int:
         number = self._numbers.get(model)
         if number is None:
             number = self._numbers[model] = next(self._next)
-        digest = hashlib.blake2b(f"{number}".encode(), digest_size=32)
-        for name, array in arrays.items():
-            digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-            if array.dtype == np.object_:
-                for value in array.flat:
-                    data = value.encode() if isinstance(value, str) else bytes(value)
-                    digest.update(len(data).to_bytes(8, "little") + data)
-            else:
-                digest.update(np.ascontiguousarray(array).data)
-        return digest.digest()
+        return number
+
+
+def _digest(number: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:
+    """The key of a request to the model of that number. Any thread."""
+    digest = hashlib.blake2b(f"{number}".encode(), digest_size=32)
+    for name, array in arrays.items():
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
+        if array.dtype == np.object_:
+            for value in array.flat:
+                data = value.encode() if isinstance(value, str) else bytes(value)
+                digest.update(len(data).to_bytes(8, "little") + data)
+        else:
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.digest()

@@ -54,10 +54,9 @@ class Services:
 
     def http_app(self, calls: Calls, workers: Workers, budget: MemoryBudget, version: str) -> Starlette:
         """Offers tensors and images over HTTP. `version`: ours."""
-        endpoint = Endpoint(self._settings, budget)
+        endpoint = Endpoint(self._settings, budget, workers)
         tensors, images = self._wrapped(calls)
-        v2 = V2(endpoint, tensors, workers)
-        return make_rest_app([*v2.routes(), *ImageApi(endpoint, images).routes()], version)
+        return make_rest_app([*V2(endpoint, tensors).routes(), *ImageApi(endpoint, images).routes()], version)
 
     def _wrapped(self, calls: Calls) -> tuple[SimpleNamespace, SimpleNamespace]:
         """The servicers of tensors and images with what surrounds every call, and the checks of its caller."""

@@ -104,6 +104,10 @@ class Workers:
         self._waiting.put(work)
         return await future
 
+    async def run_if(self, is_long: bool, function: Callable[..., T], *arguments: Any) -> T:
+        """The result of a call: of one that takes long in a thread, as `run`, else here and now."""
+        return await self.run(function, *arguments) if is_long else function(*arguments)
+
     def close(self) -> None:
         """Ends the threads; waits for none."""
         if self._timer is not None:

@@ -11,7 +11,11 @@ from starlette.responses import Response
 from server.api.rest.call import HttpContext, Refusal, call, read_body, refusal
 from server.errors import GanserveError
 from server.images.memory import Hold, MemoryBudget
+from server.images.workers import Workers
 from server.settings import Settings
+
+# What is longer is read and written in another thread than the event loop's.
+LARGE_BYTES = 64 << 10
 
 log = logging.getLogger(__name__)
 
@@ -22,11 +26,12 @@ Write = Callable[[Any, HttpContext], Awaitable[Response]]
 
 
 class Endpoint:
-    """What all addresses share."""
+    """What all addresses share. `workers`: threads for what takes long."""
 
-    def __init__(self, settings: Settings, budget: MemoryBudget) -> None:
+    def __init__(self, settings: Settings, budget: MemoryBudget, workers: Workers) -> None:
         self._settings = settings
         self._budget = budget
+        self.workers = workers
 
     @property
     def max_bytes(self) -> int:

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
-from server.api.rest.endpoint import Endpoint
+from server.api.rest.endpoint import LARGE_BYTES, Endpoint
 from server.api.rest.fields import (
     check_fields,
     extend,
@@ -25,7 +23,9 @@ from server.api.rest.fields import (
     read_text,
     set_field,
 )  # fmt: skip
+from server.api.rest.form import MULTIPART, read_form
 from server.errors import InvalidRequest, Unsupported
+from server.images.workers import Workers
 
 FORMATS = {
     "png": pb.IMAGE_FORMAT_PNG,
@@ -41,9 +41,6 @@ MEDIA_TYPES = {
     pb.IMAGE_FORMAT_RAW: BINARY,
 }
 ALPHA = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
-_MULTIPART = "multipart/form-data"
-# Parts of a form beside the image.
-_MAX_FIELDS = 16
 _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
     "latents", "ws", "then", "format", "quality", "version",
@@ -90,7 +87,7 @@ class ImageApi:
     async def _generate(self, request: Request) -> Response:
         wanted = Wanted(request)
 
-        async def read(body: bytes, context: HttpContext) -> Any:
+        def read_now(body: bytes) -> Any:
             fields = read_json(body, self._endpoint.max_bytes)
             check_fields(fields, _GENERATE_FIELDS)
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
@@ -99,8 +96,11 @@ class ImageApi:
             wanted.write(message.encoding, fields)
             return message
 
+        async def read(body: bytes, context: HttpContext) -> Any:
+            return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
+
         async def write(answer: Any, context: HttpContext) -> Response:
-            return wanted.reply(answer, answer.images, context)
+            return await wanted.reply(answer, answer.images, context, self._endpoint.workers)
 
         return await self._endpoint.answer(request, self._methods.Generate, read, write)
 
@@ -110,8 +110,8 @@ class ImageApi:
         async def respond(request: Request) -> Response:
             wanted = Wanted(request)
 
-            async def read(body: bytes, context: HttpContext) -> Any:
-                fields = await self._image_fields(request, body)
+            def read_now(body: bytes) -> Any:
+                fields = self._image_fields(request, body)
                 check_fields(fields, _IMAGE_FIELDS)
                 if not isinstance(fields.get("image"), bytes):
                     raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
@@ -121,14 +121,17 @@ class ImageApi:
                 wanted.write(message.encoding, fields)
                 return message
 
+            async def read(body: bytes, context: HttpContext) -> Any:
+                return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
+
             async def write(answer: Any, context: HttpContext) -> Response:
-                return wanted.reply(answer, [answer.image], context)
+                return await wanted.reply(answer, [answer.image], context, self._endpoint.workers)
 
             return await self._endpoint.answer(request, getattr(self._methods, rpc), read, write)
 
         return respond
 
-    async def _image_fields(self, request: Request, body: bytes) -> dict[str, Any]:
+    def _image_fields(self, request: Request, body: bytes) -> dict[str, Any]:
         """The fields of a request with an image, whichever way it was sent: `image` as bytes, the others as in JSON."""
         media_type = _media_type(request.headers.get("content-type", ""))
         query = dict(request.query_params)
@@ -137,10 +140,10 @@ class ImageApi:
             if "image" in fields:
                 fields["image"] = read_base64("image", fields["image"])
             return {**query, **fields}
-        if media_type == _MULTIPART:
-            return {**query, **await _read_form(request, body)}
+        if media_type == MULTIPART:
+            return {**query, **read_form(request.headers, body)}
         if not (media_type.startswith("image/") or media_type in ("", BINARY, "application/x-www-form-urlencoded")):
-            raise Unsupported(f"Content-Type {media_type!r} is not offered; use an image's, {_MULTIPART} or {JSON}")
+            raise Unsupported(f"Content-Type {media_type!r} is not offered; use an image's, {MULTIPART} or {JSON}")
         return {**query, "image": body} if body else query
 
 
@@ -170,7 +173,7 @@ class Wanted:
         if "quality" in fields:
             encoding.quality = read_integer("quality", fields["quality"])
 
-    def reply(self, answer: Any, images: Any, context: HttpContext) -> Reply:
+    async def reply(self, answer: Any, images: Any, context: HttpContext, workers: Workers) -> Reply:
         """One image as itself, unless JSON is preferred; several as JSON.
 
         Raises:
@@ -183,11 +186,8 @@ class Wanted:
             return Reply([image.data], media_type, context, _headers(answer, image))
         if not any(_fits(each, JSON) for each in self._accepted):
             raise InvalidRequest(f"{len(images)} images are sent as {JSON}, Accept has {', '.join(self._accepted)}")
-        shown = [_shown(each) for each in images]
-        body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
-        if steps := getattr(answer, "then", None):
-            body["then"] = [to_json(step) for step in steps]
-        return Reply([orjson.dumps(body)], JSON, context)
+        is_large = sum(len(each.data) for each in images) > LARGE_BYTES
+        return Reply([await workers.run_if(is_large, _write_json, answer, images)], JSON, context)
 
 
 def accepted_types(header: str) -> list[str]:
@@ -225,6 +225,14 @@ def _headers(answer: Any, image: pb.Image) -> dict[str, str]:
         headers["Ganserve-Then"] = ", ".join(f"{step.model}/{step.version}" for step in steps)
     # A header is latin-1; names of models are folders, which may be anything.
     return {key: value.encode("latin-1", "replace").decode("latin-1") for key, value in headers.items()}
+
+
+def _write_json(answer: Any, images: Any) -> bytes:
+    shown = [_shown(each) for each in images]
+    body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
+    if steps := getattr(answer, "then", None):
+        body["then"] = [to_json(step) for step in steps]
+    return orjson.dumps(body)
 
 
 def _shown(image: pb.Image) -> dict[str, Any]:
@@ -290,33 +298,3 @@ def _one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | 
 
 def _media_type(header: str) -> str:
     return header.partition(";")[0].strip().lower()
-
-
-async def _read_form(request: Request, body: bytes) -> dict[str, Any]:
-    """The fields of a form of several parts, its files as bytes. Nothing is written to disk.
-
-    Raises:
-        InvalidRequest: it is no such form, or has more than _MAX_FIELDS parts.
-    """
-
-    async def stream() -> Any:
-        yield body
-        yield b""
-
-    parser = MultiPartParser(
-        request.headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=len(body) + 1
-    )
-    parser.spool_max_size = len(body) + 1
-    try:
-        form = await parser.parse()
-    except (MultiPartException, KeyError, ValueError) as error:
-        raise InvalidRequest(f"the body is not {_MULTIPART}: {getattr(error, 'message', error)}") from None
-    fields: dict[str, Any] = {}
-    try:
-        for key, value in form.multi_items():
-            if key in fields:
-                raise InvalidRequest(f"{key[:100]}: given twice")
-            fields[key] = await value.read() if isinstance(value, UploadFile) else value
-    finally:
-        await form.close()
-    return fields

@@ -13,14 +13,10 @@ from tritonclient.grpc import service_pb2 as pb
 from server.api.quotas import uncharge_request
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
-from server.api.rest.endpoint import Endpoint
+from server.api.rest.endpoint import LARGE_BYTES, Endpoint
 from server.api.rest.fields import read_base64
 from server.api.rest.tensors import LENGTH_HEADER, read_header_length, read_raw_request, read_request, write_answer
 from server.errors import InvalidRequest
-from server.images.workers import Workers
-
-# Longer bodies are read, and longer answers written, in another thread than the event loop's.
-_LARGE_BYTES = 64 << 10
 
 Read = Callable[[Request, dict[str, Any]], Any]
 """The message for a request and the JSON of its body."""
@@ -31,11 +27,10 @@ Show = Callable[[Any], Any]
 class V2:
     """The addresses below /v2."""
 
-    def __init__(self, endpoint: Endpoint, methods: Any, workers: Workers) -> None:
+    def __init__(self, endpoint: Endpoint, methods: Any) -> None:
         """`methods`: of the gRPC service `inference.GRPCInferenceService`, as `Calls` wraps them."""
         self._endpoint = endpoint
         self._methods = methods
-        self._workers = workers
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -70,8 +65,11 @@ class V2:
         """An address whose body, if any, and reply are JSON."""
 
         async def answer(request: Request) -> Response:
-            async def read_message(body: bytes, context: HttpContext) -> Any:
+            def read_now(body: bytes) -> Any:
                 return read(request, read_json(body, self._endpoint.max_bytes))
+
+            async def read_message(body: bytes, context: HttpContext) -> Any:
+                return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
 
             async def write(answer: Any, context: HttpContext) -> Response:
                 return Reply([orjson.dumps(show(answer))], JSON, context)
@@ -114,7 +112,7 @@ class V2:
 
     async def _infer(self, request: Request) -> Response:
         name, version = request.path_params["model"], request.path_params.get("version", "")
-        forms = []
+        workers, forms = self._endpoint.workers, []
 
         async def read(body: bytes, context: HttpContext) -> Any:
             length = read_header_length(request.headers.get(LENGTH_HEADER), body)
@@ -125,19 +123,16 @@ class V2:
                 message, form = read_raw_request(body, metadata.inputs, name, version)
             else:
                 arguments = (body, length, name, version, self._endpoint.max_bytes)
-                is_large = (len(body) if length is None else length) > _LARGE_BYTES
-                message, form = (
-                    await self._workers.run(read_request, *arguments) if is_large else read_request(*arguments)
-                )
+                is_large = (len(body) if length is None else length) > LARGE_BYTES
+                message, form = await workers.run_if(is_large, read_request, *arguments)
             forms.append(form)
             return message
 
         async def write(answer: Any, context: HttpContext) -> Response:
-            arguments = (answer, forms[0], self._endpoint.max_bytes)
-            is_large = sum(map(len, answer.raw_output_contents)) > _LARGE_BYTES
-            parts, headers = await self._workers.run(write_answer, *arguments) if is_large else write_answer(*arguments)
+            is_large = sum(map(len, answer.raw_output_contents)) > LARGE_BYTES
+            parts, headers = await workers.run_if(is_large, write_answer, answer, forms[0], self._endpoint.max_bytes)
             media_type = BINARY if headers else JSON
-            return await compressed(parts, media_type, headers, request, context, self._workers)
+            return await compressed(parts, media_type, headers, request, context, workers)
 
         return await self._endpoint.answer(request, self._methods.ModelInfer, read, write)
 

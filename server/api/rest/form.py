@@ -1,0 +1,56 @@
+"""Forms of several parts (multipart/form-data), as browsers and `curl -F` send them."""
+
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any
+
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from server.errors import InvalidRequest
+
+MULTIPART = "multipart/form-data"
+# Parts of a form beside the image.
+_MAX_FIELDS = 16
+
+
+def read_form(headers: Headers, body: bytes) -> dict[str, Any]:
+    """The fields of a form, its files as bytes. Nothing is written to disk. Any thread.
+
+    Raises:
+        InvalidRequest: it is no such form, or has more than _MAX_FIELDS parts.
+    """
+    return _completed(_parse(headers, body))
+
+
+def _completed(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """The result of a coroutine that waits for nothing: all of the body is here, and files stay in memory."""
+    try:
+        work.send(None)
+    except StopIteration as end:
+        return dict(end.value)
+    raise AssertionError("a form is read without waiting")
+
+
+async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
+    async def stream() -> AsyncIterator[bytes]:
+        yield body
+        yield b""
+
+    size: Any = len(body) + 1
+    parser = MultiPartParser(headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=size)  # type: ignore[arg-type]
+    parser.spool_max_size = size
+    try:
+        form = await parser.parse()
+    except (MultiPartException, KeyError, ValueError) as error:
+        raise InvalidRequest(f"the body is not {MULTIPART}: {getattr(error, 'message', error)}") from None
+    fields: dict[str, Any] = {}
+    for key, value in form.multi_items():
+        if key in fields:
+            raise InvalidRequest(f"{key[:100]}: given twice")
+        if isinstance(value, UploadFile):
+            value.file.seek(0)
+            fields[key] = value.file.read()
+            value.file.close()
+        else:
+            fields[key] = value
+    return fields
