@@ -6,13 +6,16 @@ estimate rejects is rejected only while other work is waiting (`Batcher`): an id
 the estimate says, and learns from it.
 """
 
+from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 # Batches that a median is taken of, and pairs of batches.
 KEPT = 15
 # Two batches tell the fixed cost if one is so many times as large as the other.
 APART = 2.0
+# What changes the estimate of a small batch by less is no news.
+NEWS = 0.1
 # The largest fixed cost, as a multiple of what the larger batch of a pair costs without it.
 MOST_FIXED = 64.0
 # On a CPU throughput is flat above batch 4: a longer batch only adds latency for its first item.
@@ -88,14 +91,16 @@ def second_per_byte(costs: Sequence[tuple[CostModel, int]], item_bytes: int, max
 class _Line:
     """Cost by size of the newest batches: slope * (size + offset).
 
-    The slope is a median over batches. The offset is a median over pairs of batches, one after the other and APART in
-    size, so that it stays when all batches are of one size, and no batch has more than one say in it.
+    The slope is a lower median over batches. One outlier never decides, not even the first batch: from the second on
+    the smaller one counts. The offset is a lower median over pairs of batches, one after the other and APART in size:
+    it stays when all batches are of one size, and no batch has more than one say in it.
     """
 
-    __slots__ = ("_newest", "_offsets", "_unpaired", "offset", "slope")
+    __slots__ = ("_newest", "_offsets", "_slopes", "_unpaired", "offset", "slope")
 
     def __init__(self) -> None:
-        self._newest: deque[tuple[float, float]] = deque(maxlen=KEPT)  # size, seconds
+        self._newest: deque[tuple[float, float]] = deque()  # size, seconds
+        self._slopes: list[float] = []  # of those, sorted
         self._offsets: deque[float] = deque(maxlen=KEPT)
         self._unpaired: tuple[float, float] | None = None
         self.offset = self.slope = 0.0
@@ -106,15 +111,25 @@ class _Line:
 
     def add(self, size: float, seconds: float) -> None:
         """Takes in a batch."""
-        one = (size, seconds)
+        if len(self._newest) == KEPT:
+            oldest = self._newest.popleft()
+            del self._slopes[bisect_left(self._slopes, oldest[1] / (oldest[0] + self.offset))]
+        self._newest.append((size, seconds))
+        insort(self._slopes, seconds / (size + self.offset))
         if self._unpaired is not None and not 1 / APART < size / self._unpaired[0] < APART:
-            self._offsets.append(_offset(*sorted((one, self._unpaired))))
-            self.offset = _lower_median(self._offsets)
+            self._pair((size, seconds), self._unpaired)
             self._unpaired = None
         else:
-            self._unpaired = one
-        self._newest.append(one)
-        self.slope = _lower_median(seconds / (size + self.offset) for size, seconds in self._newest)
+            self._unpaired = (size, seconds)
+        self.slope = self._slopes[(len(self._slopes) - 1) // 2]
+
+    def _pair(self, *pair: tuple[float, float]) -> None:
+        small, large = sorted(pair)
+        self._offsets.append(_offset(small, large))
+        offset = sorted(self._offsets)[(len(self._offsets) - 1) // 2]
+        if abs(offset - self.offset) > NEWS * (small[0] + self.offset):
+            self.offset = offset
+            self._slopes = sorted(seconds / (size + offset) for size, seconds in self._newest)
 
 
 _NOTHING = _Line()
@@ -127,9 +142,3 @@ def _offset(small: tuple[float, float], large: tuple[float, float]) -> float:
     if rise <= 0.0:
         return most
     return min(most, max(0.0, small[1] * (large[0] - small[0]) / rise - small[0]))
-
-
-def _lower_median(values: Iterable[float]) -> float:
-    """One outlier never decides, not even the first value: from the second on the smaller one counts."""
-    found = sorted(values)
-    return found[(len(found) - 1) // 2]
