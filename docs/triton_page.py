@@ -119,7 +119,7 @@ A `config.pbtxt` with `platform: "ensemble"` makes one model for tensors out of 
 
 ```
 platform: "ensemble"
-max_batch_size: 8
+max_batch_size: 4
 input { name: "LATENT" data_type: TYPE_FP32 dims: [ 100 ] }
 output { name: "LARGE_FACE" data_type: TYPE_UINT8 dims: [ -1, -1, 3 ] }
 ensemble_scheduling {
@@ -148,7 +148,7 @@ API ([HTTP](http.md#images)) cuts them into tiles.
 As in Triton, an ensemble may be a step of another, inputs with a default may be left out of `input_map`, and
 statistics count the request at the ensemble and at each model. Other than there:
 
-- `model_version: 0`, which is what a step without it has, is refused; Triton fails at the first request.
+- `model_version: 0`, which is what a step without it has, is refused: write -1.
 - An ensemble needs no empty version folder: without one it is version 1.
 - An ensemble whose model a client has unloaded does not keep the server from being ready.
 - `reshape` and optional inputs of the ensemble itself are refused.

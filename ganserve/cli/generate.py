@@ -41,7 +41,7 @@ from ganserve.cli.generate_options import (
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.output import CommandError, counted, print_json
 from ganserve.client.formats import FormatName
-from ganserve.client.results import GeneratedImage, Timings
+from ganserve.client.results import GeneratedImage, StepReport, Timings
 
 
 def generate(
@@ -120,6 +120,11 @@ def _write_grid(
     Image.fromarray(pixels).save(output, format, **settings)
 
 
+def _steps(images: Sequence[GeneratedImage]) -> list[StepReport]:
+    """What all images went through, with the largest batches."""
+    return [max(reports, key=lambda step: step.batch_size) for reports in zip(*(i.then for i in images), strict=True)]
+
+
 def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bool) -> None:
     longest = Timings(*(max(getattr(image.timings, name) for image in images) for name in Timings.__dataclass_fields__))
     largest = max(image.batch_size for image in images)
@@ -135,7 +140,7 @@ def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bo
             for image, path in zip(images, paths, strict=True)
         ]
         facts = facts_of(images[0].model, images[0].version, largest, longest)
-        print_json({**facts, "then": [asdict(step) for step in images[0].then], "images": files})
+        print_json({**facts, "then": [asdict(step) for step in _steps(images)], "images": files})
         return
     for path in dict.fromkeys(paths):
         print(path)

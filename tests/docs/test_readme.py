@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jsonschema
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from PIL import Image
 
 from artifact.repository import read_manifest
 from tests.docs.pages import ROOT, first_cells
+from tests.serving import running
 
 README = (ROOT / "README.md").read_text()
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -90,6 +93,22 @@ def pasted(needs_curl: None, tmp_path_factory: pytest.TempPathFactory) -> Pasted
 def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.size
+
+
+@pytest.mark.slow
+def test_the_ensemble_of_the_triton_page_serves_in_that_repository(pasted: Pasted) -> None:
+    text = (ROOT / "docs" / "triton.md").read_text()
+    config = re.findall(r"```\n(platform: \"ensemble\"\n.*?)```", text, re.DOTALL)[0]
+    repository = pasted.folder / "repository"
+    (repository / "large-faces").mkdir()
+    (repository / "large-faces" / "config.pbtxt").write_text(config)
+    given = triton.InferInput("LATENT", [4, 100], "FP32")
+    given.set_data_from_numpy(np.random.RandomState(0).randn(4, 100).astype(np.float32))
+    with (
+        running(repository, "--load-model", "large-faces") as server,
+        triton.InferenceServerClient(server.address) as client,
+    ):
+        assert client.infer("large-faces", [given]).as_numpy("LARGE_FACE").shape == (4, 256, 256, 3)
 
 
 @pytest.mark.slow
