@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from models.checkpoints.contents import Group
-from models.checkpoints.networks import DISCRIMINATORS, GENERATORS, Finder, Network, Piece, words
+from models.checkpoints.networks import DISCRIMINATORS, GENERATORS, MAX_SPLITS, Finder, Network, Piece, bare, words
 
 AVERAGES = {
     *("ema", "emas", "avg", "averaged", "average", "averages", "averaging", "mean", "shadow", "shadows", "smooth"),
@@ -23,6 +23,9 @@ BUFFERS = (
     *("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v", "running_means", "running_vars"),
     *("stored_mean", "stored_var", "noise_const", "resample_filter", "w_avg", "latent_avg", "kernel", "filt", ".u0"),
 )
+
+WEIGHTS = ("weight", "bias", "weight_orig", "weight_v", "weight_g")
+MAX_ALIGNED = 4_000_000
 
 
 class Undecided(ValueError):
@@ -46,29 +49,30 @@ def add_averages(finder: Finder, root: Group) -> None:
         Undecided: a list that is called an average, and fits no network.
     """
     trained = list(finder.networks)
-    known = {id(network.group) for network in trained}
     for group in root.walk():
-        if group.listed and len(group.tensors) and any(tensor.ndim > 1 for tensor in group.tensors.values()):
+        if group.listed and any(tensor.ndim > 1 for tensor in group.tensors.values()):
             _add_list(finder, group, trained, root)
-    for piece in finder.pieces[:]:
-        if any(tensor.ndim > 1 for tensor in piece.state.values()) and (id(piece.group) not in known or piece.path):
+    for piece in finder.tried[:]:
+        if any(tensor.ndim > 1 for tensor in piece.state.values()):
             _add_piece(finder, piece, trained)
+    for network in trained:  # parameters only, which some architectures take as they are
+        whole, values = next(((one, part) for one in trained if (part := _part(network, one))), (network, None))
+        if values:
+            finder.networks.remove(network)
+            _add(finder, network, {**whole.raw, **values}, says_average((*network.path, *network.prefix)))
 
 
 def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Group) -> None:
     values = list(group.tensors.values())
-    shapes = [value.shape for value in values]
-    fitting = [network for network in trained if [v.shape for v in parameters(network.raw).values()] == shapes]
+    fitting = [(network, keys) for network in trained if (keys := listed_keys(network.raw, values))]
     if fitting:
-        network = max(fitting, key=lambda one: _likeness(one.path, group.path))
-        state = {**network.raw, **dict(zip(parameters(network.raw), values, strict=True))}
-        _add(finder, replace(network, path=group.path, prefix=()), state)
+        network, keys = max(fitting, key=lambda one: _likeness(one[0].path, group.path))
+        state = {**network.raw, **dict(zip(keys, values, strict=True))}
+        _add(finder, replace(network, path=group.path, prefix=()), state, says_average(group.path))
         return
     for whole in root.walk():  # a list of all that a training module has, its discriminator too
-        names = parameters(whole.tensors)
-        if not whole.listed and [tensor.shape for tensor in names.values()] == shapes:
-            state = {**whole.tensors, **dict(zip(names, values, strict=True))}
-            finder.split(group, state, group.path, ())
+        if not whole.listed and (keys := listed_keys(whole.tensors, values)):
+            finder.split(group, {**whole.tensors, **dict(zip(keys, values, strict=True))}, group.path, ())
             return
     if says_average(group.path) and trained:
         raise Undecided(
@@ -81,62 +85,127 @@ def _add_piece(finder: Finder, piece: Piece, trained: Sequence[Network]) -> None
     """A dict of parameters only: those of a network, perhaps behind a prefix, perhaps without dots."""
     for network in trained:
         for dot in (".", "", "_"):
-            names = {key.replace(".", dot): key for key in parameters(network.raw)}
-            values = _aligned(piece.state, names, network)
-            if values and all(values[key].shape == network.raw[key].shape for key in values):
-                _add(finder, replace(network, path=piece.path, prefix=()), {**network.raw, **values})
+            values = _aligned(piece.state, {key.replace(".", dot): key for key in network.raw}, network)
+            if values:
+                averaged = says_average(piece.path) or piece.averaged
+                _add(finder, replace(network, path=piece.path, prefix=()), {**network.raw, **values}, averaged)
                 return
 
 
 def _aligned(
     state: Mapping[str, torch.Tensor], names: Mapping[str, str], network: Network
 ) -> dict[str, torch.Tensor] | None:
-    """The tensors by the network's own keys, None if one of `names` is missing."""
-    for prefix in dict.fromkeys(("", *_prefixes(state, names))):
-        if all(prefix + name in state for name in names):
-            return {key: state[prefix + name] for name, key in names.items()}
+    """The tensors by the network's own keys, None if one of its weights is missing or of another shape."""
+    first = next((name for name, key in names.items() if network.raw[key].ndim > 1), "")
+    for prefix in dict.fromkeys(name.removesuffix(first) for name in state if name.endswith(first)):
+        values = {key: state[prefix + name] for name, key in names.items() if prefix + name in state}
+        fits = all(value.shape == network.raw[key].shape for key, value in values.items())
+        if fits and values.keys() >= _weights(network.raw):
+            return values
     return None
 
 
-def _prefixes(state: Mapping[str, torch.Tensor], names: Mapping[str, str]) -> list[str]:
-    """What may stand before every key: what stands before the first of the names."""
-    first = next(iter(names), None)
-    return [key[: len(key) - len(first)] for key in state if key.endswith(first)] if first else []
+def _part(network: Network, whole: Network) -> dict[str, torch.Tensor] | None:
+    """The tensors by the other's keys, if they are some of its own, and no others."""
+    keys = {bare(key): key for key in whole.raw}
+    values = {keys.get(bare(key), ""): tensor for key, tensor in network.raw.items()}
+    fits = all(key and tensor.shape == whole.raw[key].shape for key, tensor in values.items())
+    return values if fits and len(values) < len(whole.raw) else None
 
 
-def _add(finder: Finder, network: Network, state: Mapping[str, torch.Tensor]) -> None:
-    note = "its parameters from the average, its buffers from the trained network"
-    if found := finder.look(network.group, state, network.path, network.prefix, averaged=True):
+def _add(finder: Finder, network: Network, state: Mapping[str, torch.Tensor], averaged: bool) -> None:
+    note = "its parameters from there, its buffers from the network that was trained"
+    if found := finder.look(network.group, state, network.path, network.prefix, averaged):
         finder.networks.append(replace(found, notes=(*found.notes, note)))
 
 
 def parameters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors that are trained, in order."""
+    """The tensors that are trained, in order; by their names."""
     return {key: tensor for key, tensor in state.items() if not key.endswith(BUFFERS)}
+
+
+def _weights(state: Mapping[str, torch.Tensor]) -> set[str]:
+    return {key for key in parameters(state) if key.endswith(WEIGHTS)}
+
+
+def listed_keys(state: Mapping[str, torch.Tensor], values: Sequence[torch.Tensor]) -> list[str] | None:
+    """The keys of a list of parameters, in a network's own order; None if they do not fit, or fit in several ways.
+
+    Weights and biases must be among them, what is called like a buffer cannot be, and others may.
+    """
+    keys, weights = list(parameters(state)), _weights(state)
+    if not len(weights) <= len(values) <= len(keys) or len(keys) * len(values) > MAX_ALIGNED:
+        return None
+    # ways[i][j]: in how many ways (2 for more than one) the keys from i on can be the values from j on.
+    ways = [[0] * (len(values) + 1) for _ in range(len(keys) + 1)]
+    ways[-1][-1] = 1
+    for i in range(len(keys) - 1, -1, -1):
+        for j in range(len(values), -1, -1):
+            taken = ways[i + 1][j + 1] if j < len(values) and values[j].shape == state[keys[i]].shape else 0
+            left = 0 if keys[i] in weights else ways[i + 1][j]
+            ways[i][j] = min(taken + left, 2)
+    if ways[0][0] != 1:
+        return None
+    chosen: list[str] = []
+    for i, key in enumerate(keys):
+        j = len(chosen)
+        if j < len(values) and values[j].shape == state[key].shape and ways[i + 1][j + 1]:
+            chosen.append(key)
+    return chosen
 
 
 def _likeness(one: Sequence[str], other: Sequence[str]) -> int:
     return len({word for part in one for word in words(part)} & {word for part in other for word in words(part)})
 
 
-def choose(networks: Sequence[Network]) -> Network:
+def choose(networks: Sequence[Network], pieces: Sequence[Piece] = ()) -> Network:
     """The one network that is meant; of copies of one network the average.
 
     Raises:
-        Undecided: there are several, with their keys.
+        Undecided: there are several, with their keys; or among the pieces is an average of it that does not fit.
     """
     networks = [one for one in networks if not _is_discriminator(one)] or networks
     kinds: dict[tuple[object, ...], list[Network]] = {}
     for network in networks:
-        shapes = tuple(sorted((key, tuple(tensor.shape)) for key, tensor in network.state.items()))
-        kinds.setdefault(shapes, []).append(network)
+        kinds.setdefault(_shapes(network), []).append(network)
     chosen = [_of_copies(copies) for copies in kinds.values()]
     left = [network for copies in chosen for network in copies]
     if len(left) == 1:
+        _require_no_other_average(left[0], pieces)
         return left[0]
     names = ", ".join(f"{network.name or 'the top'} ({network.architectures[0]})" for network in left)
     what = "copies of one network" if len(chosen) == 1 else "generators"
     raise Undecided(f"holds {len(left)} {what}: {names[:400]}; say which with --key NAME")
+
+
+def _shapes(network: Network) -> tuple[object, ...]:
+    """What copies of one network have in common: its keys, without what is before all of them, and shapes."""
+    keys = [key.split(".") for key in network.state]
+    start = 0
+    while start < MAX_SPLITS and len({key[start] if len(key) > start + 1 else "" for key in keys}) == 1:
+        if len(keys[0]) <= start + 1:
+            break
+        start += 1
+    shapes = (tuple(tensor.shape) for tensor in network.state.values())
+    return tuple(sorted(zip((tuple(key[start:]) for key in keys), shapes, strict=True)))
+
+
+def _values(network: Network) -> list[torch.Tensor]:
+    return [network.state[key] for key in sorted(network.state)]
+
+
+def _require_no_other_average(network: Network, pieces: Sequence[Piece]) -> None:
+    if network.averaged or says_average((*network.path, *network.prefix)):
+        return
+    own = [tuple(network.raw[key].shape) for key in _weights(network.raw)]
+    for piece in pieces:
+        shapes = [tuple(tensor.shape) for tensor in piece.state.values() if tensor.ndim > 1]
+        if says_average(piece.path) and sum(shape in own for shape in shapes) > len(own) / 4:
+            name = network.name or "the network"
+            raise Undecided(
+                f"holds {name}, and in {piece.name} what seems to be its average, but is not of the same tensors; "
+                f"--key {network.name or 'NAME'} takes {name} as it was trained last"
+            )
 
 
 def _is_discriminator(network: Network) -> bool:
@@ -151,5 +220,6 @@ def _of_copies(copies: list[Network]) -> list[Network]:
     found = averages or [one for one in trained if not says_raw((*one.path, *one.prefix))] or trained
     if not averages and len(found) == 1 and len(copies) > 1:
         found = [replace(found[0], averaged=True)]
-    same = all(torch.equal(found[0].state[key], one.state[key]) for one in found[1:] for key in one.state)
+    pairs = (zip(_values(found[0]), _values(one), strict=True) for one in found[1:])
+    same = all(torch.equal(mine, theirs) for pair in pairs for mine, theirs in pair)
     return found[:1] if same else found

@@ -82,11 +82,12 @@ Recognise = Callable[[StateDict], tuple[str, ...]]
 
 @dataclass
 class Finder:
-    """Looks for generators: what it found, and the pieces that are none."""
+    """Looks for generators: what it found, and the pieces that are none; `tried` are all that were looked at."""
 
     recognise: Recognise
     networks: list[Network] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    tried: list[Piece] = field(default_factory=list)
     looks: int = 0
 
     def search(self, root: Group) -> None:
@@ -119,6 +120,8 @@ class Finder:
         parts = {} if len(prefix) >= MAX_SPLITS else _parts(state)
         averaged = averaged or "n_averaged" in state
         found, pieces = len(self.networks), len(self.pieces)
+        piece = Piece((*path, *prefix), state, group, averaged)
+        self.tried.append(piece)
         for name, inner in parts.items():
             if _may_be_network(name, inner, parts, state):
                 self.split(group, inner, path, (*prefix, name), averaged)
@@ -126,7 +129,7 @@ class Finder:
             named = len(parts) > 1 and NAMED & {word for name in parts for word in words(name)}
             if not named:  # one network, and what was tried are its parts
                 del self.pieces[pieces:]
-                self.pieces.append(Piece((*path, *prefix), state, group, averaged))
+                self.pieces.append(piece)
 
     def look(
         self, group: Group, state: Mapping[str, torch.Tensor], path: tuple[str, ...], prefix: tuple[str, ...],
@@ -146,9 +149,9 @@ def _variants(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[dict[str, tor
     """(state, what was done) as the file has it, then with ever more of what wrappers and layers leave undone."""
     plain = {_unwrapped(key, WRAPPERS): value for key, value in state.items() if key.rpartition(".")[2] not in COUNTED}
     yield plain, ()
-    bare = {_unwrapped(key, {"module"}): value for key, value in plain.items()}
-    for inner, notes in ((plain, ()), (bare, ("module. taken out of its keys",))):
-        if notes and bare.keys() == plain.keys():
+    without = {bare(key): value for key, value in plain.items()}
+    for inner, notes in ((plain, ()), (without, ("module. taken out of its keys",))):
+        if notes and without.keys() == plain.keys():
             return
         if notes:
             yield inner, notes
@@ -168,6 +171,11 @@ def unwrapped(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
             break
         state = {key: value for key, value in next(iter(parts.values())).items() if key != "n_averaged"}
     return state
+
+
+def bare(key: str) -> str:
+    """The key without what wrappers add, wherever it is."""
+    return _unwrapped(key, {*WRAPPERS, "module"})
 
 
 def _unwrapped(key: str, wrappers: set[str]) -> str:

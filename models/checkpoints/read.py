@@ -143,7 +143,7 @@ def _chosen(finder: Finder, key: str | None) -> Network | Piece | None:
     if key is not None:
         return _named(finder, key)
     if finder.networks:
-        return choose(finder.networks)
+        return choose(finder.networks, finder.tried)
     pieces = [piece for piece in finder.pieces if any(tensor.ndim > 1 for tensor in piece.state.values())]
     pieces = pieces or finder.pieces
     named = [piece for piece in pieces if GENERATORS & {word for part in piece.path for word in words(part)}]

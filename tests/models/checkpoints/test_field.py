@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
-from models.catalogue import build
+from models.catalogue import build, recognise
 from models.checkpoints.folders import read_at
 from models.checkpoints.read import CheckpointError
+from tests.models.all_cases import CASES
+from tests.models.cases.base import ready
 from tests.models.checkpoints.field_files import READ, REFUSED
-from tests.models.checkpoints.field_networks import AVERAGE, LISTED, RAW, D, E, G, below, both
+from tests.models.checkpoints.field_networks import AVERAGE, LISTED, PARAMETERS, RAW, D, E, G, below, both
 
 LATENT = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
 
@@ -72,6 +74,33 @@ def test_a_key_may_be_a_prefix_or_the_place_of_a_list(tmp_path: Path) -> None:
         torch.testing.assert_close(pictured(path, key), expected(network), rtol=0, atol=1e-5)
     with pytest.raises(CheckpointError, match=r"--key G_C: no network of that name; the file has .*state_dict\.G_A"):
         read_at(path, key="G_C")
+
+
+@pytest.mark.parametrize("form", ["prefixes", "list", "dict"])
+@pytest.mark.parametrize("name", ["stylegan2", "biggan-deep", "biggan", "mlp-yunjey", "rrdb-x4", "unet", "fastgan"])
+def test_every_kind_of_network_is_found_with_its_average(tmp_path: Path, name: str, form: str) -> None:
+    """Buffers of all kinds, architectures that take parameters without buffers, keys that differ by a prefix."""
+    network = ready(CASES[name])
+    before = {f"netG.{key}": value for key, value in network.state_dict().items()}
+    average = {key: value * 1.25 for key, value in network.named_parameters()}
+    parts: dict[str, object] = {
+        "prefixes": {**before, **{f"G_ema.{key}": value * 1.25 for key, value in network.state_dict().items()}},
+        "list": [before, {"shadow_params": list(average.values())}],
+        "dict": {"state_dict": before, "ema": {f"module.{key}": value for key, value in average.items()}},
+    }
+    torch.save(parts[form], tmp_path / "a.pth")
+    found = read_at(tmp_path / "a.pth")
+    assert recognise(found.state) == (CASES[name].architecture,)
+    first, wanted = next(iter(average.items()))
+    torch.testing.assert_close(next(value for key, value in found.state.items() if key.endswith(first)), wanted)
+
+
+def test_an_average_that_does_not_fit_stops_the_raw_one_from_being_taken(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({"netG": G, "ema": {key: value for key, value in PARAMETERS.items() if key != "main.3.weight"}}, path)
+    with pytest.raises(CheckpointError, match=r"in ema what seems to be its average.*--key netG takes netG"):
+        read_at(path)
+    torch.testing.assert_close(pictured(path, "netG"), expected(RAW), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["two copies, ema", "shadow list", "averaged model", "names without dots"])
