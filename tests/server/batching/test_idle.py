@@ -41,11 +41,12 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> TrimmedEngine:
 
 
 async def answered(batcher: Any, engine: TrimmedEngine) -> float:
-    """When a request of 1 had been answered."""
+    """A moment shortly before a request of 1 had been answered."""
+    at = time.monotonic()
     done = await ask(batcher, row(1))
     np.testing.assert_array_equal(done.outputs["y"], [[2]])
     await engine.busy()
-    return time.monotonic()
+    return at
 
 
 async def test_a_model_is_trimmed_once_on_a_worker_thread_when_it_was_idle(
@@ -72,9 +73,9 @@ async def test_a_model_with_requests_is_not_trimmed(make_batcher: MakeBatcher, e
     await engine.busy()
     await reached(time.monotonic() + 3 * AFTER_S)
     assert not engine.trimmed
+    at = time.monotonic()
     engine.gate.set()
     await task
-    at = time.monotonic()
     await engine.busy()
     assert engine.trimmed[0][0] - at > 0.9 * AFTER_S
 
