@@ -45,7 +45,7 @@ class Chain:
         """
         self._stages = stages
         self._open: dict[int, Admission] = {}
-        self._failed = -1
+        self._failed = -1  # the stage that failed first
         try:
             for number, stage in enumerate(stages):
                 with in_step(stage.step):
@@ -64,7 +64,7 @@ class Chain:
             try:
                 yield self._open[number].run
             except Exception:
-                self._failed = number
+                self._failed = number if self._failed < 0 else self._failed
                 raise
 
     def end(self, number: int) -> None:

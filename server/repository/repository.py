@@ -226,8 +226,10 @@ class Repository(Catalogue):
         finally:
             self._loading.discard(name)
         binding = self._ensembles.bind(self._models, self._entries)[name]
-        if not binding.models and old and before is not None:
-            self._ensembles.wanted[name] = before
+        if binding.state is State.UNAVAILABLE and old:
+            self._ensembles.drop(name)
+            if before is not None:
+                self._ensembles.wanted[name] = before
             self._refuse(name, NotServing(binding.reason))
         else:
             self._show(name, binding)

@@ -396,6 +396,28 @@ async def test_its_answers_can_be_kept(start: Start, repository: Path) -> None:
         assert found.execution_count == 2
 
 
+async def test_models_with_and_without_a_batch_axis_go_together(start: Start, repository: Path) -> None:
+    write_tiny(repository, "single", batched=False)
+    (repository / "single" / "config.pbtxt").write_text("max_batch_size: 0")
+    single = ("single", {"latent": "LATENT"}, {"image": "small"})
+    write_ensemble(repository, "plain", ensemble_text(max_batch_size=0))
+    write_ensemble(repository, "mixed", ensemble_text([single, ENLARGE], max_batch_size=0))
+    running = await start()
+    async with triton.InferenceServerClient(running.target) as client:
+        for name in ("plain", "mixed"):
+            answer = (await client.infer(name, [given(latent(1)[0])])).as_numpy("LARGE")
+            np.testing.assert_array_equal(answer, enlarged(latent(1))[0])
+
+
+async def test_a_shape_that_only_the_run_tells_is_checked_then(start: Start, repository: Path) -> None:
+    write_ensemble(repository, "fixed", ensemble_text(outputs=[("LARGE", "TYPE_UINT8", "8, 8, 3")]))
+    running = await start()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        text = await refusal(stub.ModelInfer(request(latent(1), "fixed")))
+        assert text == "output 'LARGE' has shape [4, 4, 3], the config has [8, 8, 3]"
+
+
 async def test_an_ensemble_may_be_a_step_of_another(start: Start, repository: Path) -> None:
     steps = [("large", {"LATENT": "LATENT"}, {"LARGE": "small"}), ("up", {"image": "small"}, {"upscaled": "LARGE"})]
     write_ensemble(repository, "outer", ensemble_text(steps))

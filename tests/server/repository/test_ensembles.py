@@ -10,7 +10,9 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
+from google.protobuf import json_format, text_format
 from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from tests.server.conftest import Running, Start, write_tiny
 from tests.server.ensembles import DRAW, ENLARGE, LARGE, LATENT, ensemble_text, write_ensemble
@@ -275,10 +277,30 @@ async def test_a_bad_reload_leaves_what_serves(stub: Any, repository: Path) -> N
     assert config.config.max_batch_size == 4
 
 
+async def test_a_config_that_a_client_hands_over_counts_until_the_next_load(stub: Any) -> None:
+    for size in (3, 9):
+        request = load("both")
+        config = text_format.Parse(ensemble_text(max_batch_size=size), ModelConfig())
+        request.parameters["config"].string_param = json_format.MessageToJson(config)
+        if size > 8:
+            await refusal(stub.RepositoryModelLoad(request), Code.UNAVAILABLE)
+        else:
+            await stub.RepositoryModelLoad(request)
+        found = await stub.ModelConfig(service_pb2.ModelConfigRequest(name="both"))
+        assert found.config.max_batch_size == 3
+        await infer(stub)
+    await stub.RepositoryModelLoad(load("both"))
+    found = await stub.ModelConfig(service_pb2.ModelConfigRequest(name="both"))
+    assert found.config.max_batch_size == 8
+
+
 async def test_a_folder_may_turn_into_an_ensemble_and_back(stub: Any, repository: Path) -> None:
     write_tiny(repository, "two")
     await stub.RepositoryModelLoad(load("two"))
     shutil.rmtree(repository / "two")
+    write_ensemble(repository, "two", ensemble_text(max_batch_size=9))
+    await refusal(stub.RepositoryModelLoad(load("two")), Code.UNAVAILABLE)
+    assert (await stub.ModelReady(service_pb2.ModelReadyRequest(name="two"))).ready, "the old one serves"
     write_ensemble(repository, "two", ensemble_text())
     await stub.RepositoryModelLoad(load("two"))
     await infer(stub, "two")
