@@ -14,6 +14,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from tritonclient.grpc import aio as triton
 
 from artifact.spec import TensorSpec
 from server.app import Server, Serving
@@ -196,3 +197,16 @@ async def start(repository: Path, frontend: str) -> AsyncIterator[Start]:
     yield run
     for running in runs:
         await running.end()
+
+
+@pytest.fixture
+async def running(start: Start) -> Running:
+    """A server with the settings of `start` alone."""
+    return await start()
+
+
+@pytest.fixture
+async def client(running: Running) -> AsyncIterator[triton.InferenceServerClient]:
+    """A client of it."""
+    async with triton.InferenceServerClient(running.target) as client:
+        yield client

@@ -11,6 +11,14 @@ from numpy.typing import NDArray
 
 from server.errors import InvalidRequest
 
+# Fields of protobuf messages that hold a JSON value of a type, the first that exists and has room.
+_CHOICES = {
+    bool: ("bool_param",),
+    int: ("int64_param", "uint64_param", "uint32_param"),
+    float: ("double_param",),
+    str: ("string_param",),
+}
+
 
 def extend(target: Any, field: str, values: list[int]) -> None:
     """Appends integers to a repeated field of a message.
@@ -73,9 +81,36 @@ def read_text(fields: Mapping[str, Any], field: str) -> str:
     value = fields.get(field, "")
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
+    return check_text(field, value)
+
+
+def check_text(field: str, value: Any) -> str:
+    """The value, which is a string.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
     if not isinstance(value, str):
         raise InvalidRequest(f"{field}: must be a string, got {reprlib.repr(value)}")
     return value
+
+
+def set_choice(target: Any, field: str, value: Any) -> None:
+    """Sets the field that fits a JSON value in a message that has one of several, such as a parameter's.
+
+    Raises:
+        InvalidRequest: none fits.
+    """
+    for name in _CHOICES.get(type(value), ()):
+        if name in target.DESCRIPTOR.fields_by_name:
+            try:
+                setattr(target, name, value)
+            except ValueError:  # out of its range
+                continue
+            return
+    if isinstance(value, int):
+        raise InvalidRequest(f"{field}: {reprlib.repr(value)} is out of range")
+    raise InvalidRequest(f"{field}: must be a number, a string or a boolean, got {reprlib.repr(value)}")
 
 
 def read_choice(fields: Mapping[str, Any], field: str, choices: Mapping[str, int], default: str | None) -> int:

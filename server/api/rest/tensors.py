@@ -18,6 +18,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 
 from artifact.dtypes import NUMPY_OF
 from server.api.rest.call import read_json
+from server.api.rest.fields import check_text, set_choice
 from server.errors import ImageTooLarge, InvalidRequest
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -71,7 +72,9 @@ def read_request(body: bytes, header_length: int | None, name: str, version: str
     _check_keys("request", found, _REQUEST_KEYS)
     if found.get("model_name", name) != name:
         raise InvalidRequest(f"model_name: {found['model_name']!r}, the address names {name!r}")
-    request = service_pb2.ModelInferRequest(model_name=name, model_version=version, id=_text("id", found.get("id", "")))
+    request = service_pb2.ModelInferRequest(
+        model_name=name, model_version=version, id=check_text("id", found.get("id", ""))
+    )
     parameters = _mapping("parameters", found.get("parameters", {}))
     by_default = _flag("binary_data_output", parameters)
     _set_parameters(request.parameters, parameters, ("binary_data_output",))
@@ -83,7 +86,7 @@ def read_request(body: bytes, header_length: int | None, name: str, version: str
     binary = {}
     for given in _objects("outputs", found.get("outputs", [])):
         _check_keys("output", given, _OUTPUT_KEYS)
-        output = request.outputs.add(name=_text("output name", given.get("name")))
+        output = request.outputs.add(name=check_text("output name", given.get("name")))
         parameters = _mapping(f"parameters of output {output.name!r}", given.get("parameters", {}))
         if "binary_data" in parameters:
             binary[output.name] = _flag("binary_data", parameters)
@@ -184,8 +187,8 @@ def _values(tensor: Any, raw: bytes) -> Any:
 def _read_input(request: Any, given: dict[str, Any], body: bytes, at: int) -> int:
     """Adds an input to the request; `at`: where its bytes begin in the body. Returns where they end."""
     _check_keys("input", given, _INPUT_KEYS)
-    name = _text("input name", given.get("name"))
-    datatype = _text(f"datatype of input {name!r}", given.get("datatype"))
+    name = check_text("input name", given.get("name"))
+    datatype = check_text(f"datatype of input {name!r}", given.get("datatype"))
     shape = given.get("shape")
     if not isinstance(shape, list) or not all(_is_integer(size) and 0 <= size < 1 << 63 for size in shape):
         raise InvalidRequest(f"input {name!r}: shape must be an array of sizes, got {reprlib.repr(shape)}")
@@ -262,22 +265,8 @@ def _strings(name: str, array: NDArray[Any]) -> bytes:
 def _set_parameters(target: Any, given: Mapping[str, Any], not_sent: Sequence[str]) -> None:
     """Copies parameters into a message, but those that concern the form of the HTTP body."""
     for key, value in given.items():
-        if key in not_sent:
-            continue
-        if isinstance(value, bool):
-            target[key].bool_param = value
-        elif isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
-            target[key].int64_param = value
-        elif isinstance(value, int) and 0 <= value < 1 << 64:
-            target[key].uint64_param = value
-        elif isinstance(value, float):
-            target[key].double_param = value
-        elif isinstance(value, str):
-            target[key].string_param = value
-        else:
-            raise InvalidRequest(
-                f"parameter {key!r}: must be a number, a string or a boolean, got {reprlib.repr(value)}"
-            )
+        if key not in not_sent:
+            set_choice(target[key], f"parameter {key!r}", value)
 
 
 def _parameter(value: Any) -> Any:
@@ -288,12 +277,6 @@ def _flag(key: str, parameters: Mapping[str, Any]) -> bool:
     value = parameters.get(key, False)
     if not isinstance(value, bool):
         raise InvalidRequest(f"parameter {key!r}: must be true or false, got {reprlib.repr(value)}")
-    return value
-
-
-def _text(field: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidRequest(f"{field}: must be a string, got {reprlib.repr(value)}")
     return value
 
 

@@ -14,7 +14,7 @@ from server.api.quotas import uncharge_request
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
 from server.api.rest.endpoint import LARGE_BYTES, Endpoint
-from server.api.rest.fields import read_base64
+from server.api.rest.fields import check_text, read_base64, set_choice
 from server.api.rest.tensors import LENGTH_HEADER, read_header_length, read_raw_request, read_request, write_answer
 from server.errors import InvalidRequest
 
@@ -164,24 +164,22 @@ def _read_load(request: Request, body: dict[str, Any]) -> Any:
         if key.startswith("file:"):
             message.parameters[key].bytes_param = read_base64(f"parameter {key!r}", value)
         else:
-            _set_control(message.parameters[key], key, value)
+            set_choice(message.parameters[key], f"parameter {key!r}", value)
     return message
 
 
 def _read_unload(request: Request, body: dict[str, Any]) -> Any:
     message = pb.RepositoryModelUnloadRequest(model_name=request.path_params["model"])
     for key, value in _parameters(body).items():
-        _set_control(message.parameters[key], key, value)
+        set_choice(message.parameters[key], f"parameter {key!r}", value)
     return message
 
 
 def _read_system_region(request: Request, body: dict[str, Any]) -> Any:
     key, offset, nbytes = body.pop("key", None), body.pop("offset", 0), body.pop("byte_size", None)
     _check_empty(body)
-    if not isinstance(key, str):
-        raise InvalidRequest(f"key: must be a string, got {reprlib.repr(key)}")
     sizes = {"offset": _size("offset", offset), "byte_size": _size("byte_size", nbytes)}
-    return pb.SystemSharedMemoryRegisterRequest(name=request.path_params["name"], key=key, **sizes)
+    return pb.SystemSharedMemoryRegisterRequest(name=request.path_params["name"], key=check_text("key", key), **sizes)
 
 
 def _read_cuda_region(request: Request, body: dict[str, Any]) -> Any:
@@ -211,14 +209,7 @@ def _read_trace(request: Request, body: dict[str, Any]) -> Any:
 def _read_log(request: Request, body: dict[str, Any]) -> Any:
     message = pb.LogSettingsRequest()
     for key, value in body.items():
-        if isinstance(value, bool):
-            message.settings[key].bool_param = value
-        elif isinstance(value, int):
-            message.settings[key].uint32_param = _size(key, value, (1 << 32) - 1)
-        elif isinstance(value, str):
-            message.settings[key].string_param = value
-        else:
-            raise InvalidRequest(f"{key}: must be a number, a string or a boolean, got {reprlib.repr(value)}")
+        set_choice(message.settings[key], key, value)
     return message
 
 
@@ -245,17 +236,6 @@ def _parameters(body: dict[str, Any]) -> Mapping[str, Any]:
     if not isinstance(parameters, dict):
         raise InvalidRequest(f"parameters: must be an object, got {reprlib.repr(parameters)}")
     return parameters
-
-
-def _set_control(target: Any, key: str, value: Any) -> None:
-    if isinstance(value, bool):
-        target.bool_param = value
-    elif isinstance(value, int):
-        target.int64_param = _size(key, value)
-    elif isinstance(value, str):
-        target.string_param = value
-    else:
-        raise InvalidRequest(f"parameter {key!r}: must be a number, a string or a boolean, got {reprlib.repr(value)}")
 
 
 def _size(field: str, value: Any, highest: int = (1 << 63) - 1) -> int:

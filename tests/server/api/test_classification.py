@@ -1,6 +1,5 @@
 """Triton's classification extension, through tritonclient's `class_count`."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,6 @@ def repository(tmp_path: Path) -> Path:
     save(root, "numbers", TensorProto.UINT8, ["n", "m"], "max_batch_size: 8")
     save(root, "text", TensorProto.STRING, ["n", "m"], "max_batch_size: 8")
     return root
-
-
-@pytest.fixture
-async def client(start: Any) -> AsyncIterator[triton.InferenceServerClient]:
-    running = await start()
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
 
 
 async def classes(client: Any, model: str, values: NDArray[Any], count: int, dtype: str = "FP32") -> Any:

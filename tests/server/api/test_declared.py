@@ -1,6 +1,5 @@
 """config.pbtxt's `dims` are what requests and replies have; `reshape` maps them to the graph's shapes."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -103,13 +102,6 @@ def repository(tmp_path: Path) -> Path:
     model.graph.output.append(helper.make_tensor_value_info("hidden", TensorProto.FLOAT, ["n", 4]))
     onnx.save(model, path)
     return root
-
-
-@pytest.fixture
-async def client(start: Any) -> AsyncIterator[triton.InferenceServerClient]:
-    running = await start()
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
 
 
 @pytest.mark.parametrize("index", range(len(RESHAPED)), ids=[*RESHAPED])

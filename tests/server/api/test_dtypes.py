@@ -73,12 +73,6 @@ async def running(start: Any) -> Running:
 
 
 @pytest.fixture
-async def client(running: Running) -> AsyncIterator[triton.InferenceServerClient]:
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
-
-
-@pytest.fixture
 async def stub(running: Running) -> AsyncIterator[service_pb2_grpc.GRPCInferenceServiceStub]:
     async with grpc.aio.insecure_channel(running.target) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -39,17 +39,6 @@ def repository(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def running(start: Start) -> Running:
-    return await start()
-
-
-@pytest.fixture
-async def client(running: Running) -> AsyncIterator[Any]:
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
-
-
-@pytest.fixture
 async def stub(running: Running) -> AsyncIterator[Any]:
     async with grpc.aio.insecure_channel(running.target) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)

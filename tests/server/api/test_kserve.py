@@ -27,17 +27,6 @@ def latent_input(array: np.ndarray[Any, Any], dtype: str = "FP32") -> triton.Inf
 
 
 @pytest.fixture
-async def running(start: Any) -> Any:
-    return await start()
-
-
-@pytest.fixture
-async def client(running: Any) -> AsyncIterator[triton.InferenceServerClient]:
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
-
-
-@pytest.fixture
 async def stub(running: Any) -> AsyncIterator[service_pb2_grpc.GRPCInferenceServiceStub]:
     async with grpc.aio.insecure_channel(running.target) as channel:
         yield service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -17,11 +17,6 @@ from tests.server.api.test_access import write_keys
 from tests.server.conftest import Running, Start
 
 
-@pytest.fixture
-async def running(start: Start) -> Running:
-    return await start()
-
-
 @pytest.fixture(autouse=True)
 def level() -> Any:
     """The log's level, put back afterwards."""

@@ -1,7 +1,6 @@
 """`response_cache { enable: true }`: what is computed once, and what the statistics say of it, over real sockets."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +25,6 @@ def frontend() -> str:
 async def running(start: Start, repository: Path) -> Running:
     (repository / "tiny" / "config.pbtxt").write_text(CONFIG)
     return await start()
-
-
-@pytest.fixture
-async def client(running: Running) -> AsyncIterator[triton.InferenceServerClient]:
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
 
 
 def latent(seed: int, items: int = 1) -> Any:

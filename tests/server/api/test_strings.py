@@ -1,6 +1,5 @@
 """BYTES tensors over real sockets, through tritonclient and through the protocol's typed form."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +64,6 @@ def repository(tmp_path: Path) -> Path:
     ]
     save(root, "latin", nodes, "max_batch_size: 0", ["n"], ["y"])
     return root
-
-
-@pytest.fixture
-async def client(start: Any) -> AsyncIterator[triton.InferenceServerClient]:
-    running = await start()
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
 
 
 def strings(name: str, array: np.ndarray[Any, Any]) -> triton.InferInput:

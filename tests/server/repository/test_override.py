@@ -3,7 +3,6 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -48,17 +47,6 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     return folder
-
-
-@pytest.fixture
-async def running(start: Start) -> Running:
-    return await start()
-
-
-@pytest.fixture
-async def client(running: Running) -> AsyncIterator[triton.InferenceServerClient]:
-    async with triton.InferenceServerClient(running.target) as client:
-        yield client
 
 
 async def image(client: Any, name: str = "tiny", latent: Any = LATENT) -> Any:
