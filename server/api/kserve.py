@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
-from server.api.kserve_run import plan, run
+from server.api.kserve_run import plan, run, take
 from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import (
     are_large,
@@ -23,14 +23,14 @@ from server.api.kserve_tensors import (
     write_outputs,
 )
 from server.api.limits import Limits
-from server.api.quotas import charge, charge_tensors
+from server.api.quotas import charge
 from server.api.regions import CudaRegion, SystemRegion
 from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
 from server.api.shared_memory import SharedMemory
 from server.engines.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, PermissionDenied, Unsupported
-from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget
+from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.index import IndexEntry, State
 from server.repository.loader import Model
@@ -285,12 +285,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         arrays, items = await self._workers.run_if(is_large(request, inputs_at), *read)
         planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
         wanted = [tensor.name for tensor in request.outputs] or list(outputs)
-        nbytes = sum(planned.outputs[name].nbytes for name in wanted)
-        self._limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
-        if (needed := planned.held_bytes + nbytes * REPLY_COPIES) > COUNTED_BYTES:
-            hold.take(needed)
-        computed = [tensor.shape for tensor in planned.tensors if tensor.shape is not None]
-        charge_tensors(items, arrays, computed, model.spec.scale if model.spec else 1)
+        take(planned, model, arrays, items, wanted, self._limits, hold)
 
         def compute() -> Awaitable[Mapping[str, NDArray[Any]]]:
             return run(model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, NamedTuple
 
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from server.api.kserve_limits import Arrays, Expected, Shapes, check_pixels, check_values, expected_outputs
 from server.api.limits import Limits
+from server.api.quotas import charge_tensors
 from server.batching.batcher import failure_reason
 from server.batching.chain import Chain, Run, Stage
 from server.batching.job import Done
 from server.engines.strings import held_bytes
 from server.errors import InvalidRequest, in_step
 from server.images.concurrency import run_bounded
+from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold
 from server.repository.declared import Axes
 from server.repository.ensemble import Ensemble, Served, Step
 
@@ -53,6 +55,23 @@ def plan(model: Served, arrays: Arrays, items: int, limits: Limits) -> Plan:
     outputs = expected_outputs(model, items, shapes)
     nbytes = sum(map(held_bytes, arrays.values()))
     return Plan([Stage("", model.batcher, items, nbytes)], outputs, list(outputs.values()))
+
+
+def take(
+    planned: Plan, model: Served, arrays: Arrays, items: int, wanted: Collection[str], limits: Limits, hold: Hold
+) -> None:
+    """Counts what a request will compute and return against the limits, the memory and its key's quota.
+
+    Raises:
+        ImageTooLarge: more than a reply or a quota may have.
+        Overloaded: others hold too much memory, or the quota is used up.
+    """
+    nbytes = sum(planned.outputs[name].nbytes for name in wanted)
+    limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
+    if (needed := planned.held_bytes + nbytes * REPLY_COPIES) > COUNTED_BYTES:
+        hold.take(needed)
+    computed = [tensor.shape for tensor in planned.tensors if tensor.shape is not None]
+    charge_tensors(items, arrays, computed, model.spec.scale if model.spec else 1)
 
 
 async def run(
