@@ -74,8 +74,9 @@ effect |
 
 CI calls both front ends with tritonclient (gRPC, asyncio, HTTP, system shared memory), KServe's Python client (REST and
 gRPC), gRPC for Node, grpcurl by reflection, and grpc-web through Envoy (`tests/clients`, `tests/server/api`). CUDA
-shared memory is tested against a fake of `cuda-bindings`. `perf_analyzer` is run where it is installed; its wheel needs
-glibc 2.38, which Debian 12 does not have.
+shared memory is tested against a fake of `cuda-bindings`. `perf_analyzer` is run where it is on the path: its wheel
+needs glibc 2.38, which Debian 12 does not have. Version 2.60.0, with Debian 13's libraries beside it, has measured both
+front ends over gRPC and HTTP.
 
 ## Exports on a Triton server
 

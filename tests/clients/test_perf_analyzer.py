@@ -1,4 +1,9 @@
-"""Triton's perf_analyzer, where it is installed and starts: its wheel needs a newer glibc than Debian 12 has."""
+"""Triton's perf_analyzer, where it is on the path and starts.
+
+Its wheel (`pip download --no-deps --platform manylinux_2_38_x86_64 --only-binary=:all: perf-analyzer`) needs glibc
+2.38, which Debian 12 does not have. With the libraries of a newer Debian unpacked beside it, it starts by their loader:
+`ld-linux-x86-64.so.2 --library-path ... perf_analyzer`.
+"""
 
 import shutil
 import subprocess
@@ -22,8 +27,9 @@ def perf_analyzer() -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-def test_it_measures_over_both_protocols(perf_analyzer: str, server: ServerProcess, protocol: str) -> None:
+@pytest.mark.parametrize("model", ["tiny", "styled"])
+def test_it_measures_over_both_protocols(perf_analyzer: str, server: ServerProcess, protocol: str, model: str) -> None:
     port = server.grpc_port if protocol == "grpc" else server.ready["rest_port"]
-    options = ("--request-count", "20", "--concurrency-range", "2")
-    text = output_of(perf_analyzer, "-m", "tiny", "-i", protocol, "-u", f"127.0.0.1:{port}", *options)
+    options = ("--request-count", "20", "--concurrency-range", "2", "--input-data", "zero", "-b", "4")
+    text = output_of(perf_analyzer, "-m", model, "-i", protocol, "-u", f"127.0.0.1:{port}", *options)
     assert "Throughput" in text
