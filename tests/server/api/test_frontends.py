@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -10,8 +11,10 @@ import pytest
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from server.api import kserve
 from server.api.transport import MAX_METADATA_BYTES
 from tests.server.api.raw_http2 import message, raw_connection
+from tests.server.api.rest.test_threads import LOOP, OTHER, watch
 from tests.server.conftest import Start
 
 Code = grpc.StatusCode
@@ -69,6 +72,23 @@ async def test_more_metadata_is_the_calls_error_and_not_the_connections(stub: An
     await neighbour.write(request())
     assert await neighbour.read()
     await neighbour.done_writing()
+
+
+async def test_many_typed_values_are_converted_in_another_thread(
+    start: Start, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "tiny" / "config.pbtxt").write_text('backend: "onnxruntime" max_batch_size: 8192')
+    running = await start()
+    threads = watch(monkeypatch, kserve, "read_inputs")
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for items in (4, 8192):
+            message = request()
+            del message.raw_input_contents[:]
+            message.inputs[0].shape[0] = items
+            message.inputs[0].contents.fp32_contents.extend([1.0] * 4 * items)
+            assert len((await stub.ModelInfer(message)).raw_output_contents[0]) == 12 * items
+    assert threads == [LOOP, OTHER]
 
 
 @pytest.mark.parametrize("frontend", ["grpcio"])
