@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from artifact.dtypes import NUMPY_OF
 from artifact.spec import TensorSpec
 from server.api.limits import Limits
 from server.errors import InvalidRequest
@@ -66,19 +65,21 @@ class Expected(NamedTuple):
 def expected_outputs(model: Model, items: int, shapes: Shapes) -> dict[str, Expected]:
     """The outputs by name; free axes are taken to be as the input's, times the scale. `shapes`: the graph's, of the
     inputs that are known."""
+    batch = (items,) if model.max_batch_size else ()
+    if all(tensor.is_fixed for tensor in model.outputs):
+        return {each.name: Expected((*batch, *each.graph), items * each.item_bytes) for each in model.outputs}
     scale = 1 if model.spec is None else model.spec.scale
     inputs = [_free_sizes(tensor, shapes[tensor.name]) for tensor in model.engine.inputs if tensor.name in shapes]
     sizes = [size * scale for size in max(inputs, key=math.prod, default=[])]
     found: dict[str, Expected] = {}
     for tensor in model.outputs:
         free = tensor.graph.count(-1)
-        values = items * math.prod(axis for axis in tensor.graph if axis >= 0) * (math.prod(sizes) if free else 1)
+        nbytes = items * tensor.item_bytes * (math.prod(sizes) if free else 1)
         shape: Axes | None = None
         if free == len(sizes) or not free:
             left = iter(sizes)
             axes = tensor.to_wire(tuple(next(left) if axis < 0 else axis for axis in tensor.graph))
-            shape = (items, *axes) if model.max_batch_size else axes
-        nbytes = values * (4 if tensor.dtype == "BYTES" else NUMPY_OF[tensor.dtype].itemsize)
+            shape = (*batch, *axes)
         found[tensor.name] = Expected(shape, nbytes)
     return found
 

@@ -8,9 +8,8 @@ batches as for any other request. Errors name the step.
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import NamedTuple, Self, TypeAlias
 
 from server.batching.batcher import Admission, Batcher
 from server.batching.job import Done
@@ -20,8 +19,7 @@ from server.errors import in_step
 Run: TypeAlias = Callable[[Arrays], Awaitable[Done]]
 
 
-@dataclass(frozen=True)
-class Stage:
+class Stage(NamedTuple):
     """What a request wants of one model; see `Batcher.admit`. `step`: for the texts of errors, "" if it is the only
     one."""
 

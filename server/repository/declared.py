@@ -8,6 +8,7 @@ from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelInput, ModelOutput
 
+from artifact.dtypes import NUMPY_OF
 from artifact.repository import CONFIG
 from artifact.spec import TensorSpec
 from server.errors import NotServing
@@ -33,6 +34,12 @@ class DeclaredTensor:
     def is_fixed(self) -> bool:
         """Whether every axis has one size, the same in requests and replies as in the graph."""
         return self.dims == self.reshape == self.graph and -1 not in self.graph
+
+    @cached_property
+    def item_bytes(self) -> int:
+        """Of one item as the graph has it, with axes of any size taken as 1 and a string as 4 bytes."""
+        values = prod(axis for axis in self.graph if axis >= 0)
+        return values * (4 if self.dtype == "BYTES" else NUMPY_OF[self.dtype].itemsize)
 
     def to_graph(self, axes: Axes) -> Axes | None:
         """The graph's shape of an input that is sent with these axes, None if the model does not accept them.
