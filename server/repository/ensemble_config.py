@@ -24,7 +24,6 @@ _REFUSED = {
     "input.reshape": "name the dims that the models have",
     "output.reshape": "name the dims that the models have",
     "input.optional": "leave the input out of the ensemble, and its model takes the default",
-    "dynamic_batching": "an ensemble runs nothing itself; set it in its models",
 }
 
 
