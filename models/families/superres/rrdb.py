@@ -29,6 +29,9 @@ from models.families.superres.rrdb_layouts import RrdbKeyLayout, find
 from models.state_dict import count, load
 
 UNSHUFFLES = (1, 2, 4)
+# Blocks of a network that hardly makes use of how far it sees. Real-ESRGAN's 6 blocks differ by up to 13 levels 32 px
+# from a cut; ESRGAN's 23, which invent texture, by 141, and 48 px from it by 10 (docs/zoo.md).
+SHALLOW = 6
 FACTOR = Setting(2, "what one upsampling step multiplies by; 3 in x3 files, which look like x2 ones", ("2", "3"))
 
 
@@ -189,6 +192,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     if config is None:
         raise ArchitectureError(f"factor={factor}: does not go with an input that is unshuffled")
     receptive_field = receptive_field_px(config)
+    deep = config.blocks > SHALLOW
     return Generator(
         network=load(RrdbNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
@@ -206,8 +210,8 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         max_batch_size=2,
         scale=config.scale,
         tile=Tiling(
-            size_px=240,
-            overlap_px=min(32, receptive_field),
+            size_px=272 if deep else 240,
+            overlap_px=min(48 if deep else 32, receptive_field),
             multiple_px=config.unshuffle,
             receptive_field_px=receptive_field,
         ),

@@ -58,6 +58,13 @@ def test_the_receptive_field_is_how_far_a_pixel_sees(name: str) -> None:
     assert furthest == radius_px == tile.receptive_field_px
 
 
+@pytest.mark.parametrize(("blocks", "overlap_px", "size_px"), [(6, 32, 240), (23, 48, 272)])
+def test_deep_networks_have_tiles_that_overlap_by_more(blocks: int, overlap_px: int, size_px: int) -> None:
+    tile = build(esrgan.BasicSr(3, 4, 2, blocks, 4).state_dict())[1].tile
+    assert tile is not None
+    assert (tile.overlap_px, tile.size_px) == (overlap_px, size_px)
+
+
 class Patches(nn.Module):
     """PyTorch-GAN's discriminator of srgan and esrgan."""
 
