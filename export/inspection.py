@@ -8,7 +8,7 @@ from artifact.spec import Scalar, Task, TensorSpec
 from export.graph.trace import tensor_specs
 from export.source import open_source
 from models.architecture import Generator, Setting
-from models.catalogue import ARCHITECTURES
+from models.catalogue import ARCHITECTURES, settable
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ def inspect(
     """
     source = open_source(checkpoint, arch, overrides or {}, cache_dir, progress, key)
     generator, entry = source.generator, ARCHITECTURES[source.architecture]
+    settings = settable(source.architecture, generator)
     return Inspection(
         architecture=source.architecture,
         reference=entry.reference,
@@ -56,10 +57,10 @@ def inspect(
         picture=_picture(generator),
         inputs=tuple(_described(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
         assumed={
-            f"{name}={value}": f"{entry.settings[name].meaning}; --set {name}={_choices(entry.settings[name])}"
+            f"{name}={value}": f"{settings[name].meaning}; --set {name}={_choices(settings[name])}"
             for name, value in source.assumed.items()
         },
-        settings={name: setting.meaning for name, setting in entry.settings.items()},
+        settings={name: setting.meaning for name, setting in settings.items()},
         parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
         dtype=source.checkpoint.dtype,
         notes=source.checkpoint.notes,

@@ -150,7 +150,11 @@ def _target_version(request: Request) -> int:
         version = next_version(request.repository, request.name) if request.version is None else request.version
         check_target(request.repository, request.name, version)
     except ArtifactError as error:
-        raise ExportError(str(error)) from None
+        what = str(error)
+        option = (
+            "--name" if what.startswith("model name") else "--repository" if "cannot write" in what else "--version"
+        )
+        raise ExportError(f"{option}: {what}") from None
     return version
 
 

@@ -74,6 +74,6 @@ def open_source(
         provenance = Provenance(f"zoo {entry.name}: {entry.source}", entry.licence, found.sha256)
         return Source(architecture, generator, found, provenance, entry.labels)
     provenance = Provenance(path.name, "not stated in the file", found.sha256)
-    unsaid = assumed(architecture, overrides, found.config)
+    unsaid = assumed(architecture, generator, overrides, found.config)
     source = Source(architecture, generator, found, provenance, assumed=unsaid)
     return replace(source, provenance=replace(provenance, notes=source.notes))

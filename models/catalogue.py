@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from artifact.spec import Scalar
-from models.architecture import Architecture, ArchitectureError, Generator, StateDict
+from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
 from models.families.basic import (
     cdcgan,
     cgan,
@@ -20,6 +20,8 @@ from models.families.residual import biggan, biggan_deep, sngan, studiogan
 from models.families.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, rrdb, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
+from models.layer_settings import SETTINGS as LAYERS
+from models.layer_settings import layer_values, set_layers
 from models.nearest import nearest
 
 ARCHITECTURES: Mapping[str, Architecture] = {
@@ -124,10 +126,26 @@ def build(
     if not (entry.accepts or entry.matches)(state):
         sentence = entry.relative(state) or f"beginning {', '.join(list(state)[:3])}"
         raise ArchitectureError(f"--arch {name}: the weights are not its generator: {sentence}")
+    overrides, config = overrides or {}, config or {}
     try:
-        return entry.name, entry.build(state, _settings(entry, overrides or {}, config or {}))
+        generator = entry.build(state, _settings(entry, overrides, config))
+        return entry.name, set_layers(generator, _layer_settings(entry, generator, overrides, config))
     except ArchitectureError as error:
         raise ArchitectureError(f"{entry.name}: {error}") from None
+
+
+def _layer_settings(
+    entry: Architecture, generator: Generator, overrides: Mapping[str, str], config: Mapping[str, object]
+) -> dict[str, Scalar]:
+    """What the user, or a network that was pickled whole, says of layers that the architecture has no setting for."""
+    found: dict[str, Scalar] = {}
+    for key, setting in LAYERS.items():
+        value = config.get(f"layers.{key}")
+        if key in overrides and key not in entry.settings:
+            found[key] = setting.parse(key, overrides[key])
+        elif key in layer_values(generator) and key not in entry.settings and isinstance(value, float | str):
+            found[key] = value
+    return found
 
 
 def told(entry: Architecture, config: Mapping[str, object]) -> dict[str, Scalar]:
@@ -140,11 +158,21 @@ def told(entry: Architecture, config: Mapping[str, object]) -> dict[str, Scalar]
     return {**found, **entry.configure(config)}
 
 
-def assumed(name: str, overrides: Mapping[str, str], config: Mapping[str, object]) -> dict[str, Scalar]:
-    """The settings of an architecture that neither the user nor a file says, with the value that is taken for each."""
+def settable(name: str, generator: Generator) -> dict[str, Setting]:
+    """What `--set` can change of a generator of this architecture."""
+    own = ARCHITECTURES[name].settings
+    return {**own, **{key: LAYERS[key] for key in layer_values(generator) if key not in own}}
+
+
+def assumed(
+    name: str, generator: Generator, overrides: Mapping[str, str], config: Mapping[str, object]
+) -> dict[str, Scalar]:
+    """The settings of a generator that neither the user nor a file says, with the value that is taken for each."""
     entry = ARCHITECTURES[name]
-    known = {*overrides, *told(entry, config)}
-    return {key: setting.default for key, setting in entry.settings.items() if key not in known}
+    known = {*overrides, *told(entry, config), *(key for key in LAYERS if f"layers.{key}" in config)}
+    defaults = {key: setting.default for key, setting in entry.settings.items()}
+    values = {**defaults, **{key: value for key, value in layer_values(generator).items() if key not in defaults}}
+    return {key: value for key, value in values.items() if key not in known}
 
 
 def _settings(entry: Architecture, overrides: Mapping[str, str], config: Mapping[str, object]) -> dict[str, Scalar]:
@@ -152,8 +180,10 @@ def _settings(entry: Architecture, overrides: Mapping[str, str], config: Mapping
     settings = {key: setting.default for key, setting in entry.settings.items()}
     settings.update(told(entry, config))
     for key, text in overrides.items():
+        if key not in entry.settings and key in LAYERS:
+            continue
         if key not in entry.settings:
-            can = ", ".join(entry.settings) or "nothing"
+            can = ", ".join((*entry.settings, *LAYERS))
             raise ArchitectureError(f"--set {key}: read from the weights, or there is no such thing; settable: {can}")
         settings[key] = entry.settings[key].parse(key, text)
     return settings

@@ -40,7 +40,8 @@ def _require_plain(key: str, tensor: torch.Tensor) -> None:
         )
     if tensor.nbytes > max(tensor.untyped_storage().nbytes(), 0):
         raise Unusable(f"{key} claims {tensor.numel()} numbers, more than the file stores for it")
-    if tensor.ndim > 1 and tensor.dtype in QUANTISED:
+    is_weight = tensor.dtype in QUANTISED or key.rpartition(".")[2] in ("weight", "weight_orig")
+    if tensor.ndim > 1 and is_weight and not tensor.is_floating_point():
         raise Unusable(f"{key} is {_name(tensor.dtype)}: quantised weights, which are not read; give the float ones")
 
 

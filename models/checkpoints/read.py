@@ -165,7 +165,7 @@ def _named(finder: Finder, key: str) -> Network | Piece:
             return choose(known)
         if fitting:
             return fitting[0]
-    names = ", ".join(dict.fromkeys(one.name for one in everything if one.name)) or "none"
+    names = ", ".join(dict.fromkeys(one.name for one in everything if one.name)) or "one network, under no key"
     raise Undecided(f"--key {key}: no network of that name; the file has {names[:400]}")
 
 

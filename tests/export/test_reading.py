@@ -49,3 +49,16 @@ def test_export_and_manifest_say_it_and_what_parity_means(tmp_path: Path, two_co
     assert exported.notes[2].startswith("parity of the ONNX graph with the PyTorch network built from this file: ")
     manifest = json.loads((exported.folder / "manifest.json").read_text())
     assert manifest["provenance"]["notes"] == list(exported.notes[:2])
+
+
+@pytest.mark.parametrize(
+    ("repository", "name", "option"),
+    [("r", "a/b", "--name: model name 'a/b'"), ("all.pth", "m", "--repository: cannot")],
+)
+def test_what_can_be_checked_first_is_and_the_option_is_named(
+    tmp_path: Path, two_copies: Path, repository: str, name: str, option: str
+) -> None:
+    lines: list[str] = []
+    with pytest.raises(ExportError, match=option):
+        export(Request(two_copies, tmp_path / repository, name), lambda line, share=None: lines.append(line))
+    assert not lines, "before any work"

@@ -74,6 +74,7 @@ class BigGanDeep(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = StoredNorm(widths[1], stats, 2 * latent, Constant(2 * widths[1]), eps)
         self.head = nn.Conv2d(widths[1], 3, 3, 1, 1)
+        self.output = nn.Tanh()
         self.first_map = (widths[0], SIDE_PX, SIDE_PX)
         self.is_normal = is_normal
 
@@ -92,7 +93,8 @@ class BigGanDeep(nn.Module):
         x = self.stem(vector).unflatten(1, self.first_map)
         for layer in self.layers:
             x = layer(x) if isinstance(layer, SelfAttention) else layer(x, condition)
-        return torch.tanh(self.head(torch.relu(self.norm(x, condition))))
+        image: torch.Tensor = self.output(self.head(torch.relu(self.norm(x, condition))))
+        return image
 
 
 def _matches(state: StateDict) -> bool:

@@ -171,7 +171,7 @@ class ResidualGenerator(nn.Module):
         self.norm = PlainNorm(widths[1], eps)
         self.activation = activation
         self.head = nn.Conv2d(widths[1], channels, 3, 1, 1)
-        self.squash = squash
+        self.squash = nn.Tanh() if squash is torch.tanh else squash
         self.first_map = (widths[0], side_px, side_px)
 
     def forward(self, latent: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:

@@ -46,6 +46,7 @@ class Pix2pixUnet(nn.Module):
             self.add_module(f"up{k + 1}", _named(nn.ConvTranspose2d(below, after, 4, 2, 1, bias=False)))
             below = after + widths.down[-2 - k]
         self.final = nn.ModuleDict({"2": nn.Conv2d(below, widths.outputs, 4, padding=1)})
+        self.output = nn.Tanh()
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(N, outputs, H, W) float32 in [-1, 1] from `image` (N, inputs, H, W) float32 in [-1, 1]; H and W multiples of
@@ -62,8 +63,8 @@ class Pix2pixUnet(nn.Module):
             raised = F.relu(F.instance_norm(self._conv(f"up{k}", maps)))
             maps = torch.cat([raised, skips[-1 - k]], dim=1)
         large = F.interpolate(maps, scale_factor=2.0, mode="nearest")
-        output: torch.Tensor = self.final["2"](F.pad(large, (1, 0, 1, 0)))
-        return output.tanh()
+        output: torch.Tensor = self.output(self.final["2"](F.pad(large, (1, 0, 1, 0))))
+        return output
 
     def _conv(self, name: str, maps: torch.Tensor) -> torch.Tensor:
         after: torch.Tensor = self.get_submodule(f"{name}.model")(maps)

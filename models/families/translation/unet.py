@@ -50,6 +50,7 @@ class Level(nn.Module):
         above = (config.inputs, config.outputs) if depth == 0 else (config.widths[depth - 1],) * 2
         self.is_outermost, self.is_innermost = depth == 0, depth == len(config.widths) - 1
         self.model = nn.ModuleDict()
+        self.output = nn.Tanh() if self.is_outermost else nn.Identity()
         down = nn.Conv2d(above[0], inner, 4, 2, 1, bias=biased)
         rises = inner if self.is_innermost else 2 * inner
         up = nn.ConvTranspose2d(rises, above[1], 4, 2, 1, bias=biased or self.is_outermost)
@@ -64,8 +65,8 @@ class Level(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, above, H, W) float32 at the outermost level, (N, 2*above, H, W) at the others, from (N, above, H, W)."""
         if self.is_outermost:
-            image: torch.Tensor = self.model["3"](F.relu(self.model["1"](self.model["0"](maps))))
-            return image.tanh()
+            image: torch.Tensor = self.output(self.model["3"](F.relu(self.model["1"](self.model["0"](maps)))))
+            return image
         low = self.model["1"](F.leaky_relu(maps, 0.2))
         if self.is_innermost:
             raised = self.model["4"](self.model["3"](F.relu(low)))

@@ -426,6 +426,10 @@ def _refused() -> dict[str, tuple[Write, str]]:
         ),
         "an average that fits nothing": (saved({"netG": G, "ema": LISTED[:2]}), "ema is a list of 2"),
         "int8": (saved(quantised), "main.0.weight is int8: quantised"),
+        "uint32": (
+            saved({key: value.abs().to(torch.uint32) if value.ndim > 1 else value for key, value in G.items()}),
+            "main.0.weight is uint32: quantised",
+        ),
         "int8 in safetensors": (tensors(below("netG.", quantised)), "is int8: quantised"),
         "complex": (
             saved({key: value.to(torch.complex64) if value.ndim > 1 else value for key, value in G.items()}),
