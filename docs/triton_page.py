@@ -40,7 +40,6 @@ HEAD = """# In place of a Triton server
 Clients of Triton's protocols and its model repositories (ONNX graphs, TensorRT engines) work unchanged, but for what
 this page says.
 
-
 ## RPCs
 
 All 20 RPCs of `inference.GRPCInferenceService` are served by both front ends (`grpcio` and `native`), and over

@@ -38,6 +38,14 @@ class Endpoint:
         """Of a body, as sent and as read (max_message_bytes)."""
         return self._settings.max_message_bytes
 
+    def reading(self, read: Callable[[bytes], Any]) -> Read:
+        """`read` for `answer`: of a long body in another thread than the event loop's."""
+
+        async def read_message(body: bytes, context: HttpContext) -> Any:
+            return await self.workers.run_if(len(body) > LARGE_BYTES, read, body)
+
+        return read_message
+
     async def answer(
         self, request: Request, method: Callable[[Any, Any], Awaitable[Any]], read: Read, write: Write
     ) -> Response:

@@ -1,6 +1,6 @@
 """Forms of several parts (multipart/form-data), as browsers and `curl -F` send them."""
 
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from starlette.datastructures import Headers, UploadFile
@@ -32,12 +32,12 @@ def _completed(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
 
 
 async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
-    async def stream() -> AsyncIterator[bytes]:
+    async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""
 
-    size: Any = len(body) + 1
-    parser = MultiPartParser(headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=size)  # type: ignore[arg-type]
+    size = len(body) + 1
+    parser = MultiPartParser(headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=size)
     parser.spool_max_size = size
     try:
         form = await parser.parse()

@@ -87,7 +87,7 @@ class ImageApi:
     async def _generate(self, request: Request) -> Response:
         wanted = Wanted(request)
 
-        def read_now(body: bytes) -> Any:
+        def read(body: bytes) -> Any:
             fields = read_json(body, self._endpoint.max_bytes)
             check_fields(fields, _GENERATE_FIELDS)
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
@@ -96,13 +96,10 @@ class ImageApi:
             wanted.write(message.encoding, fields)
             return message
 
-        async def read(body: bytes, context: HttpContext) -> Any:
-            return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
-
         async def write(answer: Any, context: HttpContext) -> Response:
             return await wanted.reply(answer, answer.images, context, self._endpoint.workers)
 
-        return await self._endpoint.answer(request, self._methods.Generate, read, write)
+        return await self._endpoint.answer(request, self._methods.Generate, self._endpoint.reading(read), write)
 
     def _transforming(self, rpc: str, kind: Any) -> Callable[[Request], Any]:
         """Upscale and Translate."""
@@ -110,7 +107,7 @@ class ImageApi:
         async def respond(request: Request) -> Response:
             wanted = Wanted(request)
 
-            def read_now(body: bytes) -> Any:
+            def read(body: bytes) -> Any:
                 fields = self._image_fields(request, body)
                 check_fields(fields, _IMAGE_FIELDS)
                 if not isinstance(fields.get("image"), bytes):
@@ -121,13 +118,11 @@ class ImageApi:
                 wanted.write(message.encoding, fields)
                 return message
 
-            async def read(body: bytes, context: HttpContext) -> Any:
-                return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
-
             async def write(answer: Any, context: HttpContext) -> Response:
                 return await wanted.reply(answer, [answer.image], context, self._endpoint.workers)
 
-            return await self._endpoint.answer(request, getattr(self._methods, rpc), read, write)
+            reading = self._endpoint.reading(read)
+            return await self._endpoint.answer(request, getattr(self._methods, rpc), reading, write)
 
         return respond
 

@@ -65,16 +65,14 @@ class V2:
         """An address whose body, if any, and reply are JSON."""
 
         async def answer(request: Request) -> Response:
-            def read_now(body: bytes) -> Any:
+            def read_message(body: bytes) -> Any:
                 return read(request, read_json(body, self._endpoint.max_bytes))
-
-            async def read_message(body: bytes, context: HttpContext) -> Any:
-                return await self._endpoint.workers.run_if(len(body) > LARGE_BYTES, read_now, body)
 
             async def write(answer: Any, context: HttpContext) -> Response:
                 return Reply([orjson.dumps(show(answer))], JSON, context)
 
-            return await self._endpoint.answer(request, getattr(self._methods, rpc), read_message, write)
+            reading = self._endpoint.reading(read_message)
+            return await self._endpoint.answer(request, getattr(self._methods, rpc), reading, write)
 
         return Route(address, answer, methods=[verb])
 
