@@ -5,9 +5,7 @@ all ports together leave some.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import resource
 import socket
 import struct
@@ -70,16 +68,11 @@ class Eviction:
 
     def __init__(self, port: int, limit: int) -> None:
         self._port, self._limit = port, limit
-        # Looking at a descriptor must need no other one: there may be none left.
-        self._nothing = os.open("/dev/null", os.O_RDONLY)
-        self._looked_at = socket.socket()
         self._timer = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._look)
 
     def close(self) -> None:
         """Looks no more."""
         self._timer.cancel()
-        self._looked_at.close()
-        os.close(self._nothing)
 
     def _look(self) -> None:
         closed = self._close_excess()
@@ -94,26 +87,32 @@ class Eviction:
         descriptors = _open_descriptors()
         if len(descriptors) <= self._limit:
             return 0
-        own = self._looked_at.fileno()  # a copy of what was looked at last
-        found = [(ms, fd) for fd in descriptors if fd != own and (ms := self._silent_ms(fd)) is not None]
+        found = [(ms, fd) for fd in descriptors if (ms := self._silent_ms(fd)) is not None]
         excess = sorted(found, reverse=True)[: max(0, len(found) - self._limit)]
         for _, descriptor in excess:
-            if self._silent_ms(descriptor) is not None:  # it may be another file's by now
-                with contextlib.suppress(OSError):
-                    self._looked_at.shutdown(socket.SHUT_RDWR)
-        os.dup2(self._nothing, self._looked_at.fileno())
+            self._silent_ms(descriptor, ends=True)  # looks again: it may be another file's by now
         return len(excess)
 
-    def _silent_ms(self, descriptor: int) -> int | None:
-        """For how long nothing has come or gone; None: it is no connection of the port. `_looked_at` is then it."""
+    def _silent_ms(self, descriptor: int, ends: bool = False) -> int | None:
+        """For how long nothing has come or gone; None: it is no connection of the port. `ends`: if it is, end it.
+
+        Needs no other descriptor, of which there may be none left.
+        """
         try:
-            os.dup2(descriptor, self._looked_at.fileno(), inheritable=False)
-            if self._looked_at.getsockname()[1:2] != (self._port,):
-                return None
-            self._looked_at.getpeername()  # fails for the socket that listens
-            info = self._looked_at.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            found = socket.socket(fileno=descriptor)
         except OSError:
             return None
+        try:
+            if found.getsockname()[1:2] != (self._port,):
+                return None
+            found.getpeername()  # fails for the socket that listens
+            info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_BYTES)
+            if ends:
+                found.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            return None
+        finally:
+            found.detach()  # it is the front end's
         return min(int(struct.unpack_from("I", info, at)[0]) for at in (LAST_SENT, LAST_RECEIVED))
 
 
