@@ -4,13 +4,24 @@ It comes as a second state dict, as an AveragedModel, as a dict of parameters on
 network), with the dots taken out of its keys, or as a list of parameters in the network's own order.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 
 from models.checkpoints.contents import Group
-from models.checkpoints.networks import DISCRIMINATORS, GENERATORS, MAX_SPLITS, Finder, Network, Piece, bare, words
+from models.checkpoints.networks import (
+    DISCRIMINATORS,
+    MAX_SPLITS,
+    PROPER,
+    Finder,
+    Network,
+    Piece,
+    Undecided,
+    bare,
+    words,
+)
 
 AVERAGES = {
     *("ema", "emas", "avg", "averaged", "average", "averages", "averaging", "mean", "shadow", "shadows", "smooth"),
@@ -23,18 +34,15 @@ BUFFERS = (
     *("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v", "running_means", "running_vars"),
     *("stored_mean", "stored_var", "noise_const", "resample_filter", "w_avg", "latent_avg", "kernel", "filt", ".u0"),
 )
-
 WEIGHTS = ("weight", "bias", "weight_orig", "weight_v", "weight_g")
-MAX_ALIGNED = 4_000_000
-
-
-class Undecided(ValueError):
-    """Several networks, and nothing that says which one is meant; or an average that fits none of them."""
+MAX_ALIGNED = 10_000_000  # keys times values of lists, over all of a file
+MAX_TRAINED = 16  # networks that averages are looked for of
+MAX_PREFIXES = 8
 
 
 def says_average(path: Iterable[str]) -> bool:
     """Whether a key on the way to a network calls it an average."""
-    return any(part in KNOWN or bool(AVERAGES & set(words(part))) for part in path)
+    return any(part in KNOWN or bool(AVERAGES & {word.rstrip("0123456789") for word in words(part)}) for part in path)
 
 
 def says_raw(path: Iterable[str]) -> bool:
@@ -48,13 +56,12 @@ def add_averages(finder: Finder, root: Group) -> None:
     Raises:
         Undecided: a list that is called an average, and fits no network.
     """
-    trained = list(finder.networks)
+    trained = finder.networks[:MAX_TRAINED]
     for group in root.walk():
         if group.listed and any(tensor.ndim > 1 for tensor in group.tensors.values()):
             _add_list(finder, group, trained, root)
     for piece in finder.tried[:]:
-        if any(tensor.ndim > 1 for tensor in piece.state.values()):
-            _add_piece(finder, piece, trained)
+        _add_piece(finder, piece, trained)
     for network in trained:  # parameters only, which some architectures take as they are
         whole, values = next(((one, part) for one in trained if (part := _part(network, one))), (network, None))
         if values:
@@ -64,14 +71,14 @@ def add_averages(finder: Finder, root: Group) -> None:
 
 def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Group) -> None:
     values = list(group.tensors.values())
-    fitting = [(network, keys) for network in trained if (keys := listed_keys(network.raw, values))]
+    fitting = [(network, keys) for network in trained if (keys := _fit(finder, network.raw, values))]
     if fitting:
         network, keys = max(fitting, key=lambda one: _likeness(one[0].path, group.path))
         state = {**network.raw, **dict(zip(keys, values, strict=True))}
         _add(finder, replace(network, path=group.path, prefix=()), state, says_average(group.path))
         return
     for whole in root.walk():  # a list of all that a training module has, its discriminator too
-        if not whole.listed and (keys := listed_keys(whole.tensors, values)):
+        if not whole.listed and (keys := _fit(finder, whole.tensors, values)):
             finder.split(group, {**whole.tensors, **dict(zip(keys, values, strict=True))}, group.path, ())
             return
     if says_average(group.path) and trained:
@@ -79,6 +86,12 @@ def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Gr
             f"{'.'.join(group.path)} is a list of {len(values)}, which are not the "
             f"{len(parameters(trained[0].raw))} parameters of {trained[0].name or 'the generator'}"
         )
+
+
+def _fit(finder: Finder, state: Mapping[str, torch.Tensor], values: Sequence[torch.Tensor]) -> list[str] | None:
+    """`listed_keys`, as long as there is time for it."""
+    finder.aligned += len(state) * len(values)
+    return listed_keys(state, values) if finder.aligned < MAX_ALIGNED else None
 
 
 def _add_piece(finder: Finder, piece: Piece, trained: Sequence[Network]) -> None:
@@ -97,7 +110,8 @@ def _aligned(
 ) -> dict[str, torch.Tensor] | None:
     """The tensors by the network's own keys, None if one of its weights is missing or of another shape."""
     first = next((name for name, key in names.items() if network.raw[key].ndim > 1), "")
-    for prefix in dict.fromkeys(name.removesuffix(first) for name in state if name.endswith(first)):
+    before = dict.fromkeys(name.removesuffix(first) for name in state if name.endswith(first))
+    for prefix in list(before)[:MAX_PREFIXES]:
         values = {key: state[prefix + name] for name, key in names.items() if prefix + name in state}
         fits = all(value.shape == network.raw[key].shape for key, value in values.items())
         if fits and values.keys() >= _weights(network.raw):
@@ -134,7 +148,9 @@ def listed_keys(state: Mapping[str, torch.Tensor], values: Sequence[torch.Tensor
     Weights and biases must be among them, what is called like a buffer cannot be, and others may.
     """
     keys, weights = list(parameters(state)), _weights(state)
-    if not len(weights) <= len(values) <= len(keys) or len(keys) * len(values) > MAX_ALIGNED:
+    if Counter(state[key].shape for key in weights) - Counter(value.shape for value in values):
+        return None
+    if not len(weights) <= len(values) <= len(keys):
         return None
     # ways[i][j]: in how many ways (2 for more than one) the keys from i on can be the values from j on.
     ways = [[0] * (len(values) + 1) for _ in range(len(keys) + 1)]
@@ -200,6 +216,9 @@ def _require_no_other_average(network: Network, pieces: Sequence[Piece]) -> None
     own = [tuple(network.raw[key].shape) for key in _weights(network.raw)]
     for piece in pieces:
         shapes = [tuple(tensor.shape) for tensor in piece.state.values() if tensor.ndim > 1]
+        called = {word for part in piece.path for word in words(part)}
+        if called & DISCRIMINATORS and not called & PROPER:
+            continue
         if says_average(piece.path) and sum(shape in own for shape in shapes) > len(own) / 4:
             name = network.name or "the network"
             raise Undecided(
@@ -210,7 +229,7 @@ def _require_no_other_average(network: Network, pieces: Sequence[Piece]) -> None
 
 def _is_discriminator(network: Network) -> bool:
     called = {word for part in (*network.path, *network.prefix)[-1:] for word in words(part)}
-    return bool(called & DISCRIMINATORS) and not called & GENERATORS
+    return bool(called & DISCRIMINATORS) and not called & PROPER
 
 
 def _of_copies(copies: list[Network]) -> list[Network]:

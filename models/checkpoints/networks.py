@@ -13,27 +13,15 @@ from models.normalisation import as_old_names, fold
 # Parts of keys that wrappers add, and that no network has of its own: torch.compile, FSDP, checkpointing, Fabric.
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
 # What names a generator among the parts of a larger network.
-GENERATORS = {
-    "g",
-    "gen",
-    "generator",
-    "generators",
-    "netg",
-    "gnet",
-    "ema",
-    "model",
-    "module",
-    "net",
-    "network",
-    "online",
-}
+PROPER = {"g", "gen", "generator", "generators", "netg", "gnet"}
+GENERATORS = PROPER | {"ema", "model", "module", "net", "network", "online"}
 DISCRIMINATORS = {"d", "disc", "discriminator", "discriminators", "critic", "netd", "dnet"}
 # What names a network among the parts of a file.
-NAMED = (GENERATORS - {"model", "module", "net", "network"}) | DISCRIMINATORS
+NAMED = PROPER | DISCRIMINATORS | {"ema", "online"}
 BESIDE = ("latent_avg",)  # tensors next to the generator that belong to it: the mean latent of converted StyleGAN2
 COUNTED = ("total_ops", "total_params")  # what thop.profile leaves in a network
 PARAMETERS = ("weight", "bias", "weight_orig", "weight_v", "weight_g", "weight_u")
-MAX_LOOKS = 500  # state dicts that are shown to every architecture
+MAX_LOOKS = 2000  # state dicts that are shown to every architecture
 MAX_SPLITS = 8
 
 
@@ -76,6 +64,10 @@ class Piece:
         return ".".join(self.path)
 
 
+class Undecided(ValueError):
+    """Networks of which nothing says which one is meant, or more than are looked at; one line."""
+
+
 Recognise = Callable[[StateDict], tuple[str, ...]]
 """The names of the architectures that take a state dict."""
 
@@ -89,6 +81,7 @@ class Finder:
     pieces: list[Piece] = field(default_factory=list)
     tried: list[Piece] = field(default_factory=list)
     looks: int = 0
+    aligned: int = 0
 
     def search(self, root: Group) -> None:
         """Looks through all groups, then for networks whose keys are dicts within dicts."""
@@ -121,7 +114,8 @@ class Finder:
         averaged = averaged or "n_averaged" in state
         found, pieces = len(self.networks), len(self.pieces)
         piece = Piece((*path, *prefix), state, group, averaged)
-        self.tried.append(piece)
+        if any(tensor.ndim > 1 for tensor in state.values()):
+            self.tried.append(piece)
         for name, inner in parts.items():
             if _may_be_network(name, inner, parts, state):
                 self.split(group, inner, path, (*prefix, name), averaged)
@@ -135,11 +129,17 @@ class Finder:
         self, group: Group, state: Mapping[str, torch.Tensor], path: tuple[str, ...], prefix: tuple[str, ...],
         averaged: bool = False,
     ) -> Network | None:  # fmt: skip
-        """The network that these tensors are, None if they are none that is known."""
+        """The network that these tensors are, None if they are none that is known.
+
+        Raises:
+            Undecided: more were looked at than any file holds.
+        """
+        if len(state) < 2 or all(tensor.ndim < 2 for tensor in state.values()):
+            return None
         for named, notes in _variants(state):
             self.looks += 1
-            if self.looks > MAX_LOOKS or len(named) < 2:
-                return None
+            if self.looks > MAX_LOOKS:
+                raise Undecided("holds too many groups of tensors to look at; save the generator's state_dict() alone")
             if architectures := self.recognise(named):
                 return Network(path, prefix, state, named, architectures, group, notes, averaged)
         return None

@@ -13,11 +13,11 @@ from artifact.repository import sha256_of
 from models.architecture import StateDict
 from models.catalogue import describe, recognise
 from models.checkpoints import ncnn
-from models.checkpoints.averages import Undecided, add_averages, choose, says_average
+from models.checkpoints.averages import add_averages, choose, says_average
 from models.checkpoints.checks import Unusable, widened
 from models.checkpoints.contents import Group, survey
 from models.checkpoints.formats import Format, FormatError, format_of
-from models.checkpoints.networks import BESIDE, GENERATORS, Finder, Network, Piece, unwrapped, words
+from models.checkpoints.networks import BESIDE, GENERATORS, Finder, Network, Piece, Undecided, unwrapped, words
 from models.checkpoints.pickle import modules
 from models.checkpoints.pickle.files import read_archive, read_pickle
 from models.checkpoints.pickle.machine import Name, Part, PickleError

@@ -74,6 +74,8 @@ def _averages() -> dict[str, tuple[Write, nn.Module]]:
         },
     }
     return found | {
+        "an average with a number": (saved({"G": G, "G_ema1": E}), AVERAGE),
+        "an average of the critic only": (saved({"G": G, "D": D, "D_ema": D}), RAW),
         "average first": (saved({"ema": E, "model": G}), AVERAGE),
         "an average with everything": (saved({"ema": {"G": E, "D": D}, "model": {"G": G, "D": D}}), AVERAGE),
         "averaged model": (saved({"G": G, "G_swa": {"n_averaged": torch.tensor(3), **below("module.", E)}}), AVERAGE),

@@ -202,3 +202,10 @@ def test_a_torch_file_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -
         except CheckpointError:
             continue
         assert all(torch.isfinite(value).all() for value in found.state.values())
+
+
+def test_a_file_of_endless_groups_is_refused_in_bounded_time(tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    torch.save({str(n): {"a.weight": G["main.0.weight"], "b.weight": G["main.0.weight"]} for n in range(3000)}, path)
+    with pytest.raises(CheckpointError, match="too many groups of tensors"):
+        read_at(path)
