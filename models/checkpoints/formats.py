@@ -41,7 +41,6 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"GIF8", "a GIF image, not weights"),
     (b"%PDF", "a PDF document, not weights"),
     (b"7767517", "an ncnn .param text; give it the suffix .param, next to its .bin"),
-    (b"ftrtMAGIC", "a TensorRT engine; give the checkpoint that it was built from"),
     (b"ftrt", "a TensorRT engine; give the checkpoint that it was built from"),
     (b"ptrt", "a TensorRT engine; give the checkpoint that it was built from"),
     (b"\x7fELF", "a program, not weights"),

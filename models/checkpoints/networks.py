@@ -17,7 +17,8 @@ PROPER = {"g", "gen", "generator", "generators", "netg", "gnet"}
 GENERATORS = PROPER | {"ema", "model", "module", "net", "network", "online"}
 DISCRIMINATORS = {"d", "disc", "discriminator", "discriminators", "critic", "netd", "dnet"}
 # What names a network among the parts of a file.
-NAMED = PROPER | DISCRIMINATORS | {"ema", "online"}
+CALLED = PROPER | {"ema", "online"}
+NAMED = CALLED | DISCRIMINATORS
 BESIDE = ("latent_avg",)  # tensors next to the generator that belong to it: the mean latent of converted StyleGAN2
 COUNTED = ("total_ops", "total_params")  # what thop.profile leaves in a network
 PARAMETERS = ("weight", "bias", "weight_orig", "weight_v", "weight_g", "weight_u")
@@ -204,7 +205,8 @@ def _may_be_network(
         return False
     if len(parts) == 1 and not own:
         return True
-    if GENERATORS & set(words(name)):
+    said = set(words(name))
+    if said & CALLED or (said & GENERATORS and any(CALLED & set(words(key.partition(".")[0])) for key in inner)):
         return True
     has_names = not all(key.partition(".")[0].isdecimal() for key in inner)
     return not name.isdecimal() and not own and has_names and all(map(_is_network_like, parts.values()))

@@ -412,6 +412,7 @@ def _refused() -> dict[str, tuple[Write, str]]:
     quantised = {key: value.to(torch.int8) if value.ndim > 1 else value for key, value in G.items()}
     without = {key: value for key, value in G.items() if key != "main.1.running_mean"}
     missing = {key: value for key, value in G.items() if "running" not in key}
+    sequence = {key.removeprefix("main."): value for key, value in G.items()}
     other = {**G, "main.1.gamma": torch.ones(8)}
     return {
         "two generators": (
@@ -470,6 +471,14 @@ def _refused() -> dict[str, tuple[Write, str]]:
         "no statistics": (saved(missing), r"like dcgan.*running_mean"),
         "a tensor more": (saved(other), r"dcgan.*main\.1\.gamma"),
         "unknown beside a critic": (saved({"netG": other, "netD": D}), r"dcgan.*main\.1\.gamma"),
+        "a known part with layers beside it": (
+            saved({"refine.0.weight": torch.zeros(3, 3, 3, 3), **below("model.", sequence)}),
+            r"dcgan.*refine",
+        ),
+        "a known part with an embedding beside it": (
+            saved({"embed.weight": torch.zeros(10, 5), **below("net.", sequence)}),
+            r"dcgan.*embed",
+        ),
         "an unknown network with a known part": (
             saved({"emb.weight": torch.zeros(10, 5), **G}),
             r"like dcgan.*emb\.weight",
