@@ -122,7 +122,8 @@ class FormedBatch:
             self._nbytes += job.nbytes
             self._items += job.items
         self.estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
-        self.is_short = whole_device and 0.0 < self.estimated_s < SHORT_S
+        # On the loop nothing could end a run that hangs.
+        self.is_short = whole_device and cost.is_steady and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
         self._interrupted = False
         self._runs: list[EngineRun] = []

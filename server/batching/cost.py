@@ -37,6 +37,7 @@ class CostModel:
         self._by_bytes: dict[int, _Line] = {}  # by size class
         self._by_items = _Line()
         self.is_short = False  # whether an item is known to take less than SHORT_S
+        self.is_steady = True  # whether a run's time follows from its shapes alone
 
     def seconds(self, nbytes: int, item_bytes: int) -> float:
         """About how long a batch of `nbytes` takes, in items of `item_bytes`; 0 if nothing ran yet."""

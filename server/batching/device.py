@@ -65,7 +65,8 @@ class Device:
     Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: one of several lanes may have
     one batch formed ahead, so that it need not wait for the loop between two; and a single request on an idle device
     runs on the loop's own thread, which could do nothing for other requests meanwhile: the device is busy, and for less
-    than 5 ms.
+    than 5 ms. That is for graphs that export made: in others the time may depend on values, and what hangs there
+    hangs everything.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """

@@ -166,6 +166,8 @@ class Loader:
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
         batcher = Batcher(engines, policy, statistics)
+        for cost in batcher.costs.values():
+            cost.is_steady = spec is not None  # graphs that we did not export may have loops
         self.metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
         note = "; ".join(dict.fromkeys(note for note in notes if note))
         self.metrics.runs_in(
