@@ -69,7 +69,7 @@ class _Surveyor:
         self.arrays: dict[int, torch.Tensor] = {}
 
     def group(self, found: object, path: tuple[str, ...]) -> Group:
-        group = Group(path, listed=isinstance(found, list | tuple))
+        group = Group(path, listed=isinstance(found, list | tuple) and not _is_pairs(found))
         self.seen[id(found)] = group
         if isinstance(found, Part) and modules.is_module(found):
             group.module = found
@@ -107,8 +107,16 @@ def _entries(found: object) -> Iterable[tuple[object, object]]:
     if isinstance(found, Mapping):
         return found.items()
     if isinstance(found, list | tuple):
-        return enumerate(found)
+        return found if _is_pairs(found) else enumerate(found)
     if isinstance(found, Part):
         listed = enumerate((*found.arguments, *found.items))
         return itertools.chain(listed, found.attributes.items(), found.entries.items())
     return ()
+
+
+def _is_pairs(found: list[object] | tuple[object, ...]) -> bool:
+    """Whether it is what `list(state_dict.items())` gives: names with tensors."""
+    return bool(found) and all(
+        isinstance(pair, list | tuple) and len(pair) == 2 and isinstance(pair[0], str) and torch.is_tensor(pair[1])
+        for pair in found
+    )

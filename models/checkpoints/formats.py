@@ -28,6 +28,11 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"GGUF", f"a GGUF file, of llama.cpp and its relatives; {STATE_DICT}"),
     (b"GGML", f"a GGML file; {STATE_DICT}"),
     (b"\x89HDF\r\n\x1a\n", f"an HDF5 file, as Keras (TensorFlow) writes .h5; convert it to PyTorch, then {STATE_DICT}"),
+    (b"\x08\x01\x12", f"a TensorFlow SavedModel; convert it to PyTorch or ONNX, or {STATE_DICT}"),
+    (
+        b"model_checkpoint_path",
+        f"a TensorFlow checkpoint's list of files; convert the weights to PyTorch, then {STATE_DICT}",
+    ),
     (b"\x93NUMPY", f"a NumPy array, .npy; {STATE_DICT}"),
     (b"\x1f\x8b", "compressed with gzip; unpack it with gunzip (tar xzf, if it is a tar) and give what comes out"),
     (b"BZh", "compressed with bzip2; unpack it with bunzip2 and give what comes out"),
@@ -46,7 +51,7 @@ OTHERS: tuple[tuple[bytes, str], ...] = (
     (b"\x7fELF", "a program, not weights"),
 )
 PLAIN_PICKLE = re.compile(rb"\x80[\x01-\x05]|\((?:dp|lp|i\w)|[\]}]q|\]\(|c[\w.]+\n\w+\n|L119547037146038801333356L")
-ONNX = re.compile(rb"\x08[\x01-\x14](?:[\x12\x1a\x22\x32\x3a\x42]|\x28)")
+ONNX = re.compile(rb"\x08[\x03-\x14](?:[\x12\x1a\x22\x32\x3a\x42]|\x28)")
 TFLITE = b"TFL3"
 
 
@@ -83,6 +88,8 @@ def _described(head: bytes) -> str:
         return "a WebP image, not weights"
     if ONNX.match(head) and (b"onnx" in head.lower() or b"pytorch" in head or head[2:3] in (b"\x12", b"\x3a")):
         return "an ONNX graph, which can be served as it is: put it at REPOSITORY/NAME/1/model.onnx"
+    if head[:1] == b"\n" and (b"\x12\x0bPlaceholder" in head or b"\x12\x05Const" in head):
+        return f"a frozen TensorFlow graph (.pb); convert it to ONNX with tf2onnx, or {STATE_DICT}"
     if not head.strip(b"\x00"):
         return "only zeros at its beginning: a download or a copy that did not end"
     if (head.isascii() and head.decode("ascii").isprintable()) or _is_text(head):

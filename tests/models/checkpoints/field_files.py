@@ -216,6 +216,7 @@ def _containers() -> dict[str, tuple[Write, nn.Module]]:
         "net_g and net_d": (saved({"net_g": G, "net_d": D, "iter": 5}), RAW),
         "tuple": (saved((G, {"epoch": 3})), RAW),
         "list": (saved([D, G, OPTIMIZER]), RAW),
+        "list of pairs": (saved(list(G.items())), RAW),
         "list, legacy": (saved([D, G], _use_new_zipfile_serialization=False), RAW),
         "keys that are numbers": (saved({0: D, 1: G, 2: OPTIMIZER}), RAW),
         "training state": (
@@ -446,6 +447,14 @@ def _refused() -> dict[str, tuple[Write, str]]:
         "gguf": (lambda path: path.write_bytes(b"GGUF\x03\0\0\0" + bytes(64)), "a GGUF file"),
         "keras": (lambda path: path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64)), "HDF5 file.*Keras.*state_dict"),
         "tflite": (lambda path: path.write_bytes(b"\x1c\0\0\0TFL3" + bytes(64)), "TensorFlow Lite"),
+        "saved model": (
+            lambda path: path.write_bytes(b"\x08\x01\x12\xa4\x9f\x04*\x1f\n\x0bAssignVariableOp"),
+            "TensorFlow SavedModel",
+        ),
+        "frozen graph": (
+            lambda path: path.write_bytes(b"\n\x16\n\x05input\x12\x0bPlaceholder*\x00" + bytes(64)),
+            "frozen TensorFlow graph",
+        ),
         "npz": (lambda path: path.write_bytes(_npz()), "NumPy arrays, .npz"),
         "npy": (lambda path: path.write_bytes(b"\x93NUMPY\x01\0" + bytes(64)), "NumPy array"),
         "zip": (lambda path: _zip(path, "netG.pth"), "zip archive that holds 'netG.pth'; unpack"),
