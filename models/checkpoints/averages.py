@@ -50,16 +50,16 @@ def says_raw(path: Iterable[str]) -> bool:
     return any(bool(RAW & set(words(part))) for part in path)
 
 
-def add_averages(finder: Finder, root: Group) -> None:
+def add_averages(finder: Finder, root: Group, strict: bool = True) -> None:
     """Adds to the networks found the averages of them that are no state dicts of their own.
 
     Raises:
-        Undecided: a list that is called an average, and fits no network.
+        Undecided: a list that is called an average, and fits no network; only if `strict`.
     """
     trained = finder.networks[:MAX_TRAINED]
     for group in root.walk():
         if group.listed and any(tensor.ndim > 1 for tensor in group.tensors.values()):
-            _add_list(finder, group, trained, root)
+            _add_list(finder, group, trained, root, strict)
     for piece in finder.tried[:]:
         _add_piece(finder, piece, trained)
     for network in trained:  # parameters only, which some architectures take as they are
@@ -69,7 +69,7 @@ def add_averages(finder: Finder, root: Group) -> None:
             _add(finder, network, {**whole.raw, **values}, says_average((*network.path, *network.prefix)))
 
 
-def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Group) -> None:
+def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Group, strict: bool) -> None:
     values = list(group.tensors.values())
     fitting = [(network, keys) for network in trained if (keys := _fit(finder, network.raw, values))]
     if fitting:
@@ -81,10 +81,11 @@ def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Gr
         if not whole.listed and (keys := _fit(finder, whole.tensors, values)):
             finder.split(group, {**whole.tensors, **dict(zip(keys, values, strict=True))}, group.path, ())
             return
-    if says_average(group.path) and trained:
+    if strict and says_average(group.path) and trained:
+        name, count = trained[0].name or "the generator", len(parameters(trained[0].raw))
         raise Undecided(
-            f"{'.'.join(group.path)} is a list of {len(values)}, which are not the "
-            f"{len(parameters(trained[0].raw))} parameters of {trained[0].name or 'the generator'}"
+            f"{'.'.join(group.path)} is a list of {len(values)}, which are not the {count} parameters of {name}; "
+            "--key NAME takes a network as it was trained last"
         )
 
 

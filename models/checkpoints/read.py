@@ -79,7 +79,7 @@ def from_contents(found: object, files: Sequence[Path], arch: str = "auto", key:
         root = survey(found)
         finder = Finder(lambda state: recognise(state, arch))
         finder.search(root)
-        add_averages(finder, root)
+        add_averages(finder, root, strict=key is None)
         chosen = _chosen(finder, key)
         if isinstance(chosen, Network):
             _require_readable(chosen.group, chosen.prefix)

@@ -95,10 +95,20 @@ def test_every_kind_of_network_is_found_with_its_average(tmp_path: Path, name: s
     torch.testing.assert_close(next(value for key, value in found.state.items() if key.endswith(first)), wanted)
 
 
-def test_an_average_that_does_not_fit_stops_the_raw_one_from_being_taken(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("average", "sentence"),
+    [
+        ({key: value for key, value in PARAMETERS.items() if key != "main.3.weight"}, "in ema what seems to be"),
+        (LISTED[:-1], "ema is a list of 6, which are not the 7 parameters of netG"),
+    ],
+    ids=["dict", "list"],
+)
+def test_an_average_that_does_not_fit_stops_the_raw_one_from_being_taken(
+    tmp_path: Path, average: object, sentence: str
+) -> None:
     path = tmp_path / "a.pth"
-    torch.save({"netG": G, "ema": {key: value for key, value in PARAMETERS.items() if key != "main.3.weight"}}, path)
-    with pytest.raises(CheckpointError, match=r"in ema what seems to be its average.*--key netG takes netG"):
+    torch.save({"netG": G, "ema": average}, path)
+    with pytest.raises(CheckpointError, match=rf"{sentence}.*--key \w+ takes"):
         read_at(path)
     torch.testing.assert_close(pictured(path, "netG"), expected(RAW), rtol=0, atol=1e-5)
 
