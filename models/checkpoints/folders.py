@@ -4,6 +4,7 @@ A folder of a known layout is read as its newest generator, the running average 
 it, or to a file of a known name, goes along. Config files are JSON or YAML, read as plain values only.
 """
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import yaml
 
-from models.checkpoints.pyramid import is_pyramid, read_pyramid
+from models.checkpoints.pyramid import read_pyramid
 from models.checkpoints.read import Checkpoint, CheckpointError, read
 from models.checkpoints.runs import read_run
 from models.checkpoints.shards import find_index, read_shards
@@ -72,8 +73,10 @@ def read_at(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoin
         return read(path, arch, key)
     if (unpacked := _unpacked(path)) is not None:
         return read(unpacked, arch, key)
+    with contextlib.suppress(CheckpointError):  # numbered files may be snapshots, too
+        return read_pyramid(path)
     try:
-        return read_pyramid(path) if is_pyramid(path) else read_run(path, arch, key)
+        return read_run(path, arch, key)
     except CheckpointError:
         if found is not None:
             return checkpoint

@@ -13,16 +13,8 @@ SUFFIXES = ("", ".bin", ".ckpt", ".model", ".pkl", ".pt", ".pth", ".safetensors"
 NAME = re.compile(
     r"(?:g|gen|netg|generator|levels?)[_.-]?(?:levels?[_.-]?)?(\d+|zero|one|two|three|four)", re.IGNORECASE
 )
+MAX_LEVELS = 8  # more are the snapshots of a run
 WORDS = ("zero", "one", "two", "three", "four")
-
-
-def is_pyramid(folder: Path) -> bool:
-    """Whether its files are levels: numbered in a row, one with linear layers only and the others with convolutions."""
-    try:
-        read_pyramid(folder)
-    except CheckpointError:
-        return False
-    return True
 
 
 def read_pyramid(folder: Path, read_file: Callable[[Path], Checkpoint] = read) -> Checkpoint:
@@ -66,7 +58,7 @@ def _files(folder: Path) -> dict[int, Path]:
             files[number] = path
     first = min(files, default=0)
     missing = [number for number in range(first, first + len(files)) if number not in files]
-    if len(files) < 2 or missing:
+    if not 2 <= len(files) <= MAX_LEVELS or missing:
         names = ", ".join(path.name for path in files.values()) or "none"
         raise CheckpointError(
             f"{folder.name}: a folder is read as a pyramid, with files gen_0, gen_1, ... for its levels; found {names}"

@@ -2,8 +2,8 @@
 Synthesis", 2021, arXiv:2101.04775.
 
 Reads the checkpoints of odegeasslbc/FastGAN-pytorch and its forks: `<iteration>.pth` with {g, d}, whose g is the
-running average, and `all_<iteration>.pth`, whose g_ema is a list (models/checkpoints/read.py puts it in place). Keys
-`init.init.<i>`, `feat_<8..1024>.<i>`, `se_<64..512>.main.<i>`, `to_128`, `to_big`; im_size 256, 512 and 1024.
+running average, and `all_<iteration>.pth`, whose g_ema is a list (models/checkpoints/averages.py puts it in place).
+Keys `init.init.<i>`, `feat_<8..1024>.<i>`, `se_<64..512>.main.<i>`, `to_128`, `to_big`; im_size 256, 512 and 1024.
 Differences: the repository's eval.py stays in training mode, so its images are normalised with the statistics of the
 batch they are generated in. Here they are normalised with the stored ones, or one caller's image would depend on
 another's. The side output at 128 px is left out.
