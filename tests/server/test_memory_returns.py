@@ -1,4 +1,4 @@
-"""After large images a server at rest holds what it held before them."""
+"""A server uses its buffers again while it works, and at rest holds what it held before."""
 
 import io
 import sys
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from tritonclient.grpc import InferenceServerClient, InferInput
 
 from ganserve import Client
 from tests.server.graphs import write_upscaler
@@ -52,3 +53,31 @@ def test_memory_returns_after_large_images(tmp_path: Path, frontend: str) -> Non
             time.sleep(0.5)
         held = resident_bytes(server)
         assert held <= MOST * rest, f"{held >> 20} MiB after the images, {rest >> 20} MiB before"
+
+
+def faults(server: ServerProcess) -> int:
+    """Pages that the server had mapped for it."""
+    fields = Path(f"/proc/{server.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[7])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("frontend", ["native", "grpcio"])
+def test_large_replies_are_made_in_memory_that_is_there(tmp_path: Path, frontend: str) -> None:
+    write_upscaler(tmp_path / "repository", "upscaler", channels=4)
+    picture = np.zeros((1, 512, 512, 3), np.uint8)
+    wanted = InferInput("image", list(picture.shape), "UINT8")
+    wanted.set_data_from_numpy(picture)
+    with (
+        running(tmp_path / "repository", "--frontend", frontend, "--device", "cpu") as server,
+        InferenceServerClient(server.address) as client,
+    ):
+        for _ in range(20):
+            reply = client.infer("upscaler", [wanted]).as_numpy("upscaled")
+        pages = reply.nbytes // 4096
+        before = faults(server)
+        for _ in range(20):
+            client.infer("upscaler", [wanted])
+        each = (faults(server) - before) / 20
+    assert each < pages / 2, f"{each:.0f} pages mapped for a reply of {pages}"
