@@ -10,6 +10,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
+from server.api.infer_answer import InferAnswer, StreamAnswer
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_run import plan, run, take
 from server.api.kserve_statistics import write_statistics
@@ -108,7 +109,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         return service_pb2.ModelConfigResponse(config=self._repository.get(request.name, request.version).config)
 
     async def ModelInfer(self, request: Any, context: Context) -> Any:
-        answer, hold = service_pb2.ModelInferResponse(), hold_of(context, self._budget)
+        answer, hold = InferAnswer(), hold_of(context, self._budget)
         try:
             await self._infer(request, deadline(context), hold, answer)
             return answer
@@ -265,8 +266,8 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             setattr(answer.settings[key], kind, value)
         return answer
 
-    async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: Any) -> None:
-        """Fills the answer in: a message given to another is copied, and this one may be 200 MB."""
+    async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: InferAnswer) -> None:
+        """Fills the answer in."""
         model = self._repository.get(request.model_name, request.model_version)
         priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
         # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
@@ -296,22 +297,24 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             outputs, results = await self._workers.run(*classify)
         nbytes = sum(held_bytes(results[name]) for name in wanted)
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
-        answer.model_name, answer.model_version, answer.id = model.name, str(model.version), request.id
+        head = answer.head
+        head.model_name, head.model_version, head.id = model.name, str(model.version), request.id
         write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
         await self._workers.run_if(is_large_answer(results, outputs_at), *write)
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
-        answer = service_pb2.ModelStreamInferResponse()
+        answer = InferAnswer()
         try:
             charge(0, 0, requests=1)
-            await self._infer(request, deadline_at, hold, answer.infer_response)
-            answer.infer_response.parameters["triton_final_response"].bool_param = True
+            await self._infer(request, deadline_at, hold, answer)
         except GanserveError as error:
             if as_status:
                 raise
-            answer.error_message = str(error)
-            answer.infer_response.id = request.id
-        return answer
+            failed = service_pb2.ModelStreamInferResponse(error_message=str(error))
+            failed.infer_response.id = request.id
+            return failed
+        answer.head.parameters["triton_final_response"].bool_param = True
+        return StreamAnswer(answer)
 
     def _entries(self, name: str) -> list[IndexEntry]:
         return [entry for entry in self._repository.index() if entry.name == name]

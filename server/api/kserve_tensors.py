@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from artifact.dtypes import NUMPY_OF
+from server.api.infer_answer import InferAnswer, Raw, raw_of
 from server.api.kserve_parameters import check_tensor_parameters
 from server.api.shared_memory import BYTE_SIZE, OFFSET, REGION, Place, SharedMemory
 from server.engines.strings import from_contents, from_raw, to_raw
@@ -164,7 +165,7 @@ def _are_large(places: Mapping[str, Place]) -> bool:
 
 
 def write_outputs(
-    response: service_pb2.ModelInferResponse,
+    answer: InferAnswer,
     wanted: Iterable[str],
     expected: Mapping[str, DeclaredTensor],
     outputs: Mapping[str, NDArray[Any]],
@@ -180,15 +181,15 @@ def write_outputs(
     for name in wanted:
         array, tensor = outputs[name], expected[name]
         shape = array.shape[:batch_axes] + tensor.to_wire(array.shape[batch_axes:])
-        output = response.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
-        raw = to_raw(array.flat) if tensor.dtype == "BYTES" else array.tobytes()
+        output = answer.head.outputs.add(name=name, datatype=tensor.dtype, shape=shape)
+        raw: Raw = to_raw(array.flat) if tensor.dtype == "BYTES" else raw_of(array)
         if (place := places.get(name)) is not None:
             place.write(raw)
             output.parameters[REGION].string_param = place.region.name
             output.parameters[OFFSET].int64_param = place.offset
             output.parameters[BYTE_SIZE].int64_param = len(raw)
             raw = b""
-        response.raw_output_contents.append(raw)
+        answer.raws.append(raw)
 
 
 def check_outputs(

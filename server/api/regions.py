@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar
 
+from server.api.infer_answer import Raw
 from server.engines.tensorrt.cuda import CudaError
 from server.engines.tensorrt.ipc import IpcMemory
 from server.errors import InvalidRequest, StartError, Unsupported
@@ -41,7 +42,7 @@ class Region(ABC):
         """
 
     @abstractmethod
-    def write(self, at: int, data: bytes) -> None:
+    def write(self, at: int, data: Raw) -> None:
         """Writes to `at`.
 
         Raises:
@@ -85,7 +86,7 @@ class SystemRegion(Region):
             raise InvalidRequest(f"shared memory region {self.name!r} has become shorter")
         return data
 
-    def write(self, at: int, data: bytes) -> None:
+    def write(self, at: int, data: Raw) -> None:
         """See `Region`."""
         view = memoryview(data)
         try:
@@ -138,7 +139,7 @@ class CudaRegion(Region):
         except CudaError as error:
             raise self._failed(error) from None
 
-    def write(self, at: int, data: bytes) -> None:
+    def write(self, at: int, data: Raw) -> None:
         """See `Region`."""
         try:
             self._memory.write(at, data)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from server.api.infer_answer import Raw
 from server.api.regions import CudaRegion, Region, SystemRegion
 from server.errors import InvalidRequest, RegionExists, RegionNotFound, Unsupported
 
@@ -40,7 +41,7 @@ class Place:
         except InvalidRequest as error:
             raise InvalidRequest(f"{self.what}: {error}") from None
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Raw) -> None:
         """Writes an output to its beginning. Any thread.
 
         Raises:

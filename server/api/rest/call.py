@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from server.api.calls import PUSHBACK_KEY
+from server.api.infer_answer import Raw
 from server.errors import ImageTooLarge, InvalidRequest, Unsupported
 from server.images.memory import COUNTED_BYTES, Hold
 from server.settings import Settings
@@ -118,7 +119,7 @@ class Reply(Response):
     """A reply of bytes, in pieces; the call ends when it was sent."""
 
     def __init__(
-        self, parts: Sequence[bytes], media_type: str, context: HttpContext, headers: Mapping[str, str] | None = None
+        self, parts: Sequence[Raw], media_type: str, context: HttpContext, headers: Mapping[str, str] | None = None
     ) -> None:
         nbytes = sum(map(len, parts))
         own = {"Cache-Control": "no-store", **context.trailers, **(headers or {}), "Content-Length": str(nbytes)}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from starlette.requests import Request
 
+from server.api.infer_answer import Raw
 from server.api.rest.call import HttpContext, Reply
 from server.images.workers import Workers, check_time
 
@@ -16,7 +17,7 @@ _LEVEL = 1
 
 
 async def compressed(
-    parts: Sequence[bytes],
+    parts: Sequence[Raw],
     media_type: str,
     headers: Mapping[str, str],
     request: Request,
@@ -41,7 +42,7 @@ def accepted_encoding(header: str) -> str:
     return ""
 
 
-def _compress(parts: Sequence[bytes], encoding: str) -> bytes:
+def _compress(parts: Sequence[Raw], encoding: str) -> bytes:
     packer = zlib.compressobj(_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16 if encoding == "gzip" else zlib.MAX_WBITS)
     packed = bytearray()
     for part in parts:

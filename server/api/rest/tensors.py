@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor
 
 from artifact.dtypes import NUMPY_OF
+from server.api.infer_answer import InferAnswer, Raw
 from server.api.rest.call import read_json
 from server.api.rest.fields import check_text, set_choice
 from server.errors import ImageTooLarge, InvalidRequest
@@ -126,7 +127,7 @@ def read_raw_request(body: bytes, inputs: Sequence[Any], name: str, version: str
     return request, Form(by_default=True)
 
 
-def write_answer(answer: Any, form: Form, limit: int) -> tuple[list[bytes], dict[str, str]]:
+def write_answer(answer: InferAnswer, form: Form, limit: int) -> tuple[list[Raw], dict[str, str]]:
     """The body's parts and its headers, for an answer of ModelInfer. Pure; any thread.
 
     Raises:
@@ -134,9 +135,9 @@ def write_answer(answer: Any, form: Form, limit: int) -> tuple[list[bytes], dict
         ImageTooLarge: the JSON would be longer than `limit` bytes (max_message_bytes).
     """
     outputs: list[dict[str, Any]] = []
-    binary: list[bytes] = []
+    binary: list[Raw] = []
     nbytes = 0
-    for tensor, raw in zip(answer.outputs, answer.raw_output_contents, strict=True):
+    for tensor, raw in zip(answer.head.outputs, answer.raws, strict=True):
         output: dict[str, Any] = {
             "name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape),
         }  # fmt: skip
@@ -152,11 +153,12 @@ def write_answer(answer: Any, form: Form, limit: int) -> tuple[list[bytes], dict
         if parameters:
             output["parameters"] = parameters
         outputs.append(output)
-    head: dict[str, Any] = {"model_name": answer.model_name, "model_version": answer.model_version}
-    if answer.id:
-        head["id"] = answer.id
-    if answer.parameters:
-        head["parameters"] = {key: _parameter(value) for key, value in answer.parameters.items()}
+    said = answer.head
+    head: dict[str, Any] = {"model_name": said.model_name, "model_version": said.model_version}
+    if said.id:
+        head["id"] = said.id
+    if said.parameters:
+        head["parameters"] = {key: _parameter(value) for key, value in said.parameters.items()}
     text = orjson.dumps({**head, "outputs": outputs}, option=orjson.OPT_SERIALIZE_NUMPY)
     return [text, *binary], {LENGTH_HEADER: str(len(text))} if binary else {}
 
@@ -173,12 +175,12 @@ def _check_json(tensor: Any, nbytes: int, limit: int) -> None:
         )
 
 
-def _values(tensor: Any, raw: bytes) -> Any:
+def _values(tensor: Any, raw: Raw) -> Any:
     """An output's values, row-major, for a JSON array."""
     if tensor.datatype != "BYTES":
         return np.frombuffer(raw, NUMPY_OF[tensor.datatype])
     try:
-        return [value.decode() for value in deserialize_bytes_tensor(raw)]
+        return [value.decode() for value in deserialize_bytes_tensor(bytes(raw))]
     except UnicodeDecodeError:
         text = f"output {tensor.name!r}: its bytes are not UTF-8, as JSON needs them; request it with binary_data"
         raise InvalidRequest(text) from None

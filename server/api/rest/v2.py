@@ -10,6 +10,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tritonclient.grpc import service_pb2 as pb
 
+from server.api.infer_answer import InferAnswer
 from server.api.quotas import uncharge_request
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
@@ -126,8 +127,8 @@ class V2:
             forms.append(form)
             return message
 
-        async def write(answer: Any, context: HttpContext) -> Response:
-            is_large = sum(map(len, answer.raw_output_contents)) > LARGE_BYTES
+        async def write(answer: InferAnswer, context: HttpContext) -> Response:
+            is_large = sum(map(len, answer.raws)) > LARGE_BYTES
             parts, headers = await workers.run_if(is_large, write_answer, answer, forms[0], self._endpoint.max_bytes)
             media_type = BINARY if headers else JSON
             return await compressed(parts, media_type, headers, request, context, workers)

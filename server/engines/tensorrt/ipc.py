@@ -61,7 +61,7 @@ class IpcMemory:
         self._copy(data.ctypes.data, self._inside(at, nbytes), nbytes, "cudaMemcpyDeviceToHost")
         return data.tobytes()
 
-    def write(self, at: int, data: bytes) -> None:
+    def write(self, at: int, data: bytes | memoryview) -> None:
         """Writes to `at`.
 
         Raises:
