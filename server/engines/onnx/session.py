@@ -1,6 +1,9 @@
 """ONNX Runtime's sessions: opened on the provider that was requested or not at all, and what can be read from them."""
 
+import contextlib
 import ctypes
+import functools
+import io
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -58,6 +61,8 @@ def open_session(
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for name, _ in providers:
         require_provider(name, str(path))
+    if wanted != CPU_PROVIDER:
+        load_cuda_libraries()
     try:
         # Without enable_fallback=0 a provider that cannot start is replaced by the CPU's, with a line on stdout.
         with linked_data(path, options):
@@ -69,6 +74,17 @@ def open_session(
     if session.get_providers()[0] != wanted:
         raise StartError(f"{path}: ONNX Runtime opened it on {session.get_providers()[0]} instead of {wanted}")
     return session
+
+
+@functools.cache
+def load_cuda_libraries() -> None:
+    """Loads CUDA's and cuDNN's libraries from NVIDIA's Python packages, where no linker looks for them."""
+    if hasattr(ort, "preload_dlls"):  # from ONNX Runtime 1.21
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):  # it prints what it does not find; the system's libraries may serve then
+            ort.preload_dlls(directory="")  # not in the folder of a torch that is installed beside it
+        if said.getvalue():
+            log.info("CUDA libraries", extra={"fields": {"onnxruntime": " ".join(said.getvalue().split())}})
 
 
 def run_session(
