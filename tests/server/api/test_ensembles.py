@@ -92,6 +92,11 @@ class Gate:
 
         monkeypatch.setattr(OnnxCpuEngine, "run", held)
 
+    def close(self) -> None:
+        """From now on; runs that came before, as of warming up, do not count as `busy`."""
+        self.gate.clear()
+        self.entered = threading.Semaphore(0)
+
     async def busy(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=30)
 
@@ -180,7 +185,7 @@ async def test_requests_of_many_callers_share_the_batches_of_its_models(
 ) -> None:
     gate.name = "latent"
     gate.batches.clear()
-    gate.gate.clear()
+    gate.close()
     batcher = running.server.repository.get_model("tiny").batcher
     calls = [asyncio.create_task(client.infer("large", [given(latent(seed))])) for seed in range(8)]
     calls += [asyncio.create_task(client.infer("tiny", [small(latent(seed))])) for seed in range(8)]
@@ -267,7 +272,7 @@ async def test_memory_between_the_steps_is_counted_before_any_work(start: Start,
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         gate.name = "latent"
-        gate.gate.clear()
+        gate.close()
         first = asyncio.ensure_future(stub.ModelInfer(request(latent(1), "deep")))
         await gate.busy()
         text = await refusal(stub.ModelInfer(request(latent(1), "deep")), Code.RESOURCE_EXHAUSTED)
@@ -285,7 +290,7 @@ async def test_a_batch_that_a_model_does_not_take_is_refused(client: Any) -> Non
 async def test_a_caller_who_leaves_in_the_middle_stops_what_waits(
     client: Any, stub: Any, gate: Gate, running: Running
 ) -> None:
-    gate.gate.clear()
+    gate.close()
     call = stub.ModelInfer(request(latent(1), "all"))
     await gate.busy()
     call.cancel()
@@ -300,7 +305,7 @@ async def test_a_caller_who_leaves_in_the_middle_stops_what_waits(
 
 
 async def test_the_deadline_is_one_for_all_steps(stub: Any, gate: Gate) -> None:
-    gate.gate.clear()
+    gate.close()
     call = asyncio.ensure_future(stub.ModelInfer(request(latent(1), "all"), timeout=0.5))
     await refusal(call, Code.DEADLINE_EXCEEDED)
     gate.gate.set()
@@ -311,7 +316,7 @@ async def test_a_model_that_is_unloaded_in_the_middle_answers_what_was_accepted(
     client: Any, stub: Any, gate: Gate
 ) -> None:
     gate.name = "latent"
-    gate.gate.clear()
+    gate.close()
     call = asyncio.create_task(client.infer("large", [given(latent(1))]))
     await gate.busy()
     unloading = asyncio.create_task(client.unload_model("up"))
@@ -326,7 +331,7 @@ async def test_a_model_that_is_unloaded_in_the_middle_answers_what_was_accepted(
 
 async def test_a_model_that_is_loaded_again_in_the_middle_answers_what_was_accepted(client: Any, gate: Gate) -> None:
     gate.name = "latent"
-    gate.gate.clear()
+    gate.close()
     call = asyncio.create_task(client.infer("large", [given(latent(1))]))
     await gate.busy()
     loading = asyncio.create_task(client.load_model("up"))
