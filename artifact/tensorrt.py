@@ -4,6 +4,7 @@ import ctypes
 import functools
 import importlib
 import logging
+import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,9 @@ INSTALL: Mapping[str, str] = {
 }
 # GPUs before this one have no bfloat16.
 BF16_SINCE = (8, 0)
+# What TensorRT puts around its messages: its own call and number before, its own function and line after.
+_PREFIX = re.compile(r"^(?:\S+: )?Error Code \d+: |^Assertion failed: [^:]*: ")
+_PLACE = re.compile(r"\s*\bIn \S+ at \S+:\d+\b\.?")
 
 log = logging.getLogger(__name__)
 
@@ -62,11 +66,16 @@ def logger(library: Any) -> Any:
 
         def log(self, level: Any, text: str) -> None:
             if level in (severity.INTERNAL_ERROR, severity.ERROR):
-                _errors.lines = [*getattr(_errors, "lines", []), " ".join(text.split())]
+                _errors.lines = [*getattr(_errors, "lines", []), message(text)]
             elif level == severity.WARNING:
                 log.info("TensorRT: %s", text)
 
     return Logger()
+
+
+def message(text: str) -> str:
+    """What TensorRT says, in one line and without the places in its own source."""
+    return _PLACE.sub("", _PREFIX.sub("", " ".join(text.split()))).strip().rstrip(".")
 
 
 def first_error() -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from artifact.tensorrt import message
+
 Progress: TypeAlias = Callable[[str, float | None], None]
 """Called with a step, and the share of it that is done (0..1) or None."""
 
@@ -15,8 +17,6 @@ NO_DRIVER = "cudaError 35"
 CONTRADICTED = "not self-consistent"
 # What the parser says of an operator that it does not know: nothing that helps.
 UNKNOWN = re.compile(r"^(false)?$|Plugin not found")
-PLACE = re.compile(r"\s*\bIn \S+ at \S+:\d+\b\.?")
-PREFIX = re.compile(r"^(?:\S+: )?Error Code \d+: |^Assertion failed: [^:]*: ")
 
 
 class Problems:
@@ -39,10 +39,9 @@ class Problems:
 
 
 def one_line(text: str) -> str:
-    """TensorRT's message without its own file names and line numbers."""
+    """TensorRT's message, without the lines that every one has where there is no driver."""
     lines = [line for line in text.splitlines() if NO_DRIVER not in line] or text.splitlines()
-    words = PREFIX.sub("", " ".join(" ".join(lines).split()))
-    return PLACE.sub("", words).strip().rstrip(".")
+    return message(" ".join(lines))
 
 
 @dataclass

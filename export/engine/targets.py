@@ -1,7 +1,7 @@
 """The GPUs that an engine is built for, by compute capability ("8.9")."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from artifact.tensorrt import BF16_SINCE
@@ -24,7 +24,8 @@ def target_capabilities(
         local: queries the local GPU's compute capability.
 
     Raises:
-        ExportError: the variant does not build for a target, or precision is bf16 and a target does not support it.
+        ExportError: a target is one that the variant does not build for, or does not run on, or that has no bf16 and
+            precision is bf16.
     """
     found: tuple[str, ...]
     if variant == "classic":
@@ -37,7 +38,7 @@ def target_capabilities(
     elif CURRENT in requested:
         if len(requested) > 1:
             raise ExportError(f"--compute-capability {','.join(requested)}: {CURRENT} cannot be combined with others")
-        found = (local(),)
+        found = (_require_supported(local(), capability_members(trt)),)
     else:
         found = _require_known(requested, capability_members(trt))
     for capability in found:
@@ -58,9 +59,27 @@ def capability_members(trt: Any) -> Mapping[str, Any]:
 def _require_known(requested: Sequence[str], known: Mapping[str, Any]) -> tuple[str, ...]:
     for capability in requested:
         if capability not in known:
-            choices = ", ".join(sorted(known, key=_number))
-            raise ExportError(f"--compute-capability {capability}: this library builds for {choices}, or {CURRENT}")
+            raise ExportError(
+                f"--compute-capability {capability}: this library builds for {_listed(known)}, or {CURRENT}"
+            )
     return tuple(sorted(set(requested), key=_number))
+
+
+def _require_supported(capability: str, known: Mapping[str, Any]) -> str:
+    """The local GPU's, if engines run on it: it is listed, or newer than all that are.
+
+    TensorRT for RTX itself builds for any local GPU; only reading the engine fails.
+    """
+    if capability not in known and _number(capability) < max(map(_number, known)):
+        raise ExportError(
+            f"--compute-capability {CURRENT}: the local GPU is {capability}; TensorRT for RTX supports "
+            f"{_listed(known)} and newer. Use --tensorrt classic, or leave --tensorrt out: the server runs the graph"
+        )
+    return capability
+
+
+def _listed(known: Iterable[str]) -> str:
+    return ", ".join(sorted(known, key=_number))
 
 
 def _number(capability: str) -> tuple[int, ...]:

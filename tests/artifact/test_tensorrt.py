@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from artifact.dtypes import KSERVE_OF_TENSORRT
-from artifact.tensorrt import TensorRTMissing, first_error, load, logger
+from artifact.tensorrt import TensorRTMissing, first_error, load, logger, message
 from server.engines.base import DeviceId
 from server.engines.tensorrt.cuda import find_gpu
 from server.engines.tensorrt.engine import TensorRTEngine
@@ -145,29 +144,18 @@ def test_the_real_library_says_itself_why_it_cannot_read_an_engine(trt: Any, pla
     assert first_error() == ""
 
 
-def test_what_the_engine_uses_of_the_real_library_is_there(trt: Any) -> None:
-    for owner, names in {
-        trt.ExecutionContextAllocationStrategy: "USER_MANAGED",
-        trt.DynamicShapesKernelSpecializationStrategy: "EAGER LAZY",
-        trt.TensorIOMode: "INPUT",
-        trt.TensorLocation: "DEVICE",
-        trt.TensorFormat: "LINEAR",
-        trt.DataType: " ".join(KSERVE_OF_TENSORRT),
-        trt.EngineInvalidityDiagnostics: "VERSION_MISMATCH UNSUPPORTED_CC MALFORMED_ENGINE CUDA_ERROR",
-    }.items():
-        assert set(names.split()) <= set(owner.__members__)
-    for owner, names in {
-        trt.ICudaEngine: "num_io_tensors num_optimization_profiles device_memory_size_v2 get_tensor_name "
-        "get_tensor_mode get_tensor_dtype get_tensor_shape get_tensor_location get_tensor_format "
-        "get_tensor_format_desc get_tensor_profile_shape create_runtime_config create_execution_context",
-        trt.IExecutionContext: "set_device_memory set_optimization_profile_async set_input_shape set_tensor_address "
-        "get_tensor_shape get_max_output_size execute_async_v3 is_stream_capturable",
-        trt.IRuntimeConfig: "set_execution_context_allocation_strategy create_runtime_cache set_runtime_cache "
-        "dynamic_shapes_kernel_specialization_strategy",
-        trt.IRuntimeCache: "serialize deserialize",
-        trt.Runtime: "deserialize_cuda_engine get_engine_validity",
-    }.items():
-        assert set(names.split()) <= set(dir(owner))
+def test_a_message_is_without_the_places_in_tensorrts_own_source() -> None:
+    seen_on_an_h200 = (
+        "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine cannot run on this GPU, which has "
+        "compute capability 9.0. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0. TensorRT-RTX does not "
+        "support this compute capability,\n so the engine cannot be rebuilt for it. In throwUnlessComputeCapSupported "
+        "at /_src/runtime/runtime.cpp:84)"
+    )
+    assert message(seen_on_an_h200) == (
+        "API Usage Error (The engine cannot run on this GPU, which has compute capability 9.0. Supported compute "
+        "capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0. TensorRT-RTX does not support this compute capability, so the "
+        "engine cannot be rebuilt for it.)"
+    )
 
 
 def test_what_the_engine_uses_of_the_real_cuda_binding_is_there() -> None:

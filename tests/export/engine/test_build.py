@@ -23,6 +23,7 @@ from artifact.spec import ShapeRange, Spec, TensorRTPlan
 from export.engine.build import build, local_compute_capability
 from export.engine.builder_log import Phases, set_flags
 from export.engine.profiles import NetworkShapes, parse_profiles
+from export.engine.targets import target_capabilities
 from export.errors import ExportError
 from export.pipeline import Exported
 from ganserve.cli.main import main
@@ -137,6 +138,27 @@ def test_building_for_the_local_gpu_needs_one(halver: Path) -> None:
     told = refused(halver, sizes(2, 64), "current", cuda=cuda(0, 0))
     assert told == "building for the local GPU needs a GPU and its driver: no CUDA-capable device is detected"
     assert local_compute_capability(cuda(12, 1)) == "12.1"
+
+
+def test_a_local_gpu_that_tensorrt_for_rtx_does_not_support_is_refused_before_the_build(halver: Path) -> None:
+    lines: list[str] = []
+    told = refused(halver, sizes(2, 64), "current", cuda=cuda(9, 0), progress=lambda line, share: lines.append(line))
+    assert told == (
+        "--compute-capability current: the local GPU is 9.0; TensorRT for RTX supports 7.5, 8.0, 8.6, 8.9, 12.0, 12.1 "
+        "and newer. Use --tensorrt classic, or leave --tensorrt out: the server runs the graph"
+    )
+    assert lines == []
+
+
+@pytest.mark.parametrize(
+    ("variant", "requested", "gpu"),
+    [("rtx", "current", "7.5"), ("rtx", "current", "12.1"), ("rtx", "current", "13.0"), ("classic", "", "9.0")],
+)
+def test_a_local_gpu_that_is_listed_or_newer_is_taken_and_by_classic_any(
+    variant: str, requested: str, gpu: str
+) -> None:
+    library = tensorrt.load("rtx")
+    assert target_capabilities(variant, requested.split(), "fp32", library, lambda: gpu) == (gpu,)
 
 
 def test_classic_tensorrt_builds_only_for_the_local_gpu(halver: Path) -> None:
