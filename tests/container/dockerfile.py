@@ -39,23 +39,23 @@ class Stage:
 
 
 class Dockerfile:
-    """Of the text given."""
+    """Of the text given, as it is built with these build arguments in place of their defaults."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, **arguments: str) -> None:
         lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
         parts = (line.strip().partition(" ") for line in re.sub(r"\\\n\s*", " ", lines).splitlines() if line.strip())
         self.instructions = [Instruction(word.upper(), rest.strip()) for word, _, rest in parts]
         starts = [index for index, found in enumerate(self.instructions) if found.word == "FROM"]
         self._defaults = {
             name: value for found in self.instructions[: starts[0]] for name, value in found.pairs.items()
-        }
+        } | arguments
         self.stages: dict[str, Stage] = {}
         for start, end in zip(starts, [*starts[1:], None], strict=True):
             base, _, name = self.instructions[start].rest.partition(" AS ")
             self.stages[name] = Stage(name, self._filled(base), tuple(self.instructions[start + 1 : end]))
 
     def _filled(self, text: str) -> str:
-        """With the defaults of the build arguments in place of their names."""
+        """With the build arguments in place of their names."""
         return re.sub(r"\$\{(\w+)\}", lambda found: self._defaults[found[1]], text)
 
     def images(self) -> set[str]:
@@ -100,9 +100,20 @@ class Dockerfile:
         return {extra for listed in lists for extra in listed.split(",")}
 
     def installation(self, target: str) -> str:
-        """The commands that filled the environment copied into the image."""
+        """The commands that filled the environment copied into the image, with the build arguments filled in.
+
+        Raises:
+            LookupError: a stage uses a build argument that it does not declare, which is empty there.
+        """
         sources = (re.match(r"--from=(\S+)", copy.rest) for copy in self.all_of(target, "COPY"))
-        return "\n".join(run.rest for source in sources if source for run in self.all_of(source[1], "RUN"))
+        commands = []
+        for source in filter(None, sources):
+            declared = {name for found in self.all_of(source[1], "ARG") for name in found.pairs}
+            for run in self.all_of(source[1], "RUN"):
+                if undeclared := set(re.findall(r"\$\{(\w+)\}", run.rest)) - declared:
+                    raise LookupError(f"{source[1]} does not declare {', '.join(undeclared)}")
+                commands.append(self._filled(run.rest))
+        return "\n".join(commands)
 
 
 def shipped() -> str:

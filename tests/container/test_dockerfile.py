@@ -30,10 +30,10 @@ BREAKS = [
     ("settings_exist", " GANSERVE_HOST=0.0.0.0", "", "loopback"),
     ("settings_exist", " GANSERVE_DEVICE=cuda", "", "from a CPU"),
     ("a_read_only_root_is_enough", "HOME=/tmp", "HOME=/root", "HOME"),
-    ("extras_exist", "[cuda,tensorrt-rtx,native,tracing]", "[cuda,rtx]", "no extra rtx"),
+    ("extras_exist", "[cuda,${TENSORRT},native,tracing]", "[cuda,rtx]", "no extra rtx"),
     ("extras_exist", "COPY --from=environment-cpu /opt/ganserve /opt/ganserve", "USER 10001:10001", "no extras"),
     ("servers_have_no_torch", "[cpu,native,tracing]", "[cpu,export]", "server-cpu has torch"),
-    ("the_exporter_has_torch", "[export,tensorrt-rtx]", "[cpu,tensorrt-rtx]", "no torch"),
+    ("the_exporter_has_torch", "[export,${TENSORRT}]", "[cpu,${TENSORRT}]", "no torch"),
     ("the_exporter_has_the_zoos_weights", " /wheels/ganserve_zoo_weights-*.whl", "", "no weights"),
     ("labels_say_what_it_is", "ARG VERSION=0.1.0", "ARG VERSION=0.0.9", "version"),
     ("labels_say_what_it_is", "org.opencontainers.image.source=", "source=", "no label source"),
@@ -71,6 +71,23 @@ def test_every_installed_requirement_of_an_image_is_pinned_to_a_version_that_pyp
             assert requirement.specifier.contains(version), requirement
             checked += 1
     assert checked > 20
+
+
+def test_one_build_argument_brings_classic_tensorrt_to_the_gpu_server_and_the_exporter_alike() -> None:
+    default, classic = Dockerfile(shipped()), Dockerfile(shipped(), TENSORRT="tensorrt")
+    for target in ("server-gpu", "export"):
+        assert default.extras(target) - classic.extras(target) == {"tensorrt-rtx"}
+        assert classic.extras(target) - default.extras(target) == {"tensorrt"}
+    assert default.extras("server-cpu") == classic.extras("server-cpu")
+    assert list(POLICIES["extras_exist"](classic)) == []
+    pinned, name = pins(), "tensorrt-cu13"
+    assert pinned[name] == pinned[f"{name}-bindings"] == pinned[f"{name}-libs"]
+    assert any(Requirement(text).name == name for text in EXTRAS["tensorrt"])
+
+
+def test_a_build_argument_that_a_stage_does_not_declare_is_found() -> None:
+    with pytest.raises(LookupError, match="environment-gpu does not declare TENSORRT"):
+        Dockerfile(shipped().replace("ARG TENSORRT\n", "", 1)).extras("server-gpu")
 
 
 def lint(dockerfile: Path) -> subprocess.CompletedProcess[str]:
