@@ -155,14 +155,20 @@ class Batcher:
             what = f"the target for requests without a deadline is {left_s:.3f} s (queue_target_s)"
         else:
             return
-        running_s = sum(cost.running_s for cost in self.costs.values()) / len(self.costs)
-        wait_s = running_s + queue.wait_s(client, seconds) + fixed_s
+        running_s = 0.0
+        for cost in self.costs.values():
+            running_s += cost.running_s
+        wait_s = running_s / len(self.costs) + queue.wait_s(client, seconds) + fixed_s
         if wait_s > left_s * DEADLINE_SHARE:
             text = f"{queue.items} items wait; the answer would take about {wait_s:.3f} s, {what}"
             raise Overloaded(text, retry_after_s=wait_s - left_s * DEADLINE_SHARE)
 
     def _seconds(self, nbytes: int, item_bytes: int) -> tuple[float, float]:
         """What a request costs in long batches, and what a batch costs by itself on the device where that is least."""
+        if len(self._slots) == 1:  # nothing to weigh
+            slot = self._slots[0]
+            rate, fixed_s = slot.cost.price(item_bytes, self.max_batch_size)
+            return nbytes * rate * max(1, slot.device.sources), fixed_s
         costs = [(slot.cost, slot.device.sources) for slot in self._slots]
         rate = second_per_byte(costs, item_bytes, self.max_batch_size)
         return nbytes * rate, min(cost.fixed_s(item_bytes) for cost, _ in costs)

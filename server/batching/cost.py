@@ -6,6 +6,7 @@ estimate rejects is rejected only while other work is waiting (`Batcher`): an id
 the estimate says, and learns from it.
 """
 
+import math
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
@@ -38,6 +39,7 @@ class CostModel:
         self._by_items = _Line()
         self.is_short = False  # whether an item is known to take less than SHORT_S
         self.is_steady = True  # whether a run's time follows from its shapes alone
+        self._useful_items = math.inf  # beyond these a longer batch gains little
 
     def seconds(self, nbytes: int, item_bytes: int) -> float:
         """About how long a batch of `nbytes` takes, in items of `item_bytes`; 0 if nothing ran yet."""
@@ -45,12 +47,17 @@ class CostModel:
 
     def fixed_s(self, item_bytes: int) -> float:
         """What of that does not depend on `nbytes`."""
-        return self._line(item_bytes).at(0)
+        return self.price(item_bytes, 1)[1]
 
     def second_per_byte(self, item_bytes: int, max_batch_size: int) -> float:
         """Of many items of `item_bytes`, in batches as long as they are useful; 0 if nothing ran yet."""
-        nbytes = self.max_items(max_batch_size) * item_bytes
-        return self.seconds(nbytes, item_bytes) / max(1, nbytes)
+        return self.price(item_bytes, max_batch_size)[0]
+
+    def price(self, item_bytes: int, max_batch_size: int) -> tuple[float, float]:
+        """`second_per_byte` and `fixed_s`, in one call, since every request needs them twice."""
+        line = self._by_bytes.get(item_bytes.bit_length()) or self._line(item_bytes)
+        nbytes = min(max_batch_size, self._useful_items) * item_bytes
+        return line.slope * (nbytes + line.offset) / max(1, nbytes), line.slope * line.offset
 
     def learn(self, items: int, nbytes: int, device_s: float) -> None:
         """Takes in what a batch cost, from its start until its callers were answered."""
@@ -59,16 +66,16 @@ class CostModel:
             self._by_bytes[size] = _Line()
         self._by_bytes[size].add(max(1, nbytes), device_s)
         self._by_items.add(items, device_s)
-        self.is_short = 0.0 < self._by_items.at(1) < SHORT_S
+        line = self._by_items
+        self.is_short = 0.0 < line.at(1) < SHORT_S
+        if self._lanes > 1 and line.slope:
+            useful = max(MAX_LANE_S / (line.slope * self._lanes) - line.offset, line.offset)
+            self._useful_items = max(1, int(useful))
 
     def max_items(self, max_batch_size: int) -> int:
         """Items beyond which a longer batch gains little: on a CPU, what a lane computes in MAX_LANE_S, or what costs
         as much as the batch by itself."""
-        line = self._by_items
-        if self._lanes == 1 or not line.slope:
-            return max_batch_size
-        useful = max(MAX_LANE_S / (line.slope * self._lanes) - line.offset, line.offset)
-        return min(max_batch_size, max(1, int(useful)))
+        return int(min(max_batch_size, self._useful_items))
 
     def _line(self, item_bytes: int) -> "_Line":
         known, size = self._by_bytes, item_bytes.bit_length()

@@ -67,7 +67,7 @@ class FairQueue:
         Raises:
             InvalidRequest: the model has no such level.
         """
-        level = self._levels[self._policy.level(priority)]
+        level = self._levels[self._policy.level(priority) if self._policy.levels else 0]
         return level.clients.get(key) or Client(key, level)
 
     def wait_s(self, client: Client, seconds: float) -> float:
@@ -79,7 +79,7 @@ class FairQueue:
         level = client.level
         own = client.seconds + seconds
         others = len(level.clients) - (client.key in level.clients)
-        higher_s = sum(each.seconds for each in self._levels[: level.index])
+        higher_s = sum([each.seconds for each in self._levels[: level.index]]) if level.index else 0.0
         return higher_s + own + min(level.seconds - client.seconds, own * others)
 
     def reserve(self, ticket: Ticket) -> None:
