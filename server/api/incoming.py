@@ -8,6 +8,7 @@ end hands out whole messages only.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
+from operator import methodcaller
 from typing import Any
 
 import grpc
@@ -51,7 +52,8 @@ class Incoming:
 
     def _wrap(self, handler: Any, kind: Descriptor) -> Any:
         read = self._reader(handler.request_deserializer, kind)
-        write, arrivals = _write, self._arrivals
+        # Also for what stands in for a message (`infer_answer`), which generated code refuses.
+        write, arrivals = methodcaller("SerializeToString"), self._arrivals
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(handler.stream_stream, read, write)
         if arrivals is None:
@@ -81,12 +83,6 @@ class Incoming:
                 return InvalidRequest(f"the call's {len(data)} bytes are not a {kind.full_name}")
 
         return read
-
-
-def _write(answer: Any) -> bytes:
-    """The bytes of a message, or of what stands in for one (`infer_answer`), which generated code refuses."""
-    data: bytes = answer.SerializeToString()
-    return data
 
 
 class Arrivals:

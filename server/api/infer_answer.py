@@ -1,5 +1,6 @@
 """Answers of ModelInfer, whose tensors are copied once on their way: from the engine's memory into the message."""
 
+from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
@@ -60,6 +61,7 @@ def raw_of(array: NDArray[np.generic]) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
+@lru_cache  # of the sizes of a model's outputs
 def varint(number: int) -> bytes:
     """A number as protobuf writes it: seven bits a byte, the lowest first."""
     found = bytearray()

@@ -283,7 +283,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         counts = read_counts(request.outputs, outputs)
         limit_bytes = self._limits.max_message_bytes
         read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
-        arrays, items = await self._workers.run_if(is_large(request, inputs_at), *read)
+        arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
         planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
         wanted = [tensor.name for tensor in request.outputs] or list(outputs)
         take(planned, model, arrays, items, wanted, self._limits, hold)
@@ -295,12 +295,12 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         if counts:
             classify = (classified, outputs, results, counts, model.labels, model.max_batch_size, limit_bytes)
             outputs, results = await self._workers.run(*classify)
-        nbytes = sum(held_bytes(results[name]) for name in wanted)
+        nbytes = sum([held_bytes(results[name]) for name in wanted])
         self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
         head = answer.head
         head.model_name, head.model_version, head.id = model.name, str(model.version), request.id
         write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
-        await self._workers.run_if(is_large_answer(results, outputs_at), *write)
+        await self._workers.run(*write) if is_large_answer(results, outputs_at) else write[0](*write[1:])
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = InferAnswer()

@@ -47,7 +47,9 @@ def check_pixels(model: Model, shapes: Shapes, limits: Limits) -> None:
     """
     scale = 1 if model.spec is None else model.spec.scale
     for tensor in model.engine.inputs:
-        sizes = _free_sizes(tensor, shapes[tensor.name]) if tensor.name in shapes else []
+        if -1 not in tensor.shape or tensor.name not in shapes:
+            continue
+        sizes = _free_sizes(tensor, shapes[tensor.name])
         if len(sizes) == 2:
             height, width = sizes
             limits.check_whole(f"input {tensor.name!r}", width, height)
@@ -66,7 +68,7 @@ def expected_outputs(model: Model, items: int, shapes: Shapes) -> dict[str, Expe
     """The outputs by name; free axes are taken to be as the input's, times the scale. `shapes`: the graph's, of the
     inputs that are known."""
     batch = (items,) if model.max_batch_size else ()
-    if all(tensor.is_fixed for tensor in model.outputs):
+    if model.has_fixed_outputs:
         return {each.name: Expected((*batch, *each.graph), items * each.item_bytes) for each in model.outputs}
     scale = 1 if model.spec is None else model.spec.scale
     inputs = [_free_sizes(tensor, shapes[tensor.name]) for tensor in model.engine.inputs if tensor.name in shapes]

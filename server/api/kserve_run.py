@@ -37,7 +37,7 @@ class Plan(NamedTuple):
     @property
     def held_bytes(self) -> int:
         """Of everything that will be computed, what goes from one step to the next included."""
-        return sum(tensor.nbytes for tensor in self.tensors)
+        return sum([tensor.nbytes for tensor in self.tensors])
 
 
 def plan(model: Served, arrays: Arrays, items: int, limits: Limits) -> Plan:
@@ -66,11 +66,11 @@ def take(
         ImageTooLarge: more than a reply or a quota may have.
         Overloaded: others hold too much memory, or the quota is used up.
     """
-    nbytes = sum(planned.outputs[name].nbytes for name in wanted)
+    nbytes = sum([planned.outputs[name].nbytes for name in wanted])
     limits.check_reply(nbytes, "send fewer items, or request fewer outputs")
     if (needed := planned.held_bytes + nbytes * REPLY_COPIES) > COUNTED_BYTES:
         hold.take(needed)
-    computed = [tensor.shape for tensor in planned.tensors if tensor.shape is not None]
+    computed = (tensor.shape for tensor in planned.tensors if tensor.shape is not None)
     charge_tensors(items, arrays, computed, model.spec.scale if model.spec else 1)
 
 

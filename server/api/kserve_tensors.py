@@ -137,7 +137,7 @@ def find_places(tensors: Iterable[Any], kind: Literal["input", "output"], memory
 
 def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place] = NO_PLACES) -> bool:
     """Whether to read the inputs in another thread than the event loop's."""
-    if _are_large(places):
+    if places and _are_large(places):
         return True
     if raws := request.raw_input_contents:
         long = sum(map(len, raws)) > 4 * _MANY_VALUES
@@ -148,14 +148,14 @@ def is_large(request: service_pb2.ModelInferRequest, places: Mapping[str, Place]
 
 def are_large(arrays: Mapping[str, NDArray[Any]]) -> bool:
     """Whether to look at every value in another thread than the event loop's."""
-    return sum(array.nbytes for array in arrays.values()) > _LARGE_BYTES
+    return sum([array.nbytes for array in arrays.values()]) > _LARGE_BYTES
 
 
 def is_large_answer(outputs: Mapping[str, NDArray[Any]], places: Mapping[str, Place]) -> bool:
     """Whether to write the outputs in another thread than the event loop's."""
-    if _are_large(places):
+    if places and _are_large(places):
         return True
-    return sum(array.size for array in outputs.values() if array.dtype == np.object_) > _MANY_VALUES
+    return sum([array.size for array in outputs.values() if array.dtype == np.object_]) > _MANY_VALUES
 
 
 def _are_large(places: Mapping[str, Place]) -> bool:

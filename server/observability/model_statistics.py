@@ -84,7 +84,8 @@ class ModelStatistics:
         self.output_s += output_s
         self.last_inference_ms = int(time.time() * 1000)
         self.observers.queue_s(queue_s)
-        self._responded(total_s)
+        if self.observe_response_ms is not None:
+            self.observe_response_ms(total_s * 1000)
 
     def cache_hit(self, seconds: float) -> None:
         """One request was answered from the response cache, or by the run of an equal one, after so many seconds."""
@@ -93,7 +94,8 @@ class ModelStatistics:
         self.success_count += 1
         self.success_s += seconds
         self.last_inference_ms = int(time.time() * 1000)
-        self._responded(seconds)
+        if self.observe_response_ms is not None:
+            self.observe_response_ms(seconds * 1000)
 
     def cache_miss(self, seconds: float) -> None:
         """One request was looked up in the response cache in vain."""
@@ -112,7 +114,3 @@ class ModelStatistics:
     def fell_back(self, items: int) -> None:
         """So many items were not finite in the engine's precision and were computed again in float32."""
         self.observers.fell_back(items)
-
-    def _responded(self, seconds: float) -> None:
-        if self.observe_response_ms is not None:
-            self.observe_response_ms(seconds * 1000)

@@ -76,7 +76,12 @@ class Model:
         """As replies have them, in the graph's order; a config may leave some out."""
         return declared(self.config.output, self.engine.outputs)
 
-    @property
+    @cached_property
+    def has_fixed_outputs(self) -> bool:
+        """Whether every axis of the outputs has one size."""
+        return all(tensor.is_fixed for tensor in self.outputs)
+
+    @cached_property
     def max_batch_size(self) -> int:
         """Of one run; 0 for a graph without a batch axis."""
         return int(self.config.max_batch_size)
