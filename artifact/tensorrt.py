@@ -15,7 +15,7 @@ from typing import Any
 NAMES: Mapping[str, str] = {"rtx": "TensorRT for RTX", "classic": "TensorRT"}
 INSTALL: Mapping[str, str] = {
     "rtx": "install 'ganserve[tensorrt-rtx]'",
-    "classic": "install 'ganserve[tensorrt]' (its libraries come from NVIDIA's package index, not from PyPI)",
+    "classic": "install 'ganserve[tensorrt]' (its libraries come from https://pypi.nvidia.com, not from PyPI)",
 }
 # GPUs before this one have no bfloat16.
 BF16_SINCE = (8, 0)

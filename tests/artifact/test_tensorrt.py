@@ -54,7 +54,7 @@ def test_a_library_that_is_missing_names_the_extra_that_brings_it(tmp_path: Path
     )
     assert loaded_with(tmp_path, "classic") == (
         "TensorRT is not installed (no module tensorrt): install 'ganserve[tensorrt]' "
-        "(its libraries come from NVIDIA's package index, not from PyPI)"
+        "(its libraries come from https://pypi.nvidia.com, not from PyPI)"
     )
 
 
@@ -142,6 +142,14 @@ def test_the_real_library_says_itself_why_it_cannot_read_an_engine(trt: Any, pla
     assert trt.Runtime(logger(trt)).deserialize_cuda_engine(plan.read_bytes()) is None
     assert "cudaError 35" in first_error()
     assert first_error() == ""
+
+
+def test_the_real_library_says_what_is_damaged_without_places_in_its_source(trt: Any, plan: Path) -> None:
+    first_error()
+    assert trt.Runtime(logger(trt)).deserialize_cuda_engine(plan.read_bytes()[:-1]) is None
+    told = first_error()
+    assert told.startswith("Serialization (")
+    assert "/_src" not in told
 
 
 def test_a_message_is_without_the_places_in_tensorrts_own_source() -> None:
