@@ -85,30 +85,15 @@ class FairQueue:
     def reserve(self, ticket: Ticket) -> None:
         """Takes the room that the request needs, all of it or none.
 
-        A client below its fair share of the queue is admitted even if others fill it, so up to twice the limit waits.
-        What is of lower levels is not counted, up to twice the limit in all.
+        A client below its fair share of the queue is admitted even if others fill it, up to twice the limit in all.
+        What is of lower levels is not counted, and leaves the last quarter of that to the highest level.
 
         Raises:
             Overloaded: a limit would be passed; the text names it.
         """
-        policy, client, level = self._policy, ticket.client, ticket.client.level
-        shares = len(level.clients) + (client.key not in level.clients)
-        items, nbytes = self.items, self.nbytes
-        if policy.levels:
-            before = self._levels[: level.index + 1]
-            items, nbytes = sum(each.items for each in before), sum(each.nbytes for each in before)
-        rows = policy.max_queue_rows
-        if (items + ticket.items > rows and client.items + ticket.items > rows // shares) or (
-            policy.levels and self.items + ticket.items > 2 * rows
-        ):
-            text = f"{ticket.items} items requested, {self.items} waiting, limit {rows} (max_queue_rows)"
-            raise Overloaded(text)
-        most = policy.max_queue_bytes
-        if (nbytes + ticket.nbytes > most and client.nbytes + ticket.nbytes > most // shares) or (
-            policy.levels and self.nbytes + ticket.nbytes > 2 * most
-        ):
-            text = f"{ticket.nbytes} bytes requested, {self.nbytes} waiting, limit {most} (max_queue_bytes)"
-            raise Overloaded(text)
+        client, level = ticket.client, ticket.client.level
+        self._check_room(ticket, "items", self._policy.max_queue_rows, "max_queue_rows")
+        self._check_room(ticket, "nbytes", self._policy.max_queue_bytes, "max_queue_bytes")
         most = level.policy.max_queue_requests
         if most and level.requests >= most:
             raise Overloaded(f"{level.requests} requests waiting, limit {most} (max_queue_size)")
@@ -117,6 +102,16 @@ class FairQueue:
         level.requests += 1
         self.requests += 1
         self._count(ticket, ticket.items, ticket.nbytes)
+
+    def _check_room(self, ticket: Ticket, field: str, limit: int, setting: str) -> None:
+        client, level = ticket.client, ticket.client.level
+        asked, waiting = getattr(ticket, field), getattr(self, field)
+        before = sum(getattr(each, field) for each in self._levels[: level.index + 1])
+        share = limit // (len(level.clients) + (client.key not in level.clients))
+        most = limit + limit // 2 if level.index else 2 * limit
+        if (before + asked > limit and getattr(client, field) + asked > share) or waiting + asked > most:
+            what = "bytes" if field == "nbytes" else field
+            raise Overloaded(f"{asked} {what} requested, {waiting} waiting, limit {limit} ({setting})")
 
     def push(self, job: Job) -> None:
         """Queues a job behind the others of its request. What it needs beyond the reservation is counted in addition:

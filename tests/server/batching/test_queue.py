@@ -1,5 +1,6 @@
 """The queue by itself: no engine, no device, and the clock is a number."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -93,6 +94,17 @@ async def test_a_client_below_its_share_is_admitted_to_a_queue_that_another_fill
     request(waiting, 5, client="other")
     with pytest.raises(Overloaded):
         request(waiting, 1, client="other")
+
+
+@pytest.mark.parametrize("priority", [0, 3])
+async def test_many_clients_do_not_fill_more_than_twice_the_limit(priority: int) -> None:
+    waiting = leveled(max_queue_rows=10) if priority else queue(max_queue_rows=10)
+    for number in range(1000):
+        with contextlib.suppress(Overloaded):
+            request(waiting, client=f"{number // 10}", priority=priority)
+    assert waiting.items == (15 if priority else 20)
+    if priority:
+        request(waiting, 5, client="urgent", priority=1)
 
 
 async def test_a_stream_reserves_what_it_has_in_flight_and_no_more() -> None:
