@@ -53,8 +53,9 @@ def read_header_length(text: str | None, body: bytes) -> int | None:
     """
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal()) or int(text) > len(body):
-        raise InvalidRequest(f"header {LENGTH_HEADER}: {text!r} is not a number of bytes up to the body's {len(body)}")
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18 or int(text) > len(body):
+        what = f"header {LENGTH_HEADER}: {text[:30]!r}"
+        raise InvalidRequest(f"{what} is not a number of bytes up to the body's {len(body)}")
     return int(text)
 
 
