@@ -123,8 +123,10 @@ class OverrideBudget:
         """The request has ended."""
         self._loading -= nbytes
 
-    def serves(self, name: str, nbytes: int) -> None:
-        """The model serves what counts so many bytes; 0: nothing that was handed over."""
-        self._served.pop(name, None)
+    def serves(self, name: str, nbytes: int, keeps_old: bool = False) -> None:
+        """The model serves what counts so many bytes; 0: nothing that was handed over. `keeps_old`: and what it served
+        before."""
+        before = self._served.pop(name, 0)
+        nbytes += before if keeps_old else 0
         if nbytes:
             self._served[name] = nbytes

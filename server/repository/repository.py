@@ -168,20 +168,24 @@ class Repository(Catalogue):
         await asyncio.gather(*(self._unload(name) for name in list(self._models)))
 
     async def _load_override(self, name: str, override: Override) -> None:
-        folder: Path | None = None
+        log.info("model handed over", extra={"fields": {"model": name, "files": len(override.files)}})
+        if not override.files:
+            await self._load(name, None, override.config)
+            return
+        storing = asyncio.create_task(asyncio.to_thread(override.store, name))
         try:
-            if override.files:
-                folder = await asyncio.to_thread(override.store, name)
-            log.info("model handed over", extra={"fields": {"model": name, "files": len(override.files)}})
-            await self._load(name, folder, override.config)
-            self._overrides.serves(name, override.nbytes)
-        finally:
-            if folder is not None:
-                # whatever serves has it in memory
-                await asyncio.to_thread(shutil.rmtree, folder.parent, ignore_errors=True)
+            folder = await asyncio.shield(storing)
+            await self._load(name, folder, override.config, override.nbytes)
+        finally:  # whatever serves has it in memory
+            await asyncio.wait({storing})  # a thread goes on writing when the server stops
+            if storing.exception() is None:
+                await asyncio.to_thread(shutil.rmtree, storing.result().parent, ignore_errors=True)
 
-    async def _load(self, name: str, folder: Path | None = None, config: ModelConfig | None = None) -> None:
-        """From `folder`, else from the model's; with `config`, else with the folder's."""
+    async def _load(
+        self, name: str, folder: Path | None = None, config: ModelConfig | None = None, nbytes: int = 0
+    ) -> None:
+        """From `folder`, else from the model's; with `config`, else with the folder's. `nbytes`: what the folder counts
+        of `max_override_bytes`."""
         try:
             found = await asyncio.to_thread(read_model, self._root, name, self._config_name, folder, config)
         except ModelNotFound:
@@ -194,9 +198,9 @@ class Repository(Catalogue):
             raise NotServing(self._reasons.of(error)) from None
         if found.config is not None and is_ensemble(found.config):
             await self._load_ensemble(name, found.path, found.config, found.choice)
+            self._overrides.serves(name, nbytes)
         else:
-            await self._load_versions(name, *found)
-        self._overrides.serves(name, 0)
+            await self._load_versions(name, *found, nbytes)
 
     async def _load_ensemble(self, name: str, folder: Path, config: ModelConfig, choice: VersionChoice) -> None:
         """Loads those of its models that nobody has loaded, and binds it to them."""
@@ -238,7 +242,9 @@ class Repository(Catalogue):
         if binding.state is State.UNAVAILABLE:
             raise NotServing(self._reasons.of(binding.reason))
 
-    async def _load_versions(self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice) -> None:
+    async def _load_versions(
+        self, name: str, folder: Path, config: ModelConfig | None, choice: VersionChoice, nbytes: int
+    ) -> None:
         old = self._models.get(name, {})
         self._entries.get(name, {}).pop(0, None)
         fresh: dict[int, Served] = {}
@@ -258,6 +264,7 @@ class Repository(Catalogue):
         served = {**{version: old[version] for version in problems if version in old}, **fresh} or old
         if fresh:
             self._ensembles.drop(name)
+            self._overrides.serves(name, nbytes, keeps_old=len(served) > len(fresh))
         self._settle(name, served, problems, choice.is_newest)
         await self._close_replaced(name, old, served)
         if problems and not (fresh and choice.is_newest):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tritonclient.grpc import aio as triton
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from server.repository.override import Override
 from tests.server.api.test_kserve import latent_input, picture
 from tests.server.conftest import Running, Start
 
@@ -199,6 +201,40 @@ async def test_what_is_handed_over_is_limited_for_all_models_together(start: Sta
         assert failed[0] == "StatusCode.UNAVAILABLE"
         await client.load_model("c", config=CONFIG, files=files)
         np.testing.assert_array_equal(await image(client, "c"), picture(2 * LATENT))
+
+
+async def test_a_load_that_fails_in_part_counts_for_what_it_left_serving(start: Start, repository: Path) -> None:
+    running = await start(max_override_bytes=2 << 20)
+    config = json.dumps({"max_batch_size": 2, "version_policy": {"all": {}}})
+    files = {"file:1/model.onnx": doubled(repository), "file:2/model.onnx": b"no graph"}
+    async with triton.InferenceServerClient(running.target) as client:
+        for name, code in (("a", "UNAVAILABLE"), ("b", "UNAVAILABLE"), ("c", "RESOURCE_EXHAUSTED")):
+            assert (await refused(client.load_model(name, config=config, files=files)))[0] == f"StatusCode.{code}"
+        await image(client, "a")
+        await client.unload_model("a")
+        assert (await refused(client.load_model("c", config=config, files=files)))[0] == "StatusCode.UNAVAILABLE"
+
+
+async def test_a_server_that_stops_while_files_are_written_leaves_none(
+    running: Running, client: Any, repository: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, may_write, real = threading.Event(), threading.Event(), Override.store
+
+    def held(override: Override, name: str) -> Path:
+        entered.set()
+        assert may_write.wait(30)
+        return real(override, name)
+
+    monkeypatch.setattr(Override, "store", held)
+    files = {"file:7/model.onnx": doubled(repository)}
+    loading = asyncio.create_task(client.load_model("tiny", config=CONFIG, files=files))
+    await asyncio.to_thread(entered.wait, 30)
+    closing = asyncio.create_task(running.server.repository.close())
+    await asyncio.wait({closing}, timeout=0.1)
+    may_write.set()
+    await closing
+    assert (await refused(loading))[0] == "StatusCode.UNAVAILABLE"
+    assert left_in(temporary) == []
 
 
 def load_over_http(port: int, graph: bytes) -> tuple[Any, Any]:
