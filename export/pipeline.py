@@ -92,9 +92,9 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         ExportError: something is not as it should be; nothing was written.
     """
     _require_options(request)
-    version = _target_version(request)
+    version = target_version(request)
     existing = read_config(request.repository / request.name)
-    label_names = _read_labels(request)
+    label_names = read_labels(request)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     labels = _labels(request, label_names, source)
@@ -144,7 +144,7 @@ def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
         raise ExportError(f"{option} {value}: must be one of {', '.join(choices)}")
 
 
-def _target_version(request: Request) -> int:
+def target_version(request: Request) -> int:
     """The version to write, which the repository is known to accept."""
     try:
         version = next_version(request.repository, request.name) if request.version is None else request.version
@@ -158,7 +158,7 @@ def _target_version(request: Request) -> int:
     return version
 
 
-def _read_labels(request: Request) -> tuple[str, ...] | None:
+def read_labels(request: Request) -> tuple[str, ...] | None:
     """The class names in the user's file, one a line; None without a file."""
     if request.labels is None:
         return None

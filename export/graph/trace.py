@@ -73,7 +73,7 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
                 verbose=False,
             )
             assert program is not None
-            proto = _without_debug_info(program.model_proto)
+            proto = without_debug_info(program.model_proto)
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the exporter and the checker raise many kinds
         lines = [line for line in str(error).splitlines() if line.strip()]
@@ -100,7 +100,7 @@ def _has_varargs(module: nn.Module) -> bool:
     return inspect.Parameter.VAR_POSITIONAL in kinds
 
 
-def _without_debug_info(proto: onnx.ModelProto) -> onnx.ModelProto:
+def without_debug_info(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Without the source lines and paths that the exporter attaches to nodes and values."""
     graph = proto.graph
     for node in graph.node:

@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganserve.cli.connect import JsonOption
+from ganserve.cli.graph_options import (
+    ClassesOption,
+    GraphOptions,
+    ImageOption,
+    InputRangeOption,
+    LabelOption,
+    LatentOption,
+    LayoutOption,
+    RangeOption,
+    TaskOption,
+)  # fmt: skip
 from ganserve.cli.output import CommandError, needing, print_json, steps
 
 if TYPE_CHECKING:
     from artifact.spec import Spec
+    from export.pipeline import Exported, Progress, Request
 
 
 class Precision(StrEnum):
@@ -134,15 +146,23 @@ def export(
     tensorrt: TensorrtOption = None,
     profile: ProfileOption = None,
     compute_capability: CapabilityOption = None,
+    task: TaskOption = None,
+    latent: LatentOption = None,
+    label: LabelOption = None,
+    classes: ClassesOption = None,
+    image: ImageOption = None,
+    layout: LayoutOption = None,
+    output_range: RangeOption = None,
+    input_range: InputRangeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Exports a checkpoint to ONNX into a model repository, after comparing it with PyTorch."""
+    """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
+    graph = GraphOptions(task, latent, label, classes, image, layout, output_range, input_range)
     overrides = parse_settings(settings or [])
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
         from export.errors import ExportError
         from export.pipeline import Request
-        from export.pipeline import export as run
     request = Request(
         checkpoint=checkpoint,
         repository=repository,
@@ -161,9 +181,25 @@ def export(
     )
     try:
         with steps() as progress:
-            exported = run(request, progress)
+            exported = _export(request, graph, progress)
     except ExportError as error:
         raise CommandError(str(error)) from None
+    _show(exported, as_json)
+
+
+def _export(request: "Request", graph: GraphOptions, progress: "Progress") -> "Exported":
+    """Adopts a graph that is an ONNX file, exports everything else."""
+    from export.adopt.adopt import adopt
+    from export.adopt.read import is_onnx
+    from export.pipeline import export as run
+
+    if is_onnx(Path(request.checkpoint)):
+        return adopt(request, graph.parsed(), progress)
+    graph.require_none()
+    return run(request, progress)
+
+
+def _show(exported: "Exported", as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
         return

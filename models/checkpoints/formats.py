@@ -87,7 +87,10 @@ def _described(head: bytes) -> str:
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "a WebP image, not weights"
     if ONNX.match(head) and (b"onnx" in head.lower() or b"pytorch" in head or head[2:3] in (b"\x12", b"\x3a")):
-        return "an ONNX graph, which can be served as it is: put it at REPOSITORY/NAME/1/model.onnx"
+        return (
+            "an ONNX graph, which can be served as it is: put it at REPOSITORY/NAME/1/model.onnx; "
+            "with the ending .onnx ganserve export adopts it"
+        )
     if head[:1] == b"\n" and (b"\x12\x0bPlaceholder" in head or b"\x12\x05Const" in head):
         return f"a frozen TensorFlow graph (.pb); convert it to ONNX with tf2onnx, or {STATE_DICT}"
     if not head.strip(b"\x00"):

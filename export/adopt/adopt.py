@@ -1,0 +1,245 @@
+"""An ONNX graph of any origin -> model repository: what `ganserve export` does with a file that is called .onnx."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version as installed
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from artifact.repository import ONNX, ArtifactError, read_manifest, sha256_of, write_version
+from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from export.adopt.cores import SEEDS, Found, find_core, image_runner
+from export.adopt.plain import Plain, RunError, latent_size, latents
+from export.adopt.probe import REACH_PX, reach_px
+from export.adopt.read import opset_of, read_graph
+from export.adopt.roles import Adoption, Range, find_roles
+from export.adopt.wrap import wrapped
+from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.errors import ExportError
+from export.graph.finite_flag import add_finite_flag
+from export.graph.parity import LIMITS
+from export.graph.samples import synthetic_image
+from export.graph.seams import seam_levels
+from export.graph.trace import save, without_debug_info
+from export.pipeline import Exported, Progress, Request, read_labels, silent, target_version
+from models.architecture import Tiling
+
+MAX_BATCH_SIZE = {Task.SUPER_RESOLUTION: 2, Task.IMAGE_TO_IMAGE: 4}
+MAX_DRAWN = 16
+TILE_PX = 224
+# Tiles of a graph whose seams are larger are not joined: it looks at the whole image.
+MAX_SEAM_LEVELS = 8.0
+PARITY = "parity of the wrapped graph with the graph as it came and numpy"
+NOT_FOR_ONNX = {
+    "arch": "--arch", "key": "--key", "overrides": "--set", "tensorrt": "--tensorrt", "profiles": "--profile",
+    "compute_capabilities": "--compute-capability",
+}  # fmt: skip
+
+
+def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Exported:
+    """Writes one version with the graph in `request.checkpoint`, pixels around it, compared with the graph as it came.
+
+    Raises:
+        ExportError: something is not as it should be; nothing was written.
+    """
+    path = Path(request.checkpoint)
+    _require_options(request, said)
+    version = target_version(request)
+    existing = read_config(request.repository / request.name)
+    names = read_labels(request)
+    progress(f"reading {path.name}")
+    proto = without_debug_info(read_graph(path))
+    roles = find_roles(proto, said)
+    labels = _labels(request, names, roles.classes)
+    progress("running the graph on fixed inputs")
+    found = find_core(proto, roles, said)
+    task = found.core.roles.task
+    assert task is not None
+    max_batch_size = MAX_BATCH_SIZE.get(task, MAX_DRAWN) if found.is_batched else 1
+    require_compatible(existing, (ONNX,), max_batch_size)
+    inputs, output = _specs(found, task)
+    try:
+        served = wrapped(found.core, inputs, output, None if found.is_batched else 1)
+        if found.precision == "fp16":
+            served = add_finite_flag(served)
+    except Exception as error:  # the checker raises several kinds
+        raise ExportError(f"{path.name} cannot be wrapped: {str(error).splitlines()[0][:300]}") from None
+    parity = _parity(found, served, output)
+    progress(f"wrapped graph agrees with the graph as it came: largest difference {parity.max_difference:g} level(s)")
+    tile, tile_notes = _tile(found, progress) if task is Task.SUPER_RESOLUTION else (None, ())
+    notes = (*found.notes, *tile_notes)
+    spec = _spec(path, found, labels, (inputs, output), parity, tile, notes)
+    config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
+    target = _write(request, version, spec, served, config)
+    progress(f"wrote {target}")
+    said_parity = f"{PARITY}: largest difference {parity.max_difference:g}, batches of {parity.batch_sizes[-1]}"
+    return Exported(target, read_manifest(target) or spec, (*notes, said_parity))
+
+
+def parse_range(option: str, text: str) -> Range:
+    """LOW,HIGH.
+
+    Raises:
+        ExportError: not two numbers, the first one smaller.
+    """
+    try:
+        low, high = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ExportError(f"{option} {text}: must be LOW,HIGH, such as -1,1") from None
+    if not (np.isfinite([low, high]).all() and low < high):
+        raise ExportError(f"{option} {text}: must be two finite numbers, the lower one first")
+    return low, high
+
+
+def _require_options(request: Request, said: Adoption) -> None:
+    blank = Request(request.checkpoint, request.repository, request.name)
+    for field, option in NOT_FOR_ONNX.items():
+        if getattr(request, field) != getattr(blank, field):
+            raise ExportError(f"{option}: does not apply to an ONNX graph, which is served as it is")
+    if request.precision != "fp32":
+        raise ExportError(f"--precision {request.precision}: an ONNX graph is served in the precision that it has")
+    if request.tensors != "uint8":
+        raise ExportError(
+            f"--tensors {request.tensors}: a graph with its own tensors needs no export: put it at "
+            f"{request.repository}/{request.name}/1/{ONNX}"
+        )
+
+
+def _labels(request: Request, names: tuple[str, ...] | None, classes: int) -> tuple[str, ...]:
+    if names is None:
+        return tuple(map(str, range(classes)))
+    if len(names) != classes or len(set(names)) != classes:
+        raise ExportError(
+            f"--labels {request.labels}: {len(set(names))} different names, the graph has {classes} classes"
+        )
+    return names
+
+
+def _specs(found: Found, task: Task) -> tuple[tuple[TensorSpec, ...], TensorSpec]:
+    """Inputs and output as they are served."""
+    roles = found.core.roles
+    if roles.latent is not None:
+        label = (TensorSpec("label", "INT64", ()),) if roles.label else ()
+        latent = TensorSpec("latent", "FP32", (latent_size(roles.latent),))
+        return (latent, *label), TensorSpec("image", "UINT8", found.shape)
+    assert found.sizes is not None
+    name = "upscaled" if task is Task.SUPER_RESOLUTION else "translated"
+    output = TensorSpec(name, "UINT8", (-1, -1, found.output_channels))
+    return (TensorSpec("image", "UINT8", (-1, -1, found.shape[2])),), output
+
+
+def _served_inputs(found: Found, seeds: Sequence[int]) -> Mapping[str, NDArray[np.generic]]:
+    """The same items as `found.items`, as clients send them."""
+    roles = found.core.roles
+    if roles.latent is not None:
+        arrays: dict[str, NDArray[np.generic]] = {"latent": latents(seeds, latent_size(roles.latent))}
+        if roles.label is not None:
+            arrays["label"] = np.array([seed % roles.classes for seed in seeds], dtype=np.int64)
+        return arrays
+    assert found.sizes is not None
+    height, width = (size // found.sizes.scale for size in found.expected[0].shape[1:3])
+    return {"image": np.stack([synthetic_image(height, width, found.shape[2], seed) for seed in seeds])}
+
+
+def _parity(found: Found, served: onnx.ModelProto, output: TensorSpec) -> Parity:
+    """The wrapped graph, as the server opens it, against the plain one."""
+    tolerance = LIMITS[found.precision].levels
+    batches = [[seed] for seed in SEEDS] + ([list(SEEDS)] if found.is_batched else [])
+    largest = 0
+    try:
+        session = Plain(served, optimised=True)
+        for batch in batches:
+            pixels = session.run(dict(_served_inputs(found, batch)), output.name)
+            expected = np.concatenate([found.expected[SEEDS.index(seed)] for seed in batch])
+            if pixels.shape != expected.shape or pixels.dtype != np.uint8:
+                raise ExportError(f"the wrapped graph gives {pixels.dtype} {pixels.shape}, expected {expected.shape}")
+            largest = max(largest, int(np.abs(pixels.astype(int) - expected).max()))
+    except RunError as error:
+        raise ExportError(f"the wrapped graph does not run: {error}") from None
+    if largest > tolerance:
+        raise ExportError(
+            f"the wrapped graph and the graph as it came differ by {largest} levels, tolerance {tolerance:g}; "
+            "nothing was written"
+        )
+    return Parity(tolerance, float(largest), tuple(sorted({len(batch) for batch in batches})), SEEDS)
+
+
+def _tile(found: Found, progress: Progress) -> tuple[Tile | None, tuple[str, ...]]:
+    """How large images are cut, by how far a pixel was seen to reach; None if the graph must see an image whole."""
+    sizes, core, channels = found.sizes, found.core, found.shape[2]
+    assert sizes is not None
+    plain = Plain(core.proto, optimised=True)
+    run = image_runner(core, plain)
+    progress("measuring the receptive field")
+    reach = reach_px(run, sizes, channels)
+    step = sizes.multiple_px
+    overlap = min(reach, REACH_PX)
+    plan = Tiling(max(1, TILE_PX // step) * step, overlap, step, reach)
+
+    def upscale(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        low, high = core.output_range
+        levels = np.rint((run(images).astype(np.float64) - low) * (255.0 / (high - low)))
+        return np.asarray(np.clip(levels, 0, 255), dtype=np.uint8)
+
+    progress(f"comparing tiles, overlap {overlap} px, with images upscaled whole")
+    worst = max(seam_levels(upscale, plan, channels, sizes.scale).values())
+    far = f"{reach} px" if reach <= REACH_PX else f"more than {REACH_PX} px"
+    if worst > MAX_SEAM_LEVELS:
+        return None, (
+            f"not tileable: the receptive field is {far}, and tiles that overlap by {overlap} px differ by {worst:g} "
+            "levels from the whole image; images are upscaled whole",
+        )
+    return Tile(plan.size_px, overlap, step, reach, worst), (
+        f"receptive field {far}, measured; tiles of {plan.size_px} px overlap by {overlap} px: "
+        f"seam of {worst:g} level(s)",
+    )
+
+
+def _spec(
+    path: Path,
+    found: Found,
+    labels: tuple[str, ...],
+    tensors: tuple[tuple[TensorSpec, ...], TensorSpec],
+    parity: Parity,
+    tile: Tile | None,
+    notes: tuple[str, ...],
+) -> Spec:
+    core, sizes = found.core, found.sizes
+    assert core.roles.task is not None
+    (low, high), (least, most) = core.output_range, core.input_range
+    hyperparameters: dict[str, str | int] = {"layout": core.layout, "range": f"{low:g},{high:g}"}
+    if sizes is not None:
+        hyperparameters |= {"input_layout": core.input_layout, "input_range": f"{least:g},{most:g}"}
+    tools = {tool: installed(tool) for tool in ("onnx", "onnxruntime")}
+    return Spec(
+        task=core.roles.task,
+        architecture="onnx",
+        hyperparameters=hyperparameters,
+        tensors="uint8",
+        precision=found.precision,
+        opset=opset_of(core.proto),
+        inputs=tensors[0],
+        outputs=(tensors[1],),
+        image_shape=found.shape,
+        provenance=Provenance(path.name, "not stated in the file", sha256_of(path), tools, notes),
+        parity=parity,
+        latent_size=latent_size(core.roles.latent) if core.roles.latent else 0,
+        labels=labels,
+        scale=sizes.scale if sizes else 1,
+        tile=tile,
+        multiple_px=sizes.multiple_px if sizes else 1,
+        least_px=sizes.least_px if sizes else 1,
+    )
+
+
+def _write(request: Request, version: int, spec: Spec, served: onnx.ModelProto, config: str) -> Path:
+    with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
+        file = Path(name) / ONNX
+        try:
+            save(served, file)
+            return write_version(request.repository, request.name, version, spec, {ONNX: file}, config)
+        except (ArtifactError, OSError, ValueError) as error:
+            raise ExportError(str(error).splitlines()[0]) from None

@@ -1,0 +1,202 @@
+"""From a graph that was read to one that can be wrapped: run on fixed inputs, with batches, sizes and ranges known."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from artifact.spec import Task
+from export.adopt.plain import (
+    Plain,
+    RunError,
+    own_image,
+    own_label,
+    own_latent,
+    require_image,
+    to_pixels,
+)
+from export.adopt.probe import Sizes, find_sizes, free_batch, open_plain
+from export.adopt.roles import LAYOUTS, LEVELS, Adoption, Range, Roles, layout_of, told_range
+from export.adopt.wrap import TO_NHWC, Core, prefixed, with_free_axes
+from export.errors import ExportError
+from export.graph.parity import LIMITS
+from export.graph.samples import synthetic_image
+
+SEEDS = (0, 1, 2)
+FIXED_BATCH = "serves a fixed batch of 1, since its batch axis is not free: "
+
+Arrays = dict[str, NDArray[np.generic]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A graph ready to be wrapped.
+
+    `shape`: (H, W, C) of what is drawn, (0, 0, C) of the image that goes in. `items`: inputs of single items in the
+    graph's own form, `expected` what it gives for them as pixels. `sizes` is None for graphs that draw.
+    """
+
+    core: Core
+    precision: str
+    is_batched: bool
+    shape: tuple[int, int, int]
+    items: Sequence[Arrays]
+    expected: Sequence[NDArray[np.uint8]]
+    notes: tuple[str, ...]
+    output_channels: int
+    sizes: Sizes | None = None
+
+
+def find_core(proto: onnx.ModelProto, roles: Roles, said: Adoption) -> Found:
+    """Probes a graph.
+
+    Raises:
+        ExportError: it does not run, or what is missing must be said.
+    """
+    told = told_range(proto, roles.output)
+    proto, roles = prefixed(proto, roles)
+    return _drawing(proto, roles, said, told) if roles.latent else _transforming(proto, roles, said, told)
+
+
+def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range | None) -> Found:
+    assert roles.latent is not None
+    items = []
+    for seed in SEEDS:
+        item: Arrays = {roles.latent.name: own_latent(roles.latent, (seed,))}
+        if roles.label is not None:
+            item[roles.label.name] = own_label(roles.label, (seed % roles.classes,), roles.classes)
+        items.append(item)
+    singles = _singles(open_plain(with_free_axes(proto, (0,), False), "the graph"), items, roles)
+    layout = layout_of(singles[0].shape, said.layout, "the image")
+    bounds = said.output_range or told
+    if bounds is None:
+        raise ExportError(f"say what black and white are: --range LOW,HIGH; {_values(singles)}")
+    core = Core(proto, roles, layout, bounds)
+    notes = [] if said.output_range else [_assumed("range", bounds)]
+    found = _batched(core, items, singles, notes)
+    height, width, channels = found.expected[0].shape[1:]
+    return replace(found, shape=(height, width, channels), output_channels=channels)
+
+
+def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range | None) -> Found:
+    image = roles.image
+    assert image is not None
+    layout = layout_of(image.shape, said.layout, "the input image")
+    channels = image.shape[layout.index("C")]
+    if channels < 0:
+        raise ExportError(f"the graph takes {image}; its number of channels must be fixed")
+    # Of an upscaler nearly all are trained on 0..1; what a translator takes nobody can tell.
+    bounds = said.output_range or told or (None if roles.task is Task.IMAGE_TO_IMAGE else (0.0, 1.0))
+    input_range = LEVELS if image.element_type == TensorProto.UINT8 else said.input_range or bounds
+    if bounds is None or input_range is None:
+        raise ExportError(
+            "say what black and white are: --range LOW,HIGH, and --input-range if it differs for the input"
+        )
+    core = Core(proto, roles, layout, bounds, layout, input_range)
+    core, sizes = _sized(core, channels)
+    task = roles.task or (Task.SUPER_RESOLUTION if sizes.scale > 1 else None)
+    if task is None:
+        raise ExportError(
+            "the graph gives an image as large as the one it takes: say --task image-to-image or super-resolution"
+        )
+    if task is Task.IMAGE_TO_IMAGE and sizes.scale != 1:
+        raise ExportError(f"--task {task}: the graph gives images {sizes.scale} times as large")
+    core = replace(core, roles=replace(roles, task=task))
+    notes = [] if said.output_range else [_assumed("range", bounds)]
+    height, width = _side(sizes, 40), _side(sizes, 56)
+    pictures = [synthetic_image(height, width, channels, seed)[None] for seed in SEEDS]
+    items = [{image_name(core): own_image(image, picture, layout, input_range)} for picture in pictures]
+    singles = _singles(open_plain(core.proto, "the graph"), items, core.roles)
+    found = _batched(core, items, singles, notes)
+    return replace(found, shape=(0, 0, channels), sizes=sizes, output_channels=found.expected[0].shape[3])
+
+
+def image_name(core: Core) -> str:
+    """The graph's own name of its image input."""
+    assert core.roles.image is not None
+    return core.roles.image.name
+
+
+def image_runner(core: Core, plain: Plain) -> Callable[[NDArray[np.uint8]], NDArray[np.generic]]:
+    """Runs the graph on images (N, H, W, C) uint8 and gives its values in the same order of axes."""
+
+    def run(images: NDArray[np.uint8]) -> NDArray[np.generic]:
+        assert core.roles.image is not None
+        own = own_image(core.roles.image, images, core.input_layout, core.input_range)
+        values = plain.run({image_name(core): own}, core.roles.output.name)
+        if values.ndim != 4:
+            raise RunError(f"it gives {values.ndim} axes")
+        return values.transpose(TO_NHWC) if core.layout == "NCHW" else values
+
+    return run
+
+
+def _sized(core: Core, channels: int) -> tuple[Core, Sizes]:
+    """The graph with free heights and widths, its output's layout, and the sizes that it runs at."""
+    assert core.roles.image is not None
+    height, width = (core.roles.image.shape[core.input_layout.index(axis)] for axis in "HW")
+    axes = [0, *(core.input_layout.index(axis) for axis in "HW")]
+    failure = ""
+    for reshapes in (False, True):
+        found = replace(core, proto=with_free_axes(core.proto, axes, reshapes))
+        try:
+            plain = Plain(found.proto)
+        except RunError as error:
+            failure = failure or str(error)
+            continue
+        for layout in LAYOUTS:
+            laid = replace(found, layout=layout)
+            sizes = find_sizes(image_runner(laid, plain), channels)
+            if sizes is not None:
+                return laid, sizes
+    if height > 0 and width > 0:
+        raise ExportError(
+            f"the graph runs at {width}x{height} px only; export it with free height and width (dynamic axes)"
+        )
+    raise ExportError(f"the graph runs at no size from 40 to 768 px, or not by a whole number of times larger{failure}")
+
+
+def _side(sizes: Sizes, px: int) -> int:
+    return max(-(-px // sizes.multiple_px) * sizes.multiple_px, sizes.least_px)
+
+
+def _singles(plain: Plain, items: Sequence[Arrays], roles: Roles) -> list[NDArray[np.generic]]:
+    """What the graph gives for each item alone; the same twice."""
+    try:
+        found = [require_image(plain.run(item, roles.output.name), roles.output, 1) for item in items]
+        again = plain.run(items[0], roles.output.name)
+    except RunError as error:
+        raise ExportError(f"the graph does not run with one item: {error}") from None
+    if not np.allclose(found[0].astype(np.float64), again.astype(np.float64), atol=1e-3 * max(1e-9, np.ptp(again))):
+        raise ExportError("the graph gives another image each time for the same input; nothing was written")
+    return found
+
+
+def _batched(core: Core, items: Sequence[Arrays], singles: list[NDArray[np.generic]], notes: list[str]) -> Found:
+    half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in core.proto.graph.initializer)
+    precision = "fp16" if half else "fp32"
+
+    def close(one: NDArray[np.generic], other: NDArray[np.generic]) -> bool:
+        found = np.abs(to_pixels(core, one).astype(int) - to_pixels(core, other))
+        return bool(found.max() <= LIMITS[precision].levels)
+
+    free, reason = free_batch(core.proto, core.roles.output, items, singles, close)
+    if free is None:
+        notes.append(FIXED_BATCH + reason)
+    else:
+        core = replace(core, proto=free)
+    expected = [to_pixels(core, single) for single in singles]
+    return Found(core, precision, free is not None, (0, 0, 0), items, expected, tuple(notes), 0)
+
+
+def _assumed(what: str, bounds: Range) -> str:
+    low, high = bounds
+    return f"assumed: {what} {low:g},{high:g}; --{what} LOW,HIGH changes it"
+
+
+def _values(singles: Sequence[NDArray[np.generic]]) -> str:
+    low, high = min(float(one.min()) for one in singles), max(float(one.max()) for one in singles)
+    return f"on fixed seeds the graph's values are from {low:.3g} to {high:.3g}"

@@ -1,0 +1,91 @@
+"""What `ganserve export` must be told of an ONNX graph of somebody else's, where its shapes do not tell."""
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganserve.cli.output import CommandError
+
+if TYPE_CHECKING:
+    from export.adopt.roles import Adoption
+
+_PANEL = "ONNX graphs (*.onnx)"
+
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="NAME",
+        help="unconditional, class-conditional, super-resolution or image-to-image (default: by its shapes).",
+    ),
+]
+LatentOption = Annotated[
+    str | None, typer.Option(rich_help_panel=_PANEL, metavar="INPUT", help="Input that takes the latent.")
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_PANEL, metavar="INPUT", help="Input that takes the class, as number or one-hot."),
+]
+ClassesOption = Annotated[
+    int | None, typer.Option(rich_help_panel=_PANEL, min=1, help="Number of classes, if the label is a number.")
+]
+ImageOption = Annotated[
+    str | None, typer.Option(rich_help_panel=_PANEL, metavar="OUTPUT", help="Output that is the image.")
+]
+LayoutOption = Annotated[
+    str | None, typer.Option(rich_help_panel=_PANEL, metavar="NCHW|NHWC", help="Order of the image's axes.")
+]
+RangeOption = Annotated[
+    str | None, typer.Option("--range", rich_help_panel=_PANEL, metavar="LOW,HIGH", help="Values of black and white.")
+]
+InputRangeOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_PANEL, metavar="LOW,HIGH", help="The same of the input image (default: as of the output)."
+    ),
+]
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """The options as they were given."""
+
+    task: str | None
+    latent: str | None
+    label: str | None
+    classes: int | None
+    image: str | None
+    layout: str | None
+    range: str | None
+    input_range: str | None
+
+    def parsed(self) -> "Adoption":
+        """The same for `export.adopt`.
+
+        Raises:
+            ExportError: a range is none.
+        """
+        from export.adopt.adopt import parse_range
+        from export.adopt.roles import Adoption
+
+        return Adoption(
+            self.task,
+            self.latent,
+            self.label,
+            self.classes,
+            self.image,
+            self.layout,
+            parse_range("--range", self.range) if self.range is not None else None,
+            parse_range("--input-range", self.input_range) if self.input_range is not None else None,
+        )
+
+    def require_none(self) -> None:
+        """Checks that none is given, for what is no ONNX graph.
+
+        Raises:
+            CommandError: one is.
+        """
+        for name, value in asdict(self).items():
+            if value is not None:
+                raise CommandError(f"--{name.replace('_', '-')} {value}: applies to ONNX graphs (*.onnx) only")

@@ -1,0 +1,106 @@
+"""Small ONNX graphs as others make them, written with ONNX's own helper: no code of ours is in them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+FLOAT, FLOAT16, INT64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT64
+Axes = Sequence[int | str]
+
+
+class Graph:
+    """Collects nodes and weights; weights are random, the same for the same order of calls."""
+
+    def __init__(self, opset: int = 17, dtype: int = FLOAT) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.weights: list[onnx.TensorProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.opset, self.dtype = opset, dtype
+        self._random = np.random.RandomState(0)
+
+    def takes(self, name: str, shape: Axes, dtype: int | None = None) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, dtype or self.dtype, shape))
+        return name
+
+    def node(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
+        name = f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, inputs, [name], domain=domain, **attributes))
+        return name
+
+    def weight(self, *shape: int, scale: float = 0.3) -> str:
+        return self.constant((self._random.randn(*shape) * scale).astype(helper.tensor_dtype_to_np_dtype(self.dtype)))
+
+    def constant(self, values: Any, dtype: Any = None) -> str:
+        array: NDArray[Any] = np.asarray(values, dtype)
+        name = f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(array, name))
+        return name
+
+    def made(self, output: str, shape: Axes, name: str = "out") -> onnx.ModelProto:
+        self.nodes.append(helper.make_node("Identity", [output], [name]))
+        outputs = [helper.make_tensor_value_info(name, self.dtype, shape)]
+        graph = helper.make_graph(self.nodes, "theirs", self.inputs, outputs, self.weights)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)], ir_version=8)
+
+
+def generator(
+    *, batch: int | str = "N", opset: int = 17, dtype: int = FLOAT, nhwc: bool = False, activation: str = "Tanh",
+    label: str = "", latent_axes: tuple[int, ...] = (),
+) -> onnx.ModelProto:  # fmt: skip
+    """Z 5 -> 8x8 RGB. `label`: "" or "number" or "one-hot", three classes."""
+    graph = Graph(opset, dtype)
+    value = graph.takes("image", (batch, 5, *latent_axes))  # a name that is in our way
+    if latent_axes:
+        value = graph.node("Flatten", value, axis=1)
+    value = graph.node("MatMul", value, graph.weight(5, 64))
+    if label == "number":
+        chosen = graph.node("Gather", graph.weight(3, 64, scale=1.0), graph.takes("y", (batch,), INT64), axis=0)
+        value = graph.node("Add", value, chosen)
+    elif label == "one-hot":
+        chosen = graph.node("MatMul", graph.takes("y", (batch, 3)), graph.weight(3, 64, scale=1.0))
+        value = graph.node("Add", value, chosen)
+    value = graph.node("Reshape", value, graph.constant([batch if batch == 1 else -1, 4, 4, 4], np.int64))
+    value = graph.node("ConvTranspose", value, graph.weight(4, 3, 4, 4), strides=[2, 2], pads=[1, 1, 1, 1])
+    value = graph.node(activation, value)
+    if nhwc:
+        return graph.made(graph.node("Transpose", value, perm=[0, 2, 3, 1]), (batch, 8, 8, 3))
+    return graph.made(value, (batch, 3, 8, 8))
+
+
+def mixing_generator() -> onnx.ModelProto:
+    """An item's image depends on the others of its batch, as with batch norm left in training mode."""
+    graph = Graph()
+    value = graph.node("Reshape", graph.takes("z", ("N", 192)), graph.constant([-1, 3, 8, 8], np.int64))
+    mean = graph.node("ReduceMean", value, axes=[0], keepdims=1)
+    return graph.made(graph.node("Tanh", graph.node("Add", value, mean)), ("N", 3, 8, 8))
+
+
+def upscaler(*, size: Axes = ("H", "W"), batch: int | str = "N", whole: bool = False) -> onnx.ModelProto:
+    """x2, receptive field 2 px. `whole`: adds the image's mean, so that tiles are of no use."""
+    graph = Graph()
+    value = graph.takes("input", (batch, 3, *size))
+    if whole:
+        value = graph.node("Sub", value, graph.node("ReduceMean", value, axes=[2, 3], keepdims=1))
+    value = graph.node("Relu", graph.node("Conv", value, graph.weight(8, 3, 3, 3), pads=[1, 1, 1, 1]))
+    value = graph.node("Conv", value, graph.weight(12, 8, 3, 3), pads=[1, 1, 1, 1])
+    return graph.made(graph.node("DepthToSpace", value, blocksize=2), (batch, 3, "H2", "W2"))
+
+
+def translator() -> onnx.ModelProto:
+    """NHWC as TensorFlow writes it, float32 -1..1, heights and widths in multiples of 4."""
+    graph = Graph(opset=12)
+    value = graph.node("Transpose", graph.takes("generator_input:0", ("N", "H", "W", 3)), perm=[0, 3, 1, 2])
+    value = graph.node("Relu", graph.node("Conv", value, graph.weight(6, 3, 4, 4), strides=[4, 4]))
+    value = graph.node("Tanh", graph.node("ConvTranspose", value, graph.weight(6, 3, 4, 4), strides=[4, 4]))
+    return graph.made(graph.node("Transpose", value, perm=[0, 2, 3, 1]), ("N", "H", "W", 3), "generator_output:0")
+
+
+def saved(proto: onnx.ModelProto, folder: Path, name: str = "theirs.onnx") -> Path:
+    path = folder / name
+    path.write_bytes(proto.SerializeToString())
+    return path

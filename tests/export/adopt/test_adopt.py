@@ -1,0 +1,171 @@
+"""ONNX graphs of others, adopted and served: the client's images are what the graph gives by itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from numpy.typing import NDArray
+
+from artifact.spec import Spec
+from export.adopt.adopt import adopt
+from export.adopt.roles import Adoption
+from export.errors import ExportError
+from export.pipeline import Exported, Request
+from ganserve import Client, InvalidRequest
+from tests.export.adopt.graphs import FLOAT16, generator, mixing_generator, saved, translator, upscaler
+from tests.serving import running
+
+SEEDS = [3, 0, 7]
+DRAWN: dict[str, tuple[onnx.ModelProto, Adoption]] = {
+    "plain": (generator(), Adoption("unconditional", latent="image", output_range=(-1, 1))),
+    "fixed-batch": (generator(batch=1), Adoption()),
+    "deep-latent": (generator(latent_axes=(1, 1)), Adoption()),
+    "tensorflow": (generator(nhwc=True, opset=10, activation="Sigmoid"), Adoption()),
+    "float16": (generator(dtype=FLOAT16), Adoption()),
+    "numbered": (generator(label="number"), Adoption(label="y", classes=3)),
+    "one-hot": (generator(label="one-hot"), Adoption(latent="image", label="y")),
+    "mixing": (mixing_generator(), Adoption()),
+}
+TRANSFORMING: dict[str, tuple[onnx.ModelProto, Adoption]] = {
+    "upscaler": (upscaler(), Adoption()),
+    "fixed-upscaler": (upscaler(size=(16, 16), batch=1), Adoption()),
+    "whole-upscaler": (upscaler(whole=True), Adoption("super-resolution")),
+    "translator": (translator(), Adoption("image-to-image")),
+}
+
+
+@pytest.fixture(scope="module")
+def adopted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Exported]:
+    folder = tmp_path_factory.mktemp("adopted")
+    return {
+        name: adopt(Request(saved(proto, folder, f"{name}.onnx"), folder / "repository", name), said)
+        for name, (proto, said) in {**DRAWN, **TRANSFORMING}.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def client(adopted: dict[str, Exported]) -> Iterator[Client]:
+    repository = adopted["plain"].folder.parents[1]
+    with running(repository) as server, Client(server.address) as opened:
+        assert {model.name for model in opened.models()} == set(adopted)
+        yield opened
+
+
+def alone(proto: onnx.ModelProto, **given: NDArray[Any]) -> NDArray[np.float64]:
+    """What ONNX Runtime gives for the graph itself, channels last."""
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), providers=["CPUExecutionProvider"])
+    types = {"tensor(float)": np.float32, "tensor(float16)": np.float16, "tensor(int64)": np.int64}
+    arrays = {
+        one.name: array.astype(types[one.type]) for one, array in zip(session.get_inputs(), given.values(), strict=True)
+    }
+    values: NDArray[np.float64] = session.run(None, arrays)[0].astype(np.float64)
+    return values if values.shape[3] == 3 else values.transpose(0, 2, 3, 1)
+
+
+def levels(values: NDArray[np.float64], low: float) -> NDArray[np.float64]:
+    return np.clip((values - low) * (255 / (1 - low)), 0, 255)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_generated_images_are_the_graphs_own(name: str, client: Client, adopted: dict[str, Exported]) -> None:
+    proto, _ = DRAWN[name]
+    spec = adopted[name].spec
+    labels: list[str] | None = ["2", "0", "1"] if spec.labels else None
+    images = client.generate(name, seeds=SEEDS, labels=labels)
+    for at, image in enumerate(images):
+        latent = np.random.RandomState(SEEDS[at]).randn(1, spec.latent_size)
+        arrays: dict[str, NDArray[Any]] = {"latent": latent[..., None, None] if name == "deep-latent" else latent}
+        if labels:
+            number = int(labels[at])
+            arrays["label"] = np.eye(3)[[number]] if name == "one-hot" else np.array([number])
+        expected = levels(alone(proto, **arrays)[0], 0.0 if name == "tensorflow" else -1.0)
+        assert image.array.shape == spec.image_shape
+        assert np.abs(image.array - expected).max() <= (2.0 if name == "float16" else 0.51)
+        assert np.ptp(image.array) > 20, "an image, not a flat colour"
+
+
+@pytest.mark.parametrize("name", TRANSFORMING)
+def test_transformed_images_are_the_graphs_own(name: str, client: Client, adopted: dict[str, Exported]) -> None:
+    proto, _ = TRANSFORMING[name]
+    image = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
+    if name == "translator":
+        found = client.translate(name, image).array
+        expected = levels(alone(proto, image=image[None] / 127.5 - 1)[0], -1.0)
+    else:
+        found = client.upscale(name, image).array
+        expected = levels(alone(proto, image=image[None].transpose(0, 3, 1, 2) / 255)[0], 0.0)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 0.51
+
+
+def test_sizes_and_tiles_are_measured(adopted: dict[str, Exported]) -> None:
+    def facts(name: str) -> tuple[int, int, int, int | None]:
+        spec = adopted[name].spec
+        return spec.scale, spec.multiple_px, spec.least_px, spec.tile.receptive_field_px if spec.tile else None
+
+    assert facts("upscaler") == facts("fixed-upscaler") == (2, 1, 1, 2)
+    assert facts("translator") == (1, 4, 4, None)
+    assert facts("whole-upscaler") == (2, 1, 1, None)
+    assert any("not tileable" in note for note in adopted["whole-upscaler"].notes)
+
+
+def test_a_translator_takes_sizes_between_its_multiples(client: Client) -> None:
+    assert client.translate("translator", np.zeros((13, 30, 3), np.uint8)).array.shape == (13, 30, 3)
+
+
+def test_a_batch_is_served_only_where_items_do_not_mix(adopted: dict[str, Exported]) -> None:
+    def batch(name: str) -> str:
+        return (adopted[name].folder.parent / "config.pbtxt").read_text()
+
+    assert "max_batch_size: 1\n" in batch("mixing")
+    assert "in a batch an item gets another output than alone" in " ".join(adopted["mixing"].notes)
+    assert "max_batch_size: 16\n" in batch("fixed-batch"), "its Reshape to a batch of 1 is let go"
+    assert adopted["mixing"].spec.parity.batch_sizes == (1,)
+    assert adopted["fixed-batch"].spec.parity.batch_sizes == (1, 3)
+
+
+def test_what_was_assumed_is_told(adopted: dict[str, Exported]) -> None:
+    assert adopted["tensorflow"].spec.provenance.notes == ("assumed: range 0,1; --range LOW,HIGH changes it",)
+    assert adopted["plain"].spec.provenance.notes == ()
+    assert Spec.from_json((adopted["plain"].folder / "manifest.json").read_text()).task == "unconditional"
+
+
+def test_labels_out_of_range_are_refused(client: Client) -> None:
+    with pytest.raises(InvalidRequest, match="7"):
+        client.generate("numbered", seeds=[1], labels=["7"])
+
+
+def test_weights_in_another_file_are_taken_in(tmp_path: Path) -> None:
+    path = tmp_path / "big.onnx"
+    onnx.save_model(generator(), path, save_as_external_data=True, location="big.data", size_threshold=0)
+    found = adopt(Request(path, tmp_path / "repository", "m"), Adoption())
+    assert sorted(file.name for file in found.folder.iterdir()) == ["manifest.json", "model.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("proto", "said", "sentence"),
+    [
+        (generator(activation="Softsign"), Adoption(), r"say what black and white are: --range LOW,HIGH; .* from -"),
+        (generator(label="number"), Adoption(), "say how many classes there are: --classes"),
+        (generator(label="one-hot"), Adoption(), r"takes image FLOAT \(free, 5\), y FLOAT .*: --latent NAME"),
+        (generator(label="one-hot"), Adoption(latent="image"), r"takes also y FLOAT \(free, 3\); .*--label NAME"),
+        (generator(), Adoption(latent="z"), r"--latent z: the graph has image FLOAT"),
+        (generator(), Adoption("super-resolution"), r"--task super-resolution: takes one image \(4 axes\)"),
+        (generator(), Adoption("paint"), "--task paint: must be one of unconditional, class-conditional"),
+        (generator(), Adoption(classes=3), "--classes 3: needs --label NAME"),
+        (generator(), Adoption(layout="NHWC"), "--layout NHWC: the image has 8 channels"),
+        (upscaler(), Adoption(latent="input"), "all axes but the batch must be fixed"),
+        (upscaler(), Adoption("image-to-image", output_range=(0, 1)), "gives images 2 times as large"),
+        (translator(), Adoption(), "say --task image-to-image or super-resolution"),
+    ],
+)
+def test_what_no_shape_tells_is_asked_for(
+    proto: onnx.ModelProto, said: Adoption, sentence: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExportError, match=sentence):
+        adopt(Request(saved(proto, tmp_path), tmp_path / "repository", "m"), said)
+    assert not (tmp_path / "repository").exists()
