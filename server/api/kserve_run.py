@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from server.api.kserve_limits import Arrays, Expected, Shapes, check_pixels, check_values, expected_outputs
 from server.api.limits import Limits
 from server.api.quotas import charge_tensors
-from server.batching.batcher import failure_reason
 from server.batching.chain import Chain, Run, Stage
 from server.batching.job import Done
 from server.engines.strings import held_bytes
 from server.errors import InvalidRequest, in_step
 from server.images.concurrency import run_bounded
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold
+from server.observability.model_statistics import failure_reason
 from server.repository.declared import Axes
 from server.repository.ensemble import Ensemble, Served, Step
 

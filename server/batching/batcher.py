@@ -7,7 +7,7 @@ free lane it asks the model's `_Slot` there for work: that is the moment at whic
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,9 +19,9 @@ from server.batching.job import Client, Done, Job, Ticket
 from server.batching.policy import Policy
 from server.batching.queue import Dropped, FairQueue
 from server.engines.base import Arrays, Engine
-from server.errors import CapacityError, DeadlinePassed, EngineError, NotServing, Overloaded
+from server.errors import CapacityError, DeadlinePassed, NotServing, Overloaded
 from server.observability.context import current
-from server.observability.model_statistics import ModelStatistics
+from server.observability.model_statistics import ModelStatistics, failure_reason
 
 # Share of the time left before its deadline that a new request may have to queue. The rest is for the run, for the
 # way back, and for what the estimate gets wrong; a shorter queue costs no throughput as long as it is never empty.
@@ -75,6 +75,7 @@ class Batcher:
         timeout_s: float = 0.0,
         window: int | None = None,
         priority: int = 0,
+        beside: Sequence["Admission"] = (),
     ) -> "Admission":
         """Leave to run `items` items of `nbytes` bytes of input in all, before `deadline` on the monotonic clock.
 
@@ -83,6 +84,7 @@ class Batcher:
             window: items that have a place in the queue at once, all if None; the others are submitted when their
                 caller has taken those.
             priority: 1 is the highest; 0: the model's default.
+            beside: what the same request has here already, for earlier steps: it does not stand in its own way.
 
         Raises:
             InvalidRequest: the model has no such priority.
@@ -113,7 +115,7 @@ class Batcher:
             if self._closed:
                 raise NotServing("the model is being unloaded or the server is stopping; try another server")
             self._check_time(client, seconds, fixed_s, deadline, now)
-            self._queue.reserve(ticket)
+            self._queue.reserve(ticket, [each._ticket for each in beside])
         except CapacityError as error:
             self._count_rejection(error)
             raise
@@ -343,12 +345,3 @@ class _Slot:
     def take(self, lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """The next batch; see `Source`. Items are left for the lanes that are free on other devices."""
         return self._batcher.take(self, lanes, may_use_whole_device)
-
-
-def failure_reason(error: BaseException) -> str:
-    """Triton's word for why a request failed."""
-    if isinstance(error, CapacityError):
-        return "REJECTED"
-    if isinstance(error, asyncio.CancelledError | GeneratorExit):
-        return "CANCELED"
-    return "BACKEND" if isinstance(error, EngineError) else "OTHER"

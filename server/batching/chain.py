@@ -46,9 +46,10 @@ class Chain:
         self._failed = -1  # the stage that failed first
         try:
             for number, stage in enumerate(stages):
+                beside = [self._open[each] for each in range(number) if stages[each].batcher is stage.batcher]
                 with in_step(stage.step):
                     self._open[number] = stage.batcher.admit(
-                        stage.items, stage.nbytes, deadline, timeout_s, stage.window, priority
+                        stage.items, stage.nbytes, deadline, timeout_s, stage.window, priority, beside
                     )
         except BaseException:
             self._withdraw()

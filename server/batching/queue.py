@@ -13,7 +13,7 @@ of it.
 import heapq
 import itertools
 import math
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
 from server.batching.job import Client, Job, Level, Ticket, Turn
@@ -82,8 +82,9 @@ class FairQueue:
         higher_s = sum([each.seconds for each in self._levels[: level.index]]) if level.index else 0.0
         return higher_s + own + min(level.seconds - client.seconds, own * others)
 
-    def reserve(self, ticket: Ticket) -> None:
-        """Takes the room that the request needs, all of it or none.
+    def reserve(self, ticket: Ticket, own: Sequence[Ticket] = ()) -> None:
+        """Takes the room that the request needs, all of it or none. `own`: its other tickets, which wait for no other
+        request; with each of them alone it would fit.
 
         A client below its fair share of the queue is admitted even if others fill it, up to twice the limit in all.
         What is of lower levels is not counted, and leaves the last quarter of that to the highest level.
@@ -92,10 +93,10 @@ class FairQueue:
             Overloaded: a limit would be passed; the text names it.
         """
         client, level = ticket.client, ticket.client.level
-        self._check_room(ticket, "items", self._policy.max_queue_rows, "max_queue_rows")
-        self._check_room(ticket, "nbytes", self._policy.max_queue_bytes, "max_queue_bytes")
+        self._check_room(ticket, own, "items", self._policy.max_queue_rows, "max_queue_rows")
+        self._check_room(ticket, own, "nbytes", self._policy.max_queue_bytes, "max_queue_bytes")
         most = level.policy.max_queue_requests
-        if most and level.requests >= most:
+        if most and level.requests - len(own) >= most:
             raise Overloaded(f"{level.requests} requests waiting, limit {most} (max_queue_size)")
         level.clients[client.key] = client
         client.requests += 1
@@ -103,13 +104,14 @@ class FairQueue:
         self.requests += 1
         self._count(ticket, ticket.items, ticket.nbytes)
 
-    def _check_room(self, ticket: Ticket, field: str, limit: int, setting: str) -> None:
+    def _check_room(self, ticket: Ticket, own: Sequence[Ticket], field: str, limit: int, setting: str) -> None:
         client, level = ticket.client, ticket.client.level
         asked, waiting = getattr(ticket, field), getattr(self, field)
         before = sum(getattr(each, field) for each in self._levels[: level.index + 1])
         share = limit // (len(level.clients) + (client.key not in level.clients))
         most = limit + limit // 2 if level.index else 2 * limit
-        if (before + asked > limit and getattr(client, field) + asked > share) or waiting + asked > most:
+        more = asked - sum(getattr(each, field) for each in own)
+        if (before + more > limit and getattr(client, field) + more > share) or waiting + more > most:
             what = "bytes" if field == "nbytes" else field
             raise Overloaded(f"{asked} {what} requested, {waiting} waiting, limit {limit} ({setting})")
 

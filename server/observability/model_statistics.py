@@ -1,8 +1,11 @@
 """Counts and times of one model since it was loaded, as Triton counts them."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+
+from server.errors import CapacityError, EngineError
 
 FAIL_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 DROP_REASONS = ("cancelled", "deadline", "overloaded", "timeout", "other")
@@ -114,3 +117,12 @@ class ModelStatistics:
     def fell_back(self, items: int) -> None:
         """So many items were not finite in the engine's precision and were computed again in float32."""
         self.observers.fell_back(items)
+
+
+def failure_reason(error: BaseException) -> str:
+    """Triton's word for why a request failed."""
+    if isinstance(error, CapacityError):
+        return "REJECTED"
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        return "CANCELED"
+    return "BACKEND" if isinstance(error, EngineError) else "OTHER"

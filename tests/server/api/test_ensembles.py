@@ -282,6 +282,15 @@ async def test_memory_between_the_steps_is_counted_before_any_work(start: Start,
         await stub.ModelInfer(request(latent(1), "deep"))
 
 
+async def test_a_model_of_two_steps_may_have_room_for_one(start: Start, repository: Path) -> None:
+    policy = "default_queue_policy { max_queue_size: 1 }"
+    (repository / "up" / "config.pbtxt").write_text(f"max_batch_size: 8 dynamic_batching {{ {policy} }}")
+    running = await start(max_queue_rows=3)
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        answer = await service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request(latent(1, 2), "all"))
+    assert list(answer.outputs[1].shape) == [2, 8, 8, 3]
+
+
 async def test_a_batch_that_a_model_does_not_take_is_refused(client: Any) -> None:
     with pytest.raises(InferenceServerException, match="batch-size must be <= 8"):
         await client.infer("large", [given(latent(1, 9))])

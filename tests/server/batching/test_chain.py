@@ -57,6 +57,21 @@ async def test_a_model_that_rejects_it_is_named_and_the_others_forget_it(make_ba
     assert counts(second) == (0, {"REJECTED": 1})
 
 
+async def test_a_request_does_not_stand_in_its_own_way_at_a_model_of_several_steps(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(max_queue_requests=1, max_queue_rows=3)
+    first, second, third = stages(batcher, batcher, batcher, items=2)
+    with Chain([first, second, third._replace(items=3)], None) as chain:
+        assert batcher.admitted == 3
+        for number in range(3):
+            with chain.step(number) as run:
+                await run(ROW)
+        with pytest.raises(Overloaded, match="max_queue_rows"):
+            Chain([third._replace(items=4)], None)
+    assert (batcher.waiting_items, batcher.admitted) == (0, 0)
+    with Chain([first, second], None), pytest.raises(Overloaded):
+        Chain([first], None)
+
+
 async def test_a_failure_is_counted_where_it_happened(make_batcher: MakeBatcher) -> None:
     batchers = [make_batcher(name=name) for name in "abc"]
     with pytest.raises(InferenceFailed, match=r"^step 2: inference failed"):
