@@ -68,6 +68,12 @@ class Ensembles:
         """It should not serve any more."""
         self.wanted.pop(name, None)
 
+    def unload(self, name: str) -> None:
+        """`drop`, on request: its series leave the metrics, also of what has not served of late."""
+        wanted = self.wanted.pop(name, None)
+        for version in () if wanted is None else wanted.versions:
+            self._metrics.forget(name, version)
+
     def forget(self, ensemble: Ensemble) -> None:
         """A version of it was unloaded: its series leave the metrics."""
         self._metrics.forget(ensemble.name, ensemble.version)

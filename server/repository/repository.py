@@ -324,7 +324,7 @@ class Repository(Catalogue):
         self._changed()
 
     async def _unload(self, name: str) -> None:
-        self._ensembles.drop(name)
+        self._ensembles.unload(name)
         leaving = self._models.pop(name, {})
         self._overrides.serves(name, 0)
         for version in leaving:

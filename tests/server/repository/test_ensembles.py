@@ -14,7 +14,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from tests.server.conftest import Running, Start, write_tiny
+from tests.server.conftest import Running, Start, read_page, write_tiny
 from tests.server.ensembles import DRAW, ENLARGE, LARGE, LATENT, ensemble_text, write_ensemble
 from tests.server.graphs import write_upscaler
 from tests.server.repository.test_model_control import HeldFactory, load, unload
@@ -256,6 +256,14 @@ async def test_unloading_an_ensemble_leaves_its_models(stub: Any) -> None:
     await stub.RepositoryModelUnload(unload("up"))
     await stub.RepositoryModelLoad(load("up"))
     assert (await index(stub))["both"] == ("UNAVAILABLE", "unloaded"), "nobody asked for it"
+
+
+async def test_the_series_of_an_ensemble_leave_with_it_if_its_model_left_before(stub: Any, running: Running) -> None:
+    await infer(stub)
+    for name in ("tiny", "both"):
+        await stub.RepositoryModelUnload(service_pb2.RepositoryModelUnloadRequest(model_name=name))
+    _, page = await asyncio.to_thread(read_page, f"{running.url}/metrics")
+    assert 'model="both"' not in page
 
 
 async def test_a_bad_reload_leaves_what_serves(stub: Any, repository: Path) -> None:
