@@ -197,8 +197,9 @@ def _data_file(path: Path, location: str) -> Path:
 
 
 def _require_sizes(proto: onnx.ModelProto, name: str) -> None:
-    """Checks every shape that is known without running the graph."""
+    """Checks that the graph is well-formed, and every shape that is known without running it."""
     try:
+        onnx.checker.check_model(proto)  # sorted, so that nothing walks in circles; nodes have the inputs they need
         graph = onnx.shape_inference.infer_shapes(proto, data_prop=True).graph
     except Exception as error:  # several kinds, of broken graphs
         raise ExportError(f"{name}: {_line(error)}") from None

@@ -36,6 +36,7 @@ class Core:
 def prefixed(proto: onnx.ModelProto, roles: Roles) -> tuple[onnx.ModelProto, Roles]:
     """The graph with `PREFIX` before every name, weights that old files list among the inputs taken out of them."""
     found = onnx.compose.add_prefix(proto, PREFIX)
+    found.ir_version = max(found.ir_version, 4)  # before, weights had to be inputs
     weights = {tensor.name for tensor in found.graph.initializer}
     inputs = [value for value in found.graph.input if value.name not in weights]
     del found.graph.input[:]

@@ -72,6 +72,15 @@ def generator(
     return graph.made(value, (batch, 3, 8, 8))
 
 
+def old_generator() -> onnx.ModelProto:
+    """As files before 2019: weights are among the inputs."""
+    proto = generator(opset=8)
+    proto.ir_version = 3
+    for tensor in proto.graph.initializer:
+        proto.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return proto
+
+
 def mixing_generator() -> onnx.ModelProto:
     """An item's image depends on the others of its batch, as with batch norm left in training mode."""
     graph = Graph()

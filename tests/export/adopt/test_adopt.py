@@ -16,7 +16,7 @@ from export.adopt.roles import Adoption
 from export.errors import ExportError
 from export.pipeline import Exported, Request
 from ganserve import Client, InvalidRequest
-from tests.export.adopt.graphs import FLOAT16, generator, mixing_generator, saved, translator, upscaler
+from tests.export.adopt.graphs import FLOAT16, generator, mixing_generator, old_generator, saved, translator, upscaler
 from tests.serving import running
 
 SEEDS = [3, 0, 7]
@@ -28,6 +28,7 @@ DRAWN: dict[str, tuple[onnx.ModelProto, Adoption]] = {
     "float16": (generator(dtype=FLOAT16), Adoption()),
     "numbered": (generator(label="number"), Adoption(label="y", classes=3)),
     "one-hot": (generator(label="one-hot"), Adoption(latent="image", label="y")),
+    "old": (old_generator(), Adoption()),
     "mixing": (mixing_generator(), Adoption()),
 }
 TRANSFORMING: dict[str, tuple[onnx.ModelProto, Adoption]] = {

@@ -92,6 +92,19 @@ def external(location: str, offset: int = 0) -> Callable[[], onnx.ModelProto]:
     return make
 
 
+def circle() -> onnx.ModelProto:
+    graph = Graph()
+    graph.takes("z", ("N", 3, 8, 8))
+    graph.nodes += [helper.make_node("Identity", ["b"], ["a"]), helper.make_node("Identity", ["a"], ["b"])]
+    return graph.made("a", ("N", 3, 8, 8))
+
+
+def no_inputs() -> onnx.ModelProto:
+    graph = Graph()
+    graph.takes("z", ("N", 3, 8, 8))
+    return graph.made(graph.node("Cast", to=1), ("N", 3, 8, 8))
+
+
 def oldest() -> onnx.ModelProto:
     proto = generator()
     proto.opset_import[0].version = 5
@@ -116,6 +129,8 @@ def oldest() -> onnx.ModelProto:
         (external("gone.bin"), "has its weights in 'gone.bin', which is missing next to it"),
         (external("short.bin"), r"is 1280 bytes at 0 of short\.bin, which has 7 bytes"),
         (external("short.bin", -4), r"is 1280 bytes at -4 of short\.bin"),
+        (circle, r"theirs\.onnx: .*sorted"),
+        (no_inputs, r"theirs\.onnx: .*Cast"),
         (oldest, "opset 5: must be 7 to"),
         (onnx.ModelProto, "is empty"),
     ],
