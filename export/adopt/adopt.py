@@ -46,7 +46,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
         ExportError: something is not as it should be; nothing was written.
     """
     path = Path(request.checkpoint)
-    _require_options(request, said)
+    _require_options(request)
     version = target_version(request)
     existing = read_config(request.repository / request.name)
     names = read_labels(request)
@@ -69,7 +69,10 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
         raise ExportError(f"{path.name} cannot be wrapped: {str(error).splitlines()[0][:300]}") from None
     parity = _parity(found, served, output)
     progress(f"wrapped graph agrees with the graph as it came: largest difference {parity.max_difference:g} level(s)")
-    tile, tile_notes = _tile(found, progress) if task is Task.SUPER_RESOLUTION else (None, ())
+    try:
+        tile, tile_notes = _tile(found, progress) if task is Task.SUPER_RESOLUTION else (None, ())
+    except RunError as error:
+        raise ExportError(f"{path.name} runs on small images, and not on larger ones: {error}") from None
     notes = (*found.notes, *tile_notes)
     spec = _spec(path, found, labels, (inputs, output), parity, tile, notes)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
@@ -94,7 +97,7 @@ def parse_range(option: str, text: str) -> Range:
     return low, high
 
 
-def _require_options(request: Request, said: Adoption) -> None:
+def _require_options(request: Request) -> None:
     blank = Request(request.checkpoint, request.repository, request.name)
     for field, option in NOT_FOR_ONNX.items():
         if getattr(request, field) != getattr(blank, field):

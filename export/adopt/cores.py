@@ -19,7 +19,7 @@ from export.adopt.plain import (
     to_pixels,
 )
 from export.adopt.probe import Sizes, find_sizes, free_batch, open_plain
-from export.adopt.roles import LAYOUTS, LEVELS, Adoption, Range, Roles, layout_of, told_range
+from export.adopt.roles import CHANNELS, LAYOUTS, LEVELS, Adoption, Range, Roles, layout_of, told_range
 from export.adopt.wrap import TO_NHWC, Core, prefixed, with_free_axes
 from export.errors import ExportError
 from export.graph.parity import LIMITS
@@ -110,6 +110,9 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
     pictures = [synthetic_image(height, width, channels, seed)[None] for seed in SEEDS]
     items = [{image_name(core): own_image(image, picture, layout, input_range)} for picture in pictures]
     singles = _singles(open_plain(core.proto, "the graph"), items, core.roles)
+    if singles[0].shape[core.layout.index("C")] not in CHANNELS:
+        shape = "x".join(map(str, singles[0].shape))
+        raise ExportError(f"the graph gives {shape}; an image has {', '.join(map(str, CHANNELS))} channels")
     found = _batched(core, items, singles, notes)
     return replace(found, shape=(0, 0, channels), sizes=sizes, output_channels=found.expected[0].shape[3])
 

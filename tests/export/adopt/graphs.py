@@ -100,6 +100,13 @@ def upscaler(*, size: Axes = ("H", "W"), batch: int | str = "N", whole: bool = F
     return graph.made(graph.node("DepthToSpace", value, blocksize=2), (batch, 3, "H2", "W2"))
 
 
+def features() -> onnx.ModelProto:
+    """Twelve channels, which are no image."""
+    graph = Graph()
+    value = graph.node("Conv", graph.takes("x", ("N", 3, "H", "W")), graph.weight(12, 3, 3, 3), pads=[1, 1, 1, 1])
+    return graph.made(value, ("N", 12, "H", "W"))
+
+
 def translator() -> onnx.ModelProto:
     """NHWC as TensorFlow writes it, float32 -1..1, heights and widths in multiples of 4."""
     graph = Graph(opset=12)

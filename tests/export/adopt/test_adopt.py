@@ -12,11 +12,21 @@ from numpy.typing import NDArray
 
 from artifact.spec import Spec
 from export.adopt.adopt import adopt
+from export.adopt.plain import RunError
 from export.adopt.roles import Adoption
 from export.errors import ExportError
 from export.pipeline import Exported, Request
 from ganserve import Client, InvalidRequest
-from tests.export.adopt.graphs import FLOAT16, generator, mixing_generator, old_generator, saved, translator, upscaler
+from tests.export.adopt.graphs import (
+    FLOAT16,
+    features,
+    generator,
+    mixing_generator,
+    old_generator,
+    saved,
+    translator,
+    upscaler,
+)
 from tests.serving import running
 
 SEEDS = [3, 0, 7]
@@ -161,6 +171,7 @@ def test_weights_in_another_file_are_taken_in(tmp_path: Path) -> None:
         (generator(), Adoption(layout="NHWC"), "--layout NHWC: the image has 8 channels"),
         (upscaler(), Adoption(latent="input"), "all axes but the batch must be fixed"),
         (upscaler(), Adoption("image-to-image", output_range=(0, 1)), "gives images 2 times as large"),
+        (features(), Adoption("image-to-image", output_range=(0, 1)), "gives 1x12x40x56; an image has 1, 3, 4"),
         (translator(), Adoption(), "say --task image-to-image or super-resolution"),
     ],
 )
@@ -169,4 +180,14 @@ def test_what_no_shape_tells_is_asked_for(
 ) -> None:
     with pytest.raises(ExportError, match=sentence):
         adopt(Request(saved(proto, tmp_path), tmp_path / "repository", "m"), said)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_graph_that_fails_on_larger_images_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*given: object) -> int:
+        raise RunError("no memory")
+
+    monkeypatch.setattr("export.adopt.adopt.reach_px", fails)
+    with pytest.raises(ExportError, match="runs on small images, and not on larger ones: no memory"):
+        adopt(Request(saved(upscaler(), tmp_path), tmp_path / "repository", "m"), Adoption())
     assert not (tmp_path / "repository").exists()
