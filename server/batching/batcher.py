@@ -114,7 +114,8 @@ class Batcher:
         try:
             if self._closed:
                 raise NotServing("the model is being unloaded or the server is stopping; try another server")
-            self._check_time(client, seconds, fixed_s, deadline, now)
+            if not beside:  # it waits for its own steps in any case
+                self._check_time(client, seconds, fixed_s, deadline, now)
             self._queue.reserve(ticket, [each._ticket for each in beside])
         except CapacityError as error:
             self._count_rejection(error)

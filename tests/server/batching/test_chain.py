@@ -72,6 +72,15 @@ async def test_a_request_does_not_stand_in_its_own_way_at_a_model_of_several_ste
         Chain([first], None)
 
 
+async def test_a_long_step_does_not_reject_a_short_one_behind_it_at_the_same_model(make_batcher: MakeBatcher) -> None:
+    batcher = make_batcher(target_s=0.1)
+    for cost in batcher.costs.values():
+        cost.learn(1, 16, 0.5)
+    long, short = stages(batcher, batcher)
+    with Chain([long._replace(items=10, nbytes=160), short], None), pytest.raises(Overloaded, match="queue_target_s"):
+        Chain([short], None)
+
+
 async def test_a_failure_is_counted_where_it_happened(make_batcher: MakeBatcher) -> None:
     batchers = [make_batcher(name=name) for name in "abc"]
     with pytest.raises(InferenceFailed, match=r"^step 2: inference failed"):
