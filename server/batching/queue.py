@@ -107,10 +107,11 @@ class FairQueue:
     def _check_room(self, ticket: Ticket, own: Sequence[Ticket], field: str, limit: int, setting: str) -> None:
         client, level = ticket.client, ticket.client.level
         asked, waiting = getattr(ticket, field), getattr(self, field)
-        before = sum(getattr(each, field) for each in self._levels[: level.index + 1])
+        higher = [getattr(each, field) for each in self._levels[: level.index]] if level.index else ()
+        before = sum(higher, getattr(level, field))
         share = limit // (len(level.clients) + (client.key not in level.clients))
         most = limit + limit // 2 if level.index else 2 * limit
-        more = asked - sum(getattr(each, field) for each in own)
+        more = asked - sum([getattr(each, field) for each in own]) if own else asked
         if (before + more > limit and getattr(client, field) + more > share) or waiting + more > most:
             what = "bytes" if field == "nbytes" else field
             raise Overloaded(f"{asked} {what} requested, {waiting} waiting, limit {limit} ({setting})")
