@@ -8,7 +8,7 @@ from artifact.shapes import Profile
 from artifact.spec import TensorSpec
 from server.engines.base import DeviceId, Engine
 from server.engines.onnx.cpu import OnnxCpuEngine
-from server.engines.onnx.gpu import BoundEngine
+from server.engines.onnx.gpu import OnnxGpuEngine
 from server.engines.onnx.options import (
     BuiltFor,
     batch_sizes,
@@ -88,7 +88,7 @@ class OnnxFactory:
                 if profile is not None:
                     first = self._tensorrt(version, file_name, device, profile, accelerator or Accelerator())
                     providers = [first, cuda, (CPU_PROVIDER, {})]
-                    return BoundEngine(path, device, providers, max_batch_size, profile), ""
+                    return OnnxGpuEngine(path, providers, max_batch_size, profile), ""
                 reason = "its sizes are free and it has no tile, so it has no profile"
             except StartError as error:
                 if self._settings.engine == ONNX_TENSORRT:
@@ -96,7 +96,7 @@ class OnnxFactory:
                 reason = str(error)
             note = f"{file_name} runs without TensorRT: {reason}"
         sizes = () if is_spare else batch_sizes(max_batch_size)
-        return BoundEngine(path, device, [cuda, (CPU_PROVIDER, {})], max_batch_size, sizes=sizes), note
+        return OnnxGpuEngine(path, [cuda, (CPU_PROVIDER, {})], max_batch_size, sizes=sizes), note
 
     def _cuda_options(
         self, inputs: Sequence[TensorSpec], precision: str | None, device: DeviceId, is_spare: bool

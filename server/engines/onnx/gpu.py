@@ -1,4 +1,7 @@
-"""ONNX Runtime on a GPU: through the CUDA or the TensorRT provider, with tensors bound to the GPU's memory."""
+"""ONNX Runtime on a GPU, through the CUDA or the TensorRT provider.
+
+Tensors go in and out as numpy arrays: binding them to memory of the GPU that is kept gained nothing (ADR 19).
+"""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -6,24 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 from numpy.typing import NDArray
 
 from artifact.shapes import Profile
-from server.engines.base import Arrays, DeviceId
-from server.engines.onnx.binding import BoundSession
-from server.engines.onnx.session import Provider, nodes_elsewhere, open_session, specs
+from server.engines.base import Arrays
+from server.engines.onnx.session import Provider, bfloat16_names, nodes_elsewhere, open_session, run_session, specs
 from server.errors import InvalidRequest
 
 log = logging.getLogger(__name__)
 
 
-class BoundEngine:
-    """A graph in memory of its device that is allocated once; see `BoundSession`."""
+class OnnxGpuEngine:
+    """A graph on one GPU."""
 
     def __init__(
         self,
         path: Path,
-        device: DeviceId,
         providers: Sequence[Provider],
         max_batch_size: int,
         profile: Profile | None = None,
@@ -42,14 +44,13 @@ class BoundEngine:
         """
         self._profile = profile
         self._filled = bool(sizes)
-        self._sessions: list[tuple[int, BoundSession]] = []
+        self._sessions: list[tuple[int, ort.InferenceSession]] = []
         for size in sizes or (max_batch_size,):
             session = open_session(path, providers, 1)
             self.inputs = specs(session.get_inputs(), max_batch_size > 0)
             self.outputs = specs(session.get_outputs(), max_batch_size > 0)
-            max_shapes = 1 if sizes else max(1, size)
-            bound = BoundSession(session, self.inputs, self.outputs, device, size, max_shapes)
-            self._sessions.append((size, bound))
+            self._sessions.append((size, session))
+        self._bfloat16 = bfloat16_names((*self.inputs, *self.outputs))
         if elsewhere := nodes_elsewhere(session, providers[0][0]):
             log.info("nodes on another provider", extra={"fields": {"graph": str(path), "nodes": elsewhere}})
 
@@ -67,11 +68,14 @@ class BoundEngine:
         if not self._sessions:
             raise RuntimeError("the engine is closed")
         if not self._filled:
-            return self._sessions[0][1].run(arrays)
+            return self._run(self._sessions[0][1], arrays)
         items = min(len(array) for array in arrays.values())
         size, session = next((entry for entry in self._sessions if entry[0] >= items), self._sessions[-1])
-        outputs = session.run({name: _filled_up(array, size) for name, array in arrays.items()})
+        outputs = self._run(session, {name: _filled_up(array, size) for name, array in arrays.items()})
         return {name: array[:items] for name, array in outputs.items()}
+
+    def _run(self, session: ort.InferenceSession, arrays: Arrays) -> dict[str, NDArray[Any]]:
+        return run_session(session, self.outputs, arrays, None, self._bfloat16)
 
     def close(self) -> None:
         """Frees the sessions and their memory."""

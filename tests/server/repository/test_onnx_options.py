@@ -31,14 +31,12 @@ class GivenEngine(HeldEngine):
     def __init__(
         self,
         path: Path,
-        device: DeviceId,
         providers: Sequence[Provider],
         max_batch_size: int,
         profile: Profile | None = None,
         sizes: Sequence[int] = (),
     ) -> None:
         super().__init__()
-        assert device == GPU
         self.max_batch_size, self.profile, self.sizes = max_batch_size, profile, sizes
         self.providers = [name for name, _ in providers]
         self.options = dict(providers)
@@ -77,7 +75,7 @@ def open_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
         if name not in opener.providers:
             raise StartError(f"{needed_by}: no {name}")
 
-    monkeypatch.setattr(onnx_options, "BoundEngine", GivenEngine)
+    monkeypatch.setattr(onnx_options, "OnnxGpuEngine", GivenEngine)
     monkeypatch.setattr(onnx_options, "has_cuda", lambda: CUDA_PROVIDER in opener.providers)
     monkeypatch.setattr(onnx_options, "require_provider", require)
     return opener

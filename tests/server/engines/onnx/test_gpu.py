@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 
 from artifact.spec import ShapeRange, TensorSpec
-from server.engines.base import CPU, DeviceId
 from server.engines.onnx.cpu import OnnxCpuEngine
-from server.engines.onnx.gpu import BoundEngine
+from server.engines.onnx.gpu import OnnxGpuEngine
 from server.engines.onnx.options import (
     batch_sizes,
     cuda_options,
@@ -26,8 +25,8 @@ from tests.server.engines.onnx.conftest import latents
 LATENT = TensorSpec("latent", "FP32", (4,))
 
 
-def test_an_engine_of_bound_memory_runs_and_closes(tiny: Path) -> None:
-    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8)
+def test_an_engine_for_a_gpu_runs_and_closes(tiny: Path) -> None:
+    engine = OnnxGpuEngine(tiny, [(CPU_PROVIDER, {})], max_batch_size=8)
     assert (engine.inputs, engine.outputs) == (
         (LATENT,),
         (TensorSpec("image", "UINT8", (2, 2, 3)),),
@@ -44,19 +43,19 @@ def test_an_engine_of_bound_memory_runs_and_closes(tiny: Path) -> None:
 
 def test_shapes_outside_the_profile_are_refused_with_its_ranges(tiny: Path) -> None:
     profile = {"latent": ShapeRange((1, 4), (8, 4), (8, 4))}
-    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8, profile=profile)
+    engine = OnnxGpuEngine(tiny, [(CPU_PROVIDER, {})], max_batch_size=8, profile=profile)
     engine.check({"latent": (8, 4)})
     with pytest.raises(
         InvalidRequest, match=r"input 'latent' has shape \[9, 4\]; the engine supports \[1, 4\] to \[8, 4"
     ):
         engine.check({"latent": (9, 4)})
-    BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=8).check({"latent": (9, 4)})
+    OnnxGpuEngine(tiny, [(CPU_PROVIDER, {})], max_batch_size=8).check({"latent": (9, 4)})
 
 
 def test_a_provider_that_is_not_there_is_one_line(tiny: Path) -> None:
     providers = [(CUDA_PROVIDER, cuda_options(0, "HEURISTIC", "fp32", None)), (CPU_PROVIDER, {})]
     with pytest.raises(StartError) as caught:
-        BoundEngine(tiny, DeviceId("cuda"), providers, max_batch_size=8)
+        OnnxGpuEngine(tiny, providers, max_batch_size=8)
     assert f"has AzureExecutionProvider, {CPU_PROVIDER} and no {CUDA_PROVIDER}" in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(StartError, match=rf"--engine x: this onnxruntime .* and no {TENSORRT_PROVIDER}"):
@@ -64,7 +63,7 @@ def test_a_provider_that_is_not_there_is_one_line(tiny: Path) -> None:
 
 
 def test_batches_are_filled_up_to_sizes_that_have_a_session_each(tiny: Path) -> None:
-    engine = BoundEngine(tiny, CPU, [(CPU_PROVIDER, {})], max_batch_size=6, sizes=batch_sizes(6))
+    engine = OnnxGpuEngine(tiny, [(CPU_PROVIDER, {})], max_batch_size=6, sizes=batch_sizes(6))
     plain = open_session(tiny, [(CPU_PROVIDER, {})], 1)
     for seed, rows in enumerate([6, 1, 5, 3, 2, 4, 6, 7]):
         arrays = latents(rows, seed)
