@@ -9,8 +9,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 MODELS =
+KIT =
 
-.PHONY: help demo test test-fast node check clean
+.PHONY: help demo test test-fast node gpu-check check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +28,9 @@ test-fast: $(VENV)/dev.stamp ## the tests that take less than a second each
 node: $(VENV)/dev.stamp ## install what the test of Node's gRPC client needs
 	npm install --prefix $(VENV)/node --no-audit --no-fund --ignore-scripts --loglevel error \
 	  @grpc/grpc-js@1.14.7 @grpc/proto-loader@0.8.1
+
+gpu-check: ## all that only a GPU shows, in 8 minutes; KIT=PIECES from `python -m bench gpu-kit`
+	$(PYTHON) bench/gpu/check.py $(if $(KIT),--kit "$(KIT)")
 
 check: $(VENV)/dev.stamp ## formatting, lint, types, generated protos
 	$(BIN)/ruff format --check

@@ -1,4 +1,4 @@
-"""`python -m bench engine | load | overload MODEL`, `python -m bench soak`, `python -m bench gpu`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench soak`, `python -m bench gpu | gpu-kit`."""
 
 import argparse
 import sys
@@ -110,6 +110,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_soak(commands)
     text = "parity and images/s of every engine on a GPU, and of the server over them"
     cli.add_arguments(commands.add_parser("gpu", help=text, description=text))
+    text = "what a machine with a GPU and no network lacks for `make gpu-check`: wheels and models, in pieces to carry"
+    cli.add_kit_arguments(commands.add_parser("gpu-kit", help=text, description=text))
     return parser
 
 
@@ -118,6 +120,8 @@ def main() -> int:
     arguments = _parser().parse_args()
     if arguments.command == "gpu":
         return cli.run(arguments)
+    if arguments.command == "gpu-kit":
+        return cli.make_kit(arguments)
     if arguments.command == "soak":
         from bench.soak.run import main as run_soak
 

@@ -39,7 +39,7 @@ from models.architecture import Generator
 
 PRECISIONS = ("fp32", "fp16", "bf16")
 TENSORS = ("uint8", "float32")
-TOOLS = ("torch", "onnx", "onnxscript", "onnxruntime")
+TOOLS = ("torch", "onnx", "onnxscript")
 
 
 class Progress(Protocol):
@@ -212,6 +212,11 @@ def _plan(
     )
 
 
+def _tools() -> dict[str, str]:
+    """Versions of what exports. ONNX Runtime says its own: its package has another name where it is for GPUs."""
+    return {**{tool: installed(tool) for tool in TOOLS}, "onnxruntime": onnxruntime.__version__}
+
+
 def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str, progress: Progress) -> Tile | None:
     """How a network that is run in tiles is tiled, with the seam measured; None for the others."""
     plan = generator.tile
@@ -259,7 +264,7 @@ def _spec(
         inputs=inputs,
         outputs=outputs,
         image_shape=(*generator.image_size_px, generator.image_channels),
-        provenance=replace(source.provenance, exported_with={tool: installed(tool) for tool in TOOLS}),
+        provenance=replace(source.provenance, exported_with=_tools()),
         parity=parity,
         latent_size=generator.latent_size,
         labels=labels,

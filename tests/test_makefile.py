@@ -79,4 +79,4 @@ def test_a_python_that_cannot_make_it_is_one_clear_line(project: Project, before
 
 def test_help_lists_every_target(project: Project) -> None:
     listed = [line.split()[1] for line in project.make("help").stdout.splitlines()]
-    assert listed == ["help", "demo", "test", "test-fast", "node", "check", "clean"]
+    assert listed == ["help", "demo", "test", "test-fast", "node", "gpu-check", "check", "clean"]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 MODELS = ("faces", "realesr-animevideov3")
 PRECISIONS = ("fp32", "fp16")
+PARTS = ("speed", "choices", "behaviour")
 
 
 def _numbers(text: str) -> list[int]:
@@ -24,8 +25,13 @@ def _named(text: str) -> tuple[str, Path]:
 def add_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `python -m bench gpu`."""
     command.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only proves the script")
+    command.add_argument(
+        "--parts", type=lambda text: text.split(","), default=["speed"], metavar="A,B",
+        help="speed: parity, images/s, the server's. choices: ONNX Runtime's options. behaviour: metrics, memory, end",
+    )  # fmt: skip
     command.add_argument("--work", type=Path, default=Path("out/bench-gpu"), metavar="DIR", help="for what is exported")
     command.add_argument("--out", type=Path, default=Path("bench/results"), metavar="DIR", help="for the two files")
+    command.add_argument("--suffix", default="", metavar="NAME", help="of the two files' names")
     command.add_argument(
         "--repository", type=Path, action="append", default=[], metavar="DIR", help="versions exported before; several"
     )
@@ -52,8 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         return 2
     from bench.gpu import run  # only now: it needs torch
 
-    run.run(arguments)
-    return 0
+    return 0 if run.run(arguments) else 1
 
 
 def _refusal(device: str) -> str:
@@ -65,3 +70,30 @@ def _refusal(device: str) -> str:
     if device == "cuda" and not torch.cuda.is_available():
         return f"no GPU: torch {torch.__version__} sees none; --device cpu proves the script on a CPU"
     return ""
+
+
+def add_kit_arguments(command: argparse.ArgumentParser) -> None:
+    """The options of `python -m bench gpu-kit`."""
+    command.add_argument("pieces", type=Path, metavar="PIECES", help="folder for the pieces; what lies there goes")
+    command.add_argument("--models", type=Path, metavar="DIR", help="exported before: DIR/fp32 and DIR/fp16")
+    command.add_argument("--work", type=Path, default=Path("out/gpu-kit"), metavar="DIR", help="for what is downloaded")
+    command.add_argument("--piece-mb", type=int, default=36, metavar="MB", help="of one piece, at most")
+    command.add_argument("--python", default="3.12", metavar="X.Y", help="of the machine")
+    command.add_argument("--no-tensorrt", action="store_true", help="without TensorRT for RTX")
+
+
+def make_kit(arguments: argparse.Namespace) -> int:
+    """Makes the kit and returns the exit code."""
+    from bench.gpu.kit import KitError, make
+
+    constraints = Path(__file__).resolve().parents[2] / "constraints.txt"
+    try:
+        count = make(
+            arguments.pieces, arguments.work, constraints, arguments.models, arguments.piece_mb * 10**6,
+            not arguments.no_tensorrt, arguments.python,
+        )  # fmt: skip
+    except KitError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    print(f"{count} pieces of at most {arguments.piece_mb} MB in {arguments.pieces}")
+    return 0

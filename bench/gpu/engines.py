@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from artifact.spec import TensorRTPlan
 from artifact.tensorrt import load
@@ -14,10 +15,8 @@ from bench.gpu.device import Device
 from bench.gpu.plans import Plans
 from bench.gpu.report import Unavailable
 from bench.gpu.runs import Feed, Hosted, OnDevice, Pixels, Placed, Way
-from bench.gpu.torch_baseline import Torch, TorchRun
-from server.engines.base import DeviceId, Engine
-
-GPU = DeviceId("cuda")
+from bench.gpu.torch_baseline import Torch, TorchGraph, TorchRun
+from server.engines.base import Engine
 
 
 class ServedEngine:
@@ -38,28 +37,64 @@ class ServedEngine:
 
 
 class OrtOnDevice:
-    """ONNX Runtime with the server's options and IO binding."""
+    """ONNX Runtime with the server's options and IO binding; `changed` of the CUDA provider's options are others."""
 
-    def __init__(self, version: Version, device: Device) -> None:
+    def __init__(self, version: Version, device: Device, changed: Mapping[str, str] | None = None) -> None:
         from server.engines.onnx.session import open_session
 
         self._kind = device.kind
-        self._session: Any = open_session(version.graph, _providers(version, device), 1)
+        providers = ort_providers(version, device)
+        if device.kind == "cuda" and changed:
+            providers[0] = (providers[0][0], {**providers[0][1], **changed})
+        self._session: Any = open_session(version.graph, providers, 1)
+        self._binding: Any = None
 
-    def place(self, feed: Feed) -> Placed:
-        """See `OnDevice`."""
+    def place(self, feed: Feed, outputs: Mapping[str, NDArray[Any]] | None = None) -> Placed:
+        """See `OnDevice`. `outputs`: arrays like them, for which memory is kept; else each run takes some."""
         ort = importlib.import_module("onnxruntime")
-        binding = self._session.io_binding()
+        self._binding = binding = self._session.io_binding()
         for name, array in feed.items():
             value = ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array), self._kind, 0)
             binding.bind_ortvalue_input(name, value)
-        for output in self._session.get_outputs():
-            binding.bind_output(output.name, self._kind, 0)
+        for tensor in self._session.get_outputs():
+            if outputs is None:
+                binding.bind_output(tensor.name, self._kind, 0)
+            else:
+                kept = ort.OrtValue.ortvalue_from_numpy(outputs[tensor.name], self._kind, 0)
+                binding.bind_ortvalue_output(tensor.name, kept)
         return Placed(lambda: self._session.run_with_iobinding(binding), binding.synchronize_outputs)
+
+    def read(self) -> dict[str, NDArray[Any]]:
+        """The outputs of the last run by name, the picture first."""
+        names = [tensor.name for tensor in self._session.get_outputs()]
+        return {name: value.numpy() for name, value in zip(names, self._binding.get_outputs(), strict=True)}
 
     def close(self) -> None:
         """See `OnDevice`."""
-        self._session = None
+        self._session = self._binding = None
+
+
+class OrtGraph:
+    """The same as one CUDA graph for each set of shapes, which ONNX Runtime records at the first run."""
+
+    def __init__(self, version: Version, device: Device) -> None:
+        self._version, self._device = version, device
+        self._run: OrtOnDevice | None = None
+
+    def place(self, feed: Feed) -> Placed:
+        """See `OnDevice`."""
+        plain = OrtOnDevice(self._version, self._device)
+        placed = plain.place(feed)
+        placed.start()
+        placed.finish()
+        outputs = plain.read()
+        plain.close()
+        self._run = OrtOnDevice(self._version, self._device, {"enable_cuda_graph": "1"})
+        return self._run.place(feed, outputs)
+
+    def close(self) -> None:
+        """See `OnDevice`."""
+        self._run = None
 
 
 class TensorRtOnDevice:
@@ -128,6 +163,8 @@ def ways(
         if found is not None:
             listed += _torch_ways(found, precision, device)
         listed.append(onnx_way(version, precision, device, most_rows))
+        if device.kind == "cuda":
+            listed.append(Way("ONNX Runtime graph", precision, None, lambda version=version: OrtGraph(version, device)))  # type: ignore[misc]
         listed.append(_tensorrt_way(version, precision, device, plans[precision]))
     return listed
 
@@ -139,8 +176,12 @@ def _torch_ways(found: Torch, precision: str, device: Device) -> list[Way]:
 
         return Way(name, precision, opened, opened)
 
+    def graphed() -> TorchGraph:
+        return TorchGraph(found.half if precision == "fp16" else found.module, device, False)
+
+    graph = [Way("torch graph", precision, None, graphed)] if device.kind == "cuda" else []
     has_tf32 = precision == "fp32" and device.kind == "cuda"
-    return [way("torch", False)] + ([way("torch TF32", True)] if has_tf32 else [])
+    return [way("torch", False)] + ([way("torch TF32", True)] if has_tf32 else []) + graph
 
 
 def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -> Way:
@@ -152,9 +193,9 @@ def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -
 
         if device.kind == "cpu":
             return ServedEngine(OnnxCpuEngine(version.graph, 1, torch.get_num_threads(), True), version)
-        from server.engines.onnx.gpu import BoundEngine
+        from server.engines.onnx.gpu import OnnxGpuEngine
 
-        return ServedEngine(BoundEngine(version.graph, GPU, _providers(version, device), most_rows), version)
+        return ServedEngine(OnnxGpuEngine(version.graph, ort_providers(version, device), most_rows), version)
 
     def on_device() -> OnDevice:
         _require_ort(device)
@@ -173,7 +214,7 @@ def _require_ort(device: Device) -> None:
         raise Unavailable(f"onnxruntime {ort.__version__} has {', '.join(providers)} and no CUDAExecutionProvider")
 
 
-def _providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
+def ort_providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
     from server.engines.onnx.options import cuda_options
     from server.engines.onnx.session import CPU_PROVIDER, CUDA_PROVIDER
 

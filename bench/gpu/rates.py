@@ -86,7 +86,9 @@ def measure(
     """Adds a row for every way, subject and batch size; what fails is a row with its reason."""
     for way in ways:
         found = {Cell(subject, batch): Figures() for subject in subjects for batch in plan.batches}
-        refusal = _sweep(way.hosted, _hosted_s, "hosted", found, versions[way.precision], way, device, plan)
+        refusal = ""
+        if way.hosted is not None:
+            refusal = _sweep(way.hosted, _hosted_s, "hosted", found, versions[way.precision], way, device, plan)
         if not refusal and device.kind == "cuda":
             refusal = _sweep(way.on_device, _placed_s, "placed", found, versions[way.precision], way, device, plan)
         if refusal:

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,11 @@ OUT_OF_MEMORY = "out of memory"
 FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+-]+/)+")
 OURS = ("bench", "export", "models", "server")  # whose errors say all in their text
 # How torch, CUDA and ONNX Runtime say it.
+SERVED_ROWS = 64  # a server's largest batch on a GPU
+SHARE_NOTE = (
+    "Share of the engine: over the best that the engine alone does with transfers, whatever its batch up to "
+    f"{SERVED_ROWS}. The caller is one Python thread on the same machine."
+)
 MEMORY_WORDS = ("out of memory", "cudaerrormemoryallocation", "failed to allocate", "available memory of")
 
 
@@ -64,7 +69,8 @@ class Rate:
 
 @dataclass(frozen=True)
 class Served:
-    """One closed-loop phase through gRPC; `gpu_busy` is the mean of NVML's utilization, 0..1."""
+    """One closed-loop phase through gRPC; `gpu_busy` is the mean of NVML's utilization, 0..1; cores are processor
+    seconds in a second, of the server and of the caller, who is one thread."""
 
     subject: str
     precision: str
@@ -77,6 +83,42 @@ class Served:
     mean_batch: float
     errors: int
     gpu_busy: float | None
+    server_cores: float | None = None
+    caller_cores: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """ONNX Runtime with one option changed: milliseconds of a run by batch with its data on the device, seconds until
+    it ran first at each batch, and how far a row's pixels in the largest batch lie from those of the same row alone."""
+
+    subject: str
+    precision: str
+    change: str
+    milliseconds: Mapping[int, float] = field(default_factory=dict)
+    first_s: Mapping[int, float] = field(default_factory=dict)
+    row_levels: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Batches that follow each other: milliseconds of a run from host to host, and the GPU's memory that was taken."""
+
+    subject: str
+    precision: str
+    sessions: str
+    milliseconds: float
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing of the server that was looked at, whether it was as it must be, and what was seen."""
+
+    part: str
+    right: bool
+    seen: str
 
 
 @dataclass
@@ -89,6 +131,9 @@ class Results:
     parity: list[Parity] = field(default_factory=list)
     rates: list[Rate] = field(default_factory=list)
     served: list[Served] = field(default_factory=list)
+    choices: list[Choice] = field(default_factory=list)
+    mixed: list[Mixed] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
     skipped: list[tuple[str, str]] = field(default_factory=list)
     finished: bool = False
 
@@ -115,6 +160,9 @@ class Results:
                 "parity": [_finite(asdict(row)) for row in self.parity],
                 "rates": [{**asdict(row), "device_share": row.device_share} for row in self.rates],
                 "served": [asdict(row) for row in self.served],
+                "choices": [asdict(row) for row in self.choices],
+                "mixed": [asdict(row) for row in self.mixed],
+                "findings": [asdict(row) for row in self.findings],
                 "skipped": [{"part": part, "reason": reason} for part, reason in self.skipped],
             },
         )
@@ -165,7 +213,11 @@ def markdown(results: Results) -> str:
     parts += _rate_parts(
         results.rates, "Device share: time without transfers over time with them", lambda row: row.device_share, 2
     )
-    parts += _served_part(results.served)
+    parts += _served_part(results.served, results.rates)
+    parts += _choices_part(results.choices, results.mixed)
+    if results.findings:
+        rows = [[row.part, "yes" if row.right else "NO", row.seen] for row in results.findings]
+        parts += ["## What the server does on it", _table(["looked at", "as it must be", "seen"], rows)]
     if results.skipped:
         parts.append("## Not measured")
         parts.append("\n".join(f"- {part}: {reason}" for part, reason in results.skipped))
@@ -219,19 +271,70 @@ def _cell(row: Rate | None, figure: Callable[[Rate], float | None], digits: int)
     return OUT_OF_MEMORY if row.missing == OUT_OF_MEMORY else "-"
 
 
-def _served_part(rows: Sequence[Served]) -> list[str]:
+def _served_part(rows: Sequence[Served], rates: Sequence[Rate]) -> list[str]:
     if not rows:
         return []
     columns = (
-        "subject", "precision", "platform", "callers", "images/call", "images/s", "p50 ms", "p99 ms", "mean batch",
-        "errors", "GPU busy",
+        "subject", "precision", "platform", "callers", "images/call", "images/s", "share of the engine", "p50 ms",
+        "p99 ms", "mean batch", "errors", "GPU busy", "server cores", "caller cores",
     )  # fmt: skip
     cells = [
         (
             row.subject, row.precision, row.platform, str(row.callers), str(row.images_per_call),
-            number(row.images_per_s, 0), number(row.p50_s * 1e3), number(row.p99_s * 1e3), number(row.mean_batch),
-            str(row.errors), "-" if row.gpu_busy is None else number(row.gpu_busy),
+            number(row.images_per_s, 0), _or_dash(engine_share(row, rates)), number(row.p50_s * 1e3),
+            number(row.p99_s * 1e3), number(row.mean_batch), str(row.errors), _or_dash(row.gpu_busy),
+            _or_dash(row.server_cores), _or_dash(row.caller_cores),
         )
         for row in rows
     ]  # fmt: skip
-    return ["## Through the gRPC server, ModelInfer", _table(columns, cells)]
+    return ["## Through the gRPC server, ModelInfer", SHARE_NOTE, _table(columns, cells)]
+
+
+def engine_share(row: Served, rates: Sequence[Rate]) -> float | None:
+    """Served images/s over the best that the engine alone did from host memory to host memory, in batches as large as
+    the server's at most; None where that was not measured."""
+    engine = "TensorRT" if "tensorrt" in row.platform else "ONNX Runtime"
+    alone = [
+        rate.hosted
+        for rate in rates
+        if (rate.subject, rate.engine, rate.precision) == (row.subject, engine, row.precision)
+        and rate.batch <= SERVED_ROWS
+        and rate.hosted
+    ]
+    return row.images_per_s / max(alone) if alone else None
+
+
+def _or_dash(value: float | None) -> str:
+    return "-" if value is None else number(value)
+
+
+def _choices_part(choices: Sequence[Choice], mixed: Sequence[Mixed]) -> list[str]:
+    parts = []
+    if choices:
+        batches = sorted({batch for row in choices for batch in row.milliseconds})
+        columns = [
+            "subject",
+            "precision",
+            "option",
+            *(f"ms, batch {batch}" for batch in batches),
+            "first run s",
+            "levels",
+        ]
+        rows = [
+            [
+                row.subject, row.precision, row.change,
+                *(number(row.milliseconds[batch], 3) if batch in row.milliseconds else "-" for batch in batches),
+                number(max(row.first_s.values())) if row.first_s else "-",
+                row.reason or _or_dash(row.row_levels),
+            ]
+            for row in choices
+        ]  # fmt: skip
+        parts += ["## ONNX Runtime's options, data on the device", _table(columns, rows)]
+    if mixed:
+        rows = [
+            [row.subject, row.precision, row.sessions, number(row.milliseconds, 3), str(row.memory_bytes >> 20)]
+            for row in mixed
+        ]
+        title = "## Sessions, over batches that follow each other"
+        parts += [title, _table(["subject", "precision", "sessions", "ms a run", "GPU MiB"], rows)]
+    return parts

@@ -9,16 +9,25 @@ from bench.gpu.artifacts import Artifacts, Version, subjects
 from bench.gpu.device import Device, busy_refusal
 from bench.gpu.engines import ways
 from bench.gpu.plans import Plans
-from bench.gpu.report import Results, Unavailable, first_line
+from bench.gpu.report import SERVED_ROWS, Results, Unavailable, first_line
 from bench.gpu.serving import Model
 from bench.gpu.torch_baseline import torch_model
 
 # Up to where of the time a section may begin something new; what is left is for its end.
 RATES_END, SERVER_END = 0.55, 0.92
-LONGEST_FIGURE_S, LONGEST_PHASE_S, SHORTEST_S = 0.5, 4.0, 0.02
+LONGEST_FIGURE_S, LONGEST_PHASE_S, LONGEST_CHOICE_S, SHORTEST_S = 0.5, 4.0, 0.08, 0.02
 SERVER_START_S = 12.0
-SERVED_ROWS = 64  # a server's largest batch on a GPU
-SETTINGS = ("models", "precisions", "batches", "tiles", "callers", "images_per_call", "serve_arguments", "seconds")
+SETTINGS = (
+    "parts",
+    "models",
+    "precisions",
+    "batches",
+    "tiles",
+    "callers",
+    "images_per_call",
+    "serve_arguments",
+    "seconds",
+)
 DETAILS = (
     "torch: eager, its default memory format, fp32 without TF32 unless said. ONNX Runtime: the server's options, fp32 "
     "without TF32. TensorRT: fp32 may use TF32. With transfers: from host memory to host memory (torch: pageable, the "
@@ -27,12 +36,12 @@ DETAILS = (
 )
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Measures everything and leaves the two files, rewritten after every section."""
+def run(arguments: argparse.Namespace) -> bool:
+    """Measures everything and leaves the two files, rewritten after every section; whether nothing was found wrong."""
     began_s = time.perf_counter()
     device = Device(arguments.device)
     settings = {name: vars(arguments)[name] for name in SETTINGS}
-    path = arguments.out / f"{device.slug}.json"
+    path = arguments.out / f"{'-'.join(filter(None, (device.slug, arguments.suffix)))}.json"
     results = Results(path, device.facts(), {**settings, "details": DETAILS})
     if device.kind == "cpu":
         results.skip("rates without transfers", "a CPU has no transfers to leave out")
@@ -40,14 +49,20 @@ def run(arguments: argparse.Namespace) -> None:
         results.skip("GPU busy share", busy)
     models = [model for name in arguments.models if (model := _prepare(arguments, results, device, name)) is not None]
     results.write()
-    for model in models:
-        parity.check(results, model.subjects, model.versions, model.found, model.ways, device)
-        results.write()
-    _rates(arguments, results, device, models, began_s + RATES_END * arguments.seconds)
-    _serve(arguments, results, device, models, began_s + SERVER_END * arguments.seconds)
+    if "speed" in arguments.parts:
+        for model in models:
+            parity.check(results, model.subjects, model.versions, model.found, model.ways, device)
+            results.write()
+        _rates(arguments, results, device, models, began_s + RATES_END * arguments.seconds)
+        _serve(arguments, results, device, models, began_s + SERVER_END * arguments.seconds)
+    if "choices" in arguments.parts:
+        _choose(results, device, models)
+    if "behaviour" in arguments.parts:
+        _look(arguments, results, device, models)
     results.finished = True
     results.write()
     print(f"wrote {path} and {path.with_suffix('.md').name} in {time.perf_counter() - began_s:.0f} s", flush=True)
+    return all(finding.right for finding in results.findings)
 
 
 def _prepare(arguments: argparse.Namespace, results: Results, device: Device, name: str) -> Model | None:
@@ -109,3 +124,33 @@ def _serve(arguments: argparse.Namespace, results: Results, device: Device, mode
     for repository, sizes in ready:
         if sizes:
             gpu_server.serve(results, repository, sizes, device, asked)
+
+
+def _choose(results: Results, device: Device, models: list[Model]) -> None:
+    if device.kind == "cpu":
+        results.skip("ONNX Runtime's options", "they are those of a GPU")
+        return
+    from bench.gpu import choices
+
+    for model in models:
+        for version in model.versions.values():
+            for subject in model.subjects:
+                for row in choices.measure(version, subject, device, LONGEST_CHOICE_S):
+                    results.choices.append(row)
+                    results.write()
+            results.mixed += choices.mixed(version, model.subjects[0], device, LONGEST_CHOICE_S)
+            results.write()
+
+
+def _look(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model]) -> None:
+    try:
+        behaviour = importlib.import_module("bench.gpu.behaviour")
+    except ImportError as error:
+        results.skip("what the server does", f"what it needs is not installed: {first_line(error)}")
+        return
+    for model in models[:1]:
+        version = list(model.versions.values())[-1]  # fp16 where there is one: it can overflow
+        for finding in behaviour.look(version, model.subjects[0], device, arguments.work, LONGEST_PHASE_S / 2):
+            print(f"{finding.part}: {'as it must be' if finding.right else 'NOT RIGHT'}: {finding.seen}", flush=True)
+            results.findings.append(finding)
+            results.write()

@@ -41,11 +41,14 @@ class OnDevice(Protocol):
 
 @dataclass(frozen=True)
 class Way:
-    """An engine in a precision. Opened when its turn comes, one at a time, so that each has the device to itself."""
+    """An engine in a precision. Opened when its turn comes, one at a time, so that each has the device to itself.
+
+    `hosted` is None for one that is measured with its data on the device only.
+    """
 
     engine: str
     precision: str
-    hosted: Callable[[], Hosted]
+    hosted: Callable[[], Hosted] | None
     on_device: Callable[[], OnDevice]
 
     def __str__(self) -> str:

@@ -1,8 +1,10 @@
 """The same models through `ganserve serve`: callers who wait, ModelInfer, one image per call or many."""
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -90,14 +92,24 @@ def _phase(
     workload: Workload, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
     seconds: float,
 ) -> Served:  # fmt: skip
-    before = workload.target.counts(workload.model)
+    counted = workload.target.counts(workload.model)
+    began = _processor_s(workload.target.pid), time.process_time(), time.perf_counter()
     with device.watched() as busy:
         phase = workload.closed_loop(callers, seconds)
-    mean_batch = workload.target.counts(workload.model).mean_batch_since(before)
+    spent = _processor_s(workload.target.pid), time.process_time(), time.perf_counter()
+    server_s, caller_s, wall_s = (after - before for after, before in zip(spent, began, strict=True))
+    mean_batch = workload.target.counts(workload.model).mean_batch_since(counted)
     return Served(
         str(subject), precision, platform, callers, images, phase.per_s * images, phase.latency_s(50),
         phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.in_time), busy.share,
+        server_s / wall_s, caller_s / wall_s,
     )  # fmt: skip
+
+
+def _processor_s(pid: int) -> float:
+    """Processor seconds that a process has used, in user and system mode."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _prepare(target: Target, subject: Subject, version: Version, images: int) -> tuple[Workload, int]:

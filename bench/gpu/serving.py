@@ -56,13 +56,13 @@ class Serving:
                 results.skip(f"server, {name}, {self}", "no TensorRT engine of it could be opened")
                 return []
             files[PLAN], spec = built.path, replace(spec, plan=built.plan)
-        config = _batched((version.folder.parent / CONFIG).read_text(), self.most_rows)
+        config = batched((version.folder.parent / CONFIG).read_text(), self.most_rows)
         write_version(self.folder, name, 1, spec, _copied(files, self.folder.with_suffix(".files")), config)
         self.versions[name] = version
         return model.subjects
 
 
-def _batched(config: str, rows: int) -> str:
+def batched(config: str, rows: int) -> str:
     """The config with that largest batch, whatever it said before; as it was for a model without a batch axis."""
     return re.sub(r"^max_batch_size: [1-9]\d*$", f"max_batch_size: {rows}", config, flags=re.MULTILINE)
 

@@ -1,0 +1,219 @@
+"""What only a GPU shows of the server: its GPU metrics, memory after unloading, instances, float32 again, its end."""
+
+import os
+import shutil
+import signal
+import subprocess
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import numpy as np
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from artifact.repository import CONFIG
+from bench.caller.loops import Phase, closed_loop
+from bench.caller.server import INFER, Target, TargetError, started
+from bench.gpu.artifacts import Version
+from bench.gpu.device import Device
+from bench.gpu.rates import feed_of
+from bench.gpu.report import Finding, Subject, first_line
+from bench.gpu.serving import batched
+
+KSERVE_OF = {"float32": "FP32", "float16": "FP16", "int64": "INT64", "uint8": "UINT8"}
+CYCLES = 3
+LARGEST = 64
+OVERFLOWING = 1e6  # of a latent: infinite in float16, a picture like any other in float32
+STOP_S = 30.0
+
+
+def look(version: Version, subject: Subject, device: Device, work: Path, seconds: float) -> Iterator[Finding]:
+    """Each part's finding, as it is found; a part that broke off is a finding too."""
+    parts: list[Callable[[], Finding]] = [
+        lambda: _metrics(version, subject, device, work, seconds),
+        lambda: _unloading(version, subject, device, work),
+        lambda: _instances(version, subject, device, work, seconds),
+        lambda: _float32_again(version, subject, device, work),
+        lambda: _end_under_load(version, subject, device, work),
+    ]
+    for part in parts:
+        try:
+            yield part()
+        except Exception as error:  # what broke off is a result, and the other parts are looked at
+            # the end of the server's log, if it died
+            said = str(error).splitlines()[-1] if isinstance(error, TargetError) else first_line(error)
+            yield Finding("a part broke off", False, said)
+
+
+def _repository(version: Version, work: Path, instances: int = 0) -> Path:
+    """A copy with that model alone."""
+    folder = work / "behaviour"
+    shutil.rmtree(folder, ignore_errors=True)
+    model = version.folder.parent
+    shutil.copytree(version.folder, folder / model.name / "1")
+    config = batched((model / CONFIG).read_text(), LARGEST)
+    if instances:
+        config += f"\ninstance_group [{{ count: {instances} kind: KIND_GPU }}]\n"
+    (folder / model.name / CONFIG).write_text(config)
+    return folder
+
+
+def _message(version: Version, subject: Subject, rows: int) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name=subject.model)
+    for name, array in feed_of(version, subject, rows).items():
+        request.inputs.add(name=name, datatype=KSERVE_OF[array.dtype.name], shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    serialized: bytes = request.SerializeToString()
+    return serialized
+
+
+def _load(target: Target, message: bytes, callers: int, seconds: float) -> Phase:
+    return closed_loop(target.address, INFER, [message], callers=callers, seconds=seconds, connections=4)
+
+
+def _arguments(device: Device, more: str = "") -> str:
+    engine = " --engine onnx" if device.kind == "cuda" else ""
+    return f"--device {device.kind}{engine} --shutdown-delay-s 0 --queue-target-s 0 {more}"
+
+
+def _page(target: Target) -> dict[str, float]:
+    """The GPU's metrics by name."""
+    with urllib.request.urlopen(f"http://{target.metrics}/metrics", timeout=5) as reply:
+        lines = reply.read().decode().splitlines()
+    found = {}
+    for line in lines:
+        if line.startswith(("nv_gpu_", "nv_energy")):
+            name, _, value = line.rpartition(" ")
+            found[name.partition("{")[0]] = float(value)
+    return found
+
+
+def _nvidia_smi(*fields: str) -> list[float]:
+    command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", "--id=0"]
+    line = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
+    return [float(part) for part in line.split(",")]
+
+
+def _metrics(version: Version, subject: Subject, device: Device, work: Path, seconds: float) -> Finding:
+    """The metrics page beside nvidia-smi, while the GPU works."""
+    with started(_repository(version, work), _arguments(device)) as target:
+        message = _message(version, subject, 64)
+        thread = threading.Thread(target=_load, args=(target, message, 16, seconds))
+        thread.start()
+        time.sleep(seconds / 2)
+        page = _page(target)
+        if device.kind == "cpu":
+            thread.join()
+            return Finding("metrics", not page, f"no GPU: {len(page)} GPU metrics")
+        used, total, watts, busy, limit = _nvidia_smi(
+            "memory.used", "memory.total", "power.draw", "utilization.gpu", "power.limit"
+        )
+        thread.join()
+    ours = (
+        page["nv_gpu_memory_used_bytes"] / 2**20, page["nv_gpu_memory_total_bytes"] / 2**20,
+        page["nv_gpu_power_usage"], 100 * page["nv_gpu_utilization"], page["nv_gpu_power_limit"],
+    )  # fmt: skip
+    near = abs(ours[0] - used) < 0.1 * total and abs(ours[1] - total) < 0.02 * total and abs(ours[4] - limit) < 1
+    names = ("memory used MiB", "memory total MiB", "power W", "busy %", "power limit W")
+    pairs = zip(names, ours, (used, total, watts, busy, limit), strict=True)
+    return Finding("GPU metrics / nvidia-smi", near, "; ".join(f"{name} {a:.0f} / {b:.0f}" for name, a, b in pairs))
+
+
+def _memory_mib(device: Device) -> float:
+    return _nvidia_smi("memory.used")[0] if device.kind == "cuda" else 0.0
+
+
+def _unloading(version: Version, subject: Subject, device: Device, work: Path) -> Finding:
+    """The GPU's memory after a model was loaded and unloaded again, several times."""
+    before = _memory_mib(device)
+    seen = []
+    with started(_repository(version, work), _arguments(device, "--model-control explicit")) as target:
+        empty = _memory_mib(device) - before
+        with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            for _ in range(CYCLES):
+                stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=subject.model), timeout=60)
+                stub.ModelInfer(service_pb2.ModelInferRequest.FromString(_message(version, subject, 4)), timeout=60)
+                loaded = _memory_mib(device) - before
+                stub.RepositoryModelUnload(
+                    service_pb2.RepositoryModelUnloadRequest(model_name=subject.model), timeout=60
+                )
+                time.sleep(1)
+                seen.append((loaded, _memory_mib(device) - before))
+    left, first = seen[-1][1], seen[0][1]
+    text = f"MiB: at start {empty:.0f}; loaded / unloaded {', '.join(f'{a:.0f} / {b:.0f}' for a, b in seen)}"
+    text += f"; process ended {_memory_mib(device) - before:.0f}"
+    return Finding("memory after unloading", left <= first + 64, text)
+
+
+def _instances(version: Version, subject: Subject, device: Device, work: Path, seconds: float) -> Finding:
+    """Images per second of one instance and of two, calls of one image and of 64."""
+    found = {}
+    kind = "KIND_GPU" if device.kind == "cuda" else "KIND_CPU"
+    for count in (1, 2):
+        folder = _repository(version, work, count)
+        config = folder / subject.model / CONFIG
+        config.write_text(config.read_text().replace("KIND_GPU", kind))
+        with started(folder, _arguments(device)) as target:
+            for rows in (1, 64):
+                phase = _load(target, _message(version, subject, rows), 64 if rows == 1 else 16, seconds)
+                found[count, rows] = phase.per_s * rows
+    text = "; ".join(f"{count} instances, {rows} images a call: {rate:.0f}/s" for (count, rows), rate in found.items())
+    return Finding("two instances", all(found.values()), text)
+
+
+def _float32_again(version: Version, subject: Subject, device: Device, work: Path) -> Finding:
+    """A latent so large that float16 overflows on the GPU: the picture is the float32 graph's."""
+    feed = {name: array.copy() for name, array in feed_of(version, subject, 2).items()}
+    floats = [name for name, array in feed.items() if array.dtype.kind == "f" and array.ndim > 1]
+    if version.spec.precision == "fp32" or not floats:
+        return Finding("float32 again", False, f"{subject} {version.spec.precision} has no latent that can overflow")
+    feed[floats[0]][1] *= OVERFLOWING / np.abs(feed[floats[0]][1]).max()
+    request = service_pb2.ModelInferRequest(model_name=subject.model)
+    for name, array in feed.items():
+        request.inputs.add(name=name, datatype=KSERVE_OF[array.dtype.name], shape=array.shape)
+        request.raw_input_contents.append(array.tobytes())
+    with started(_repository(version, work), _arguments(device)) as target:
+        with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+            reply = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=60)
+        with urllib.request.urlopen(f"http://{target.metrics}/metrics", timeout=5) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if "float32" in line or "fallback" in line]
+    counted = sum(float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#"))
+    shape = list(reply.outputs[0].shape)
+    return Finding("float32 again", counted >= 1, f"items computed again: {counted:.0f}; picture {shape}")
+
+
+def _end_under_load(version: Version, subject: Subject, device: Device, work: Path) -> Finding:
+    """SIGTERM while 16 callers wait: what was taken in is answered, and the process ends in time."""
+    request = service_pb2.ModelInferRequest.FromString(_message(version, subject, 16))
+    said: list[str] = []
+    with started(_repository(version, work), _arguments(device)) as target:
+
+        def call_on() -> None:
+            with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
+                stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+                while True:
+                    try:
+                        stub.ModelInfer(request, timeout=STOP_S)
+                        said.append("answered")
+                    except grpc.RpcError as error:
+                        said.append(error.code().name)
+                        return
+
+        threads = [threading.Thread(target=call_on) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        time.sleep(1.5)
+        answered = len(said)
+        began_s = time.perf_counter()
+        os.kill(target.pid, signal.SIGTERM)
+        for thread in threads:
+            thread.join()
+        took_s = time.perf_counter() - began_s
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(Counter(said[answered:]).items()))
+    good = set(said) <= {"answered", "UNAVAILABLE"} and took_s < STOP_S
+    return Finding("SIGTERM under load", good, f"after it: {counts}; the last caller knew after {took_s:.2f} s")

@@ -1,0 +1,187 @@
+"""What a bare machine with a GPU and no network lacks: wheels and exported models, in pieces small enough to carry.
+
+Made with `python -m bench gpu-kit`. On the other machine this file is run by its path, with nothing installed:
+
+    python3 bench/gpu/kit.py PIECES TARGET    # checks and joins the pieces, installs the wheels into TARGET/site
+
+Every piece is a folder `piece-NN` that holds parts of files. `kit.json`, in the first, says of each file its parts in
+order, its size and its SHA-256.
+"""
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+import tarfile
+import tomllib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+INDEX = "kit.json"
+MODELS = "models.tar.xz"
+# What the machine is: CPython on x86-64 Linux with torch, its CUDA libraries, onnx, onnxscript and numpy.
+GLIBC_MINORS = (39, 35, 34, 31, 28, 27, 24, 17, 12, 5)
+WHEELS = (
+    "onnxruntime-gpu", "tritonclient", "python-rapidjson", "grpcio", "grpcio-health-checking", "grpcio-reflection",
+    "protobuf", "pygrpc-native", "nvidia-ml-py", "orjson", "isal", "pydantic", "pydantic-core", "pydantic-settings",
+    "python-dotenv", "python-multipart", "annotated-types", "typing-inspection", "starlette", "uvicorn", "anyio",
+    "h11", "click", "idna", "rich", "markdown-it-py", "mdurl", "pygments", "typer", "annotated-doc", "shellingham",
+    "typing-extensions", "pillow", "safetensors",
+)  # fmt: skip
+TENSORRT = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "cuda-bindings")
+
+
+class KitError(Exception):
+    """A kit that cannot be made or is not whole; the text names the file."""
+
+
+def download(names: Sequence[str], constraints: Path, folder: Path, python: str) -> None:
+    """The wheels of those packages for the machine, at the versions that `constraints` pins.
+
+    Raises:
+        KitError: pip has no such wheel.
+    """
+    platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in GLIBC_MINORS]
+    command = [
+        sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:",
+        f"--python-version={python}", "--implementation=cp", *platforms, "--platform=manylinux2014_x86_64",
+        "--platform=manylinux1_x86_64", "-c", str(constraints), "-d", str(folder), *names,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KitError(f"pip cannot download: {done.stderr.strip().splitlines()[-1]}")
+
+
+def pack_models(repositories: Path, folder: Path) -> None:
+    """One archive of everything below `repositories` (`fp32/NAME/1/...`)."""
+    with tarfile.open(folder / MODELS, "w:xz", preset=3) as archive:
+        for path in sorted(repositories.iterdir()):
+            archive.add(path, path.name)
+
+
+def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
+    """Cuts the files into folders of at most `piece_bytes`, filled one after the other; how many there are."""
+    shutil.rmtree(pieces, ignore_errors=True)
+    index: dict[str, dict[str, object]] = {}
+    number, room = 0, 0
+    for path in files:
+        parts: list[str] = []
+        digest = hashlib.sha256()
+        with path.open("rb") as source:
+            while data := source.read(room or piece_bytes):
+                if room == 0:
+                    number, room = number + 1, piece_bytes
+                part = Path(f"piece-{number:02}") / f"{path.name}.{len(parts):03}"
+                (pieces / part).parent.mkdir(parents=True, exist_ok=True)
+                (pieces / part).write_bytes(data)
+                digest.update(data)
+                parts.append(str(part))
+                room -= len(data)
+        index[path.name] = {"parts": parts, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    (pieces / "piece-01" / INDEX).write_text(json.dumps(index, indent=1) + "\n")
+    return number
+
+
+def join(pieces: Path, folder: Path) -> Iterator[Path]:
+    """Puts the files together again in `folder`, each checked before it is there.
+
+    Raises:
+        KitError: a part is missing, or a file is not what was packed.
+    """
+    try:
+        index = json.loads((pieces / "piece-01" / INDEX).read_text())
+    except OSError as error:
+        raise KitError(f"{pieces}: no piece-01 with a {INDEX} in it") from error
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, entry in index.items():
+        digest, path = hashlib.sha256(), folder / name
+        with path.open("wb") as target:
+            for part in entry["parts"]:
+                if not (pieces / part).is_file():
+                    raise KitError(f"{name}: {part} is missing")
+                data = (pieces / part).read_bytes()
+                digest.update(data)
+                target.write(data)
+        if digest.hexdigest() != entry["sha256"]:
+            path.unlink()
+            raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {entry['sha256']}")
+        yield path
+
+
+def make(
+    pieces: Path, work: Path, constraints: Path, models: Path | None, piece_bytes: int, tensorrt: bool, python: str
+) -> int:
+    """Downloads and packs everything; how many pieces there are.
+
+    Args:
+        work: for what is downloaded, which stays there.
+        python: the machine's, as "3.12".
+        models: repositories by precision, `fp32` and `fp16`; None for none.
+
+    Raises:
+        KitError: pip has no such wheel.
+    """
+    wheels = work / "wheels"
+    wheels.mkdir(parents=True, exist_ok=True)
+    download([*WHEELS, *(TENSORRT if tensorrt else ())], constraints, wheels, python)
+    files = sorted(wheels.glob("*.whl"), key=lambda path: path.stat().st_size)
+    if models is not None:
+        pack_models(models, work)
+        files.append(work / MODELS)
+    return split(files, pieces, piece_bytes)
+
+
+def install(pieces: Path, target: Path) -> None:
+    """Joins the kit and installs it: packages into `target/site`, models into `target/models`.
+
+    Raises:
+        KitError: the kit is not whole, or pip refuses a wheel.
+    """
+    wheels = []
+    for path in join(pieces, target / "joined"):
+        if path.name == MODELS:
+            with tarfile.open(path) as archive:
+                archive.extractall(target / "models", filter="data")
+        else:
+            wheels.append(str(path))
+    site = target / "site"
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade",
+        "--target", str(site), *wheels,
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise KitError(f"pip cannot install: {done.stderr.strip().splitlines()[-1]}")
+    _link_nvidia(site)
+    _write_command(site)
+    print(f"installed {len(wheels)} wheels into {target / 'site'}", flush=True)
+
+
+def _link_nvidia(site: Path) -> None:
+    """Where the machine's torch brings CUDA's libraries, the kit's ONNX Runtime finds them beside itself."""
+    found = importlib.util.find_spec("nvidia")
+    if found is not None and found.submodule_search_locations and not (site / "nvidia").exists():
+        (site / "nvidia").symlink_to(next(iter(found.submodule_search_locations)))
+
+
+def _write_command(site: Path) -> None:
+    """The checkout as if it were installed: the `ganserve` command and its version."""
+    version = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text())["project"]["version"]
+    facts = site / f"ganserve-{version}.dist-info"
+    facts.mkdir(exist_ok=True)
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: ganserve\nVersion: {version}\n")
+    command = site / "bin" / "ganserve"
+    command.parent.mkdir(exist_ok=True)
+    command.write_text(f'#!/bin/sh\nexec {sys.executable} -m ganserve "$@"\n')
+    command.chmod(0o755)
+
+
+if __name__ == "__main__":
+    try:
+        install(Path(sys.argv[1]), Path(sys.argv[2]))
+    except KitError as failure:
+        sys.exit(f"kit: {failure}")
+    except IndexError:
+        sys.exit("usage: python3 bench/gpu/kit.py PIECES TARGET")
