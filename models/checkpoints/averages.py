@@ -29,7 +29,7 @@ AVERAGES = {
 }
 # Names that say nothing of an average, but do where they are used.
 KNOWN = ("g_running", "generator_test", "G_running", "net_running", "running", "averaging_state", "target_generator")
-RAW = {"current", "online", "raw", "collected"}
+RAW = {"current", "online", "raw", "collected", "stored", "backup"}
 BUFFERS = (
     *("running_mean", "running_var", "num_batches_tracked", "weight_u", "weight_v", "running_means", "running_vars"),
     *("stored_mean", "stored_var", "noise_const", "resample_filter", "w_avg", "latent_avg", "kernel", "filt", ".u0"),
@@ -236,6 +236,7 @@ def _is_discriminator(network: Network) -> bool:
 def _of_copies(copies: list[Network]) -> list[Network]:
     """The average among networks with the same tensors, if it is clear which one that is; else all of them."""
     averages = [one for one in copies if one.averaged or says_average((*one.path, *one.prefix))]
+    averages = [one for one in averages if not says_raw((*one.path, *one.prefix)[-1:])] or averages
     trained = [one for one in copies if all(one is not other for other in averages)]
     found = averages or [one for one in trained if not says_raw((*one.path, *one.prefix))] or trained
     if not averages and len(found) == 1 and len(copies) > 1:

@@ -59,6 +59,8 @@ def read_at(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoin
     Raises:
         CheckpointError: as `read.read` does; a folder of no known layout; a config that cannot be read.
     """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise CheckpointError(f"{path.name}: a pipe or a device, no file")
     if (index := find_index(path)) is not None:
         return read_shards(index, arch, key)
     found = find_config(path)
@@ -120,7 +122,7 @@ def _number(found: re.Match[str]) -> int:
 
 
 def _config(folder: Path, layout: FolderLayout) -> Mapping[str, object]:
-    files = [file for glob in layout.configs for file in sorted(folder.glob(glob))]
+    files = [file for glob in layout.configs for file in sorted(folder.glob(glob)) if file.is_file()]
     if not files:
         return {}
     if len(files) > 1:

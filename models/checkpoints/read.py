@@ -223,6 +223,8 @@ def _emptiness(root: Group, found: object) -> str:
     if isinstance(found, Mapping):
         keys = ", ".join(str(key)[:40] for key in list(found)[:5])
         what = f"the keys {keys!a}" if keys else "an empty dict"
+    elif isinstance(found, Part) and found.name.startswith(modules.SCRIPT):
+        return "TorchScript with its weights frozen into the code; save the network's state_dict() before it is frozen"
     elif isinstance(found, Part | Name):
         name = found.name if isinstance(found, Part) else found.text
         what = f"an object ({name[:80]!a}), of which nothing was run,"

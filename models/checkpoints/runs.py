@@ -13,6 +13,7 @@ from pathlib import Path
 from models.checkpoints.averages import says_average
 from models.checkpoints.networks import DISCRIMINATORS, GENERATORS, words
 from models.checkpoints.read import Checkpoint, CheckpointError, read
+from models.checkpoints.shards import find_index, read_shards
 
 SUFFIXES = (".bin", ".ckpt", ".model", ".pickle", ".pkl", ".pt", ".pth", ".safetensors", ".tar")
 NO_WEIGHTS = {
@@ -114,7 +115,8 @@ def _likely(files: Sequence[Path]) -> list[Path]:
 def _try(file: Path, arch: str, key: str | None, only: bool) -> Checkpoint | None:
     """The checkpoint, None if it is no generator, unless it is the only one: then that says what is wrong."""
     try:
-        found = read(file, arch, key)
+        index = find_index(file)
+        found = read_shards(index, arch, key) if index else read(file, arch, key)
     except CheckpointError:
         if only:
             raise

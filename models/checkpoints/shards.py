@@ -11,18 +11,27 @@ from models.checkpoints.read import Checkpoint, CheckpointError, from_contents, 
 
 INDEX = ".index.json"
 MAX_INDEX_BYTES = 2**24
-_SHARD = re.compile(r"(.+)-\d+-of-\d+\.(safetensors|bin|pth|pt)")
+MAX_SHARDS = 1000
+_SHARD = re.compile(r"(.+)-\d+-of-(\d+)\.(safetensors|bin|pth|pt)")
 
 
 def find_index(path: Path) -> Path | None:
-    """The index: `path` itself, that of the shard that `path` is, or the one in the folder; None if there is none."""
+    """The index: `path` itself, that of the shard that `path` is, or the one in the folder; None if there is none.
+
+    Raises:
+        CheckpointError: a shard of several, whose index is missing.
+    """
     if path.is_file():
         if path.name.endswith(INDEX):
             return path
         shard = _SHARD.fullmatch(path.name)
-        index = path.with_name(f"{shard[1]}.{shard[2]}{INDEX}") if shard else path
-        return index if shard and index.is_file() else None
-    found = sorted(path.glob(f"*{INDEX}")) if path.is_dir() else []
+        if shard is None:
+            return None
+        index = path.with_name(f"{shard[1]}.{shard[3]}{INDEX}")
+        if not index.is_file() and int(shard[2][:9]) > 1:
+            raise CheckpointError(f"{path.name}: one of {shard[2]} shards; {index.name} is missing, which joins them")
+        return index if index.is_file() else None
+    found = sorted(file for file in path.glob(f"*{INDEX}") if file.is_file()) if path.is_dir() else []
     return found[0] if len(found) == 1 else None
 
 
@@ -32,7 +41,8 @@ def read_shards(index: Path, arch: str = "auto", key: str | None = None) -> Chec
     Raises:
         CheckpointError: no index, a file that is missing or outside the folder, or as `read.read` does.
     """
-    files = [index.parent / name for name in _names(index)]
+    places = _places(index)
+    files = [index.parent / name for name in sorted(set(places.values()))]
     missing = ", ".join(file.name for file in files if not file.is_file())
     if missing:
         raise CheckpointError(f"{index.name}: names {missing[:200]}, which is missing next to it")
@@ -45,6 +55,10 @@ def read_shards(index: Path, arch: str = "auto", key: str | None = None) -> Chec
         if not isinstance(part, dict):
             raise CheckpointError(f"{file.name}: holds a {type(part).__name__} where a part of a state dict belongs")
         joined |= part
+    lacking = [key for key in places if key not in joined]
+    if lacking:
+        what = f"{lacking[0][:120]!a} is not in {places[lacking[0]]}"
+        raise CheckpointError(f"{index.name}: {what}; the files are of different networks")
     try:
         found = from_contents(joined, files, arch, key)
     except CheckpointError as error:
@@ -60,8 +74,8 @@ def _load(file: Path) -> object:
     return read_archive(file) if form is Format.ARCHIVE else read_pickle(file)
 
 
-def _names(index: Path) -> list[str]:
-    """The shards' names, in order.
+def _places(index: Path) -> dict[str, str]:
+    """The file that each tensor is in.
 
     Raises:
         CheckpointError: no index, or a name that is no plain file name.
@@ -69,10 +83,12 @@ def _names(index: Path) -> list[str]:
     try:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise CheckpointError(f"{index.name}: {index.stat().st_size} bytes, {MAX_INDEX_BYTES} at most")
-        names = json.loads(index.read_text("utf-8"))["weight_map"].values()
-        listed = sorted({str(name) for name in names})
+        places = {str(key): str(name) for key, name in json.loads(index.read_text("utf-8"))["weight_map"].items()}
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         raise CheckpointError(f"{index.name}: no index of shards, which has `weight_map`") from None
-    if not listed or any(Path(name).name != name for name in listed):
+    names = set(places.values())
+    if len(names) > MAX_SHARDS:
+        raise CheckpointError(f"{index.name}: names {len(names)} files, {MAX_SHARDS} at most")
+    if not names or not all(Path(name).name == name and name.isprintable() and len(name) < 200 for name in names):
         raise CheckpointError(f"{index.name}: names no files of its own folder")
-    return listed
+    return places

@@ -87,6 +87,10 @@ def _averages() -> dict[str, tuple[Write, nn.Module]]:
         "shadow dict with prefix": (saved({"netG": G, "ema": {"shadow": below("module.", PARAMETERS)}}), AVERAGE),
         "shadow object": (saved({"netG": G, "netD": D, "ema": Shadow(PARAMETERS)}), AVERAGE),
         "shadow list": (saved({"netG": G, "ema": listed}), AVERAGE),
+        "shadow list beside the raw one": (
+            saved({"netG": G, "ema": {**listed, "collected_params": [G[key] for key in PARAMETERS]}}),
+            AVERAGE,
+        ),
         "shadow list in lists": (saved([G, D, {"ema": listed}]), AVERAGE),
         "fastgan's list": (saved({"g": below("module.", G), "d": D, "g_ema": LISTED}), AVERAGE),
         "ema_pytorch": (
@@ -403,6 +407,10 @@ def _folders() -> dict[str, tuple[Write, nn.Module]]:
         "shards": (sharded(G, "model", "safetensors"), RAW),
         "shards of bin": (sharded(both(), "pytorch_model", "bin"), RAW),
         "shards with a prefix": (sharded(below("netG.", G), "diffusion_pytorch_model", "safetensors"), RAW),
+        "shards of a snapshot": (
+            in_folder({"checkpoint-500": sharded(G, "model", "safetensors"), "a.txt": text("x")}),
+            RAW,
+        ),
         "unpacked": (unpacked({"netG": G, "netD": D}), RAW),
         "unpacked one deeper": (in_folder({"archive": unpacked(G)}), RAW),
     }
@@ -468,11 +476,19 @@ def _refused() -> dict[str, tuple[Write, str]]:
         "zeros": (lambda path: path.write_bytes(bytes(5000)), "only zeros"),
         "optimizer": (saved(OPTIMIZER), "an optimizer's state"),
         "optimizer in a dict": (saved({"optimizer": OPTIMIZER}), "an optimizer's state"),
-        "frozen torchscript": (scripted(RAW, freeze=True), "TorchScript|no tensors of a network"),
+        "frozen torchscript": (scripted(RAW, freeze=True), "TorchScript with its weights frozen"),
         "a folder of nothing": (in_folder({"notes.txt": text("x")}), "no weights"),
         "a folder of two generators": (
             in_folder({"latest_net_G_A.pth": saved(G), "latest_net_G_B.pth": saved(E), "latest_net_D_A.pth": saved(D)}),
             "latest_net_G_A.pth.*latest_net_G_B.pth",
+        ),
+        "a shard without the index": (
+            in_folder({"model-00001-of-00002.safetensors": tensors(G)}),
+            r"one of 00002 shards; model\.safetensors\.index\.json is missing",
+        ),
+        "an index of other shards": (
+            sharded(G, "model", "safetensors", besides="main.9.weight"),
+            "'main.9.weight' is not in model-00001-of-00002.safetensors",
         ),
         "a missing shard": (sharded(G, "model", "safetensors", missing=True), "model-00002-of-00002.safetensors"),
         "a discriminator": (saved(D), "DCGAN discriminator"),

@@ -198,7 +198,7 @@ def unpacked(found: object) -> Write:
     return write
 
 
-def sharded(state: Mapping[str, Tensor], stem: str, suffix: str, missing: bool = False) -> Write:
+def sharded(state: Mapping[str, Tensor], stem: str, suffix: str, missing: bool = False, besides: str = "") -> Write:
     def write(path: pathlib.Path) -> None:
         path.mkdir()
         keys = list(state)
@@ -206,10 +206,12 @@ def sharded(state: Mapping[str, Tensor], stem: str, suffix: str, missing: bool =
         for name, some in list(halves.items())[: 1 if missing else 2]:
             part = {key: state[key].contiguous().clone() for key in some}
             save_file(part, path / name) if suffix == "safetensors" else torch.save(part, path / name)
-        index = {
+        index: dict[str, dict[str, object]] = {
             "metadata": {"total_size": 1},
             "weight_map": {key: name for name, some in halves.items() for key in some},
         }
+        if besides:
+            index["weight_map"][besides] = next(iter(halves))
         (path / f"{stem}.{suffix}.index.json").write_text(json.dumps(index))
 
     return write
