@@ -4,16 +4,18 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from models.checkpoints.pickle import modules
 from models.checkpoints.pickle.arrays import Array
-from models.checkpoints.pickle.machine import Part
+from models.checkpoints.pickle.machine import Part, PickleError
 from models.checkpoints.pickle.tensors import Unreadable
 
 MAX_DEPTH = 32  # containers within containers
 MAX_ALIASES = 100
+MAX_KEY = 500  # characters
+MAX_WEIGHTS = 20_000  # tensors of more than one axis
+MAX_KEYS = 50_000_000  # characters of all keys of a state dict
 HELD = (torch.Tensor, Unreadable, Array, dict, list, tuple, Part)
 OPTIMIZER = {"state", "param_groups"}
 
@@ -45,8 +47,14 @@ class Group:
             waiting.extend(reversed(group.groups))
 
     def flat(self) -> dict[str, torch.Tensor]:
-        """All tensors below, as a state dict whose keys are the ways to them."""
+        """All tensors below, as a state dict whose keys are the ways to them.
+
+        Raises:
+            PickleError: keys beyond any network's.
+        """
         start = len(self.path)
+        if sum(len(group.tensors) * len(".".join(group.path[start:])) for group in self.walk()) > MAX_KEYS:
+            raise PickleError("names its tensors at greater length than any network; refused")
         return {
             ".".join((*group.path[start:], key)): tensor
             for group in self.walk()
@@ -67,6 +75,7 @@ class _Surveyor:
     def __init__(self) -> None:
         self.seen: dict[int, Group] = {}
         self.arrays: dict[int, torch.Tensor] = {}
+        self.weights = 0
 
     def group(self, found: object, path: tuple[str, ...]) -> Group:
         group = Group(path, listed=isinstance(found, list | tuple) and not _is_pairs(found))
@@ -84,7 +93,12 @@ class _Surveyor:
         return group
 
     def take(self, group: Group, key: str, value: object) -> None:
+        if len(key) > MAX_KEY:
+            raise PickleError(f"a name of {len(key)} characters, {key[:60]!a} ..., {MAX_KEY} at most")
         if isinstance(value, torch.Tensor):
+            self.weights += value.ndim > 1
+            if self.weights > MAX_WEIGHTS:
+                raise PickleError(f"holds more than {MAX_WEIGHTS} weights; save the generator's state_dict() alone")
             group.tensors[key] = value
         elif isinstance(value, Unreadable):
             group.unreadable[key] = value.what
@@ -92,7 +106,7 @@ class _Surveyor:
             if value.value is None:
                 return
             if id(value) not in self.arrays:
-                self.arrays[id(value)] = torch.from_numpy(np.array(value.value))
+                self.arrays[id(value)] = torch.from_numpy(value.value)
             group.tensors[key] = self.arrays[id(value)]
         else:
             path = (*group.path, key)

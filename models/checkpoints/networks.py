@@ -117,9 +117,8 @@ class Finder:
         piece = Piece((*path, *prefix), state, group, averaged)
         if any(tensor.ndim > 1 for tensor in state.values()):
             self.tried.append(piece)
-        for name, inner in parts.items():
-            if _may_be_network(name, inner, parts, state):
-                self.split(group, inner, path, (*prefix, name), averaged)
+        for name in _likely(parts, state):
+            self.split(group, parts[name], path, (*prefix, name), averaged)
         if len(self.networks) == found:
             named = len(parts) > 1 and NAMED & {word for name in parts for word in words(name)}
             if not named:  # one network, and what was tried are its parts
@@ -193,23 +192,29 @@ def _parts(state: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tenso
     return parts
 
 
-def _may_be_network(
-    name: str,
-    inner: Mapping[str, torch.Tensor],
-    parts: Mapping[str, Mapping[str, torch.Tensor]],
-    state: Mapping[str, torch.Tensor],
-) -> bool:
-    """Whether a part of a state dict may be a network of its own: by its name, or since everything beside it may be."""
+def _likely(parts: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, torch.Tensor]) -> list[str]:
+    """The parts of a state dict that may be networks of their own: by name, or since everything beside may be, too."""
     own = [key for key, tensor in state.items() if "." not in key and tensor.ndim]
     if any(key in PARAMETERS for key in own):
-        return False
+        return []
     if len(parts) == 1 and not own:
-        return True
+        return list(parts)
+    alike = not own and all(map(_is_network_like, parts.values()))
+    return [
+        name for name, inner in parts.items() if _is_called(name, inner) or (alike and not _is_numbered(name, inner))
+    ]
+
+
+def _is_called(name: str, inner: Mapping[str, torch.Tensor]) -> bool:
+    """Whether a part has a generator's name."""
     said = set(words(name))
-    if said & CALLED or (said & GENERATORS and any(CALLED & set(words(key.partition(".")[0])) for key in inner)):
+    if said & CALLED:
         return True
-    has_names = not all(key.partition(".")[0].isdecimal() for key in inner)
-    return not name.isdecimal() and not own and has_names and all(map(_is_network_like, parts.values()))
+    return bool(said & GENERATORS) and any(CALLED & set(words(key.partition(".")[0])) for key in inner)
+
+
+def _is_numbered(name: str, inner: Mapping[str, torch.Tensor]) -> bool:
+    return name.isdecimal() or all(key.partition(".")[0].isdecimal() for key in inner)
 
 
 def _is_network_like(state: Mapping[str, torch.Tensor]) -> bool:

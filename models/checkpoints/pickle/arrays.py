@@ -36,13 +36,15 @@ class Dtype(Fillable):
 class Array(Fillable):
     """A numpy array; made empty, filled later. `value` is None where its entries are not plain numbers."""
 
+    budget: Budget
     value: NDArray[np.generic] | None = None
 
     def fill(self, state: Any) -> None:
         """Takes shape, dtype and bytes; entries that are Python objects are left out."""
         _, shape, dtype, fortran, data = state
         if isinstance(dtype, Dtype):
-            self.value = dtype.read(data).reshape(shape, order="F" if fortran else "C")
+            self.budget.copy(len(data))
+            self.value = np.array(dtype.read(data).reshape(shape, order="F" if fortran else "C"))
 
 
 def _dtype(budget: Budget, code: object, *rest: object) -> Dtype | Part:
@@ -53,15 +55,16 @@ def _dtype(budget: Budget, code: object, *rest: object) -> Dtype | Part:
 def _scalar(budget: Budget, dtype: Any, data: Any = b"") -> object:
     if not isinstance(dtype, Dtype):
         return Part("numpy.scalar")
+    budget.copy(len(data))
     return dtype.read(data).reshape(()).item()
 
 
 def _empty(budget: Budget, *arguments: object) -> Array:
-    return Array()
+    return Array(budget)
 
 
 def _filled(budget: Budget, data: bytes, dtype: Any, shape: tuple[int, ...], order: str = "C") -> Array:
-    array = Array()
+    array = Array(budget)
     array.fill((1, shape, dtype, order == "F", data))
     return array
 

@@ -13,6 +13,9 @@ from dataclasses import dataclass, field
 from typing import IO, Any
 
 TENSORFLOW = ("dnnlib.tflib.", "tfutils.", "network.Network")
+MAX_NAME = 300
+MAX_KEY = 16  # parts of a key that is a tuple
+LARGE = 2**61 - 1  # numbers from here on share hashes with smaller ones
 DAMAGED = "truncated or damaged pickle"
 # Functions with which pickle makes an object of the class that is their first argument.
 MAKERS = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
@@ -53,12 +56,16 @@ class Part(Fillable):
 
     def fill(self, state: Any) -> None:
         """Takes the attributes: a dict, a pair of dicts (the second those of slots), or any other state."""
-        parts = state if isinstance(state, tuple) and len(state) == 2 else (state,)
+        parts = _pair(state) or (state,)
         if all(part is None or isinstance(part, dict) for part in parts):
             for part in parts:
                 self.attributes.update(part or {})
         else:
             self.attributes["state"] = state
+
+
+def _pair(state: Any) -> tuple[Any, ...]:
+    return state if isinstance(state, tuple) and len(state) == 2 else ()
 
 
 @dataclass
@@ -68,13 +75,13 @@ class Budget:
     steps: int
     copies_bytes: int
 
-    def step(self) -> None:
-        """Takes one opcode.
+    def step(self, count: int = 1) -> None:
+        """Takes opcodes, or what costs as much.
 
         Raises:
             PickleError: none is left.
         """
-        self.steps -= 1
+        self.steps -= count
         if self.steps < 0:
             raise PickleError("takes more steps than any network's pickle; refused")
 
@@ -143,8 +150,10 @@ class Machine:
         """Pushes a name.
 
         Raises:
-            PickleError: that of a TensorFlow network.
+            PickleError: no name, too long, or that of a TensorFlow network.
         """
+        if not isinstance(module, str) or not isinstance(name, str) or len(module) + len(name) > MAX_NAME:
+            raise PickleError(f"{DAMAGED}: a name that is no text of at most {MAX_NAME} characters")
         text = f"{module}.{name}"
         if text.startswith(TENSORFLOW):
             raise PickleError(
@@ -168,6 +177,7 @@ class Machine:
             self.make(arguments[0], ())
             made, base = self.stack[-1], arguments[-1]
             if isinstance(made, Part) and isinstance(base, dict):  # of a class derived from dict, protocols 0 and 1
+                self.budget.step(len(base))
                 made.entries.update(base)
         elif name.text in self.vocabulary.calls:
             self.stack.append(self.vocabulary.calls[name.text](self.budget, *arguments))
@@ -183,6 +193,7 @@ class Machine:
         """Fills what was made last. What others have next to their entries, such as _metadata, is not needed."""
         state, made = self.take(1)[0], self.stack[-1]
         if isinstance(made, Fillable):
+            self.budget.step(sum(len(part) for part in (state, *_pair(state)) if isinstance(part, dict)))
             made.fill(state)
 
     def identify(self) -> None:
@@ -250,12 +261,23 @@ class Machine:
 
 
 def _key(key: object, place: int) -> object:
-    """The key, or a text in its place: nothing is hashed in depth, as tuples of tuples of tuples end the process."""
-    if key is None or isinstance(key, str | int | float | bytes | Name):
+    """The key, or a text in its place: nothing is hashed in depth, as tuples of tuples of tuples end the process, nor
+    large numbers, which can be chosen to have one hash.
+    """
+    if key is None or isinstance(key, str | float | bytes | Name) or is_small(key):
         return key
-    if isinstance(key, tuple) and all(part is None or isinstance(part, str | int | float) for part in key):
+    if isinstance(key, tuple) and len(key) <= MAX_KEY and all(map(_is_brief, key)):
         return key
     return f"<{type(key).__name__} {place}>"
+
+
+def is_small(value: object) -> bool:
+    """Whether it is a whole number with a hash of its own."""
+    return isinstance(value, int) and abs(value) < LARGE
+
+
+def _is_brief(part: object) -> bool:
+    return part is None or isinstance(part, float) or is_small(part) or (isinstance(part, str) and len(part) < MAX_NAME)
 
 
 PUSHED: Mapping[str, Callable[[Any], Any]] = {

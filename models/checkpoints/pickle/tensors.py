@@ -14,10 +14,11 @@ from typing import IO, Any
 import torch
 
 from models.checkpoints.pickle import arrays
-from models.checkpoints.pickle.machine import DAMAGED, Budget, Machine, Name, Part, PickleError, Vocabulary
+from models.checkpoints.pickle.machine import DAMAGED, Budget, Machine, Name, Part, PickleError, Vocabulary, is_small
 from models.checkpoints.pickle.storages import read_legacy
 
 MAX_STEPS = 2_000_000  # seconds; a snapshot of StyleGAN2 at 1024 px takes 70,000, a list of losses one for each
+MAX_DIMS = 8
 MAX_INFLATION = 4  # bytes made out of the file's bytes, as a multiple of its size
 
 
@@ -54,6 +55,8 @@ def _tensor(
 ) -> object:
     if isinstance(storage, Part | Unreadable):
         return Unreadable(getattr(storage, "what", "of a type that is not read"))
+    if len(shape) > MAX_DIMS:
+        raise PickleError(f"a tensor of {len(shape)} dimensions, {MAX_DIMS} at most")
     if not isinstance(storage, torch.Tensor) or any(number < 0 for number in (offset, *shape, *strides)):
         raise PickleError(f"{DAMAGED}: a tensor without its numbers")
     if math.prod(shape) > storage.numel():
@@ -96,7 +99,7 @@ def _dict(budget: Budget, pairs: object = ()) -> dict[Any, Any]:
     """An empty dict, or as Python 2 wrote it: one of a list of pairs."""
     made: dict[Any, Any] = {}
     for pair in pairs if isinstance(pairs, list) else ():
-        if len(pair) == 2 and isinstance(pair[0], str | int):
+        if len(pair) == 2 and (isinstance(pair[0], str) or is_small(pair[0])):
             made[pair[0]] = pair[1]
     budget.copy(64 * len(made))
     return made
@@ -104,7 +107,7 @@ def _dict(budget: Budget, pairs: object = ()) -> dict[Any, Any]:
 
 def _set(budget: Budget, values: Any = ()) -> set[Any]:
     budget.copy(64 * len(values))
-    return {value for value in values if isinstance(value, str | int | float)}
+    return {value for value in values if isinstance(value, str | float) or is_small(value)}
 
 
 def _list(budget: Budget, values: Any = (), *rest: object) -> list[Any]:

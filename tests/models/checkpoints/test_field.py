@@ -1,9 +1,13 @@
 """Files from people's disks are read as what they are, or refused with a sentence that helps; nothing in them runs."""
 
+import json
+import os
+import pickle
 import resource
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,12 +16,14 @@ from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
 from models.catalogue import build, recognise
+from models.checkpoints import networks
 from models.checkpoints.folders import read_at
 from models.checkpoints.read import CheckpointError
 from tests.models.all_cases import CASES
 from tests.models.cases.base import ready
 from tests.models.checkpoints.field_files import READ, REFUSED
 from tests.models.checkpoints.field_networks import AVERAGE, LISTED, PARAMETERS, RAW, D, E, G, below, both
+from tests.models.checkpoints.hostile_pickles import Calls
 
 LATENT = torch.randn(2, 5, generator=torch.Generator().manual_seed(1))
 
@@ -150,11 +156,11 @@ def test_no_class_of_a_file_is_imported_and_nothing_runs(tmp_path: Path) -> None
     assert "trap_module" not in sys.modules
 
 
-def zipped(path: Path, pickle: bytes, **records: bytes) -> Path:
+def zipped(path: Path, top: bytes, **records: bytes) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("a/data.pkl", pickle)
-        for name, data in records.items():
-            archive.writestr(f"a/data/{name}", data)
+        archive.writestr("a/data.pkl", top)
+        for name, record in records.items():
+            archive.writestr(f"a/data/{name}", record)
     return path
 
 
@@ -167,7 +173,7 @@ def tensor_of(shape: bytes, strides: bytes, length: bytes = b"K\x04") -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("pickle", "sentence"),
+    ("data", "sentence"),
     [
         (tensor_of(b"J\x00\x00\x00\x40J\x00\x00\x00\x40\x86", b"K\x00K\x00\x86"), "more than the file stores"),
         (tensor_of(b"K\x02\x85", b"J\x00\x00\x00\x70\x85"), "outside its storage"),
@@ -192,8 +198,8 @@ def tensor_of(shape: bytes, strides: bytes, length: bytes = b"K\x04") -> bytes:
         "deep dicts",
     ],
 )
-def test_hostile_torch_files_cost_little_and_are_refused(tmp_path: Path, pickle: bytes, sentence: str) -> None:
-    path = zipped(tmp_path / "a.pth", pickle, **{"0": bytes(16)})
+def test_hostile_torch_files_cost_little_and_are_refused(tmp_path: Path, data: bytes, sentence: str) -> None:
+    path = zipped(tmp_path / "a.pth", data, **{"0": bytes(16)})
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(CheckpointError, match=sentence):
         read_at(path)
@@ -219,3 +225,82 @@ def test_a_file_of_endless_groups_is_refused_in_bounded_time(tmp_path: Path) -> 
     torch.save({str(n): {"a.weight": G["main.0.weight"], "b.weight": G["main.0.weight"]} for n in range(3000)}, path)
     with pytest.raises(CheckpointError, match="too many groups of tensors"):
         read_at(path)
+
+
+SHARED = b"\x80\x04}(" + b"".join(b"\x8c\x05%05dN" % n for n in range(20_000)) + b"u\x940"  # a dict, to be used again
+TEXT = b"\x80\x04X\x00\x00\x01\x00" + b"a" * 2**16 + b"\x940"
+
+
+def colliding(number: int) -> bytes:
+    """An entry whose key has the hash of all others."""
+    return b"\x8a\x0c" + (number * (2**61 - 1)).to_bytes(12, "little") + b"N"
+
+
+def arrays_of_the_same_bytes() -> bytes:
+    data, dtype = bytes(2**18), np.dtype(">f4")
+    made: Any = np.zeros(3).__reduce_ex__(5)[0]  # numpy's own function
+    return pickle.dumps([Calls(made, data, dtype, (256, 256), "C") for _ in range(1000)], 4)
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (SHARED + b"cx\nY\n)R" + b"h\x00b" * 10_000 + b".", "more steps"),
+        (SHARED + b"ccopyreg\n_reconstructor\n(cx\nY\ncx\nY\nh\x00tR0" * 10_000 + b".", "more steps"),
+        (TEXT + b"h\x00h\x00\x93" * 100_000 + b".", "a name that is no text of at most"),
+        (SHARED + b"h\x00h\x00\x93.", "a name that is no text of at most"),
+        (TEXT + b"(" + b"h\x00" * 1000 + b"t\x940}(" + b"h\x01}" * 20_000 + b"u.", "no tensors"),
+        (b"\x80\x04}(" + b"".join(map(colliding, range(30_000))) + b"u.", "no tensors"),
+        (arrays_of_the_same_bytes(), "far more than the file's size"),
+        (tensor_of(b"(" + b"K\x01" * 1000 + b"t", b"(" + b"K\x01" * 1000 + b"t"), "1000 dimensions"),
+        (b"\x80\x02}X\x00\x00\x01\x00" + b"a" * 2**16 + b"]s.", "65536 characters"),
+    ],
+    ids=[
+        "attributes again",
+        "entries again",
+        "long names",
+        "a name that is a dict",
+        "long keys in a tuple",
+        "numbers of one hash",
+        "arrays",
+        "dimensions",
+        "a long key",
+    ],
+)  # fmt: skip
+def test_what_is_used_again_and_again_costs_what_it_is_worth(tmp_path: Path, data: bytes, sentence: str) -> None:
+    test_hostile_torch_files_cost_little_and_are_refused(tmp_path, data, sentence)
+
+
+def test_a_state_dict_of_many_parts_is_looked_at_in_one_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weight = torch.zeros(2, 2)
+    looked: list[object] = []
+
+    def look(part: object) -> bool:
+        looked.append(part)
+        return True
+
+    torch.save({f"l{n}.a.weight": weight for n in range(300)}, tmp_path / "a.pth")
+    monkeypatch.setattr(networks, "_is_network_like", look)
+    with pytest.raises(ArchitectureError, match="no known generator"):
+        build(read_at(tmp_path / "a.pth").state)
+    assert len(looked) == 300
+
+
+def test_more_weights_than_any_network_has_are_refused(tmp_path: Path) -> None:
+    torch.save([torch.zeros(1, 1)] * 20_001, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match="more than 20000 weights"):
+        read_at(tmp_path / "a.pth")
+
+
+def test_pipes_and_endless_names_in_a_folder_keep_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "netG.pth")
+    with pytest.raises(CheckpointError, match="a pipe or a device"):
+        read_at(tmp_path / "netG.pth")
+    os.mkfifo(tmp_path / "model.safetensors.index.json")
+    os.mkfifo(tmp_path / "config.json")
+    torch.save(G, tmp_path / "pytorch_model.bin")
+    assert read_at(tmp_path).known
+    long = tmp_path / "long.bin.index.json"
+    long.write_text(json.dumps({"weight_map": {"a": "x" * 5000}}))
+    with pytest.raises(CheckpointError, match="names no files of its own folder"):
+        read_at(long)

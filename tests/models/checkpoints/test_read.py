@@ -150,7 +150,7 @@ def truncated_safetensors(path: Path) -> None:
         (lambda path: saved(path, {**STATE, "main.0.weight": torch.tensor([1.0, float("nan")])}), "carries NaN"),
         (lambda path: saved(path, {"big": torch.zeros(1).expand(10**9)}), "claims 1000000000 numbers"),
         (lambda path: saved(path, {"a\x1b[2J": torch.zeros(1)}), "control characters"),
-        (lambda path: saved(path, {"a" * 10_000: torch.zeros(1)}), "longer than 500"),
+        (lambda path: saved(path, {"a" * 10_000: torch.zeros(1)}), "500 at most"),
         (lambda path: saved(path, {"sparse": torch.eye(3).to_sparse()}), "sparse"),
         (lambda path: saved(path, {"epoch": 3, "loss": 0.1}), "no tensors of a network"),
         (lambda path: saved(path, torch.zeros(3)), "holds a Tensor"),
