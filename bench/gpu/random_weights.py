@@ -16,9 +16,9 @@ def networks() -> Mapping[str, nn.Module]:
     from tests.models.references import nvidia_stylegan2, nvidia_stylegan3
 
     widths = (512, 512, 512, 512, 256, 128, 64)
-    synthesis = {"channel_base": 16384, "channel_max": 512, "num_layers": 14}
-    second: nn.Module = nvidia_stylegan2.Generator(512, 0, 512, 256, 3, 8, widths, conv_clamp=256)
-    third: nn.Module = nvidia_stylegan3.Generator(512, 0, 512, 256, 3, synthesis=synthesis)
+    synthesis: dict[str, object] = {"channel_base": 16384, "channel_max": 512, "num_layers": 14}
+    second = nvidia_stylegan2.Generator(512, 0, 512, 256, 3, 8, widths, conv_clamp=256)
+    third = nvidia_stylegan3.Generator(512, 0, 512, 256, 3, synthesis=synthesis)
     nvidia_stylegan3.prepare(third)
     return {"stylegan2-256": second, "stylegan3-256": third}
 
