@@ -5,7 +5,7 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
-from contextlib import aclosing
+from contextlib import ExitStack, aclosing
 from typing import Any
 
 from artifact.spec import Spec, Task
@@ -59,50 +59,52 @@ class ImageService(ImageServiceServicer):
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
         started = time.perf_counter()
-        model, job, steps = await self._read(request, context)
-        if job.encoding.format is Format.RAW:  # known before any work
-            self._limits.check_reply(job.n * job.image_bytes, _FEWER)
-        nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
-        nbytes += window_of(model.batcher, job) * job.passing_bytes
-        if nbytes > COUNTED_BYTES:
-            self._hold(context, nbytes)
-        images: dict[int, GeneratedImage] = {}
-        nbytes = 0
-        async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
-            async for image in generated:
-                images[image.index] = image
-                nbytes += len(image.data)
-                self._limits.check_reply(nbytes, _FEWER)
-        reply = pb.GenerateReply(model=model.name, version=str(model.version))
-        for index in range(job.n):
-            self._fill(reply.images.add(), model, job, images[index])
-        reply.largest_batch = max(image.batch_size for image in images.values())
-        _fill_steps(reply.then, steps, images.values())
-        _fill_timings(reply.timings, images.values(), started)
-        return reply
+        with ExitStack() as visits:
+            model, job, steps = await self._read(request, context, visits)
+            if job.encoding.format is Format.RAW:  # known before any work
+                self._limits.check_reply(job.n * job.image_bytes, _FEWER)
+            nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
+            nbytes += window_of(model.batcher, job) * job.passing_bytes
+            if nbytes > COUNTED_BYTES:
+                self._hold(context, nbytes)
+            images: dict[int, GeneratedImage] = {}
+            nbytes = 0
+            async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
+                async for image in generated:
+                    images[image.index] = image
+                    nbytes += len(image.data)
+                    self._limits.check_reply(nbytes, _FEWER)
+            reply = pb.GenerateReply(model=model.name, version=str(model.version))
+            for index in range(job.n):
+                self._fill(reply.images.add(), model, job, images[index])
+            reply.largest_batch = max(image.batch_size for image in images.values())
+            _fill_steps(reply.then, steps, images.values())
+            _fill_timings(reply.timings, images.values(), started)
+            return reply
 
     async def GenerateStream(
         self, request: pb.GenerateRequest, context: Context
     ) -> AsyncGenerator[pb.GenerateStreamReply, None]:
         """Each image as soon as it is ready."""
         started = time.perf_counter()
-        model, job, steps = await self._read(request, context)
-        window = window_of(model.batcher, job)
-        nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes * (1 + REPLY_COPIES))
-        with Hold(self._budget) as hold:
-            if nbytes > COUNTED_BYTES:
-                hold.take(nbytes)
-            images = generate(model.batcher, job, deadline(context), self._workers, window)
-            async with aclosing(images) as generated:
-                async for image in generated:
-                    self._limits.check_reply(len(image.data), "use another encoding")
-                    reply = pb.GenerateStreamReply(
-                        index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
-                    )
-                    self._fill(reply.image, model, job, image)
-                    _fill_steps(reply.then, steps, [image])
-                    _fill_timings(reply.timings, [image], started)
-                    yield reply
+        with ExitStack() as visits:
+            model, job, steps = await self._read(request, context, visits)
+            window = window_of(model.batcher, job)
+            nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes * (1 + REPLY_COPIES))
+            with Hold(self._budget) as hold:
+                if nbytes > COUNTED_BYTES:
+                    hold.take(nbytes)
+                images = generate(model.batcher, job, deadline(context), self._workers, window)
+                async with aclosing(images) as generated:
+                    async for image in generated:
+                        self._limits.check_reply(len(image.data), "use another encoding")
+                        reply = pb.GenerateStreamReply(
+                            index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
+                        )
+                        self._fill(reply.image, model, job, image)
+                        _fill_steps(reply.then, steps, [image])
+                        _fill_timings(reply.timings, [image], started)
+                        yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
         """The image at the model's scale."""
@@ -122,9 +124,10 @@ class ImageService(ImageServiceServicer):
         """What the repository holds."""
         return pb.ListModelsReply(models=[describe(entry) for entry in self._repository.index()])
 
-    def _find(self, name: str, version: str, tasks: Collection[Task]) -> tuple[Model, Spec]:
-        """The model, whose task must be one of those that the RPC serves."""
+    def _find(self, name: str, version: str, tasks: Collection[Task], visits: ExitStack) -> tuple[Model, Spec]:
+        """The model, whose task must be one of those that the RPC serves, and which stays open for `visits`."""
         model = self._repository.get_model(name, version)
+        visits.enter_context(model.visitors)
         spec = model.spec
         if spec is None or spec.tensors != "uint8":
             why = "has no manifest" if spec is None else f"was exported with tensors={spec.tensors}"
@@ -135,11 +138,11 @@ class ImageService(ImageServiceServicer):
         return model, spec
 
     async def _read(
-        self, request: pb.GenerateRequest, context: Context
+        self, request: pb.GenerateRequest, context: Context, visits: ExitStack
     ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
         """The generator, what it has to compute, and the models of the further steps."""
-        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL))
-        steps, passages = self._plan_steps(request.then, spec)
+        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL), visits)
+        steps, passages = self._plan_steps(request.then, spec, visits)
         # An overload is rejected before the latents are made; `admit` decides once the request is read.
         model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
         if not is_large(request):
@@ -150,7 +153,7 @@ class ImageService(ImageServiceServicer):
         return model, job, steps
 
     def _plan_steps(
-        self, wanted: Collection[pb.Step], generator: Spec
+        self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack
     ) -> tuple[tuple[Model, ...], tuple[Passage, ...]]:
         """The models of the steps after the generator, and how its images go through them: sizes are known, and
         limited, before anything is computed."""
@@ -162,7 +165,7 @@ class ImageService(ImageServiceServicer):
             with in_step(step := f"step {number} (model {each.model!r})"):
                 if not 1 <= channels <= 4:
                     raise InvalidRequest(f"images of {channels} channels come in; a network takes 1 to 4")
-                model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE))
+                model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE), visits)
                 make_plan = plan_upscale if spec.task is Task.SUPER_RESOLUTION else plan_translation
                 plan = make_plan(spec, Header(Format.RAW, width, height, channels), True)
                 self._check_size(plan)
@@ -181,24 +184,25 @@ class ImageService(ImageServiceServicer):
     ) -> TransformedImage:
         """Runs the image through the model, counts it, and fills in what both replies have."""
         started = time.perf_counter()
-        model, spec = self._find(request.model, request.version, (task,))
-        plan = make_plan(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
-        encoding = read_encoding(request.encoding)
-        self._check(plan, encoding)
-        charge(1, plan.width * plan.height)
-        sent_bytes = hold_of(context, self._budget).nbytes
-        hold = self._hold(context, transform_bytes(plan, encoding))
-        image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
-        hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
-        self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
-        self._metrics.decoded(model.name, image.decode_s)
-        self._metrics.encoded(model.name, image.encode_s)
-        self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
-        reply.model, reply.version = model.name, str(model.version)
-        _fill_image(reply.image, image, encoding)
-        _fill_timings(reply.timings, [image], started)
-        reply.timings.decode_s = image.decode_s
-        return image
+        with ExitStack() as visits:
+            model, spec = self._find(request.model, request.version, (task,), visits)
+            plan = make_plan(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
+            encoding = read_encoding(request.encoding)
+            self._check(plan, encoding)
+            charge(1, plan.width * plan.height)
+            sent_bytes = hold_of(context, self._budget).nbytes
+            hold = self._hold(context, transform_bytes(plan, encoding))
+            image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
+            hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
+            self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
+            self._metrics.decoded(model.name, image.decode_s)
+            self._metrics.encoded(model.name, image.encode_s)
+            self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
+            reply.model, reply.version = model.name, str(model.version)
+            _fill_image(reply.image, image, encoding)
+            _fill_timings(reply.timings, [image], started)
+            reply.timings.decode_s = image.decode_s
+            return image
 
     def _hold(self, context: Context, nbytes: int) -> Hold:
         """Counts memory until the call has ended: its reply is in memory until the caller has read it."""

@@ -1,11 +1,15 @@
 """Answers of ModelInfer, whose tensors are copied once on their way: from the engine's memory into the message."""
 
+import asyncio
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
+
+from server.images.memory import Hold
 
 Raw: TypeAlias = bytes | memoryview
 
@@ -70,3 +74,16 @@ def varint(number: int) -> bytes:
         number >>= 7
     found.append(number)
     return bytes(found)
+
+
+@dataclass(frozen=True)
+class PendingAnswer:
+    """An answer of a stream that is being made or waits to be sent, and the memory that it holds."""
+
+    task: asyncio.Task[Any]
+    hold: Hold
+
+    def drop(self) -> None:
+        """It was sent, or will not be."""
+        self.task.cancel()
+        self.hold.release()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,7 +9,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
-from server.api.infer_answer import InferAnswer, StreamAnswer
+from server.api.infer_answer import InferAnswer, PendingAnswer, StreamAnswer
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_run import plan, run, take
 from server.api.kserve_statistics import write_statistics
@@ -126,7 +125,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         as_status = ("triton_grpc_error", "true") in {
             (key, value) for key, value in context.invocation_metadata() or ()
         }
-        answers: asyncio.Queue[_StreamAnswer | None] = asyncio.Queue(STREAM_WINDOW)
+        answers: asyncio.Queue[PendingAnswer | None] = asyncio.Queue(STREAM_WINDOW)
 
         async def read() -> None:
             try:
@@ -135,7 +134,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
                         raise request
                     hold = Hold(self._budget)
                     task = asyncio.create_task(self._stream_answer(request, deadline(context), as_status, hold))
-                    answer = _StreamAnswer(task, hold)
+                    answer = PendingAnswer(task, hold)
                     try:
                         await answers.put(answer)
                     except asyncio.CancelledError:
@@ -269,38 +268,39 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def _infer(self, request: Any, deadline_at: float | None, hold: Hold, answer: InferAnswer) -> None:
         """Fills the answer in."""
         model = self._repository.get(request.model_name, request.model_version)
-        priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
-        # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
-        is_cached = self._cache.serves(model)
-        if is_cached and isinstance(model, Model):
-            model.batcher.policy.level(priority)  # refused even if the answer is there
-        elif isinstance(model, Model):
-            model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
-        inputs_at = find_places(request.inputs, "input", self._memory)
-        outputs_at = find_places(request.outputs, "output", self._memory)
-        outputs: Mapping[str, Any] = {tensor.name: tensor for tensor in model.outputs}
-        check_outputs(request.outputs, outputs, model.name)
-        counts = read_counts(request.outputs, outputs)
-        limit_bytes = self._limits.max_message_bytes
-        read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
-        arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
-        planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
-        wanted = [tensor.name for tensor in request.outputs] or list(outputs)
-        take(planned, model, arrays, items, wanted, self._limits, hold)
+        with model.visitors:
+            priority, timeout_s = read_queueing(request.parameters) if request.parameters else NOT_STATED
+            # An overload is rejected before anything is decoded; `admit` decides once the items are counted.
+            is_cached = self._cache.serves(model)
+            if is_cached and isinstance(model, Model):
+                model.batcher.policy.level(priority)  # refused even if the answer is there
+            elif isinstance(model, Model):
+                model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
+            inputs_at = find_places(request.inputs, "input", self._memory)
+            outputs_at = find_places(request.outputs, "output", self._memory)
+            outputs: Mapping[str, Any] = {tensor.name: tensor for tensor in model.outputs}
+            check_outputs(request.outputs, outputs, model.name)
+            counts = read_counts(request.outputs, outputs)
+            limit_bytes = self._limits.max_message_bytes
+            read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
+            arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
+            planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
+            wanted = [tensor.name for tensor in request.outputs] or list(outputs)
+            take(planned, model, arrays, items, wanted, self._limits, hold)
 
-        def compute() -> Awaitable[Mapping[str, NDArray[Any]]]:
-            return run(model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)
+            def compute() -> Awaitable[Mapping[str, NDArray[Any]]]:
+                return run(model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)
 
-        results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
-        if counts:
-            classify = (classified, outputs, results, counts, model.labels, model.max_batch_size, limit_bytes)
-            outputs, results = await self._workers.run(*classify)
-        nbytes = sum([held_bytes(results[name]) for name in wanted])
-        self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
-        head = answer.head
-        head.model_name, head.model_version, head.id = model.name, str(model.version), request.id
-        write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
-        await self._workers.run(*write) if is_large_answer(results, outputs_at) else write[0](*write[1:])
+            results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
+            if counts:
+                classify = (classified, outputs, results, counts, model.labels, model.max_batch_size, limit_bytes)
+                outputs, results = await self._workers.run(*classify)
+            nbytes = sum([held_bytes(results[name]) for name in wanted])
+            self._limits.check_reply(nbytes, "request fewer outputs")  # of axes and strings that only the graph knows
+            head = answer.head
+            head.model_name, head.model_version, head.id = model.name, str(model.version), request.id
+            write = (write_outputs, answer, wanted, outputs, results, model.max_batch_size, outputs_at)
+            await self._workers.run(*write) if is_large_answer(results, outputs_at) else write[0](*write[1:])
 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = InferAnswer()
@@ -326,19 +326,6 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             why = " if polling is enabled" if control == "poll" else ""
             setting = f"GANSERVE_MODEL_CONTROL is {control}; explicit turns it on"
             raise NotServing(f"explicit model load / unload is not allowed{why}: {setting}")
-
-
-@dataclass(frozen=True)
-class _StreamAnswer:
-    """An answer of a stream that is being made or waits to be sent, and the memory that it holds."""
-
-    task: asyncio.Task[Any]
-    hold: Hold
-
-    def drop(self) -> None:
-        """It was sent, or will not be."""
-        self.task.cancel()
-        self.hold.release()
 
 
 def _check_repository(name: str) -> None:

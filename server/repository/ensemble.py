@@ -5,6 +5,7 @@ one of them changes. Ensembles in an ensemble are unfolded: what runs is one lis
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TypeAlias
@@ -60,6 +61,14 @@ class Ensemble:
     def outputs(self) -> tuple[DeclaredTensor, ...]:
         """As replies have them, in the config's order."""
         return _declared(self.config.output)
+
+    @property
+    def visitors(self) -> AbstractContextManager[object]:
+        """As `Model.visitors`: of the models of all steps."""
+        visits = ExitStack()
+        for step in self.steps:
+            visits.enter_context(step.model.visitors)
+        return visits
 
     @property
     def max_batch_size(self) -> int:

@@ -16,6 +16,7 @@ from artifact.spec import Spec, SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.policy import Policy
+from server.batching.visitors import Visitors
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
@@ -65,6 +66,7 @@ class Model:
     note: str = ""  # for operators: why something else serves than what was requested or is best
     choice: Choice = UNKNOWN  # what runs it on the first of its devices
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
+    visitors: Visitors = field(default_factory=Visitors)
 
     @cached_property
     def inputs(self) -> tuple[DeclaredTensor, ...]:
@@ -135,6 +137,7 @@ class Loader:
 
         `replaced`: the same version was loaded again and goes on counting in the same series.
         """
+        await model.visitors.gone()
         await model.batcher.drain()
         await _free(model.batcher.engines)
         if not replaced:
