@@ -12,7 +12,7 @@ _WEBP_DECODE_BYTES = {3: 20, 4: 23}
 _ENCODE_BYTES = {
     Format.JPEG: {1: 3, 3: 6},
     # Of alpha that is noise; two thirds of it if alpha is even.
-    Format.WEBP: {1: 12, 2: 45, 3: 13, 4: 37},
+    Format.WEBP: {1: 12, 2: 45, 3: 14, 4: 37},
 }
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
 # A reply's bytes: as encoded, in the message, serialized.

@@ -90,21 +90,20 @@ REFUSED: dict[str, tuple[Write, str]] = {
     "missing": (lambda path, probe: None, "no such file"),
     "an empty folder": (lambda path, probe: path.mkdir(), "folder"),
     "zero bytes": (of(lambda p: b""), "the file is empty"),
-    "one byte": (of(lambda p: b"\x80"), "truncated or damaged"),
+    "one byte": (of(lambda p: b"\x80"), "not a checkpoint"),
     "a zip cut short": (of(lambda p: saved(generator())[:-300]), "truncated or damaged"),
     "a legacy file cut short": (of(lambda p: saved(generator(), legacy=True)[:-9]), "truncated or damaged"),
     "a legacy file's first bytes": (of(lambda p: saved(generator(), legacy=True)[:40]), "truncated or damaged"),
     "safetensors cut short": (of(lambda p: safetensors.torch.save(generator())[:-9]), "broken safetensors"),
     "a Git LFS pointer": (of(lambda p: b"version https://git-lfs.github.com/spec/v1\noid sha256:0"), "Git LFS"),
     "a web page": (of(lambda p: b"<!DOCTYPE html><title>Sign in</title>"), "web page"),
-    "a picture": (of(lambda p: b"\x89PNG\r\n\x1a\n" + bytes(100)), "not a checkpoint"),
-    "text": (of(lambda p: b"loss 0.1\nloss 0.2\n"), "not a checkpoint"),
+    "a picture": (of(lambda p: b"\x89PNG\r\n\x1a\n" + bytes(100)), "a PNG image, not weights"),
+    "text": (of(lambda p: b"loss 0.1\nloss 0.2\n"), "a text file .*, not weights"),
     "a random file": (of(lambda p: np.random.RandomState(5).bytes(5000)), "not a checkpoint"),
-    "code in a zip": (of(lambda p: saved({"main.0.weight": running(p)})), "would run code"),
-    "code in a legacy file": (of(lambda p: saved({"main.0.weight": running(p)}, legacy=True)), "would run code"),
-    "code beside a generator": (of(lambda p: saved({"netG": generator(), "log": running(p)})), "would run code"),
-    "code in a pickle": (of(lambda p: pickle.dumps({"G_ema": generator(), "log": running(p)})), "nothing was run"),
-    "a whole module": (of(lambda p: saved(torch.nn.Linear(2, 2))), "would run code"),
+    "code in a zip": (of(lambda p: saved({"main.0.weight": running(p)})), "no tensors of a network"),
+    "code in a legacy file": (
+        of(lambda p: saved({"main.0.weight": running(p)}, legacy=True)), "no tensors of a network"),
+    "a whole module": (of(lambda p: saved(torch.nn.Linear(2, 2))), "no known generator"),
     "a whole module, pickled": (of(lambda p: pickle.dumps(torch.nn.Linear(2, 2))), "no known generator"),
     "a zip that inflates": (of(lambda p: inflating()), "inflate far beyond"),
     "a tensor of endless size": (of(lambda p: saved({"x": torch.zeros(1).expand(10**12)})), "claims 1000000000000"),
@@ -118,7 +117,7 @@ REFUSED: dict[str, tuple[Write, str]] = {
     "a discriminator": (of(lambda p: saved(discriminator())), "discriminator"),
     "a generator and its discriminator": (
         of(lambda p: saved(generator() | discriminator())), "discriminator|no known generator"),
-    "an optimizer": (of(lambda p: saved(optimizer())), "no state dict|several networks"),
+    "an optimizer": (of(lambda p: saved(optimizer())), "an optimizer's state and no network"),
     "a tensor": (of(lambda p: saved(torch.zeros(3))), "holds a Tensor"),
     "an empty dict": (of(lambda p: saved({})), "holds an empty dict"),
     "a list": (of(lambda p: saved([1, 2])), "holds a list"),
@@ -131,14 +130,20 @@ REFUSED: dict[str, tuple[Write, str]] = {
     "a tensor more": (of(lambda p: saved(generator() | {"main.99.weight": torch.zeros(3)})), "no known generator"),
     "a sparse tensor": (of(lambda p: saved(generator() | {"main.1.bias": torch.eye(3).to_sparse()})), "sparse"),
     "whole numbers": (
-        of(lambda p: saved({key: value.long() for key, value in generator().items()})), "whole numbers only"),
+        of(lambda p: saved({key: value.long() for key, value in generator().items()})), "quantised weights"),
     "TensorFlow's StyleGAN": (of(lambda p: network_of_tensorflow()), "a TensorFlow network"),
-    "NVIDIA's discriminator alone": (
-        lambda path, probe: write_snapshot(path, {"D": Generator(6, 0, 5, 8, 3, 2, (6, 4))}, probe), "none of them"),
     "an average of NaN": (
         lambda path, probe: write_snapshot(path, {"G_ema": undefined()}, probe), "mapping.w_avg carries NaN"),
     **{f"pickle: {name}": (of(write), "") for name, (write, _) in HOSTILE.items() if name != "endless steps"},
 }  # fmt: skip
+
+
+# Read all the same: what would run is left out.
+WITH_CODE: dict[str, Write] = {
+    "a zip": of(lambda p: saved({"netG": generator(), "log": running(p)})),
+    "a legacy file": of(lambda p: saved({"netG": generator(), "log": running(p)}, legacy=True)),
+    "a pickle": of(lambda p: pickle.dumps({"G_ema": generator(), "log": running(p)})),
+}
 
 
 def undefined() -> Generator:
@@ -177,21 +182,27 @@ def test_it_is_refused_in_one_line_with_nothing_written_and_nothing_run(
             assert re.search(sentence, said.err), said.err
 
 
-def test_the_same_files_would_run_and_the_same_generator_would_be_read(tmp_path: Path, capsys: Capture) -> None:
-    """Otherwise the test above shows nothing."""
+@pytest.mark.parametrize("name", WITH_CODE)
+def test_a_generator_beside_code_is_read_and_the_code_not_run(tmp_path: Path, name: str, capsys: Capture) -> None:
     probe, path = tmp_path / "something-ran", tmp_path / "netG.pth"
-    REFUSED["code in a pickle"][0](path, probe)
-    pickle.loads(path.read_bytes())
-    assert probe.exists()
-    path.write_bytes(saved(generator()))
+    WITH_CODE[name](path, probe)
     assert main(["inspect", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["architecture"] == "dcgan"
+    assert not probe.exists()
+
+
+def test_the_same_file_would_run(tmp_path: Path) -> None:
+    """Otherwise the tests above show nothing."""
+    probe, path = tmp_path / "something-ran", tmp_path / "netG.pth"
+    WITH_CODE["a pickle"](path, probe)
+    pickle.loads(path.read_bytes())
+    assert probe.exists()
 
 
 @pytest.mark.slow
 def test_the_command_itself_ends_with_2_and_one_line(tmp_path: Path) -> None:
     path, probe, repository = tmp_path / "netG.pth", tmp_path / "something-ran", tmp_path / "repository"
-    REFUSED["code in a pickle"][0](path, probe)
+    REFUSED["code in a zip"][0](path, probe)
     export = ["export", str(path), "--repository", str(repository), "--name", "mine"]
     result = subprocess.run([sys.executable, "-m", "ganserve", *export], capture_output=True, text=True, check=False)
     assert result.returncode == 2, result.stderr

@@ -1,4 +1,4 @@
-"""The estimates of memory, against what decoding and encoding really take: at most 5 % too low, 20 % too high."""
+"""Estimates of memory against what decoding and encoding take: at most 5 % and 1 MiB too low, 20 % too high."""
 
 import subprocess
 import sys
@@ -17,6 +17,7 @@ from server.images.memory import Hold, MemoryBudget
 
 WIDTH, HEIGHT = 2000, 1500
 MOST = 1.2
+ROUNDED_BYTES = 1 << 20  # what the allocator's arena takes at once
 # The most that the process held while it ran `work`, in bytes. A fresh process: another's free memory would be used.
 MEASURE = """
 import sys
@@ -69,7 +70,7 @@ def noise(channels: int) -> Any:
 
 
 def check(counted: int, taken: float) -> None:
-    assert taken < counted * 1.05
+    assert taken < counted * 1.05 + ROUNDED_BYTES / (WIDTH * HEIGHT)
     assert counted < taken * MOST + 1, "bytes are whole"
 
 
