@@ -17,6 +17,7 @@ from tests.hostile.victim import Victim
 
 # One input may take so long: decoding what is large, and a shared machine.
 INPUT_S = 5.0
+LATE_THREADS = 2  # of pools, which start theirs when they are first needed
 RSS_GROWTH = 1.5
 WARM_ROUNDS = 10
 # Senders of bytes at once: each mostly waits for the server to be quiet.
@@ -134,7 +135,7 @@ def test_at_the_end_the_server_holds_no_more_than_before(target: Target) -> None
     assert not target.harm()
     held, rest = target.server.settled(target.rest), target.rest
     assert held.descriptors <= rest.descriptors
-    assert held.threads <= rest.threads
+    assert held.threads <= rest.threads + LATE_THREADS
     assert held.rss_bytes < RSS_GROWTH * rest.rss_bytes
     assert len(target.server.process.log) < target.server.calls * victim.LOG_BYTES_PER_CALL
     assert target.server.good_transforms() == target.transforms

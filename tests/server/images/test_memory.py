@@ -1,4 +1,4 @@
-"""Estimates of memory against what decoding and encoding take: at most 5 % and 1 MiB too low, 20 % too high."""
+"""Estimates of memory against what decoding and encoding take: at most 5 % and 4 MiB too low, 20 % too high."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from server.images.memory import Hold, MemoryBudget
 
 WIDTH, HEIGHT = 2000, 1500
 MOST = 1.2
-ROUNDED_BYTES = 1 << 20  # what the allocator's arena takes at once
+ROUNDED_BYTES = 4 << 20  # what the allocator's arena takes at once
 # The most that the process held while it ran `work`, in bytes. A fresh process: another's free memory would be used.
 MEASURE = """
 import sys
