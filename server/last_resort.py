@@ -27,6 +27,7 @@ class LastResort:
         self._hang_s = hang_s
         self._ends_at = float("inf")
         self._changed = threading.Event()
+        self._answered = threading.Event()
         self._over = False
         self._thread = threading.Thread(target=self._watch, name="last-resort", daemon=True)
         self._thread.start()
@@ -40,6 +41,7 @@ class LastResort:
         """Stops watching: the process ends by itself."""
         self._over = True
         self._changed.set()
+        self._answered.set()  # by the loop's own thread: while that waits here, the loop cannot
         self._thread.join()
 
     def _watch(self) -> None:
@@ -55,7 +57,9 @@ class LastResort:
                 _exit(f"the event loop did not answer for {self._hang_s:g} s (hang_timeout_s)")
 
     def _answers(self) -> bool:
-        answered = threading.Event()
+        answered = self._answered = threading.Event()
+        if self._over:  # closed before there was this event
+            return True
         try:
             self._loop.call_soon_threadsafe(answered.set)
         except RuntimeError:  # the loop is closed: the interpreter ends
