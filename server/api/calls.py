@@ -33,6 +33,8 @@ PUSHBACK_KEY = "grpc-retry-pushback-ms"
 
 # Of a status's text, percent-encoded. gRPC clients take 8 KiB of headers, and see RESOURCE_EXHAUSTED if there are more.
 MAX_TEXT_BYTES = 4096
+# A caller's deadline may reach the caller that much earlier than this process.
+DEADLINE_SKEW_S = 0.1
 
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 
@@ -223,9 +225,10 @@ class Call:
     async def fail(self, error: BaseException, context: Context) -> NoReturn:
         """Ends the call with the error's status; always raises."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
-            # Front ends cancel a call when its caller leaves, and when its deadline passes.
+            # Front ends cancel a call when its caller leaves, and when its deadline passes. The caller's clock
+            # starts first, so that its reset may arrive shortly before the deadline on this side.
             left_s = context.time_remaining()
-            self.finish("CANCELLED" if left_s is None or left_s > 0 else "DEADLINE_EXCEEDED", "")
+            self.finish("CANCELLED" if left_s is None or left_s > DEADLINE_SKEW_S else "DEADLINE_EXCEEDED", "")
             raise error
         if isinstance(error, GanserveError):
             code, text = error.code, str(error)

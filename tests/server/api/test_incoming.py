@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 import grpc
@@ -96,7 +97,7 @@ async def test_of_many_slow_messages_the_slowest_end(start: Any, monkeypatch: py
         streams = [connection.begin(INFER, data[:-1]) for _ in range(5)]
         for stream in streams[:3]:
             answer = await connection.until_closed(stream)
-            assert b"5 take more than 0.05 s, limit 2 (max_slow_messages)" in answer
+            assert re.search(rb"[345] take more than 0.05 s, limit 2 \(max_slow_messages\)", answer), answer
         for stream in streams[3:]:
             connection.send(stream, data[-1:], ends=True)
             assert b"image" in await connection.until_closed(stream), "the others may go on"
