@@ -16,7 +16,7 @@ from models.families.basic import (
     mlp,
     upsampling,
 )
-from models.families.residual import biggan, biggan_deep, sngan, studiogan
+from models.families.residual import biggan, biggan_deep, r3gan, sngan, studiogan
 from models.families.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, rrdb, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
@@ -60,6 +60,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         pix2pixhd.ARCHITECTURE,
         biggan_deep.ARCHITECTURE,
         studiogan.ARCHITECTURE,
+        r3gan.ARCHITECTURE,
     )
 }
 

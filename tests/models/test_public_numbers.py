@@ -1,0 +1,81 @@
+"""The references of newer architectures against numbers that their authors' own classes gave, in float64.
+
+The numbers were measured once with the public classes on weights and inputs that a formula makes. They hold the
+references of tests/models/references, and with them our networks, to something that nobody here wrote.
+"""
+
+import math
+import zlib
+from collections.abc import Callable, Collection
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.models.references import r3gan
+
+Numbers = tuple[float, float, float, float, float, float]
+
+
+def wave(count: int, speed: float, shift: float = 0.0) -> Tensor:
+    return torch.sin(torch.arange(count, dtype=torch.float64) * speed + shift)
+
+
+def fill(network: nn.Module, kept: Collection[str] = ()) -> nn.Module:
+    """The network in float64 with weights by their names; tensors whose last part of the name is in `kept` stay."""
+    network = network.double()
+    state = network.state_dict()
+    for name, tensor in state.items():
+        last = name.rpartition(".")[2]
+        if tensor.is_floating_point() and last not in kept and last != "weight_v":
+            tensor.copy_(_filled(name, last, tensor.shape))
+    for name, tensor in state.items():
+        if name.endswith("weight_v"):
+            (weight,) = (state[f"{name[:-2]}{end}"] for end in ("_bar", "_orig") if f"{name[:-2]}{end}" in state)
+            tensor.copy_(nn.functional.normalize(weight.flatten(1).T @ state[f"{name[:-2]}_u"], dim=0))
+    return network.eval().requires_grad_(False)
+
+
+def _filled(name: str, last: str, shape: torch.Size) -> Tensor:
+    s: Tensor = wave(math.prod(shape), 0.7, (zlib.crc32(name.encode()) % 628) / 100).reshape(shape)
+    if last == "running_var":
+        return 1 + 0.5 * s
+    if last == "running_mean":
+        return 0.1 * s
+    if last == "rho":
+        return 0.5 + 0.4 * s
+    if last == "weight_u":
+        unit: Tensor = s / s.norm()
+        return unit
+    if len(shape) <= 1 or last in ("bias", "temperature", "gamma", "beta", "Bias"):
+        return 0.1 * s + (1 if last in ("weight", "temperature", "gamma") else 0)
+    return 1.2 * s / math.sqrt(math.prod(shape[1:]))
+
+
+def latent(size: int) -> Tensor:
+    return 1.3 * wave(size, 1.7)[None]
+
+
+def picture(*shape: int) -> Tensor:
+    return wave(math.prod(shape), 0.13).reshape(1, *shape)
+
+
+def from_r3gan() -> Tensor:
+    network = r3gan.Model(64, [96, 96, 48], [12, 12, 6], 2, classes=10, e=64)
+    image: Tensor = fill(network, kept=("Kernel",))(latent(64), torch.tensor([3]))
+    return image
+
+
+MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
+    "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_the_reference_gives_what_the_public_class_gave(name: str) -> None:
+    make, expected = MEASURED[name]
+    values = make().numpy().ravel()
+    size = len(values)
+    found = (values.mean(), values.std(), *(values[index] for index in (0, size // 3, size // 2, size - 1)))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-6 * max(1.0, values.std()))
