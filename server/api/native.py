@@ -5,6 +5,7 @@ makes what ours need: a sixth of the event loop's time for a call that is reject
 """
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 import shutil
@@ -27,6 +28,8 @@ MAX_EVENTS = 64
 # The front end itself says HTTP 431 to a call with more metadata, which clients report as UNKNOWN, and ends the
 # connection, with all calls on it, at four times as much. So it gets more than the limit, which is held here.
 METADATA_ROOM = 16
+# For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
+RELAY_S = 0.25
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
 ENTRY_BYTES = 32
 
@@ -62,6 +65,7 @@ class NativeServer(grpc.aio.Server):
         self._folder: Path | None = None
         self._calls: dict[int, NativeCall] = {}
         self._stopping = False
+        self._stream_ended_s = 0.0
         self._ended = asyncio.Event()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
@@ -71,16 +75,30 @@ class NativeServer(grpc.aio.Server):
         self, service_name: str, method_handlers: Mapping[str, "grpc.RpcMethodHandler[Any, Any]"]
     ) -> None:
         """Adds the methods of a service."""
-        streamed = {name: handler for name, handler in method_handlers.items() if handler.request_streaming}
-        self._others.add_registered_method_handlers(service_name, streamed)
+        streamed = {}
         for name, handler in method_handlers.items():
-            if name not in streamed:
+            if handler.request_streaming:
+                streamed[name] = self._noted(handler)
+            else:
                 function: Any = handler.unary_stream if handler.response_streaming else handler.unary_unary
                 read: Any = handler.request_deserializer
                 write: Any = handler.response_serializer
-                self._methods[f"/{service_name}/{name}"] = Method(
-                    function, read, write, bool(handler.response_streaming)
-                )
+                method = Method(function, read, write, bool(handler.response_streaming))
+                self._methods[f"/{service_name}/{name}"] = method
+        self._others.add_registered_method_handlers(service_name, streamed)
+
+    def _noted(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
+        method: Any = handler.stream_stream
+        if not asyncio.iscoroutinefunction(method):  # reflection's, which is short
+            return handler
+
+        async def noted(requests: Any, context: Any) -> None:
+            try:
+                await method(requests, context)
+            finally:
+                self._stream_ended_s = time.monotonic()
+
+        return grpc.stream_stream_rpc_method_handler(noted, handler.request_deserializer, handler.response_serializer)
 
     def add_insecure_port(self, address: str) -> int:
         """Listens, and returns the port.
@@ -89,9 +107,7 @@ class NativeServer(grpc.aio.Server):
             RuntimeError: the port is taken.
         """
         try:
-            self._front = NativeGrpcFront(
-                address, [], call_details=True, delay_stream_headers=True, **self._settings
-            )  # fmt: skip
+            self._front = NativeGrpcFront(address, [], call_details=True, delay_stream_headers=True, **self._settings)
         except OSError as error:
             raise RuntimeError(f"cannot listen on {address}") from error
         return int(self._front.bound_port)
@@ -128,6 +144,9 @@ class NativeServer(grpc.aio.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, others, return_exceptions=True)
+        with contextlib.suppress(TimeoutError):  # nothing says when the front end has sent what it relays
+            async with asyncio.timeout(self._stream_ended_s + RELAY_S - time.monotonic()):
+                await asyncio.Event().wait()
         if self._front is not None:
             await asyncio.to_thread(self._front.close)
         if self._folder is not None:
@@ -305,9 +324,7 @@ class NativeCall:
     def add_done_callback(self, callback: Callable[[Any], object]) -> None:
         self._at_end.append(callback)
 
-    async def abort(
-        self, code: grpc.StatusCode, details: str = "", trailing_metadata: Sequence[tuple[str, str]] = ()
-    ) -> NoReturn:
+    async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> NoReturn:
         if trailing_metadata:
             self._trailers = trailing_metadata
         self.fail(code, details)
@@ -327,6 +344,7 @@ class NativeCall:
         data = self._method.write(message)
         if len(data) <= self._max_bytes:
             return data
-        text = f"sent message larger than max ({len(data)} vs. {self._max_bytes})"
-        self.fail(grpc.StatusCode.RESOURCE_EXHAUSTED, text)
+        self.fail(
+            grpc.StatusCode.RESOURCE_EXHAUSTED, f"sent message larger than max ({len(data)} vs. {self._max_bytes})"
+        )
         return None
