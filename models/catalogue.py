@@ -17,7 +17,7 @@ from models.families.basic import (
     upsampling,
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sngan, studiogan
-from models.families.style import stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
+from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, rrdb, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
 from models.layer_settings import SETTINGS as LAYERS
@@ -61,6 +61,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         biggan_deep.ARCHITECTURE,
         studiogan.ARCHITECTURE,
         r3gan.ARCHITECTURE,
+        progan.ARCHITECTURE,
+        progan_zoo.ARCHITECTURE,
     )
 }
 

@@ -87,7 +87,7 @@ class _Surveyor:
                     self.take(group, start + name, value)
             return group
         group.is_optimizer = isinstance(found, Mapping) and found.keys() >= OPTIMIZER
-        for key, value in () if group.is_optimizer else _entries(found):
+        for key, value in () if group.is_optimizer else entries(found):
             if isinstance(value, HELD):
                 self.take(group, str(key), value)
         return group
@@ -116,7 +116,7 @@ class _Surveyor:
                 group.groups.append(self.group(value, path))
 
 
-def _entries(found: object) -> Iterable[tuple[object, object]]:
+def entries(found: object) -> Iterable[tuple[object, object]]:
     """What is in a container, or in an object: what it was made from, items, attributes, entries."""
     if isinstance(found, Mapping):
         return found.items()

@@ -14,6 +14,7 @@ from models.architecture import StateDict
 from models.catalogue import describe, recognise
 from models.checkpoints import ncnn
 from models.checkpoints.averages import add_averages, choose, says_average
+from models.checkpoints.beside import facts_beside
 from models.checkpoints.checks import Unusable, widened
 from models.checkpoints.contents import Group, survey
 from models.checkpoints.formats import Format, FormatError, format_of
@@ -84,7 +85,8 @@ def from_contents(found: object, files: Sequence[Path], arch: str = "auto", key:
         if isinstance(chosen, Network):
             _require_readable(chosen.group, chosen.prefix)
             state = _with_beside(chosen, root, finder)
-            return replace(_checkpoint(state, files, _notes(chosen), _config(chosen)), known=True)
+            config = {**facts_beside(found, chosen.path, files[0]), **_config(chosen)}
+            return replace(_checkpoint(state, files, _notes(chosen), config), known=True)
         _require_readable(chosen.group if chosen else root, ())
         if chosen is None:
             raise CheckpointError(_emptiness(root, found))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import r3gan
+from tests.models.references import progan, r3gan
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -67,8 +67,20 @@ def from_r3gan() -> Tensor:
     return image
 
 
+def from_akanimax() -> Tensor:
+    image: Tensor = fill(progan.Akanimax(64, [32, 32, 16]))(latent(64))
+    return image
+
+
+def from_zoo() -> Tensor:
+    image: Tensor = fill(progan.Zoo(64, [32, 32, 16]))(latent(64))
+    return image
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
+    "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
+    "progan-zoo": (from_zoo, (0.031903, 0.267644, 0.395829, 0.352486, 0.121667, -0.050157)),
 }
 
 

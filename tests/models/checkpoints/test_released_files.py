@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from models.catalogue import build
+from models.catalogue import assumed, build
 from models.checkpoints.read import Checkpoint, read
 from tests.models.cases.base import trained
-from tests.models.references import r3gan
+from tests.models.references import progan, r3gan
 
 
 def weights(network: nn.Module, shift: float = 0.0) -> dict[str, torch.Tensor]:
@@ -34,3 +34,43 @@ def test_a_snapshot_of_r3gan_gives_its_average(tmp_path: Path) -> None:
     assert same(found, networks["G_ema"].state_dict())
     assert "taken from key G_ema (the running average)" in found.notes[0]
     assert build(found.state, config=found.config)[0] == "r3gan"
+
+
+def test_a_file_of_progan_gives_its_average_and_says_its_size(tmp_path: Path) -> None:
+    network = progan.Akanimax(12, [8, 8, 6], doublings=1)
+    conf = {"depth": 4, "num_channels": 3, "latent_size": 12, "use_eql": True}
+    held = {
+        name: {"conf": conf, "state_dict": weights(network, shift)}
+        for name, shift in (("generator", 1.0), ("shadow_generator", 0.0))
+    }
+    discriminator = {"conf": conf, "state_dict": {"layers.0.conv_1.weight": torch.zeros(8, 9, 3, 3)}}
+    torch.save({**held, "discriminator": discriminator, "gen_optim": {}}, path := tmp_path / "depth_3_epoch_7.bin")
+    found = read(path)
+    assert same(found, held["shadow_generator"]["state_dict"])  # type: ignore[arg-type]
+    name, generator = build(found.state, config=found.config)
+    assert (name, generator.image_size_px, assumed(name, generator, {}, found.config)) == (
+        "progan",
+        (8, 8),
+        {"classes": 0, "slope": 0.2},
+    )
+
+
+class BaseConfig:
+    """pytorch_GAN_zoo's, an object of attributes."""
+
+    def __init__(self) -> None:
+        self.lossCriterion, self.alpha, self.leakyReluLeak, self.equalizedlR = "DCGAN", 0.25, 0.1, False
+        self.attribKeysOrder = {"b": {"order": 1, "values": ["x", "y", "z"]}, "a": {"order": 0, "values": ["p", "q"]}}
+
+
+def test_the_config_in_a_file_of_the_gan_zoo_is_followed(tmp_path: Path) -> None:
+    network = progan.Zoo(12, [8, 6])
+    held = {"netG": weights(network, 1.0), "netD": {"decisionLayer.weight": torch.zeros(1, 8)}}
+    torch.save({"config": BaseConfig(), **held, "avgG": weights(network)}, path := tmp_path / "x_s1_i100.pt")
+    found = read(path)
+    assert same(found, weights(network))
+    name, generator = build(found.state, config=found.config)
+    assert assumed(name, generator, {}, found.config) == {}
+    given = {key: found.config[f"beside.config.{key}"] for key in ("lossCriterion", "alpha", "leakyReluLeak")}
+    assert given == {"lossCriterion": "DCGAN", "alpha": 0.25, "leakyReluLeak": 0.1}
+    assert (generator.classes, generator.hyperparameters["alpha"]) == (6, 0.25)
