@@ -10,6 +10,7 @@ Needs grpc, numpy and Pillow. The command line is `ganserve.cli`.
 
 from ganserve.client.aio import AsyncClient
 from ganserve.client.client import Client
+from ganserve.client.comparison import Comparison
 from ganserve.client.errors import (
     AccessDenied,
     DeadlinePassed,
@@ -21,14 +22,17 @@ from ganserve.client.errors import (
     Unavailable,
 )
 from ganserve.client.formats import FormatName
-from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions, Picture
-from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Timings, Translated, Upscaled
+from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions
+from ganserve.client.pictures import Picture
+from ganserve.client.received import Timings
+from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
 
 __all__ = [
     "AccessDenied",
     "AlphaName",
     "AsyncClient",
     "Client",
+    "Comparison",
     "DeadlinePassed",
     "FormatName",
     "GenerateOptions",

@@ -15,7 +15,7 @@ from server.errors import StartError
 
 PREFIX = "GANSERVE_"
 # Read by the client's commands, which may run in the same environment.
-NOT_SETTINGS = {"GANSERVE_CLIENT_API_KEY"}
+NOT_SETTINGS = {"GANSERVE_CLIENT_API_KEY", "GANSERVE_SERVER"}
 # What Kubernetes sets in every pod for each Service of its namespace, here one named ganserve or ganserve-...
 _LINK_NAME = re.compile(
     PREFIX + r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)", re.IGNORECASE

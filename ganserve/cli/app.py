@@ -1,10 +1,12 @@
 """The tree of subcommands. Each imports `export`, `models` or `server` only when it runs."""
 
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
 from ganserve.cli.architectures import architectures
+from ganserve.cli.exit_codes import EXIT_CODES
 from ganserve.cli.export import export, inspect
 from ganserve.cli.generate import generate
 from ganserve.cli.models import models
@@ -12,15 +14,27 @@ from ganserve.cli.serve import ServeCommand, serve
 from ganserve.cli.transform import translate, upscale
 from ganserve.cli.zoo import zoo
 
+EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
+
 app = typer.Typer(
     help="Serve trained GAN generators: export a checkpoint, serve it over gRPC, generate images.",
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},  # of every subcommand too
+    epilog=EPILOG,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ganserve {version('ganserve')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
     traceback: Annotated[
         bool, typer.Option("--traceback", help="Show the traceback of an error; goes before the subcommand.")
     ] = False,

@@ -9,11 +9,12 @@ from typing import Annotated
 import grpc
 import typer
 
-from ganserve.cli.output import CommandError
+from ganserve.client.address import DEFAULT, VARIABLE
 from ganserve.client.client import Client
-from ganserve.client.errors import Unavailable
 
-ServerOption = Annotated[str, typer.Option("--server", metavar="HOST:PORT", help="Server to call.")]
+ServerOption = Annotated[
+    str, typer.Option("--server", metavar="HOST:PORT", envvar=VARIABLE, help="Server to call; https:// asks for TLS.")
+]
 DeadlineOption = Annotated[
     float, typer.Option("--deadline", min=0.001, metavar="SECONDS", help="Maximum time for the call.")
 ]
@@ -24,7 +25,7 @@ ApiKeyOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
-SERVER = "localhost:8001"
+SERVER = DEFAULT
 DEADLINE_S = 300.0
 API_KEY_VARIABLE = "GANSERVE_CLIENT_API_KEY"
 
@@ -35,13 +36,10 @@ def connect(server: str, deadline_s: float, authority: Path | None, api_key_file
 
     Raises:
         OSError: a file cannot be read.
-        CommandError: cannot connect to `server`, or it is starting or stopping.
     """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # gRPC's own lines say less than the error that follows them
     credentials = None if authority is None else grpc.ssl_channel_credentials(authority.read_bytes())
     # Not an option itself: every user of a machine can read the options of every process.
     api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else api_key_file.read_text().strip()
     with Client(server, deadline_s=deadline_s, credentials=credentials, api_key=api_key) as client:
-        try:
-            yield client
-        except Unavailable as error:
-            raise CommandError(f"{server}: {error.text}") from None
+        yield client

@@ -8,7 +8,7 @@ import typer
 
 from ganserve.cli.output import CommandError
 from ganserve.client.formats import FormatName, format_of
-from ganserve.client.results import Timings
+from ganserve.client.received import Timings
 
 OutputOption = Annotated[
     Path, typer.Option("--output", "-o", metavar="FILE", help="File to write: .png, .jpg or .webp.")

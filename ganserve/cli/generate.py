@@ -41,7 +41,8 @@ from ganserve.cli.generate_options import (
 from ganserve.cli.grid import compose_grid
 from ganserve.cli.output import CommandError, counted, print_json
 from ganserve.client.formats import FormatName
-from ganserve.client.results import GeneratedImage, StepReport, Timings
+from ganserve.client.received import Timings
+from ganserve.client.results import GeneratedImage, StepReport
 
 
 def generate(
@@ -91,7 +92,7 @@ def generate(
         _write_grid(images, columns, output, format, quality)
     else:
         for image, path in zip(images, paths, strict=True):
-            path.write_bytes(image.data)
+            image.save(path)
     _report(images, paths, as_json)
 
 

@@ -1,4 +1,4 @@
-"""The `ganserve` command: exit code 0, 2 with one line on stderr, 130 after Ctrl-C, or 143 after SIGTERM."""
+"""The `ganserve` command: 0, one of `EXIT_CODES` with one line on stderr, 130 after Ctrl-C, or 143 after SIGTERM."""
 
 import os
 import signal
@@ -6,10 +6,8 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from ganserve.cli.exit_codes import FAILED, INTERRUPTED, exit_code_of
 from ganserve.client.errors import ServerError
-
-FAILED = 2
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,11 +39,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 128 + ended_by[0]
         if given[:1] == ["--traceback"]:
             raise
-        print(f"ganserve: {_sentence(error)}", file=sys.stderr)
-        return FAILED
+        print(f"ganserve: {sentence(error)}", file=sys.stderr)
+        return exit_code_of(error)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
     """One line for people, whatever was raised."""
     from ganserve.cli.output import CommandError
 

@@ -11,6 +11,13 @@ from ganserve.cli.output import CommandError, print_json, steps
 zoo = typer.Typer(help="Trained generators by name: list and download them.")
 
 
+@zoo.callback(invoke_without_command=True)
+def _help_alone(context: typer.Context) -> None:
+    """Without a subcommand: the help."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 @zoo.command("list", epilog="Example: ganserve zoo list --json")
 def list_entries(as_json: JsonOption = False) -> None:
     """Lists the trained generators: architecture, task, size, licence, source, sha256."""

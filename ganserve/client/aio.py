@@ -1,17 +1,20 @@
 """The client for asyncio: the calls of `Client`, awaited."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack, overload
 
 import grpc
 
+from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
-from ganserve.client.client import Client
-from ganserve.client.errors import translated
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
-from ganserve.client.options import GenerateOptions, ImageOptions, Picture
+from ganserve.client.client import MAX_IN_FLIGHT, Client
+from ganserve.client.errors import translated_aio
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request
+from ganserve.client.options import GenerateOptions, ImageOptions
+from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     GeneratedImage,
     ServedModel,
@@ -25,24 +28,28 @@ from ganserve.client.results import (
 from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
 
+T = TypeVar("T")
+
 
 class AsyncClient:
     """`Client` for asyncio: the same arguments, calls and errors. Belongs to the event loop that it was made in."""
 
     def __init__(
         self,
-        server: str = "localhost:8001",
+        server: str | None = None,
         *,
         deadline_s: float | None = 60.0,
         retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
         api_key: str | None = None,
     ) -> None:
-        options = channel_options(server, retries)
-        if credentials is None:
-            self._channel = grpc.aio.insecure_channel(server, options)
+        self._address = Address.of(server, tls=credentials is not None)
+        options = channel_options(self._address.target, retries)
+        if self._address.tls:
+            credentials = credentials or grpc.ssl_channel_credentials()
+            self._channel = grpc.aio.secure_channel(self._address.target, credentials, options)
         else:
-            self._channel = grpc.aio.secure_channel(server, credentials, options)
+            self._channel = grpc.aio.insecure_channel(self._address.target, options)
         self._stub = make_stub(self._channel, api_key)
         self._deadline_s = deadline_s
         self._retries = retries
@@ -67,8 +74,8 @@ class AsyncClient:
         if n > MAX_UNARY_IMAGES:
             images = [image async for image in self._stream(request, n, deadline_s)]
             return sorted(images, key=lambda image: image.index)
-        with translated():
-            return read_generated(await self._stub.Generate(request, timeout=self._timeout(deadline_s)))
+        async with self._translated(deadline_s) as timeout_s:
+            return read_generated(await self._stub.Generate(request, timeout=timeout_s))
 
     def generate_stream(
         self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
@@ -77,39 +84,84 @@ class AsyncClient:
         request, n = generate_request(model, **options)
         return self._stream(request, n, deadline_s)
 
-    async def upscale(
+    @overload
+    async def upscale(  # type: ignore[overload-overlap]  # text and bytes are sequences too
         self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
-    ) -> Upscaled:
+    ) -> Upscaled: ...
+
+    @overload
+    async def upscale(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> list[Upscaled]: ...
+
+    async def upscale(
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Upscaled | list[Upscaled]:
         """`Client.upscale`, awaited."""
+        if is_many(image):
+            return await _in_order(lambda each: self.upscale(model, each, deadline_s=deadline_s, **options), image)
         request = await asyncio.to_thread(lambda: image_request(pb.UpscaleRequest, model, image, **options))
-        with translated():
-            return read_upscaled(await self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+        async with self._translated(deadline_s) as timeout_s:
+            return read_upscaled(await self._stub.Upscale(request, timeout=timeout_s))
+
+    @overload
+    async def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Translated: ...
+
+    @overload
+    async def translate(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> list[Translated]: ...
 
     async def translate(
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
-    ) -> Translated:
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Translated | list[Translated]:
         """`Client.translate`, awaited."""
+        if is_many(image):
+            return await _in_order(lambda each: self.translate(model, each, deadline_s=deadline_s, **options), image)
         request = await asyncio.to_thread(lambda: image_request(pb.TranslateRequest, model, image, **options))
-        with translated():
-            return read_translated(await self._stub.Translate(request, timeout=self._timeout(deadline_s)))
+        async with self._translated(deadline_s) as timeout_s:
+            return read_translated(await self._stub.Translate(request, timeout=timeout_s))
 
     async def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """Every model in the server's repository, loaded or not."""
-        with translated():
-            return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
+        async with self._translated(deadline_s) as timeout_s:
+            return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
 
     async def _stream(
         self, request: pb.GenerateRequest, n: int, deadline_s: float | None
     ) -> AsyncIterator[GeneratedImage]:
-        remaining = RemainingImages(request, n, self._timeout(deadline_s))
-        with translated():
-            for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
-                with attempt as call:
-                    async for reply in call:
-                        yield remaining.receive(reply)
+        for part, places in split_request(request, n):
+            async with self._translated(deadline_s) as timeout_s:
+                remaining = RemainingImages(part, places, timeout_s)
+                for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
+                    with attempt as call:
+                        async for reply in call:
+                            yield remaining.receive(reply)
 
-    def _timeout(self, deadline_s: float | None) -> float | None:
-        return self._deadline_s if deadline_s is None else deadline_s
+    @asynccontextmanager
+    async def _translated(self, deadline_s: float | None) -> AsyncIterator[float | None]:
+        """Gives the call's time in seconds, and turns gRPC's errors into the client's."""
+        timeout_s = self._deadline_s if deadline_s is None else deadline_s
+        async with translated_aio(self._address, timeout_s):
+            yield timeout_s
+
+
+async def _in_order(call: Callable[[Picture], Awaitable[T]], images: Pictures) -> list[T]:
+    """The call's result for each image, MAX_IN_FLIGHT at a time. The first error ends the others."""
+    places = asyncio.Semaphore(MAX_IN_FLIGHT)
+
+    async def one(image: Picture) -> T:
+        async with places:
+            return await call(image)
+
+    tasks = [asyncio.ensure_future(one(image)) for image in images]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 for _name in ("generate", "generate_stream", "upscale", "translate"):  # help() shows every argument here too

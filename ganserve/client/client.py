@@ -1,15 +1,19 @@
 """The blocking client."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, Unpack
+from typing import Self, TypeVar, Unpack, overload
 
 import grpc
 
+from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.errors import translated
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request
-from ganserve.client.options import GenerateOptions, ImageOptions, Picture
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request
+from ganserve.client.options import GenerateOptions, ImageOptions
+from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     GeneratedImage,
     ServedModel,
@@ -23,6 +27,9 @@ from ganserve.client.results import (
 from ganserve.client.resume import RemainingImages
 from ganserve.v1 import images_pb2 as pb
 
+MAX_IN_FLIGHT = 8  # images of one list: enough for the server to form batches
+T = TypeVar("T")
+
 
 class Client:
     """A connection to one server, or to every pod behind one name. May be shared between threads.
@@ -31,7 +38,8 @@ class Client:
 
     Args:
         server: host:port, or a gRPC target that names servers one by one, such as `dns:///ganserve-headless:8001`:
-            calls then go round-robin to every server that is not stopping.
+            calls then go round-robin to every server that is not stopping. `https://host:port` asks for TLS with the
+            system's certificates. None: GANSERVE_SERVER in the environment, else localhost:8001.
         deadline_s: maximum time for one call in seconds, retries included; None is no limit. Each call may set another.
         retries: 0..4; how often a call is repeated if the server's queue was full, the server was not available, or it
             stopped during the call. The pauses are 0.1, 0.3, 0.9 and 2.7 s, each +-20 %. Calls change nothing on the
@@ -42,18 +50,20 @@ class Client:
 
     def __init__(
         self,
-        server: str = "localhost:8001",
+        server: str | None = None,
         *,
         deadline_s: float | None = 60.0,
         retries: int = MAX_RETRIES,
         credentials: grpc.ChannelCredentials | None = None,
         api_key: str | None = None,
     ) -> None:
-        options = channel_options(server, retries)
-        if credentials is None:
-            self._channel = grpc.insecure_channel(server, options)
+        self._address = Address.of(server, tls=credentials is not None)
+        options = channel_options(self._address.target, retries)
+        if self._address.tls:
+            credentials = credentials or grpc.ssl_channel_credentials()
+            self._channel = grpc.secure_channel(self._address.target, credentials, options)
         else:
-            self._channel = grpc.secure_channel(server, credentials, options)
+            self._channel = grpc.insecure_channel(self._address.target, options)
         self._stub = make_stub(self._channel, api_key)
         self._deadline_s = deadline_s
         self._retries = retries
@@ -77,7 +87,7 @@ class Client:
 
         labels, truncation and noise_seeds are one value for all images or one for each. `models` says which of them a
         model supports; others are refused. More than 64 images are received as a stream, so that no message grows with
-        their number.
+        their number; more than 1024 are requested by several calls, one after the other, each with the deadline.
 
         Args:
             model: name of the model.
@@ -103,8 +113,8 @@ class Client:
         request, n = generate_request(model, **options)
         if n > MAX_UNARY_IMAGES:
             return sorted(self._stream(request, n, deadline_s), key=lambda image: image.index)
-        with translated():
-            return read_generated(self._stub.Generate(request, timeout=self._timeout(deadline_s)))
+        with self._translated(deadline_s) as timeout_s:
+            return read_generated(self._stub.Generate(request, timeout=timeout_s))
 
     def generate_stream(
         self, model: str, *, deadline_s: float | None = None, **options: Unpack[GenerateOptions]
@@ -116,14 +126,26 @@ class Client:
         request, n = generate_request(model, **options)
         return self._stream(request, n, deadline_s)
 
-    def upscale(
+    @overload
+    def upscale(  # type: ignore[overload-overlap]  # text and bytes are sequences too
         self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
-    ) -> Upscaled:
+    ) -> Upscaled: ...
+
+    @overload
+    def upscale(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> list[Upscaled]: ...
+
+    def upscale(
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Upscaled | list[Upscaled]:
         """The image, enlarged by a super-resolution model.
 
         Args:
             model: name of the model.
-            image: a path, an encoded file's bytes, a PIL image, or a uint8 array (H, W, 1, 3 or 4) or (H, W).
+            image: a path, an encoded file's bytes (or bytearray, memoryview), a binary file, a PIL image of any mode,
+                another call's result, or an array (H, W) or (H, W, 1 to 4) of uint8, uint16 or floats 0..1. A list of
+                these is many images: several calls at a time, answered as a list in its order.
             deadline_s: maximum time in seconds; None: the client's.
             alpha: "keep" (default) enlarges the alpha channel too, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
@@ -134,19 +156,31 @@ class Client:
             ServerError: one of its subclasses.
             OSError: the file cannot be read.
         """
+        if is_many(image):
+            return in_order(lambda each: self.upscale(model, each, deadline_s=deadline_s, **options), image)
         request = image_request(pb.UpscaleRequest, model, image, **options)
-        with translated():
-            return read_upscaled(self._stub.Upscale(request, timeout=self._timeout(deadline_s)))
+        with self._translated(deadline_s) as timeout_s:
+            return read_upscaled(self._stub.Upscale(request, timeout=timeout_s))
+
+    @overload
+    def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Translated: ...
+
+    @overload
+    def translate(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> list[Translated]: ...
 
     def translate(
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
-    ) -> Translated:
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+    ) -> Translated | list[Translated]:
         """The image, turned into another of the same size by an image-to-image model.
 
         Args:
             model: name of the model.
-            image: a path, an encoded file's bytes, a PIL image, or a uint8 array (H, W, 1, 3 or 4) or (H, W). The
-                server pads it if the network requires multiples of some size.
+            image: as for `upscale`, also a list. The server pads an image if the network requires multiples of some
+                size.
             deadline_s: maximum time in seconds; None: the client's.
             alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
@@ -157,22 +191,40 @@ class Client:
             ServerError: one of its subclasses.
             OSError: the file cannot be read.
         """
+        if is_many(image):
+            return in_order(lambda each: self.translate(model, each, deadline_s=deadline_s, **options), image)
         request = image_request(pb.TranslateRequest, model, image, **options)
-        with translated():
-            return read_translated(self._stub.Translate(request, timeout=self._timeout(deadline_s)))
+        with self._translated(deadline_s) as timeout_s:
+            return read_translated(self._stub.Translate(request, timeout=timeout_s))
 
     def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """Every model in the server's repository, loaded or not."""
-        with translated():
-            return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=self._timeout(deadline_s)))
+        with self._translated(deadline_s) as timeout_s:
+            return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
 
     def _stream(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
-        remaining = RemainingImages(request, n, self._timeout(deadline_s))
-        with translated():
-            for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
-                with attempt as call:
-                    for reply in call:
-                        yield remaining.receive(reply)
+        for part, places in split_request(request, n):
+            with self._translated(deadline_s) as timeout_s:
+                remaining = RemainingImages(part, places, timeout_s)
+                for attempt in remaining.attempts(self._stub.GenerateStream, resumes=self._retries > 0):
+                    with attempt as call:
+                        for reply in call:
+                            yield remaining.receive(reply)
 
-    def _timeout(self, deadline_s: float | None) -> float | None:
-        return self._deadline_s if deadline_s is None else deadline_s
+    @contextmanager
+    def _translated(self, deadline_s: float | None) -> Iterator[float | None]:
+        """Gives the call's time in seconds, and turns gRPC's errors into the client's."""
+        timeout_s = self._deadline_s if deadline_s is None else deadline_s
+        with translated(self._address, timeout_s):
+            yield timeout_s
+
+
+def in_order(call: Callable[[Picture], T], images: Pictures) -> list[T]:
+    """The call's result for each image, MAX_IN_FLIGHT at a time. The first error ends it: no further one is sent."""
+    with ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
+        calls = [threads.submit(call, image) for image in images]
+        try:
+            return [each.result() for each in calls]
+        finally:
+            for each in calls:
+                each.cancel()

@@ -10,10 +10,13 @@ ServerError              any status not below
 └─ ServerFault           read the server's log        INTERNAL, UNKNOWN, DATA_LOSS
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 import grpc
+
+from ganserve.client.address import Address, diagnose
 
 Code = grpc.StatusCode
 
@@ -74,23 +77,55 @@ CLASS_OF: dict[grpc.StatusCode, type[ServerError]] = {
     Code.UNKNOWN: ServerFault,
     Code.DATA_LOSS: ServerFault,
 }
+MAY_BE_THE_WAY = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED)  # the call may not have reached a server
 
 
-def error_of(error: grpc.RpcError) -> ServerError:
-    """The exception of this module for one of gRPC's, sync or aio."""
+def error_of(
+    error: grpc.RpcError, address: Address | None = None, timeout_s: float | None = None, cause: str | None = None
+) -> ServerError:
+    """The exception of this module for one of gRPC's, sync or aio.
+
+    Args:
+        error: as raised by gRPC.
+        address: of the server, for the text.
+        timeout_s: of the call, for the text.
+        cause: why no call can work, as found by `diagnose`.
+    """
     code = error.code() if hasattr(error, "code") else Code.UNKNOWN
     details = error.details() if hasattr(error, "details") else ""
     text = details or f"the server replied {code.name}"
     if code is Code.RESOURCE_EXHAUSTED and "message larger than max" in text:
         # The transport refused the message, not the queue: the same request would be refused again.
         return InvalidRequest(f"{text}; the server's setting is GANSERVE_MAX_MESSAGE_BYTES", code)
+    if cause is not None:
+        return Unavailable(cause, code)
+    if address is not None and code is Code.DEADLINE_EXCEEDED:
+        within = "in time" if timeout_s is None else f"within {timeout_s:g} s"
+        text = f"no reply from {address.shown} {within} ({text}); allow more time: deadline_s, --deadline"
+    elif address is not None and code in MAY_BE_THE_WAY:
+        text = f"{address.shown}: {text}"
     return CLASS_OF.get(code, ServerError)(text, code)
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(address: Address, timeout_s: float | None) -> Iterator[None]:
     """Turns gRPC's errors inside the block into those of this module, without chaining them."""
     try:
         yield
     except grpc.RpcError as error:
-        raise error_of(error) from None
+        raise error_of(error, address, timeout_s, _cause(error, address)) from None
+
+
+@asynccontextmanager
+async def translated_aio(address: Address, timeout_s: float | None) -> AsyncIterator[None]:
+    """`translated`, without stopping the event loop while it looks for the cause."""
+    try:
+        yield
+    except grpc.RpcError as error:
+        cause = await asyncio.to_thread(_cause, error, address)
+        raise error_of(error, address, timeout_s, cause) from None
+
+
+def _cause(error: grpc.RpcError, address: Address) -> str | None:
+    code = error.code() if hasattr(error, "code") else None
+    return diagnose(address) if code in MAY_BE_THE_WAY else None

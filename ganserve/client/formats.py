@@ -14,16 +14,21 @@ WIRE_FORMATS: dict[FormatName, pb.ImageFormat.ValueType] = {
     "raw": pb.IMAGE_FORMAT_RAW,
 }
 FORMAT_NAMES: dict[int, FormatName] = {number: name for name, number in WIRE_FORMATS.items()}
+# What the server encodes itself, and the suffixes that the client encodes, from PNG.
 SUFFIXES: dict[str, FormatName] = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp"}
+CLIENT_SUFFIXES = (".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif", ".jxl")
 
 
 def format_of(path: Path) -> FormatName:
-    """The format of a file name's suffix: png, jpeg or webp.
+    """The format in which the server is asked for a file with this suffix: its own, else PNG, which loses nothing.
 
     Raises:
-        ValueError: another suffix, or none.
+        ValueError: a suffix that nothing here writes, or none.
     """
+    suffix = path.suffix.lower()
+    if suffix in CLIENT_SUFFIXES:
+        return "png"
     try:
-        return SUFFIXES[path.suffix.lower()]
+        return SUFFIXES[suffix]
     except KeyError:
-        raise ValueError(f"{path}: the suffix must be one of {', '.join(SUFFIXES)}") from None
+        raise ValueError(f"{path}: the suffix must be one of {', '.join((*SUFFIXES, *CLIENT_SUFFIXES))}") from None

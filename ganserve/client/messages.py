@@ -1,17 +1,16 @@
 """Python arguments -> request messages, for both clients. Invalid arguments are refused before anything is sent."""
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TypeVar
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
 
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.formats import WIRE_FORMATS, FormatName
-from ganserve.client.options import AlphaName, Labels, Picture, Seeds, Steps, Truncations
+from ganserve.client.options import AlphaName, Labels, Seeds, Steps, Truncations
+from ganserve.client.pictures import sent
 from ganserve.v1 import images_pb2 as pb
 
 ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
@@ -19,6 +18,7 @@ ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
 WIRE_ALPHAS: dict[AlphaName, pb.AlphaPolicy.ValueType] = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
 SEED_LIMIT = 1 << 32
 MAX_UNARY_IMAGES = 64  # more than this come as a stream, so that no message grows with the number of images
+MAX_CALL_IMAGES = 1024  # more than this are several calls, each with a deadline of its own
 
 
 def generate_request(
@@ -45,12 +45,11 @@ def generate_request(
     request = pb.GenerateRequest(model=model, version=version, encoding=_encoding(format, quality))
     n = _set_source(request, seeds, count, first_seed, latents, ws)
     if labels is not None:
-        every = [labels] if isinstance(labels, (str, int)) else labels
-        request.labels.extend(str(label) for label in every)
+        request.labels.extend(_checked_labels(labels))
     if truncation is not None:
         request.truncations.extend(np.atleast_1d(truncation).tolist())
     if noise_seeds is not None:
-        request.noise_seeds.extend(_checked_seeds(noise_seeds))
+        request.noise_seeds.extend(_checked_seeds("noise_seeds", noise_seeds))
     for step in [then] if isinstance(then, str) else then:
         name, of = (step, "") if isinstance(step, str) else step
         request.then.add(model=name, version=of)
@@ -73,15 +72,13 @@ def _set_source(
     if first_seed is not None:
         if count is None:
             raise InvalidRequest("first_seed goes with count")
-        request.first_seed = _checked_seed(first_seed)
+        request.first_seed = _whole("first_seed", first_seed, 0)
     n = 0
     if seeds is not None:
-        request.seeds.values.extend(_checked_seeds(seeds))
+        request.seeds.values.extend(_checked_seeds("seeds", seeds))
         n = len(request.seeds.values)
     elif count is not None:
-        if not 1 <= count < SEED_LIMIT:
-            raise InvalidRequest(f"count must be 1..{SEED_LIMIT - 1}, got {count}")
-        request.count = n = count
+        request.count = n = _whole("count", count, 1)
     elif latents is not None:
         request.latents.data, n = _float_items("latents must be (n, latent size)", latents, (1, 2))
     elif ws is not None:
@@ -90,35 +87,68 @@ def _set_source(
     return n
 
 
+def split_request(request: pb.GenerateRequest, n: int) -> Iterator[tuple[pb.GenerateRequest, range]]:
+    """The request, or several for at most MAX_CALL_IMAGES each, made one by one; with the positions of their images."""
+    if n <= MAX_CALL_IMAGES:
+        yield request, range(n)
+        return
+    for start in range(0, n, MAX_CALL_IMAGES):
+        places = range(start, min(start + MAX_CALL_IMAGES, n))
+        yield select_images(request, places, n), places
+
+
+def select_images(request: pb.GenerateRequest, indexes: Sequence[int], n: int) -> pb.GenerateRequest:
+    """A request for some of the n images of another. Seeds that the server was to choose are chosen anew."""
+    selected = pb.GenerateRequest(
+        model=request.model, version=request.version, encoding=request.encoding, then=request.then
+    )
+    what = request.WhichOneof("what")
+    if what == "count" and request.HasField("first_seed"):
+        selected.seeds.values.extend(request.first_seed + index for index in indexes)
+    elif what == "count":
+        selected.count = len(indexes)
+    elif what == "seeds":
+        selected.seeds.values.extend(request.seeds.values[index] for index in indexes)
+    elif what == "latents":
+        selected.latents.data = _select_items(request.latents.data, indexes, n)
+    else:
+        selected.ws.data = _select_items(request.ws.data, indexes, n)
+        selected.ws.per_layer = request.ws.per_layer
+    for name in ("labels", "truncations", "noise_seeds"):
+        values = getattr(request, name)
+        if len(values) == 1:  # for all images
+            getattr(selected, name).extend(values)
+        elif len(values) > 1:
+            getattr(selected, name).extend(values[index] for index in indexes)
+    return selected
+
+
+def _select_items(data: bytes, indexes: Sequence[int], n: int) -> bytes:
+    size = len(data) // n
+    return b"".join(data[index * size : (index + 1) * size] for index in indexes)
+
+
 def image_request(
     kind: type[ImageRequest],
     model: str,
-    image: Picture,
+    image: object,
     *,
     alpha: AlphaName = "keep",
     format: FormatName = "png",
     quality: int | None = None,
     version: str = "",
 ) -> ImageRequest:
-    """The message for Upscale or Translate. Files and bytes are sent unchanged, arrays raw, PIL images as PNG.
+    """The message for Upscale or Translate; see `sent` for what a picture may be.
 
     Raises:
-        InvalidRequest: an option, an array or an image mode that no server accepts.
+        InvalidRequest: an option that no server accepts, or a picture that cannot be sent.
         OSError: the file cannot be read.
     """
     if alpha not in WIRE_ALPHAS:
         raise InvalidRequest(f"alpha must be keep or drop, got {alpha!r}")
     request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality))
-    if isinstance(image, bytes):
-        request.image = image
-    elif isinstance(image, (str, Path)):
-        request.image = Path(image).read_bytes()
-    elif isinstance(image, Image.Image):
-        request.image = _png_bytes(image)
-    else:
-        _check_pixels(image)
-        request.raw_height, request.raw_width = image.shape[:2]
-        request.image = image.tobytes()
+    found = sent(image)
+    request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
     return request
 
 
@@ -130,15 +160,31 @@ def _encoding(format: FormatName, quality: int | None) -> pb.Encoding:
     return pb.Encoding(format=WIRE_FORMATS[format], quality=quality)
 
 
-def _checked_seeds(seeds: Seeds) -> list[int]:
-    values = [seeds] if isinstance(seeds, int) else [int(seed) for seed in seeds]
-    return [_checked_seed(seed) for seed in values]
+def _checked_labels(labels: Labels) -> list[str]:
+    every = labels if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels]
+    return [label if isinstance(label, str) else str(_whole("labels", label, 0)) for label in every]
 
 
-def _checked_seed(seed: int) -> int:
-    if not 0 <= seed < SEED_LIMIT:
-        raise InvalidRequest(f"a seed must be 0..{SEED_LIMIT - 1}, got {seed}")
-    return seed
+def _checked_seeds(what: str, seeds: Seeds) -> list[int]:
+    if isinstance(seeds, (str, bytes)):
+        raise TypeError(f"{what} must be an int or ints, got the text {seeds!r}")
+    values = seeds if isinstance(seeds, Iterable) and np.ndim(seeds) else [seeds]  # type: ignore[arg-type]
+    return [_whole(what, value, 0) for value in values]
+
+
+def _whole(what: str, value: object, minimum: int) -> int:
+    """An int of 32 bits, not a float or text that could be turned into one.
+
+    Raises:
+        TypeError: no int.
+        InvalidRequest: out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{what} must be of ints, got {value!r}")
+    number = operator.index(value)
+    if not minimum <= number < SEED_LIMIT:
+        raise InvalidRequest(f"{what} must be {minimum}..{SEED_LIMIT - 1}, got {number}")
+    return number
 
 
 def _float_items(what: str, values: NDArray[np.float32], axes: Sequence[int]) -> tuple[bytes, int]:
@@ -147,27 +193,3 @@ def _float_items(what: str, values: NDArray[np.float32], axes: Sequence[int]) ->
     if items.ndim not in axes or items.size == 0 or items.dtype.kind not in "fiu":
         raise InvalidRequest(f"{what} float32, got {items.shape} {items.dtype}")
     return items.astype("<f4").tobytes(), 1 if items.ndim == 1 else len(items)
-
-
-def _check_pixels(image: NDArray[np.uint8]) -> None:
-    if not isinstance(image, np.ndarray):
-        raise InvalidRequest(f"image must be a path, bytes, a PIL image or an array, got {type(image).__name__}")
-    channels = image.shape[2] if image.ndim == 3 else 1
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or channels not in (1, 3, 4) or image.size == 0:
-        raise InvalidRequest(f"image must be (H, W, 1, 3 or 4) uint8, got {image.shape} {image.dtype}")
-
-
-def _png_bytes(image: Image.Image) -> bytes:
-    """PNG with the colour profile kept and the camera's orientation applied."""
-    upright = ImageOps.exif_transpose(image)
-    if upright.mode in ("F", "LAB", "HSV"):
-        raise InvalidRequest(f"image mode {upright.mode}: convert it to RGB, RGBA or L first")
-    if upright.mode == "P":
-        upright = upright.convert("RGBA" if "transparency" in upright.info else "RGB")
-    elif upright.mode in ("CMYK", "YCbCr", "RGBX"):
-        upright = upright.convert("RGB")
-    elif upright.mode == "1":
-        upright = upright.convert("L")
-    buffer = io.BytesIO()
-    upright.save(buffer, "PNG", compress_level=1, icc_profile=image.info.get("icc_profile"))
-    return buffer.getvalue()

@@ -1,17 +1,14 @@
 """The keyword arguments of both clients' calls. `Client.generate`, `upscale` and `translate` document each of them."""
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ganserve.client.formats import FormatName
 
 AlphaName = Literal["keep", "drop"]
-Picture = str | Path | bytes | Image.Image | NDArray[np.uint8]
 Labels = str | int | Sequence[str | int]
 Truncations = float | Sequence[float]
 Seeds = int | Iterable[int]

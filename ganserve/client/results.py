@@ -1,70 +1,11 @@
 """What a call returns: images with what is known about them, and the served models."""
 
-import io
-from dataclasses import dataclass, field
-from functools import cached_property
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from ganserve.client.formats import FORMAT_NAMES, FormatName, format_of
+from ganserve.client.formats import FORMAT_NAMES
+from ganserve.client.received import ReceivedImage, Timings
 from ganserve.v1 import images_pb2 as pb
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds that the server spent in each phase; for several images the longest of each."""
-
-    queue_s: float = 0.0
-    compute_s: float = 0.0
-    decode_s: float = 0.0
-    encode_s: float = 0.0
-    total_s: float = 0.0
-
-
-@dataclass(frozen=True)
-class _ReceivedImage:
-    """One image as received. `data` is encoded in `format` (png, jpeg, webp or raw)."""
-
-    data: bytes = field(repr=False)
-    format: FormatName
-    width: int
-    height: int
-    channels: int
-    model: str
-    version: str
-    timings: Timings
-
-    @cached_property
-    def array(self) -> NDArray[np.uint8]:
-        """(H, W, C) uint8, C = 1, 3 or 4, decoded on first use."""
-        if self.format == "raw":
-            return np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, self.channels)
-        pixels = np.asarray(Image.open(io.BytesIO(self.data)))
-        return pixels.reshape(self.height, self.width, self.channels)
-
-    @property
-    def pil(self) -> Image.Image:
-        """A new PIL image: L, RGB or RGBA."""
-        if self.format == "raw":
-            return Image.fromarray(self.array.squeeze(2) if self.channels == 1 else self.array)
-        return Image.open(io.BytesIO(self.data))
-
-    def save(self, path: str | Path) -> None:
-        """Writes a .png, .jpg or .webp: the received bytes if the format is the same, else encoded again.
-
-        Raises:
-            ValueError: another suffix.
-        """
-        target = Path(path)
-        wanted = format_of(target)
-        if wanted == self.format:
-            target.write_bytes(self.data)
-        else:
-            self.pil.save(target, wanted)
 
 
 @dataclass(frozen=True)
@@ -78,7 +19,7 @@ class StepReport:
 
 
 @dataclass(frozen=True)
-class GeneratedImage(_ReceivedImage):
+class GeneratedImage(ReceivedImage):
     """An image from a generator.
 
     Attributes:
@@ -100,7 +41,7 @@ class GeneratedImage(_ReceivedImage):
 
 
 @dataclass(frozen=True)
-class Upscaled(_ReceivedImage):
+class Upscaled(ReceivedImage):
     """An enlarged image, the number of tiles it was cut into and the items in the largest batch that they ran in."""
 
     tiles: int
@@ -108,7 +49,7 @@ class Upscaled(_ReceivedImage):
 
 
 @dataclass(frozen=True)
-class Translated(_ReceivedImage):
+class Translated(ReceivedImage):
     """An image made from another, and the items in the batch that it ran in."""
 
     batch_size: int

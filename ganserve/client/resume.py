@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import grpc
 
 from ganserve.client.channel import RETRYABLE
+from ganserve.client.messages import select_images
 from ganserve.client.results import GeneratedImage, read_streamed
 from ganserve.v1 import images_pb2 as pb
 
@@ -30,9 +31,9 @@ C = TypeVar("C", bound=Call)
 class RemainingImages:
     """The images of a request that have not been received yet."""
 
-    def __init__(self, request: pb.GenerateRequest, n: int, timeout_s: float | None) -> None:
+    def __init__(self, request: pb.GenerateRequest, places: Sequence[int], timeout_s: float | None) -> None:
         self._request = request  # for the remaining images only
-        self._places: Sequence[int] = range(n)  # of the images of `_request`, in the caller's request
+        self._places = places  # of the images of `_request`, in what the caller asked for
         self._received: set[int] = set()
         self._ends_at = None if timeout_s is None else time.monotonic() + timeout_s
 
@@ -70,34 +71,6 @@ class RemainingImages:
     def _drop_received(self) -> None:
         n = len(self._places)
         left = [index for index in range(n) if index not in self._received]
-        self._request = _select(self._request, left, n)
+        self._request = select_images(self._request, left, n)
         self._places = [self._places[index] for index in left]
         self._received = set()
-
-
-def _select(request: pb.GenerateRequest, indexes: list[int], n: int) -> pb.GenerateRequest:
-    """A request for some of the n images of another. Seeds that the server was to choose are chosen anew."""
-    selected = pb.GenerateRequest()
-    selected.CopyFrom(request)
-    what = request.WhichOneof("what")
-    if what == "count" and request.HasField("first_seed"):
-        selected.ClearField("first_seed")
-        selected.seeds.values.extend(request.first_seed + index for index in indexes)
-    elif what == "count":
-        selected.count = len(indexes)
-    elif what == "seeds":
-        selected.seeds.values[:] = [request.seeds.values[index] for index in indexes]
-    elif what == "latents":
-        selected.latents.data = _select_items(request.latents.data, indexes, n)
-    else:
-        selected.ws.data = _select_items(request.ws.data, indexes, n)
-    for name in ("labels", "truncations", "noise_seeds"):
-        values = getattr(request, name)
-        if len(values) > 1:  # a single value is for all images
-            getattr(selected, name)[:] = [values[index] for index in indexes]
-    return selected
-
-
-def _select_items(data: bytes, indexes: list[int], n: int) -> bytes:
-    size = len(data) // n
-    return b"".join(data[index * size : (index + 1) * size] for index in indexes)

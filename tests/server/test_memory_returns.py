@@ -46,7 +46,7 @@ def test_memory_returns_after_large_images(tmp_path: Path, frontend: str) -> Non
         rest = resident_bytes(server)
         with Client(server.address) as client:
             for kind, data in files():
-                image = client.upscale("upscaler", data, format=kind.lower())  # type: ignore[arg-type]
+                image = client.upscale("upscaler", data, format=kind.lower())  # type: ignore[call-overload]
                 assert image.pil.size == (2 * WIDTH, 2 * HEIGHT)
         until = time.monotonic() + WITHIN_S
         while resident_bytes(server) > MOST * rest and time.monotonic() < until:

@@ -31,6 +31,7 @@ def test_a_word_or_size_that_means_nothing_is_named(name: str, value: object, tm
 
 def test_the_clients_variable_is_no_unknown_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GANSERVE_CLIENT_API_KEY", "secret")
+    monkeypatch.setenv("GANSERVE_SERVER", "elsewhere:8001")
     assert read_settings(repository=tmp_path).api_keys is None
 
 

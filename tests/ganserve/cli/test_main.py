@@ -218,7 +218,7 @@ def test_the_zoo_is_listed_with_licence_source_and_hash(capsys: Capture) -> None
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["generate", "faces"], "Missing option"),
-        (["generate", "faces", "-o", "x.gif"], "the suffix must be one of .png"),
+        (["generate", "faces", "-o", "x.txt"], "the suffix must be one of .png"),
         (["generate", "faces", "-o", "no/such/x.png"], "no/such: no such folder"),
         (["generate", "faces", "-o", "x.png", "--seeds", "3-1"], "--seeds: '3-1' runs backwards"),
         (["generate", "faces", "-o", "x.png", "--seeds", "1", "--count", "2"], "pass --seeds or --count"),
@@ -247,15 +247,17 @@ def test_a_server_that_is_not_there_is_one_line_with_its_address(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Capture
 ) -> None:
     monkeypatch.setattr("ganserve.cli.connect.Client", partial(Client, retries=0))
-    assert main(["generate", "faces", "-o", str(tmp_path / "x.png"), "--server", "127.0.0.1:1"]) == 2
-    assert re.fullmatch(r"ganserve: 127\.0\.0\.1:1: .+\n", capsys.readouterr().err)
+    monkeypatch.setenv("GANSERVE_SERVER", "127.0.0.1:1")
+    assert main(["generate", "faces", "-o", str(tmp_path / "x.png")]) == 4
+    expected = r"ganserve: no server answers at 127\.0\.0\.1:1 \(.+\); is `ganserve serve` running\?\n"
+    assert re.fullmatch(expected, capsys.readouterr().err)
 
 
 def test_what_the_server_refuses_is_one_line_and_nothing_is_written(
     fake: Fake, tmp_path: Path, capsys: Capture
 ) -> None:
     out = ["-o", str(tmp_path / "x.png"), "--server", fake.server]
-    assert main(["generate", "fails-NOT_FOUND", *out]) == 2
+    assert main(["generate", "fails-NOT_FOUND", *out]) == 7
     assert capsys.readouterr().err == "ganserve: because NOT_FOUND\n"
     assert list(tmp_path.iterdir()) == []
 
@@ -265,6 +267,41 @@ def test_a_traceback_is_shown_only_on_request(capsys: Capture) -> None:
     assert "Traceback" not in capsys.readouterr().err
     with pytest.raises(CommandError, match="nope"):
         main(["--traceback", "zoo", "pull", "nope"])
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [("UNAVAILABLE", 4), ("RESOURCE_EXHAUSTED", 5), ("INVALID_ARGUMENT", 7), ("INTERNAL", 8)]
+)
+def test_the_exit_code_says_what_kind_of_failure_it_was(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, status: str, code: int
+) -> None:
+    monkeypatch.setattr("ganserve.cli.connect.Client", partial(Client, retries=0))
+    out = ["-o", str(tmp_path / "x.png"), "--server", fake.server]
+    assert main(["generate", f"fails-{status}", *out]) == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ("--version", "ganserve "),
+        ("-h", "Exit codes: 0 all"),
+        ("zoo", "Usage: ganserve zoo"),
+        ("upscale -h", "Example"),
+    ],
+)
+def test_what_people_type_first_is_answered(arguments: str, text: str) -> None:
+    result = CliRunner().invoke(app, arguments.split(), prog_name="ganserve", env={"TERM": "dumb"})
+    assert result.exit_code == 0
+    assert text in " ".join(result.output.split())
+
+
+def test_shells_complete_subcommands() -> None:
+    environment = {"_GANSERVE_COMPLETE": "complete_bash", "COMP_WORDS": "ganserve up", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", "from ganserve.__main__ import main; main()"],
+        capture_output=True, text=True, check=True, env={**os.environ, **environment},
+    )  # fmt: skip
+    assert done.stdout.split() == ["upscale"]
 
 
 def test_exit_codes_reach_the_shell() -> None:
