@@ -1,7 +1,7 @@
 # Three images:
-#   docker build --target server-cpu --tag ghcr.io/ganserve/ganserve:0.1.0-cpu .
-#   docker build --target server-gpu --tag ghcr.io/ganserve/ganserve:0.1.0-gpu .
-#   docker build --target export --tag ghcr.io/ganserve/ganserve:0.1.0-export .
+#   docker build --target server-cpu --tag ghcr.io/ganserve/ganserve-cpu:0.1.0 .
+#   docker build --target server-gpu --tag ghcr.io/ganserve/ganserve-gpu:0.1.0 .
+#   docker build --target export --tag ghcr.io/ganserve/ganserve-export:0.1.0 .
 # Python packages are pinned in constraints.txt, the base image by its tag. To pin its bytes as well, look up the digest
 # (docker buildx imagetools inspect python:3.12-slim-bookworm) and pass the whole name:
 #   --build-arg PYTHON_IMAGE=python:3.12-slim-bookworm@sha256:<digest>
@@ -97,7 +97,7 @@ FROM server AS server-gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility GANSERVE_DEVICE=cuda
 COPY --from=environment-gpu /opt/ganserve /opt/ganserve
 
-# Writes a model repository and ends: docker run --volume ./models:/models ...-export export faces --repository /models
+# Writes a model repository and ends: docker run --volume ./models:/models ...ganserve-export export faces --repository /models
 FROM runtime AS export
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 HEALTHCHECK NONE

@@ -70,6 +70,6 @@ def test_the_overlay_that_the_page_writes_renders_with_its_registry(tmp_path: Pa
     subprocess.run(["sh", "-euc", found[1]], cwd=tmp_path, check=True)
     objects = list(yaml.safe_load_all(rendered_text(tmp_path / "deploy")))
     images = {name for each in objects for name in re.findall(r"'image': '([^']+)'", str(each))}
-    assert images == {f"registry.example.com/ganserve:0.1.0-{kind}" for kind in ("cpu", "export")}
+    assert images == {f"registry.example.com/ganserve-{kind}:0.1.0" for kind in ("cpu", "export")}
     (models,) = [each["metadata"]["name"] for each in objects if "models.txt" in each.get("data", {})]
-    assert str(objects).count(f"'{models}'") == 3  # itself, the Job, the servers that wait for it
+    assert str(objects).count(f"'{models}'") == 4  # itself, the Job by name and volume, the servers that wait for it

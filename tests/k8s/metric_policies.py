@@ -20,7 +20,7 @@ IN_FLIGHT = "ganserve_requests_in_flight"
 NOT_NAMES = re.compile(r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)')
 NAME = re.compile(r"(?<![A-Za-z0-9_:.])[A-Za-z_:][A-Za-z0-9_:]*(?!\s*\(|[A-Za-z0-9_:])")
 WORDS = {"and", "or", "unless", "offset", "bool", "by", "without"}
-ADAPTER = K8S / "monitoring" / "prometheus-adapter-values.yaml"
+ADAPTER = K8S / "monitoring" / "prometheus-adapter-rules.yaml"
 
 
 @functools.cache
@@ -43,7 +43,7 @@ def metric_names(expression: str) -> set[str]:
 
 def adapter_rules() -> list[dict[str, Any]]:
     """The rules of prometheus-adapter that k8s/monitoring ships."""
-    return list(yaml.safe_load(ADAPTER.read_text())["rules"]["custom"])
+    return list(yaml.safe_load(ADAPTER.read_text()))
 
 
 def rule_name(rule: dict[str, Any]) -> str:

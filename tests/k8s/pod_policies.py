@@ -1,5 +1,6 @@
 """What must be true of every container: each policy gives one line for each place where it is not."""
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
@@ -11,6 +12,9 @@ from tests.k8s.policy import ABSENT, FIRST, POD, policy
 from tests.k8s.rendering import ROOT, Object, base_name, of_kind
 
 GPU = "nvidia.com/gpu"
+PULL = "pull-models"
+PULLS_WITH = re.compile(r"docker\.io/rclone/rclone:\d+\.\d+\.\d+")
+DIGEST = re.compile(r"[\w./:-]+@sha256:[0-9a-f]{64}")
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
@@ -95,14 +99,16 @@ def resources_are_bounded(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: volume {name} has no sizeLimit"
 
 
-@policy("cpu", "Deployment/ganserve", f"{FIRST} image", "ghcr.io/ganserve/ganserve:latest", ":latest")
+@policy("cpu", "Deployment/ganserve", f"{FIRST} image", "ghcr.io/ganserve/ganserve-cpu:latest", ":latest")
 def images_are_of_this_version(objects: Sequence[Object]) -> Iterator[str]:
     for pod in (each for each in pods(objects) if each.component != ENVOY):
         on_gpu = settings_of(pod, objects).device.startswith("cuda") if pod.component == SERVER else False
         kind = ("gpu" if on_gpu else "cpu") if pod.component == SERVER else "export"
         for container in pod.containers:
-            if container["image"].rpartition(":")[2] != f"{VERSION}-{kind}":
-                yield f"{pod.where(container)}: image {container['image']} is not tagged {VERSION}-{kind}"
+            if container["name"] == PULL and PULLS_WITH.fullmatch(container["image"]):
+                continue
+            if not container["image"].endswith(f"/ganserve-{kind}:{VERSION}"):
+                yield f"{pod.where(container)}: image {container['image']} is not ganserve-{kind} {VERSION}"
 
 
 @policy("cpu", "Deployment/ganserve", f"{FIRST} startupProbe httpGet path", "/readyz", "/readyz")
@@ -142,6 +148,24 @@ def ports_are_named(objects: Sequence[Object]) -> Iterator[str]:
             wanted = {"h2c": settings.grpc_port}  # Knative takes one port and knows HTTP/2 by this name
         if numbers != wanted:
             yield f"{pod.owner}: ports are {numbers}, the server listens at {wanted}"
+
+
+@policy("cpu+oci-models", "Deployment/ganserve", f"{POD} volumes 0 image reference", "ghcr.io/m/m:1", "not a digest")
+def models_from_a_registry_are_pinned(objects: Sequence[Object]) -> Iterator[str]:
+    """A tag that moves would give the replicas different models."""
+    for pod in pods(objects):
+        for volume in pod.spec.get("volumes", ()):
+            reference = volume.get("image", {}).get("reference")
+            if reference is not None and not DIGEST.fullmatch(reference):
+                yield f"{pod.owner}: volume {volume['name']} is {reference}, not a digest"
+
+
+@policy("gpu+pull-models", "Deployment/ganserve", f"{POD} initContainers 0 args 6", "/models", "lost+found")
+def models_are_pulled_to_where_the_server_reads_them(objects: Sequence[Object]) -> Iterator[str]:
+    for pod in servers(objects):
+        for container in pod.containers:
+            if container["name"] == PULL and container["args"][-1] != str(settings_of(pod, objects).repository):
+                yield f"{pod.owner}: {container['args'][-1]} is not the repository, nor may it be, with its lost+found"
 
 
 @policy("cpu", "ConfigMap/ganserve", "data GANSERVE_ENGINE_CACHE", "/models/cache", "cannot be written")
@@ -214,8 +238,8 @@ def engines_are_built_where_they_run(objects: Sequence[Object]) -> Iterator[str]
             yield f"{pod.owner}: {'has' if has_gpu else 'lacks'} a GPU"
         if has_gpu and not (pod.spec.get("nodeSelector") and pod.spec.get("runtimeClassName")):
             yield f"{pod.owner}: nothing says which GPU"
-    models = next(found for found in of_kind(objects, "ConfigMap") if base_name(found) == "ganserve-models")
-    for line in models["data"]["models.txt"].splitlines():
+    lists = [found for found in of_kind(objects, "ConfigMap") if base_name(found) == "ganserve-export"]
+    for line in (line for models in lists for line in models["data"]["models.txt"].splitlines()):
         if line and not line.startswith("#"):
             name, version, checkpoint, *options = line.split()
             _, given = parse(

@@ -15,9 +15,10 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
-OVERLAYS = ("cpu", "gpu", "keda", "kserve")
+OVERLAYS = ("cpu", "gpu", "keda", "kserve", "kind")
 WITH_ENVOY = ("cpu+envoy", "gpu+envoy", "keda+envoy")
-DEPLOYED = (*OVERLAYS, *WITH_ENVOY)
+WITHOUT_EXPORT = ("cpu+oci-models", "gpu+pull-models")
+DEPLOYED = (*OVERLAYS, *WITH_ENVOY, *WITHOUT_EXPORT)
 HASH = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds to the name of a ConfigMap that it generates
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the extra `dev`; others may carry a kustomize that is too old
 
@@ -75,9 +76,9 @@ def _read(text: str) -> list[Object]:
 
 
 def base_name(found: Object) -> str:
-    """The name without the hash that a generated ConfigMap's ends in."""
+    """The name without the hash that a generated ConfigMap's ends in, and the Job's that is named after one."""
     name = str(found["metadata"]["name"])
-    return HASH.sub("", name) if found["kind"] == "ConfigMap" else name
+    return HASH.sub("", name) if found["kind"] in ("ConfigMap", "Job") else name
 
 
 def title(found: Object) -> str:

@@ -128,8 +128,10 @@ def test_the_overlay_that_the_readme_shows_renders() -> None:
     assert [problem(found, VERSIONS[1]) for found in objects if problem(found, VERSIONS[1])] == []
     assert list(labels_are_consistent(objects)) == []
     assert {title(found) for found in objects} >= {"ScaledObject/ganserve", "Deployment/ganserve-envoy"}
-    assert at(named(objects, "ConfigMap/ganserve-models"), "data models.txt") == "mine 7 digits\n"
+    assert at(named(objects, "ConfigMap/ganserve-export"), "data models.txt") == "mine 7 digits\n"
     assert at(named(objects, "ConfigMap/ganserve"), "data GANSERVE_LOG_LEVEL") == "debug"
     images = {at(named(objects, title), "spec template spec containers 0 image") for title in WORKLOADS}
-    assert {image.rpartition(":")[0] for image in images} == {"registry.example.com/ganserve"}
-    assert {image.rpartition("-")[2] for image in images} == {"gpu", "export"}
+    assert {image.rpartition(":")[0] for image in images} == {
+        "registry.example.com/ganserve-gpu", "registry.example.com/ganserve-export",
+    }  # fmt: skip
+    assert at(named(objects, "ServiceAccount/ganserve"), "imagePullSecrets") == [{"name": "registry"}]

@@ -5,13 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from artifact.repository import MANIFEST, ONNX, read_manifest
 from models.zoo.entries import ENTRIES
 from tests.k8s.pods import EXPORT, parse, pods
-from tests.k8s.rendering import OVERLAYS, named, overlay
+from tests.k8s.rendering import K8S, OVERLAYS, at, named, overlay, written
+from tests.k8s.wiring_policies import a_rollout_outlasts_the_export
 
 # In place of `ganserve`: notes its arguments, and writes what an export would, or fails if the name says so.
 STAND_IN = """\
@@ -36,7 +38,7 @@ class Volume:
         self._mounted = folder / "mounted"
         self._mounted.mkdir()
         self._objects = overlay(name)
-        for file, text in named(self._objects, "ConfigMap/ganserve-models")["data"].items():
+        for file, text in named(self._objects, "ConfigMap/ganserve-export")["data"].items():
             (self._mounted / file).write_text(text)
         stand_in = folder / "bin" / "ganserve"
         stand_in.parent.mkdir()
@@ -83,7 +85,7 @@ def cpu(tmp_path: Path) -> Volume:
 
 def test_the_job_passes_options_that_the_command_accepts(volume: Volume) -> None:
     assert volume.export().returncode == 0
-    assert len(volume.noted()) >= 3
+    assert len(volume.noted()) >= 2
     for line in volume.noted():
         name, given = parse(line.split())
         assert name == "export"
@@ -116,9 +118,49 @@ def test_a_server_waits_for_every_model_of_the_list(volume: Volume) -> None:
     (volume.repository / "digits" / "1" / MANIFEST).unlink()
     with volume.wait() as waiting:
         assert waiting.stdout is not None
-        assert waiting.stdout.readline() == "waiting for digits/1; see job/ganserve-export\n"
+        said = waiting.stdout.readline()
+        assert said.startswith(
+            "waiting for digits/1; the export Job: kubectl logs -l app.kubernetes.io/component=export"
+        )
         assert waiting.poll() is None
         os.killpg(waiting.pid, 9)
+
+
+def test_a_server_says_which_models_the_job_could_not_export(cpu: Volume) -> None:
+    cpu.write_list("a 1 broken", "b 3 digits", "c 1 broken")
+    assert cpu.export().returncode == 1
+    with cpu.wait() as waiting:
+        assert waiting.stdout is not None
+        said = waiting.stdout.readline()
+        assert said.startswith("waiting for a/1 c/1; not exported: a/1 c/1, by the export Job: kubectl logs ")
+        os.killpg(waiting.pid, 9)
+    cpu.write_list("b 3 digits")
+    assert cpu.export().returncode == 0
+    with cpu.wait() as waiting:
+        assert waiting.wait(30) == 0
+
+
+def test_another_list_or_image_is_another_job_and_the_same_ones_are_the_same() -> None:
+    """So an apply is repeatable, and Argo CD or Flux find what they made."""
+    here = {"resources": [str(K8S / "overlays" / "cpu")]}
+    listed = {"name": "ganserve-export", "namespace": "ganserve", "behavior": "merge"}
+    changes: list[dict[str, Any]] = [
+        {},
+        {"images": [{"name": "ghcr.io/ganserve/ganserve-export", "newTag": "0.2.0"}]},
+        {"images": [{"name": "ghcr.io/ganserve/ganserve-export", "newName": "registry.example.com/x"}]},
+        {"configMapGenerator": [{**listed, "files": ["models.txt"]}]},
+        {"configMapGenerator": [{**listed, "literals": ["run=2"]}]},
+    ]
+    names = []
+    for change in changes:
+        objects = written({**here, **change}, {"models.txt": "digits 1 digits\n"})
+        job, models = named(objects, "Job/ganserve-export"), named(objects, "ConfigMap/ganserve-export")
+        assert models["data"]["image"] == at(job, "spec template spec containers 0 image")
+        assert list(a_rollout_outlasts_the_export(objects)) == []
+        names.append(job["metadata"]["name"])
+    assert len(set(names)) == len(changes)
+    kept = written({**here, "images": [{"name": "ghcr.io/ganserve/ganserve-cpu", "newTag": "0.2.0"}]}, {})
+    assert named(kept, "Job/ganserve-export")["metadata"]["name"] == names[0], "a new server alone exports nothing"
 
 
 @pytest.mark.slow

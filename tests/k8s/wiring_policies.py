@@ -17,7 +17,7 @@ METRICS = {  # ServiceMonitor: the Service, its port and the path that it scrape
     "ServiceMonitor/ganserve": ("Service/ganserve", "http", "/metrics"),
     "ServiceMonitor/ganserve-envoy": ("Service/ganserve-envoy", "stats", "/stats/prometheus"),
 }
-LET_OUT = {SERVER: {53, 4317}, EXPORT: {53, 443}, ENVOY: {53, "grpc"}}
+LET_OUT: dict[str, set[int | str]] = {SERVER: {53, 5353, 4317}, EXPORT: {53, 5353, 443}, ENVOY: {53, 5353, "grpc"}}
 
 
 def selected(selector: Mapping[str, Any], objects: Sequence[Object]) -> list[Pod]:
@@ -151,7 +151,10 @@ def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
             if inward != [port["name"] for port in pod.main.get("ports", ())]:
                 yield f"{title(each)}: lets in {inward}, not the ports of {pod.owner}"
             outward = {port["port"] for rule in egress for port in rule.get("ports", ())}
-            if outward != LET_OUT[pod.component]:
+            pulls: set[int | str] = (
+                {443} if any(container["name"] == "pull-models" for container in pod.containers) else set()
+            )
+            if outward != LET_OUT[pod.component] | pulls:
                 yield f"{title(each)}: lets out {sorted(outward, key=str)}"
 
 
@@ -169,6 +172,26 @@ def settings_are_accepted(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{pod.owner}: clients may load models, each on one replica only"
             if settings.threads is None or settings.codec_threads is None:
                 yield f"{pod.owner}: as many threads as the node has cores"
+
+
+@policy("cpu", "Deployment/ganserve", "spec progressDeadlineSeconds", 3600, "gives up after 3600 s")
+def a_rollout_outlasts_the_export(objects: Sequence[Object]) -> Iterator[str]:
+    """Servers wait for the export Job, which stays with its log however it ends, and is named after what it does."""
+    for job in of_kind(objects, "Job"):
+        spec = job["spec"]
+        pod_s = at(spec, "template spec activeDeadlineSeconds") or float("inf")
+        longest_s = (spec.get("backoffLimit", 6) + 1) * pod_s
+        for found in of_kind(objects, "Deployment"):
+            given_s = found["spec"].get("progressDeadlineSeconds", 600)
+            if COMPONENTS[title(found)] == SERVER and given_s <= longest_s + 600:
+                yield f"{title(found)}: gives up after {given_s} s, the export may take {longest_s:g} s"
+        if "ttlSecondsAfterFinished" in spec or "activeDeadlineSeconds" in spec:
+            yield f"{title(job)}: is deleted with its log, or its pods are"
+        listed = named(objects, "ConfigMap/ganserve-export")
+        if job["metadata"]["name"] != listed["metadata"]["name"]:
+            yield f"{title(job)}: is not named after its list, {listed['metadata']['name']}"
+        if at(spec, "template spec containers 0 image") != listed["data"]["image"]:
+            yield f"{title(job)}: another image would be the same Job"
 
 
 @policy("cpu", "ConfigMap/ganserve", "data GANSERVE_HOST", ABSENT, "listens on 127.0.0.1")
@@ -201,6 +224,8 @@ def one_scaler_keeps_two_replicas(objects: Sequence[Object]) -> Iterator[str]:
         if COMPONENTS[title(found)] != SERVER:
             continue
         scalers = list(of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject"))
+        if not scalers and found["spec"].get("replicas") == 1:
+            continue  # overlays/kind: one, and said so
         targets = [
             (target["apiVersion"], target["kind"], target["name"])
             for target in (scaler["spec"]["scaleTargetRef"] for scaler in scalers)
