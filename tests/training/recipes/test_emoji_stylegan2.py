@@ -160,7 +160,7 @@ def test_figures_name_every_row_of_the_card(drawn: Tensor) -> None:
     levels = ((drawn + 1) * 127.5).round().to(torch.uint8)
     groups = tuple("face-smiling" if row < 60 else "heart" for row in range(100))
     emoji = Emoji(levels, torch.zeros(100, dtype=torch.int64), tuple(map(str, range(100))), groups, groups)
-    network = StyleGan2(recipe.WIDTHS, recipe.LATENT, recipe.DEPTH)
+    network = StyleGan2((16, 16, 16, 8), recipe.LATENT, recipe.DEPTH)
     figures = measure(network.eval(), emoji)
     assert list(figures)[-2:] == ["the faces, mirrored", "Google's other emoji"]
     assert figures["truncation_psi 1"].frechet > figures["the faces, mirrored"].frechet
