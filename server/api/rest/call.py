@@ -210,8 +210,8 @@ async def read_body(request: Request, settings: Settings, hold: Hold) -> bytes:
         raise InvalidRequest(f"{late}: {len(body)} bytes came") from None
     except ClientDisconnect:
         raise Refusal("CANCELLED", "the client has left") from None
-    encoding = request.headers.get("content-encoding", "identity")
-    return bytes(body) if encoding == "identity" else await _inflated(body, encoding, limit, hold)
+    encoding = request.headers.get("content-encoding", "").strip().lower()
+    return bytes(body) if encoding in ("", "identity") else await _inflated(body, encoding, limit, hold)
 
 
 def _check_length(nbytes: int, limit: int) -> None:

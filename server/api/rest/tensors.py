@@ -70,8 +70,7 @@ def read_request(body: bytes, header_length: int | None, name: str, version: str
         InvalidRequest: not what the protocol says; the text names the field.
         ImageTooLarge: more JSON than the limit allows.
     """
-    found = read_json(body if header_length is None else body[:header_length], limit)
-    _check_keys("request", found, _REQUEST_KEYS)
+    found = _fields("request", read_json(body if header_length is None else body[:header_length], limit), _REQUEST_KEYS)
     if found.get("model_name", name) != name:
         raise InvalidRequest(f"model_name: {found['model_name']!r}, the address names {name!r}")
     request = service_pb2.ModelInferRequest(
@@ -86,8 +85,8 @@ def read_request(body: bytes, header_length: int | None, name: str, version: str
     if at != len(body):
         raise InvalidRequest(f"{len(body) - at} bytes are left behind those of the inputs")
     binary = {}
-    for given in _objects("outputs", found.get("outputs", [])):
-        _check_keys("output", given, _OUTPUT_KEYS)
+    for each in _objects("outputs", found.get("outputs", [])):
+        given = _fields("output", each, _OUTPUT_KEYS)
         output = request.outputs.add(name=check_text("output name", given.get("name")))
         parameters = _mapping(f"parameters of output {output.name!r}", given.get("parameters", {}))
         if "binary_data" in parameters:
@@ -189,7 +188,7 @@ def _values(tensor: Any, raw: Raw) -> Any:
 
 def _read_input(request: Any, given: dict[str, Any], body: bytes, at: int) -> int:
     """Adds an input to the request; `at`: where its bytes begin in the body. Returns where they end."""
-    _check_keys("input", given, _INPUT_KEYS)
+    given = _fields("input", given, _INPUT_KEYS)
     name = check_text("input name", given.get("name"))
     datatype = check_text(f"datatype of input {name!r}", given.get("datatype"))
     shape = given.get("shape")
@@ -241,6 +240,8 @@ def _raw(name: str, datatype: str, shape: Sequence[int], values: Any) -> bytes:
         raise InvalidRequest(f"input {name!r}: {array.size} elements, shape {list(shape)} needs {math.prod(shape)}")
     if datatype == "BYTES":
         return _strings(name, array)
+    if array.dtype.kind == "f" and dtype.kind == "u":  # what numpy makes of numbers on both sides of 2**63
+        array = _large_integers(array, values)
     kinds = {"b": "b", "i": "iu", "u": "iu", "f": "iuf"}[dtype.kind]
     if array.size and array.dtype.kind not in kinds:
         raise InvalidRequest(f"input {name!r}: data has values that are not {datatype}")
@@ -253,6 +254,14 @@ def _raw(name: str, datatype: str, shape: Sequence[int], values: Any) -> bytes:
     if dtype.kind == "f" and not np.isfinite(found).all():
         raise InvalidRequest(f"input {name!r}: data has values that {datatype} cannot hold")
     return found.tobytes()
+
+
+def _large_integers(array: NDArray[Any], values: Any) -> NDArray[Any]:
+    """The values as UINT64 if all are; else the array as it is."""
+    exact = np.array(values, object)
+    if all(type(value) is int and 0 <= value < 1 << 64 for value in exact.flat):
+        return exact.astype(np.uint64)
+    return array
 
 
 def _strings(name: str, array: NDArray[Any]) -> bytes:
@@ -295,10 +304,12 @@ def _objects(field: str, value: Any) -> list[dict[str, Any]]:
     return value
 
 
-def _check_keys(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
+def _fields(what: str, given: Mapping[str, Any], known: Sequence[str]) -> dict[str, Any]:
+    """Those that are set: many clients write null for what they leave out."""
     for key in given:
         if key not in known:
             raise InvalidRequest(f"{what}: unknown field {key[:100]!r}; there are {', '.join(known)}")
+    return {key: value for key, value in given.items() if value is not None}
 
 
 def _is_integer(value: Any) -> bool:

@@ -16,6 +16,8 @@ from onnx import helper
 from starlette.routing import Route
 from tritonclient.utils import InferenceServerException
 
+from server.api.rest.tensors import read_request
+from server.errors import InvalidRequest
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.api.test_access import write_keys
 from tests.server.api.test_kserve import picture
@@ -107,7 +109,8 @@ GOOD = {"name": "latent", "datatype": "FP32", "shape": [1, 4], "data": [0, 1, 2,
         ({"data": [0, 1, 2, True]}, None),
         ({"data": [0, 1, 2, 1e300]}, "FP32 cannot hold"),
         ({"data": {"a": 1}}, "must be an array"),
-        ({"data": None}, "must be an array"),
+        ({"data": None}, "has neither data"),
+        ({"data": [0, 1, 2, 3], "parameters": None}, None),
         ({"datatype": "FP16"}, "JSON cannot carry FP16"),
         ({"datatype": "FLOAT"}, "'FLOAT' is unknown"),
         ({"datatype": 7}, "must be a string, got 7"),
@@ -122,7 +125,7 @@ GOOD = {"name": "latent", "datatype": "FP32", "shape": [1, 4], "data": [0, 1, 2,
 )
 async def test_a_wrong_input_is_refused_by_its_name(http: httpx.AsyncClient, change: Any, text: str | None) -> None:
     answer = await http.post("/v2/models/tiny/infer", json={"inputs": [{**GOOD, **change}]})
-    if text is None:  # numpy takes true for 1 among numbers
+    if text is None:  # numpy takes true for 1 among numbers; null is what a client leaves out
         assert answer.status_code == 200
         return
     assert answer.status_code == 400
@@ -155,6 +158,32 @@ async def test_a_wrong_header_length_is_refused(http: httpx.AsyncClient, length:
     answer = await http.post("/v2/models/tiny/infer", content=b"{}", headers=headers)
     assert answer.status_code == 400
     assert "inference-header-content-length" in error_of(answer)
+
+
+async def test_what_is_null_is_left_out(http: httpx.AsyncClient) -> None:
+    body = {"id": None, "parameters": None, "outputs": None, "inputs": [{**GOOD, "parameters": None}]}
+    answer = await http.post("/v2/models/tiny/infer", json=body, headers={"Content-Encoding": "Identity"})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([(1 << 64) - 1, 5], [(1 << 64) - 1, 5]),  # numpy has no integers for both
+        ([[1 << 63], [0]], [1 << 63, 0]),
+        ([(1 << 64) - 1, -5], None),
+        ([(1 << 64) - 1, 0.5], None),
+    ],
+)
+def test_large_integers_are_exact(values: Any, expected: Any) -> None:
+    tensor = {"name": "x", "datatype": "UINT64", "shape": [2, 1], "data": values}
+    read = (json.dumps({"inputs": [tensor]}).encode(), None, "m", "", 1 << 20)
+    if expected is None:
+        with pytest.raises(InvalidRequest, match="not UINT64"):
+            read_request(*read)
+        return
+    request, _ = read_request(*read)
+    assert np.frombuffer(request.raw_input_contents[0], np.uint64).tolist() == expected
 
 
 async def test_bytes_behind_the_inputs_are_refused(http: httpx.AsyncClient) -> None:
