@@ -263,6 +263,9 @@ def _from_contents(what: str, tensor: service_pb2.ModelInferRequest.InferInputTe
     field = _TYPED_FIELD.get(tensor.datatype)
     if field is None:
         raise InvalidRequest(f"input {tensor.name!r}: {tensor.datatype} travels only as raw_input_contents")
+    others = [found.name for found, _ in tensor.contents.ListFields() if found.name != field]
+    if others:
+        raise InvalidRequest(f"input {tensor.name!r}: has {', '.join(others)}; {tensor.datatype} is in {field}")
     values = getattr(tensor.contents, field)
     expected = math.prod(tensor.shape)
     if len(values) != expected:

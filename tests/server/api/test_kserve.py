@@ -290,6 +290,11 @@ REFUSED: dict[str, tuple[dict[str, Any], grpc.StatusCode, str]] = {
         Code.INVALID_ARGUMENT,
         "2 elements",
     ),
+    "typed values of two types": (
+        {"raw_input_contents": [], "tensor": {"contents": {"fp32_contents": [1, 2, 3, 4], "int_contents": [1]}}},
+        Code.INVALID_ARGUMENT,
+        "has int_contents; FP32 is in fp32_contents",
+    ),
     "classification of none": (
         {"outputs": [{"name": "image", "parameters": {"classification": {"int64_param": 0}}}]},
         Code.INVALID_ARGUMENT,
