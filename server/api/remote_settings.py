@@ -23,9 +23,10 @@ class RemoteSettings:
     def __init__(self, settings: Settings, tracer: Tracer | None) -> None:
         self._may_change = settings.is_guarded
         self._level: str = settings.log_level
-        self._format: Literal["text", "json"] = settings.log_format
+        self._format = "json" if settings.log_format == "json" else "ISO8601"
         self._tracer = tracer
         self._is_tracing = tracer is not None
+        self._first_level = "OFF" if tracer is None else "TIMESTAMPS"
         self._first_ratio = self._ratio = settings.trace_ratio
 
     def log(self) -> dict[str, bool | int | str]:
@@ -33,8 +34,7 @@ class RemoteSettings:
         order = ("debug", "info", "warning", "error", "none").index(self._level)
         flags = {name: order <= index for index, name in enumerate(_LEVELS, 1)}
         verbose = 1 if self._level == "debug" else 0
-        format = "json" if self._format == "json" else "ISO8601"
-        return {"log_file": "", **flags, "log_verbose_level": verbose, "log_format": format}
+        return {"log_file": "", **flags, "log_verbose_level": verbose, "log_format": self._format}
 
     def change_log(self, changes: Mapping[str, Any]) -> None:
         """Changes the log's level and format at once; all or nothing.
@@ -67,8 +67,8 @@ class RemoteSettings:
             raise InvalidRequest(f"{', '.join(_LEVELS)}: a level is written only with those above; set all three")
         quiet = "none" if not any(shown) else ("info", "warning", "error")[shown.index(True)]
         self._level = "debug" if new["log_verbose_level"] else quiet
-        self._format = _FORMATS[str(new["log_format"])]
-        logs.change(self._level, self._format)
+        self._format = str(new["log_format"])
+        logs.change(self._level, _FORMATS[self._format])
 
     def trace(self) -> dict[str, list[str]]:
         """The settings of traces."""
@@ -96,7 +96,7 @@ class RemoteSettings:
         ratio, level = self._ratio, self.trace()["trace_level"][0]
         for key, values in changes.items():
             if key == "trace_level":
-                level = _level_of(values)
+                level = _level_of(values) if values else self._first_level
             elif key == "trace_rate":
                 ratio = _ratio_of(values) if values else self._first_ratio
             elif key not in _FIXED_TRACE:
@@ -120,9 +120,9 @@ class RemoteSettings:
 
 
 def _level_of(values: Sequence[str]) -> str:
-    if not set(values) <= {"OFF", "TIMESTAMPS"} or len(values) > 1:
+    if len(values) != 1 or values[0] not in ("OFF", "TIMESTAMPS"):
         raise Unsupported(f"trace_level: {', '.join(values)} given; OFF or TIMESTAMPS are offered")
-    return values[0] if values else "TIMESTAMPS"
+    return values[0]
 
 
 def _ratio_of(values: Sequence[str]) -> float:

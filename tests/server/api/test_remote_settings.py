@@ -40,6 +40,8 @@ async def test_the_level_of_the_log_changes_at_once(running: Running) -> None:
         assert over_http.get_log_settings()["log_warning"] is False
         assert over_http.update_log_settings({"log_warning": True})["log_warning"] is True
         assert logging.getLogger().level == logging.WARNING
+        assert over_http.update_log_settings({"log_format": "default"})["log_format"] == "default"
+        assert client.get_log_settings(as_json=True)["settings"]["log_format"] == {"string_param": "default"}
 
     await asyncio.to_thread(walk)
 
@@ -105,6 +107,8 @@ async def test_other_trace_settings_are_refused(running: Running, changes: Any, 
         with pytest.raises(InferenceServerException, match="those of all models"):
             client.update_trace_settings(model_name="tiny", settings={"trace_rate": "2"})
         assert "trace_rate" in str(client.get_trace_settings(model_name="tiny"))
+        found = client.update_trace_settings(settings={"trace_level": None, "trace_rate": None}, as_json=True)
+        assert found["settings"]["trace_level"] == {"value": ["OFF"]}, "as at the start"
 
     await asyncio.to_thread(walk)
 
