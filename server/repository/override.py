@@ -1,5 +1,6 @@
 """A model that a client hands over with its load request: a config, and files in place of the model's folder."""
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -72,6 +73,8 @@ def read_override(name: str, config: str | None, files: Mapping[str, bytes]) -> 
     if len(config) > MAX_CONFIG:
         raise InvalidRequest(f"load parameter 'config' has {len(config)} characters; at most {MAX_CONFIG}")
     try:
+        if not isinstance(json.loads(config), dict):
+            raise ValueError("it is not an object")
         parsed = json_format.Parse(config, ModelConfig())
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"Invalid config override: {' '.join(str(error).split())[:300]}") from None

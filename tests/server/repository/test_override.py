@@ -145,6 +145,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "files without a config": (ONE, "failed to load 'tiny', failed to poll from model repository: files need"),
     "a config that is no JSON": ({"config": parameter(string_param="max_batch_size: 2")}, "Invalid config override: "),
     "an unknown field": ({"config": parameter(string_param='{"batch": 2}')}, 'no field named "batch"'),
+    "a config that is no object": ({"config": parameter(string_param="[]")}, "it is not an object"),
     "a config too deep": ({"config": parameter(string_param="[" * 100_000)}, "Invalid config override: "),
     "a config too long": ({"config": parameter(string_param=" " * (1 << 20) + "{}")}, "at most 1048576"),
     "a config of another type": (
