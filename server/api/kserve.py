@@ -39,8 +39,9 @@ from server.repository.repository import Repository
 from server.settings import Settings
 
 EXTENSIONS = (
-    "classification", "model_repository", "schedule_policy", "model_configuration", "system_shared_memory",
-    "cuda_shared_memory", "binary_tensor_data", "statistics", "trace", "logging",
+    "classification", "model_repository", "model_repository(unload_dependents)", "schedule_policy",
+    "model_configuration", "system_shared_memory", "cuda_shared_memory", "binary_tensor_data", "statistics", "trace",
+    "logging",
 )  # fmt: skip
 # Answers of one stream that may be computed ahead of the one that is sent next.
 STREAM_WINDOW = 64
