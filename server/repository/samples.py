@@ -1,5 +1,6 @@
 """`model_warmup` of config.pbtxt: requests that a model has to answer before it is ready."""
 
+import logging
 import math
 import stat
 import time
@@ -24,6 +25,8 @@ from server.repository.warmup import one_line, run_once
 
 # Triton's name for the folder beside the versions.
 FOLDER = "warmup"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,12 @@ class SampleReader:
         for sample in self._samples:
             what = f"{CONFIG}: model_warmup {sample.name!r}"
             most = max(1, self._max_batch_size)
-            if not 1 <= sample.batch_size <= most:
+            if not sample.batch_size:  # as in Triton; proto3's value for a field that was forgotten
+                log.warning(
+                    "not run", extra={"fields": {"model": self._folder.parent.name, "what": f"{what}: batch_size 0"}}
+                )
+                continue
+            if sample.batch_size > most:
                 raise NotServing(f"{what}: batch_size {sample.batch_size}: must be 1 to {most}")
             held += self._size(what, sample)
             if held > self._limit_bytes:

@@ -121,7 +121,6 @@ FROM_FILE = f'{INDEX} input_data_file: "{{}}"'
 BAD = {
     "fails": (sample("index", FROM_FILE.format("large"), "text", TEXT), "model_warmup 's': "),
     "batch": (sample("index", ZEROS, "text", TEXT, batch_size=5), "batch_size 5: must be 1 to 4"),
-    "none": (sample("index", ZEROS, "text", TEXT, batch_size=0), "batch_size 0: must be 1 to 4"),
     "missing": (sample("index", ZEROS), "input 'text' is missing"),
     "unknown": (sample("index", ZEROS, "text", TEXT, "z", ZEROS), "input 'z' is not in the model"),
     "type": (
@@ -164,6 +163,8 @@ async def test_samples_are_limited_in_bytes_and_in_time(
     (repository / "tiny" / "config.pbtxt").write_text(f"max_batch_size: 8 {often}")
     many = sample("latent", f"{LATENT} zero_data: true", name="many", batch_size=1 << 16)
     (repository / "auto" / "config.pbtxt").write_text(f"max_batch_size: {1 << 16} {many}")
+    none = sample("latent", f"{LATENT} zero_data: true", name="none", batch_size=0)
+    (repository / "single" / "config.pbtxt").write_text(none)
     running = await start(warmup_s=0, max_message_bytes=1 << 16)
     found = {entry.name: entry.reason for entry in running.server.repository.index() if entry.failed}
     assert "with the samples before it 1048576 bytes, limit 65536 (max_message_bytes)" in found["auto"]
@@ -171,6 +172,7 @@ async def test_samples_are_limited_in_bytes_and_in_time(
     assert "model_warmup 'often': 1 of 4000000000 runs were made before requests: the time for it (warmup_s)" in str(
         said
     )
+    assert "single" not in found, "a sample of no batch is left out, as in Triton"
     assert any(each["latent"].shape == (8, 4) for each in ran), "the first run is made whatever the time"
     async with triton.InferenceServerClient(running.target) as client:
         assert (await client.infer("tiny", [latent_input(np.ones((1, 4), np.float32))])).as_numpy("image").size == 12
