@@ -78,7 +78,6 @@ def placements(config: ModelConfig | None, gpus: Sequence[int]) -> tuple[Placeme
         return (Placement(default_device(gpus)),)
     counts: Counter[DeviceId] = Counter()
     for group in config.instance_group:
-        _check(group)
         for device in _devices(group, gpus):
             counts[device] = 1 if device == CPU else counts[device] + max(1, group.count)
     ordered = sorted(counts, key=lambda device: device == CPU)
@@ -109,6 +108,7 @@ def _check(group: ModelInstanceGroup) -> None:
 
 
 def _devices(group: ModelInstanceGroup, gpus: Sequence[int]) -> list[DeviceId]:
+    _check(group)
     automatic = group.kind == ModelInstanceGroup.KIND_AUTO
     if group.kind == ModelInstanceGroup.KIND_CPU or (automatic and not gpus):
         return [CPU]
