@@ -58,7 +58,10 @@ FIELDS: Mapping[str, Field] = {
     "backend": _honoured("`onnxruntime` and `tensorrt`; others are refused"),
     "runtime": _no_effect("the server brings its own engines"),
     "version_policy": _honoured("versions that it names and that are not there are logged, as in Triton"),
-    "max_batch_size": _honoured(),
+    "max_batch_size": _honoured(
+        "0: no batch axis; in a config without it, `input` and `output`: 4 if every tensor's first axis is free, as in "
+        "Triton (where 0 counts as absent), else 0"
+    ),
     "input.name": _honoured(),
     "input.data_type": _honoured("must be the graph's"),
     "input.format": _honoured("returned by ModelConfig; as in Triton the server does nothing else with it"),

@@ -171,7 +171,7 @@ class EngineFactory:
         return engine, choice.note, choice
 
     def _open_on_cpu(self, version: ModelVersion, name: str, batched: bool) -> tuple[Engine, Choice]:
-        if version.config is None and not batched:
+        if version.leaves_size and not batched:
             # Only to see whether the graph has a batch axis; if it has, it is opened again.
             engine = ONNX_ENGINE.open(version.folder / name, self._lanes, self._threads, False)
             if has_batch_axis(engine):
@@ -232,5 +232,5 @@ def _more_precise(version: ModelVersion, name: str) -> str | None:
 
 
 def has_batch_axis(engine: Engine) -> bool:
-    """Triton's rule for a model without a config: a first axis that is free in every tensor is the batch."""
+    """Triton's rule for a config that says nothing of it: a first axis that is free in every tensor is the batch."""
     return all(tensor.shape and tensor.shape[0] == -1 for tensor in (*engine.inputs, *engine.outputs))

@@ -235,7 +235,7 @@ class Loader:
 
     async def _open(self, version: ModelVersion, opened: dict[Placement, Opened]) -> bool:
         """Opens an engine for every placement; whether the graph has a batch axis."""
-        batched = None if version.config is None else version.config.max_batch_size > 0
+        batched = None if version.leaves_size else version.max_batch_size > 0
         for placement in placements(version.config, self._devices.gpus):
             opened[placement] = await self._open_one(version, placement, bool(batched))
             if batched is None:  # only the graph can say

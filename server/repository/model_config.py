@@ -1,6 +1,7 @@
 """config.pbtxt: read, completed from the graph, and checked against it."""
 
 import logging
+import re
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,8 @@ from server.repository.session_options import read_tuning
 
 # Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
+# In place of the size that a config leaves to the graph; no config can mean it.
+AUTO_SIZE = -(1 << 31)
 # Above it a size is a mistake: no queue holds such a batch.
 MAX_BATCH_SIZE = 1 << 20
 
@@ -40,6 +43,9 @@ ONNX_PLATFORM = "onnxruntime_onnx"
 PLAN_PLATFORM = "tensorrt_plan"
 _DEFAULTS = "only noise, truncation and w of an export have one"
 BACKEND_OF = {ONNX_PLATFORM: "onnxruntime", PLAN_PLATFORM: "tensorrt"}
+
+# The field in the text of a config; comments are from # on.
+_SIZE = re.compile(r"^[^#]*?\bmax_batch_size\s*:", re.MULTILINE)
 
 log = logging.getLogger(__name__)
 
@@ -65,8 +71,18 @@ def read_config(folder: Path, name: str | None = None) -> ModelConfig | None:
         config = text_format.Parse(text, ModelConfig())
     except (text_format.ParseError, ValueError, RecursionError) as error:
         raise NotServing(f"{CONFIG}: {error}") from None
+    leave_size(config, is_stated=_SIZE.search(text) is not None)
     check_config(config, folder)
     return config
+
+
+def leave_size(config: ModelConfig, is_stated: bool) -> None:
+    """Leaves max_batch_size to the graph, as Triton does, if the config states neither it nor any tensor.
+
+    `is_stated`: whether its text has the field, which is lost when it is parsed: 0 is no batch axis.
+    """
+    if not (is_stated or config.input or config.output or is_ensemble(config)):
+        config.max_batch_size = AUTO_SIZE
 
 
 def check_config(config: ModelConfig, folder: Path) -> None:
@@ -83,12 +99,13 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     check_fields(config)
     if is_ensemble(config):
         check_ensemble(config)
-    if not 0 <= config.max_batch_size <= MAX_BATCH_SIZE:
-        raise NotServing(f"{CONFIG}: max_batch_size {config.max_batch_size}: must be 0 to {MAX_BATCH_SIZE}")
+    size = AUTO_MAX_BATCH_SIZE if config.max_batch_size == AUTO_SIZE else config.max_batch_size
+    if not 0 <= size <= MAX_BATCH_SIZE:
+        raise NotServing(f"{CONFIG}: max_batch_size {size}: must be 0 to {MAX_BATCH_SIZE}")
     if config.default_model_filename and not is_inside(config.default_model_filename):
         named = config.default_model_filename
         raise NotServing(f"{CONFIG}: default_model_filename {named!r}: must be a file in the version's folder")
-    check_batching(config.dynamic_batching, config.max_batch_size)
+    check_batching(config.dynamic_batching, size)
     read_tuning(config)
     read_tags(config)
     read_buckets(config)
@@ -163,6 +180,7 @@ def complete(
     full.backend = BACKEND_OF[platform]
     full.platform = platform
     full.max_batch_size = max_batch_size
+    check_batching(full.dynamic_batching, max_batch_size)
     for field, tensors in (("input", engine.inputs), ("output", engine.outputs)):
         entries = getattr(full, field)
         found = {tensor.name: tensor for tensor in tensors}
@@ -173,6 +191,8 @@ def complete(
             if not entry.dims and not entry.HasField("reshape"):
                 _declare(entry, found[entry.name])
         named = {entry.name for entry in entries}
+        if len(named) < len(entries):
+            raise NotServing(f"{CONFIG}: {field}: {', '.join(sorted(named))}, one of them more than once")
         for tensor in tensors:
             if tensor.name not in named and (field == "input" or not named):
                 _declare(entries.add(name=tensor.name, data_type=_triton_type(tensor)), tensor)

@@ -45,7 +45,8 @@ def read_model(
         else:
             check_config(config, path)
         # An ensemble's version is an empty folder, which not every store keeps.
-        choice = choose_versions(config, versions(path) or ([1] if is_ensemble(config) else []))
+        present = versions(path) or ([1] if is_ensemble(config) else [])
+        choice = choose_versions(config, present)
     except GanserveError:
         raise
     except Exception as error:
@@ -56,5 +57,6 @@ def read_model(
             "version_policy names versions that are not there", extra={"fields": {"model": name, "versions": missing}}
         )
     if not choice.versions:
-        raise NotServing(f"no version of {name!r} to serve: a version is a folder named by a number")
+        why = f"version_policy names others than {present}" if present else "a version is a folder named by a number"
+        raise NotServing(f"no version of {name!r} to serve: {why}")
     return ModelFolder(path, config, choice)

@@ -7,7 +7,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import sha256_of
 from artifact.spec import Spec
-from server.repository.model_config import AUTO_MAX_BATCH_SIZE
+from server.repository.model_config import AUTO_MAX_BATCH_SIZE, AUTO_SIZE
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,14 @@ class ModelVersion:
     spec: Spec | None
 
     @property
+    def leaves_size(self) -> bool:
+        """Whether only the graph can say if there is a batch axis."""
+        return self.config is None or self.config.max_batch_size == AUTO_SIZE
+
+    @property
     def max_batch_size(self) -> int:
         """The config's; without one, what Triton assumes of a model with a batch axis."""
-        return AUTO_MAX_BATCH_SIZE if self.config is None else int(self.config.max_batch_size)
+        return AUTO_MAX_BATCH_SIZE if self.config is None or self.leaves_size else int(self.config.max_batch_size)
 
     def sha256(self, file_name: str) -> str:
         """Of one of its files: the manifest's, else computed."""

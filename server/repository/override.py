@@ -12,6 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import is_inside
 from server.errors import InvalidRequest, NotServing, Overloaded
+from server.repository.model_config import leave_size
 
 MAX_CONFIG = 1 << 20
 # Below the model's folder: version, a graph's folder, a folder of its weights, a file.
@@ -73,11 +74,13 @@ def read_override(name: str, config: str | None, files: Mapping[str, bytes]) -> 
     if len(config) > MAX_CONFIG:
         raise InvalidRequest(f"load parameter 'config' has {len(config)} characters; at most {MAX_CONFIG}")
     try:
-        if not isinstance(json.loads(config), dict):
+        fields = json.loads(config)
+        if not isinstance(fields, dict):
             raise ValueError("it is not an object")
         parsed = json_format.Parse(config, ModelConfig())
     except (json_format.ParseError, ValueError, RecursionError) as error:
         raise InvalidRequest(f"Invalid config override: {' '.join(str(error).split())[:300]}") from None
+    leave_size(parsed, is_stated=not {"max_batch_size", "maxBatchSize"}.isdisjoint(fields))
     _check(name, files)
     return Override(parsed, files)
 

@@ -23,7 +23,7 @@ from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.index import State
 from server.repository.loader import FilesNotWhole, Loader
-from server.repository.model_config import read_config
+from server.repository.model_config import AUTO_SIZE, read_config
 from server.repository.model_version import ModelVersion
 from server.repository.repository import Repository
 from server.settings import read_settings
@@ -173,9 +173,12 @@ async def test_a_warm_up_that_fails_in_one_place_frees_all(bench: Bench) -> None
 
 
 @pytest.mark.parametrize("platform", ["onnxruntime_onnx", "tensorrt_plan"])
-async def test_without_a_config_a_first_axis_that_is_free_everywhere_is_the_batch(bench: Bench, platform: str) -> None:
+@pytest.mark.parametrize("text", [None, f"max_batch_size: {AUTO_SIZE}"])
+async def test_a_first_axis_that_is_free_everywhere_is_the_batch_if_no_config_says(
+    bench: Bench, platform: str, text: str | None
+) -> None:
     bench.engines.platform = platform
-    model = await bench.load(None)
+    model = await bench.load(text)
     assert [(device, batched) for device, batched, _ in bench.engines.opened] == [("cuda:0", False), ("cuda:0", True)]
     assert bench.engines.closed() == ["cuda:0"], "the one that was only looked at"
     assert (model.max_batch_size, model.config.platform) == (4, platform)
@@ -234,6 +237,23 @@ async def test_a_model_that_is_ready_with_a_note_says_so_everywhere(
 def test_both_of_tritons_words_are_taken(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.pbtxt").write_text(text)
     assert read_config(tmp_path) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ('backend: "onnxruntime"', AUTO_SIZE),
+        ("# max_batch_size: 0\ninstance_group { count: 1 }", AUTO_SIZE),
+        ("max_batch_size: 0 # one", 0),
+        ("  max_batch_size :0", 0),
+        ('output { name: "y" data_type: TYPE_FP32 dims: 4 }', 0),
+    ],
+)
+def test_a_size_that_nothing_states_is_the_graphs(tmp_path: Path, text: str, size: int) -> None:
+    (tmp_path / "config.pbtxt").write_text(text)
+    config = read_config(tmp_path)
+    assert config is not None
+    assert config.max_batch_size == size
 
 
 @pytest.mark.parametrize("text", ['platform: "pytorch_libtorch"', 'backend: "python"'])

@@ -167,6 +167,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize(("config", "size"), [("{}", 4), ('{"max_batch_size": 0}', 0), ('{"maxBatchSize": 2}', 2)])
+async def test_a_config_that_states_no_size_leaves_it_to_the_graph(client: Any, config: str, size: int) -> None:
+    await client.load_model("tiny", config=config)
+    assert (await client.get_model_config("tiny")).config.max_batch_size == size
+
+
 @pytest.mark.parametrize("case", REFUSED)
 async def test_what_cannot_be_read_is_refused(running: Running, repository: Path, case: str) -> None:
     parameters, reason = REFUSED[case]
