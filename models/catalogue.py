@@ -16,7 +16,7 @@ from models.families.basic import (
     mlp,
     upsampling,
 )
-from models.families.residual import biggan, biggan_deep, r3gan, sngan, studiogan
+from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, rrdb, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
@@ -63,6 +63,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         r3gan.ARCHITECTURE,
         progan.ARCHITECTURE,
         progan_zoo.ARCHITECTURE,
+        sagan_heykeetae.ARCHITECTURE,
+        sngan_cosgrove.ARCHITECTURE,
     )
 }
 

@@ -6,6 +6,9 @@
 | `<w>_g`, `<w>_v` | torch.nn.utils.weight_norm |
 | `<layer>.parametrizations.<w>.original`, `.0._u`, `.0._v` | torch.nn.utils.parametrizations.spectral_norm |
 | `<layer>.parametrizations.<w>.original0`, `.original1` | torch.nn.utils.parametrizations.weight_norm |
+| `<w>_bar`, `<w>_u`, `<w>_v` | christiancosgrove/pytorch-spectral-normalization-gan, copied by many |
+
+The last one takes a step of the power method from the stored `<w>_u` whenever it is called, in eval mode too.
 
 Miyato et al., "Spectral Normalization for Generative Adversarial Networks", 2018, arXiv:1802.05957; Salimans, Kingma,
 "Weight Normalization", 2016, arXiv:1602.07868.
@@ -36,6 +39,8 @@ def fold(state: StateDict) -> dict[str, torch.Tensor]:
         name = key.removesuffix("_orig")
         if name != key and f"{name}_u" in state:
             folded[name] = _spectral(tensor, state[f"{name}_u"], state.get(f"{name}_v"))
+        elif key.endswith("_bar") and f"{key[:-4]}_u" in state:
+            folded[key[:-4]] = _stepped(tensor, state[f"{key[:-4]}_u"])
         elif key.endswith("_v") and f"{key[:-2]}_g" in state:
             folded[key[:-2]] = _scaled(tensor, state[f"{key[:-2]}_g"])
         elif not _is_part(state, key):
@@ -46,7 +51,8 @@ def fold(state: StateDict) -> dict[str, torch.Tensor]:
 def _is_part(state: StateDict, key: str) -> bool:
     """Whether it is a vector or a norm that a weight was folded with; or, before torch 1.0, the product beside it."""
     name = key[:-2]
-    if key.endswith(("_u", "_v")) and f"{name}_orig" in state and f"{name}_u" in state:
+    attached = f"{name}_orig" in state or f"{name}_bar" in state
+    if key.endswith(("_u", "_v")) and attached and f"{name}_u" in state:
         return True
     return (key.endswith("_g") and f"{name}_v" in state) or (f"{key}_orig" in state and f"{key}_u" in state)
 
@@ -69,6 +75,16 @@ def _spectral(weight: torch.Tensor, left: torch.Tensor, right: torch.Tensor | No
     else:
         sigma = max((one @ torch.nn.functional.normalize(one.T @ u, dim=0)).norm() for one in matrices)
     return (full / sigma).float()
+
+
+def _stepped(weight: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
+    """The weight divided by |W v|, v = W^T u normalised; W has the weight's first axis first, whatever the layer."""
+    full, u = weight.double(), left.double().flatten()
+    matrix = full.flatten(1)
+    if len(u) != len(matrix):
+        return weight
+    right: torch.Tensor = torch.nn.functional.normalize(u @ matrix, dim=0)
+    return (full / torch.linalg.vector_norm(matrix @ right)).float()
 
 
 def _scaled(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:

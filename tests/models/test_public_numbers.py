@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import progan, r3gan
+from tests.models.references import progan, r3gan, spectral_power
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -77,10 +77,28 @@ def from_zoo() -> Tensor:
     return image
 
 
+def from_heykeetae() -> Tensor:
+    image: Tensor = fill(spectral_power.AttentionGenerator(128, 64))(latent(128))
+    return image
+
+
+def from_cosgrove_resnet() -> Tensor:
+    image: Tensor = fill(spectral_power.ResnetGenerator(128, 128, 3))(latent(128))
+    return image
+
+
+def from_cosgrove_dcgan() -> Tensor:
+    image: Tensor = fill(spectral_power.PlainGenerator(128, 64))(latent(128))
+    return image
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
     "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
     "progan-zoo": (from_zoo, (0.031903, 0.267644, 0.395829, 0.352486, 0.121667, -0.050157)),
+    "sagan-heykeetae": (from_heykeetae, (0.047966, 0.069933, -0.037269, 0.045533, 0.052918, 0.080787)),
+    "sngan-cosgrove": (from_cosgrove_resnet, (0.033847, 0.959942, -1.000000, 1.000000, -0.074708, 1.000000)),
+    "dcgan-cosgrove": (from_cosgrove_dcgan, (-0.077534, 0.234489, -0.911556, -0.912234, -0.089464, 0.882529)),
 }
 
 

@@ -7,10 +7,11 @@
 | `net.<i>.0`, `net.<i>.1`, last `net.<n>` | aladdinpersson DCGAN, WGAN, WGAN-GP; with `gen.` Coursera's GAN course |
 | `tconv<i>`, `bn<i>` | Natsu6767/DCGAN-PyTorch, Natsu6767/InfoGAN-PyTorch |
 | `deconv<i>`, `deconv<i>_bn` | znxlwm/pytorch-MNIST-CelebA-GAN-DCGAN |
+| `model.<i>`, the last transposed conv with kernel 3 | christiancosgrove/pytorch-spectral-normalization-gan model.py |
 | `main.initial:100-512:convt`, `main.pyramid:512-256:convt`... | martinarjovsky/WassersteinGAN; old: dots for colons |
 
 Strides are in no file: a map of one pixel grows to the kernel's size (stride 1, no padding), a kernel of 4 doubles any
-larger map (stride 2, padding 1), a plain convolution of 3 keeps it (padding 1).
+larger map (stride 2, padding 1), a convolution of 3, plain or transposed, keeps it (stride 1, padding 1).
 """
 
 import re
@@ -138,7 +139,8 @@ def _step(state: StateDict, layer: Layer, channels: int, size_px: int, move: tup
     plain = kernel == 3 and second == channels and size_px > 1 and move is None
     if kernel != width or (not plain and first != channels):
         return None
-    if not plain and move is None and size_px > 1 and kernel != 4:
+    keeps = kernel == 3 and size_px > 1 and move is None
+    if not keeps and move is None and size_px > 1 and kernel != 4:
         return None
     after = first if plain else second
     parts = [f"{layer.convolution}.bias"] if f"{layer.convolution}.bias" in state else []
@@ -150,7 +152,7 @@ def _step(state: StateDict, layer: Layer, channels: int, size_px: int, move: tup
     has_bias = f"{layer.convolution}.bias" in state
     if plain:
         return Step(channels, after, 3, 1, 1, transposed=False, bias=has_bias, norm=layer.norm is not None)
-    stride, padding = move or ((1, 0) if size_px == 1 else (2, 1))
+    stride, padding = move or ((1, 1) if keeps else (1, 0) if size_px == 1 else (2, 1))
     return Step(channels, after, kernel, stride, padding, bias=has_bias, norm=layer.norm is not None)
 
 

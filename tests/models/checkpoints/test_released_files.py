@@ -74,3 +74,26 @@ def test_the_config_in_a_file_of_the_gan_zoo_is_followed(tmp_path: Path) -> None
     given = {key: found.config[f"beside.config.{key}"] for key in ("lossCriterion", "alpha", "leakyReluLeak")}
     assert given == {"lossCriterion": "DCGAN", "alpha": 0.25, "leakyReluLeak": 0.1}
     assert (generator.classes, generator.hyperparameters["alpha"]) == (6, 0.25)
+
+
+def test_a_power_step_is_folded_into_any_network(tmp_path: Path) -> None:
+    """christiancosgrove's norm around the layers of a DCGAN, behind a prefix."""
+    plain = weights(nn.Sequential(nn.ConvTranspose2d(6, 8, 4, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+                                  nn.ConvTranspose2d(8, 3, 4, 2, 1, bias=False)))  # fmt: skip
+    held: dict[str, torch.Tensor] = {}
+    for key, value in plain.items():
+        if value.ndim != 4:
+            held[f"netG.main.{key}"] = value
+            continue
+        layer = key.removesuffix(".weight")
+        u = torch.ones(len(value)) / len(value) ** 0.5
+        for name, tensor in (("bar", value), ("u", u), ("v", torch.zeros(value[0].numel()))):
+            held[f"netG.main.{layer}.module.weight_{name}"] = tensor
+        right = torch.nn.functional.normalize(value.flatten(1).T @ u, dim=0)
+        plain[key] = value / (value.flatten(1) @ right).norm()
+    torch.save(held, path := tmp_path / "netG.pth")
+    found = read(path)
+    assert list(found.state) == [f"main.{key}" for key in plain]
+    for key, value in plain.items():
+        torch.testing.assert_close(found.state[f"main.{key}"], value)
+    assert build(found.state)[0] == "dcgan"
