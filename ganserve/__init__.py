@@ -5,6 +5,8 @@
 ...     faces = client.generate("faces", seeds=range(16))
 ...     faces[0].array  # (H, W, C) uint8
 
+`export_module` writes a network of one's own into a model repository, and needs the extra `export`.
+
 Needs grpc, numpy and Pillow. The command line is `ganserve.cli`.
 """
 
@@ -26,6 +28,8 @@ from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
 from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
+from ganserve.module.errors import ExportError
+from ganserve.module.export import Exported, export_module
 
 __all__ = [
     "AccessDenied",
@@ -34,6 +38,8 @@ __all__ = [
     "Client",
     "Comparison",
     "DeadlinePassed",
+    "ExportError",
+    "Exported",
     "FormatName",
     "GenerateOptions",
     "GeneratedImage",
@@ -51,4 +57,5 @@ __all__ = [
     "Translated",
     "Unavailable",
     "Upscaled",
+    "export_module",
 ]

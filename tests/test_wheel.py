@@ -228,6 +228,24 @@ def test_inspect_export_serve_models_and_generate_work(installed: Installed, tmp
         assert (opened.format, opened.size) == ("PNG", (28, 28))
 
 
+# A training script that has a package `models` of its own, which stays the one that it has.
+EXPORT_MODULE = """
+import sys, types
+sys.modules["models"] = own = types.ModuleType("models")
+from torch import nn
+import ganserve
+network = nn.Sequential(nn.Linear(4, 192), nn.Unflatten(1, (3, 8, 8)), nn.Tanh()).eval()
+print(ganserve.export_module(network, latent_size=4, repository=sys.argv[1], name="mine").folder)
+assert sys.modules["models"] is own and not [name for name in sys.modules if name.startswith(("export.", "server."))]
+"""
+
+
+def test_a_module_is_exported_from_a_script_with_packages_of_our_names(installed: Installed, tmp_path: Path) -> None:
+    way = Way(("python", "-c", EXPORT_MODULE), "foreign", ".")
+    assert installed.run(way, str(tmp_path)).strip() == str(tmp_path / "mine" / "1")
+    assert (tmp_path / "mine" / "1" / "model.onnx").is_file()
+
+
 def test_an_editable_install_shows_every_package_and_its_command_finds_its_own(folders: Path, tmp_path: Path) -> None:
     editable = Installed(make_environment(tmp_path / "venv"), folders)
     install(editable.bin, "--editable", str(ROOT))

@@ -15,6 +15,7 @@ from export.adopt.cores import SEEDS, Found, find_core, image_runner
 from export.adopt.plain import Plain, RunError, latent_size, latents
 from export.adopt.probe import REACH_PX, reach_px
 from export.adopt.read import opset_of, read_graph
+from export.adopt.reference import require_reference
 from export.adopt.roles import Adoption, Range, find_roles
 from export.adopt.wrap import wrapped
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
@@ -56,6 +57,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     labels = _labels(request, names, roles.classes)
     progress("running the graph on fixed inputs")
     found = find_core(proto, roles, said)
+    agreed = require_reference(said.reference, found) if said.reference else ()
     task = found.core.roles.task
     assert task is not None
     max_batch_size = MAX_BATCH_SIZE.get(task, MAX_DRAWN) if found.is_batched else 1
@@ -73,7 +75,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
         tile, tile_notes = _tile(found, progress) if task is Task.SUPER_RESOLUTION else (None, ())
     except RunError as error:
         raise ExportError(f"{path.name} runs on small images, and not on larger ones: {error}") from None
-    notes = (*found.notes, *tile_notes)
+    notes = (*found.notes, *tile_notes, *agreed)
     spec = _spec(path, found, labels, (inputs, output), parity, tile, notes)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
     target = _write(request, version, spec, served, config)

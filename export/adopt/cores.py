@@ -26,6 +26,9 @@ from export.graph.parity import LIMITS
 from export.graph.samples import synthetic_image
 
 SEEDS = (0, 1, 2)
+RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), LEVELS)
+# Share of values beyond black and white that a graph may have.
+MAX_OUTSIDE = 0.25
 FIXED_BATCH = "serves a fixed batch of 1, since its batch axis is not free: "
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -74,6 +77,7 @@ def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range |
     bounds = said.output_range or told
     if bounds is None:
         raise ExportError(f"say what black and white are: --range LOW,HIGH; {_values(singles)}")
+    _require_range(singles, bounds, said.output_range is not None)
     core = Core(proto, roles, layout, bounds)
     notes = [] if said.output_range else [_assumed("range", bounds)]
     found = _batched(core, items, singles, notes)
@@ -113,6 +117,7 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
     if singles[0].shape[core.layout.index("C")] not in CHANNELS:
         shape = "x".join(map(str, singles[0].shape))
         raise ExportError(f"the graph gives {shape}; an image has {', '.join(map(str, CHANNELS))} channels")
+    _require_range(singles, bounds, said.output_range is not None)
     found = _batched(core, items, singles, notes)
     return replace(found, shape=(0, 0, channels), sizes=sizes, output_channels=found.expected[0].shape[3])
 
@@ -198,6 +203,29 @@ def _batched(core: Core, items: Sequence[Arrays], singles: list[NDArray[np.gener
 def _assumed(what: str, bounds: Range) -> str:
     low, high = bounds
     return f"assumed: {what} {low:g},{high:g}; --{what} LOW,HIGH changes it"
+
+
+def _require_range(singles: Sequence[NDArray[np.generic]], bounds: Range, said: bool) -> None:
+    """Checks that values are what black and white are said to be: a little beyond is usual, a quarter is not.
+
+    Raises:
+        ExportError: they contradict each other.
+    """
+    values = np.concatenate([single.astype(np.float64).ravel() for single in singles])
+    low, high = bounds
+    outside = float(np.mean((values < low - 0.01 * (high - low)) | (values > high + 0.01 * (high - low))))
+    least, largest = float(values.min()), float(values.max())
+    unsigned = low < 0 <= least and 0.2 < largest <= 1.05
+    dark = high > 100 and least >= -1.05 and largest <= 1.05
+    if outside <= MAX_OUTSIDE and not unsigned and not dark:
+        return
+    what = f"{outside:.0%} of its values lie outside of that" if outside > MAX_OUTSIDE else "that would be nearly flat"
+    fits = [one for one in RANGES if one[0] - 0.05 <= least and largest <= one[1] * 1.05]
+    hint = f"; --range {fits[0][0]:g},{fits[0][1]:g} fits" if fits else ""
+    begins = "" if said else "say what black and white are: "
+    raise ExportError(
+        f"{begins}--range {low:g},{high:g}{'' if said else ', as assumed'}: {_values(singles)}, and {what}{hint}"
+    )
 
 
 def _values(singles: Sequence[NDArray[np.generic]]) -> str:

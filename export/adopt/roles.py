@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import onnx
 from onnx import TensorProto
@@ -33,6 +34,7 @@ class Adoption:
     layout: str | None = None
     output_range: Range | None = None
     input_range: Range | None = None  # None: the same
+    reference: Path | None = None  # inputs, and what the graph must give for them: export.adopt.reference
 
 
 @dataclass(frozen=True)

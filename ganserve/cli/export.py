@@ -18,6 +18,7 @@ from ganserve.cli.graph_options import (
     LatentOption,
     LayoutOption,
     RangeOption,
+    ReferenceOption,
     TaskOption,
 )  # fmt: skip
 from ganserve.cli.output import CommandError, needing, print_json, steps
@@ -154,10 +155,11 @@ def export(
     layout: LayoutOption = None,
     output_range: RangeOption = None,
     input_range: InputRangeOption = None,
+    reference: ReferenceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
-    graph = GraphOptions(task, latent, label, classes, image, layout, output_range, input_range)
+    graph = GraphOptions(task, latent, label, classes, image, layout, output_range, input_range, reference)
     overrides = parse_settings(settings or [])
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):

@@ -1,6 +1,7 @@
 """What `ganserve export` must be told of an ONNX graph of somebody else's, where its shapes do not tell."""
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,6 +46,14 @@ InputRangeOption = Annotated[
         rich_help_panel=_PANEL, metavar="LOW,HIGH", help="The same of the input image (default: as of the output)."
     ),
 ]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="FILE.npz",
+        help="Inputs by name, and the outputs that the graph must give for them, compared before anything is written.",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,7 @@ class GraphOptions:
     layout: str | None
     range: str | None
     input_range: str | None
+    reference: Path | None
 
     def parsed(self) -> "Adoption":
         """The same for `export.adopt`.
@@ -78,6 +88,7 @@ class GraphOptions:
             self.layout,
             parse_range("--range", self.range) if self.range is not None else None,
             parse_range("--input-range", self.input_range) if self.input_range is not None else None,
+            self.reference,
         )
 
     def require_none(self) -> None:

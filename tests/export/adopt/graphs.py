@@ -96,8 +96,9 @@ def upscaler(*, size: Axes = ("H", "W"), batch: int | str = "N", whole: bool = F
     if whole:
         value = graph.node("Sub", value, graph.node("ReduceMean", value, axes=[2, 3], keepdims=1))
     value = graph.node("Relu", graph.node("Conv", value, graph.weight(8, 3, 3, 3), pads=[1, 1, 1, 1]))
-    value = graph.node("Conv", value, graph.weight(12, 8, 3, 3), pads=[1, 1, 1, 1])
-    return graph.made(graph.node("DepthToSpace", value, blocksize=2), (batch, 3, "H2", "W2"))
+    value = graph.node("Conv", value, graph.weight(12, 8, 3, 3, scale=0.03), pads=[1, 1, 1, 1])
+    value = graph.node("Add", graph.node("DepthToSpace", value, blocksize=2), graph.constant(0.4, np.float32))
+    return graph.made(value, (batch, 3, "H2", "W2"))
 
 
 def features() -> onnx.ModelProto:

@@ -191,3 +191,40 @@ def test_a_graph_that_fails_on_larger_images_is_refused(tmp_path: Path, monkeypa
     with pytest.raises(ExportError, match="runs on small images, and not on larger ones: no memory"):
         adopt(Request(saved(upscaler(), tmp_path), tmp_path / "repository", "m"), Adoption())
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({}, ""),
+        ({"out": 0.05}, r"theirs\.npz: the graph's images differ from the file's by \d\.\d+ levels of 255, at most 1"),
+        ({"image": None}, r"theirs\.npz: must hold image, out; lacks image, has out"),
+        ({"image": np.zeros((2, 5), np.float32)}, r"image \(2, 5\), out \(3, .*; all must have as many items, 1 to 64"),
+        ({"image": np.array([{}] * 3)}, "is no .npz file of numbers: Object arrays cannot be loaded"),
+    ],
+)
+def test_figures_of_another_framework_are_compared(wrong: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    latent = np.random.RandomState(1).randn(3, 5).astype(np.float32)
+    session = onnxruntime.InferenceSession(generator().SerializeToString(), providers=["CPUExecutionProvider"])
+    (images,) = session.run(None, {"image": latent})
+    arrays: dict[str, Any] = {"image": latent, "out": images}
+    for name, change in wrong.items():
+        arrays[name] = arrays[name] + change if isinstance(change, float) else change
+    np.savez(tmp_path / "theirs.npz", **{name: array for name, array in arrays.items() if array is not None})
+    request = Request(saved(generator(), tmp_path), tmp_path / "repository", "m")
+    said = Adoption(reference=tmp_path / "theirs.npz")
+    if not sentence:
+        (note,) = (note for note in adopt(request, said).spec.provenance.notes if "theirs.npz" in note)
+        assert "3 image(s)" in note
+        return
+    with pytest.raises(ExportError, match=sentence):
+        adopt(request, said)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_a_range_that_the_values_contradict_is_refused(tmp_path: Path) -> None:
+    request = Request(saved(generator(), tmp_path), tmp_path / "repository", "m")
+    with pytest.raises(ExportError, match=r"^--range 0,1: .*, and \d+% of its values lie outside.*; --range -1,1 fits"):
+        adopt(request, Adoption(output_range=(0, 1)))
+    with pytest.raises(ExportError, match=r"^--range 0,255: .*nearly flat; --range -1,1 fits"):
+        adopt(request, Adoption(output_range=(0, 255)))
