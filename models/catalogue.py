@@ -18,7 +18,7 @@ from models.families.basic import (
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
-from models.families.superres import msrresnet, rrdb, srresnet, srvgg
+from models.families.superres import msrresnet, rrdb, span, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
 from models.layer_settings import SETTINGS as LAYERS
 from models.layer_settings import layer_values, set_layers
@@ -39,6 +39,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         fc_dcgan.ARCHITECTURE,
         srvgg.ARCHITECTURE,
         rrdb.ARCHITECTURE,
+        span.ARCHITECTURE,
         srresnet.ARCHITECTURE,
         msrresnet.ARCHITECTURE,
         fastgan.ARCHITECTURE,

@@ -52,7 +52,7 @@ def _changes(state: StateDict, unknown: list[str]) -> Iterator[tuple[dict[str, t
     statistics = _statistics(state)
     if statistics:
         yield {**state, **statistics}, f"{_some(list(statistics))} missing"
-    groups = dict.fromkeys([tuple(unknown), *((key,) for key in (*unknown, *state))])
+    groups = dict.fromkeys([*([tuple(unknown)] if unknown else []), *((key,) for key in (*unknown, *state))])
     for name in (pattern, _layer, _first):
         by_name: dict[str, list[str]] = {}
         for key in state:

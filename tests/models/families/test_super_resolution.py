@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from models.architecture import ArchitectureError
 from models.catalogue import build, detect
 from models.checkpoints.read import read
-from tests.models.references import esrgan, srresnet, srvgg
+from tests.models.references import esrgan, span, srresnet, srvgg
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
@@ -26,6 +26,7 @@ SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
     "leftthomas-x2": (lambda: srresnet.Leftthomas(4, 1), {}, 18),
     "leftthomas-x4": (lambda: srresnet.Leftthomas(4, 2), {}, 18),
     "lornatang-x8": (lambda: srresnet.Lornatang(4, 1, 3, 1), {}, 10),
+    "span-x2": (lambda: span.Span(1, 4, 2, norm=False), {}, 21),
     "srvgg-x3": (lambda: srvgg.SrvggCompact(1, 4, 3, 3, "prelu"), {}, 5),
     "msrresnet-x2": (lambda: srresnet.MsrResNet(4, 2, 2), {}, 7),
     "msrresnet-x3": (lambda: srresnet.MsrResNet(4, 2, 3), {}, 7),
@@ -194,3 +195,20 @@ def test_half_precision_files_are_read_as_float32(tmp_path: Path, suffix: str) -
     image = torch.rand(1, 3, 6, 5)
     torch.testing.assert_close(build(found.state)[1].network(image), network.float()(image))
     assert found.dtype == "float16"
+
+
+def test_the_shift_of_span_is_only_set_where_there_is_one() -> None:
+    plain, shifted, grey = (
+        span.Span(*sizes).state_dict() for sizes in ((3, 4, 2, False), (3, 4, 2, True), (1, 4, 2, True))
+    )
+    assert build(shifted, overrides={"img_range": "1"})[1].hyperparameters["norm"] is True
+    with pytest.raises(ArchitectureError, match="img_range=1: the file has `no_norm`"):
+        build(plain, overrides={"img_range": "1"})
+    with pytest.raises(ArchitectureError, match=r"takes 1 channel\(s\) and has no `no_norm`"):
+        build(grey)
+
+
+def test_a_chain_of_span_without_one_of_its_convs_is_no_span() -> None:
+    state = {key: value for key, value in span.Span(3, 4, 2, False).state_dict().items() if "c2_r.conv.1" not in key}
+    with pytest.raises(ArchitectureError, match="no known generator: like span but for its shapes"):
+        detect(state)
