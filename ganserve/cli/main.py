@@ -7,7 +7,7 @@ import threading
 from collections.abc import Sequence
 
 from ganserve.cli.exit_codes import FAILED, INTERRUPTED, exit_code_of
-from ganserve.client.errors import ServerError
+from ganserve.cli.output import sentence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,18 +41,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"ganserve: {sentence(error)}", file=sys.stderr)
         return exit_code_of(error)
-
-
-def sentence(error: Exception) -> str:
-    """One line for people, whatever was raised."""
-    from ganserve.cli.output import CommandError
-
-    if hasattr(error, "format_message"):  # the option parser's own
-        text = error.format_message()
-    elif isinstance(error, (CommandError, ServerError, ValueError)):
-        text = str(error)
-    elif isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    else:
-        text = f"{type(error).__name__}: {error} (`ganserve --traceback ...` shows where)"
-    return " ".join(str(text).split())

@@ -6,11 +6,26 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
+from ganserve.client.errors import ServerError
+
 OURS = ("artifact", "export", "ganserve", "models", "server")
 
 
 class CommandError(Exception):
     """The command failed; the message is the one line that is shown."""
+
+
+def sentence(error: Exception) -> str:
+    """One line for people, whatever was raised."""
+    if hasattr(error, "format_message"):  # the option parser's own
+        text = error.format_message()
+    elif isinstance(error, (CommandError, ServerError, ValueError)):
+        text = str(error)
+    elif isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    else:
+        text = f"{type(error).__name__}: {error} (`ganserve --traceback ...` shows where)"
+    return " ".join(str(text).split())
 
 
 @contextmanager

@@ -1,8 +1,9 @@
-"""`ganserve upscale` and `ganserve translate`: an image file through a running server into another file."""
+"""`ganserve upscale` and `ganserve translate`: image files through a running server into other files."""
 
-from collections.abc import Callable
-from enum import StrEnum
-from pathlib import Path
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -17,36 +18,102 @@ from ganserve.cli.connect import (
     ServerOption,
     connect,
 )
-from ganserve.cli.files import (
-    ModelArgument,
+from ganserve.cli.files import ModelArgument, QualityOption, VersionOption, describe_timings, facts_of
+from ganserve.cli.media.image import ImageConverter, Made, Result
+from ganserve.cli.media.options import (
+    Alpha,
+    CompareOption,
+    ForceOption,
+    FormatOption,
+    Frames,
+    FramesOption,
+    InFlightOption,
+    InputsArgument,
     OutputOption,
-    QualityOption,
-    VersionOption,
-    describe_timings,
-    facts_of,
-    read_format,
+    SkipOption,
+    SuffixOption,
 )
+from ganserve.cli.media.page import Page
+from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
+from ganserve.cli.media.run import Summary, patiently, run
 from ganserve.cli.output import print_json
 from ganserve.client.client import Client
-from ganserve.client.results import Translated, Upscaled
-
-ImageArgument = Annotated[Path, typer.Argument(metavar="IN", help="PNG, JPEG or WebP file.")]
-
-
-class Alpha(StrEnum):
-    """What happens to the alpha channel."""
-
-    KEEP = "keep"
-    DROP = "drop"
+from ganserve.client.formats import FormatName
+from ganserve.client.options import ImageOptions
+from ganserve.client.results import Upscaled
 
 
-def _command(call: Callable[..., Upscaled | Translated], help: str, alpha_help: str) -> Callable[..., None]:
+@dataclass(frozen=True)
+class Reporter:
+    """What is printed of each file, and kept of it."""
+
+    as_json: bool
+    to_stdout: bool
+    alone: bool
+    page: Page
+
+    def report(self, conversion: Conversion, made: Made) -> dict[str, Any]:
+        """Of one file; printed at once if it is the only one."""
+        self.page.add(conversion, made)
+        result = made.result
+        tiles = {"tiles": result.tiles} if isinstance(result, Upscaled) else {}
+        facts = facts_of(result.model, result.version, result.batch_size, result.timings)
+        target = str(conversion.target or "-")
+        size = {"width": result.width, "height": result.height}
+        frames = {"frames": made.frames} if made.frames > 1 else {}
+        if made.note:
+            print(f"ganserve: {conversion}: {made.note}", file=sys.stderr)
+        if self.alone and not self.as_json:
+            counts = {**frames, **tiles, "batch": result.batch_size}
+            line = "  ".join(f"{name} {count}" for name, count in counts.items())
+            text = f"{target}  {result.width}x{result.height}  {line}  {describe_timings(result.timings)}"
+            print(text, file=sys.stderr if self.to_stdout else sys.stdout)
+        return {**facts, "input": str(conversion), "file": target, **size, **tiles, **frames}
+
+    def end(self, summary: Summary) -> int:
+        """The exit code, after the summary."""
+        self.page.write()
+        if self.alone and not summary.skipped:
+            if self.as_json and summary.reports and not self.to_stdout:
+                print_json(summary.reports[0])
+        elif self.as_json:
+            failed = [{"input": str(each), "error": str(error)} for each, error in summary.failures]
+            counts = {"skipped": summary.skipped, "left": summary.left, "seconds": summary.seconds}
+            print_json({"files": summary.reports, "failed": failed, **counts})
+        else:
+            print(summary, file=sys.stderr if self.to_stdout else sys.stdout)
+        return summary.exit_code
+
+
+@dataclass(frozen=True)
+class Sending:
+    """How images are sent: at most so many at a time, again while the server is overloaded if there are several."""
+
+    places: threading.Semaphore
+    stop: threading.Event
+    patience_s: float
+
+    def send(self, call: Callable[[], Result]) -> Result:
+        """The call's result."""
+        with self.places:
+            result: Result = patiently(call, self.patience_s, self.stop)
+            return result
+
+
+def _command(call: Callable[..., Any], help: str, alpha_help: str) -> Callable[..., int]:
     """A subcommand named after the client's method `call`."""
 
     def transform(
         model: ModelArgument,
-        image: ImageArgument,
+        inputs: InputsArgument,
         output: OutputOption,
+        format: FormatOption = None,
+        suffix: SuffixOption = "",
+        frames: FramesOption = Frames.ALL,
+        skip_existing: SkipOption = False,
+        force: ForceOption = False,
+        compare: CompareOption = None,
+        in_flight: InFlightOption = 8,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
         quality: QualityOption = None,
         version: VersionOption = "",
@@ -55,35 +122,53 @@ def _command(call: Callable[..., Upscaled | Translated], help: str, alpha_help: 
         ca: AuthorityOption = None,
         api_key_file: ApiKeyOption = None,
         as_json: JsonOption = False,
-    ) -> None:
-        format = read_format(output)
+    ) -> int:
+        naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
+        conversions = plan(inputs, output, naming, force=force)
+        options: ImageOptions = {"alpha": alpha.value, "quality": quality, "version": version}
+        sending = Sending(threading.Semaphore(in_flight), threading.Event(), deadline if len(conversions) > 1 else 0)
         with connect(server, deadline, ca, api_key_file) as client:
-            result = call(client, model, image, alpha=alpha.value, format=format, quality=quality, version=version)
-        output.write_bytes(result.data)
-        _report(result, output, as_json)
+
+            def call_one(image: Any, wanted: FormatName) -> Result:
+                return sending.send(lambda: call(client, model, image, format=wanted, **options))
+
+            converter = ImageConverter(call_one, model, frames is Frames.ALL, quality, in_flight)
+            page = Page(compare, len(conversions))
+            reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
+            try:
+                return _convert_all(conversions, converter, reporter, in_flight, skip_existing)
+            finally:
+                sending.stop.set()
 
     transform.__name__ = call.__name__
     transform.__doc__ = help
     return transform
 
 
+def _convert_all(
+    conversions: Sequence[Conversion],
+    converter: ImageConverter,
+    reporter: Reporter,
+    in_flight: int,
+    skip_existing: bool,
+) -> int:
+    def convert(conversion: Conversion) -> dict[str, Any]:
+        return reporter.report(conversion, converter.convert(conversion))
+
+    if reporter.alone and not skip_existing:
+        summary = Summary(1, [convert(conversions[0])])
+    else:
+        summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing)
+    return reporter.end(summary)
+
+
 upscale = _command(
     Client.upscale,
-    "Enlarges an image with a super-resolution model.",
+    "Enlarges images with a super-resolution model: files, folders, animations, GeoTIFFs.",
     "keep: enlarge the alpha channel too; drop: remove it.",
 )
 translate = _command(
     Client.translate,
-    "Turns an image into another of the same size with an image-to-image model. Accepts any size.",
+    "Turns images into others of the same size with an image-to-image model. Accepts any size.",
     "keep: return the alpha channel unchanged; drop: remove it.",
 )
-
-
-def _report(result: Upscaled | Translated, output: Path, as_json: bool) -> None:
-    tiles: dict[str, Any] = {"tiles": result.tiles} if isinstance(result, Upscaled) else {}
-    if as_json:
-        facts = facts_of(result.model, result.version, result.batch_size, result.timings)
-        print_json({**facts, "file": str(output), "width": result.width, "height": result.height, **tiles})
-        return
-    counts = "  ".join(f"{name} {count}" for name, count in {**tiles, "batch": result.batch_size}.items())
-    print(f"{output}  {result.width}x{result.height}  {counts}  {describe_timings(result.timings)}")

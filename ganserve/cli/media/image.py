@@ -1,0 +1,98 @@
+"""One image file -> the file that a call makes of it: plain, with several frames, or with a place on earth."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ganserve.cli.media.animation import HOLD_FRAMES, convert_frames, count_frames, read_frames
+from ganserve.cli.media.geotiff import enlarged, read_geotiff, write_geotiff
+from ganserve.cli.media.plan import Conversion
+from ganserve.cli.media.write import write
+from ganserve.cli.output import CommandError
+from ganserve.client.encode import Extras, encode
+from ganserve.client.formats import SUFFIXES, FormatName, format_of
+from ganserve.client.open_formats import open_picture
+from ganserve.client.results import Translated, Upscaled
+
+Result = Upscaled | Translated
+Call = Callable[[Any, FormatName], Result]  # a picture, and the format of the reply
+TIFF_SUFFIXES = (".tif", ".tiff")
+ANIMATED_STARTS = (b"GIF8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file's bytes, the result of the call that made it (the last, of several), and what its user has to know."""
+
+    data: bytes
+    result: Result
+    before: Any  # what the result was made from
+    frames: int = 1
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class ImageConverter:
+    """Converts one image file after another, from any thread.
+
+    Attributes:
+        call: one image through the server.
+        model: its name, for what is written into GeoTIFFs.
+        every_frame: whether all frames of an animation are converted, or the first.
+        quality: of what the client encodes.
+        in_flight: frames of one file at a time.
+    """
+
+    call: Call
+    model: str
+    every_frame: bool
+    quality: int | None
+    in_flight: int
+
+    def convert(self, conversion: Conversion) -> Made:
+        """Reads, calls and writes."""
+        source = conversion.source
+        data = sys.stdin.buffer.read() if source is None else source.read_bytes()
+        made = self._convert(data, conversion.suffix)
+        write(conversion.target, made.data)
+        return made
+
+    def _convert(self, data: bytes, suffix: str) -> Made:
+        geo = read_geotiff(data)
+        if geo is not None and suffix in TIFF_SUFFIXES:
+            pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png"))
+            return Made(
+                write_geotiff(pixels, geo, self.model), result, levels, note="its details are invented, not measured"
+            )
+        animated = self._animation(data, suffix)
+        if animated is not None:
+            return animated
+        result = self.call(data, format_of(Path(f"x{suffix}")))
+        lost = "" if geo is None else f"{suffix} cannot hold its place on earth; .tif can"
+        if SUFFIXES.get(suffix) == result.format:
+            return Made(result.data, result, data, note=lost)
+        made = encode(result.array, suffix, extras=result.extras, quality=self.quality)
+        return Made(made, result, data, note=lost)
+
+    def _animation(self, data: bytes, suffix: str) -> Made | None:
+        if not self.every_frame or not (data.startswith(ANIMATED_STARTS) or data[4:12] == b"ftypavis"):
+            return None
+        try:
+            with open_picture(data) as image:
+                n = count_frames(image)
+                if n == 1:
+                    return None
+                if suffix not in HOLD_FRAMES:
+                    raise CommandError(f"it has {n} frames and {suffix} holds one; pass --frames first, or --format")
+                frames = read_frames(image)
+                extras = Extras(image.info.get("icc_profile"))
+        except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
+            return None  # what is not an animation that can be read goes to the server as it is
+        made, result = convert_frames(
+            frames, lambda pixels: self.call(pixels, "png"), self.in_flight, suffix, extras, self.quality
+        )
+        return Made(made, result, frames.pixels[-1], frames=n)

@@ -1,0 +1,51 @@
+"""The options of `ganserve upscale` and `translate` that say which files are read and written."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Alpha(StrEnum):
+    """What happens to the alpha channel."""
+
+    KEEP = "keep"
+    DROP = "drop"
+
+
+class Frames(StrEnum):
+    """Which frames of an animation."""
+
+    ALL = "all"
+    FIRST = "first"
+
+
+InputsArgument = Annotated[
+    list[str], typer.Argument(metavar="IN...", help="Files, folders, patterns such as '*.jpg', or - for stdin.")
+]
+OutputOption = Annotated[
+    str,
+    typer.Option(
+        "--output", "-o", metavar="OUT",
+        help="File, folder, pattern such as 'out/{stem}-large.png' (stem, name, suffix, folder, index, model), or - "
+        "for stdout.",
+    ),
+]  # fmt: skip
+FormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="Suffix of outputs in a folder, such as png, jpg or tif (default: that of each input)."
+    ),
+]
+SuffixOption = Annotated[str, typer.Option("--suffix", metavar="TEXT", help="Added to names of outputs in a folder.")]
+FramesOption = Annotated[Frames, typer.Option("--frames", help="Of animations (GIF, APNG, WebP) and pages of a TIFF.")]
+SkipOption = Annotated[
+    bool, typer.Option("--skip-existing", help="Leave outputs that exist: goes on where an earlier run was stopped.")
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Allow an output to take the place of an input.")]
+InFlightOption = Annotated[int, typer.Option("--in-flight", min=1, max=64, help="Images that are sent at a time.")]
+CompareOption = Annotated[
+    Path | None,
+    typer.Option("--compare", metavar="FILE", help="Also write an HTML page with before and after, with a slider."),
+]
