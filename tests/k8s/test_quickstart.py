@@ -12,8 +12,12 @@ from tests.k8s.pods import pods
 from tests.k8s.rendering import K8S, ROOT, at, named, overlay
 
 SCRIPT = K8S / "quickstart.sh"
-# Notes its words. `kind get clusters` prints none; a port-forward ends at once.
-STAND_IN = '#!/bin/sh\necho "$(basename "$0") $*" >> "$NOTES"\n'
+# Notes its words. `kind get clusters` prints none. curl needs the port-forward, which runs beside it, to be there.
+STAND_IN = """\
+#!/bin/sh
+case $0 in */curl) until grep -q port-forward "$NOTES"; do sleep 0.05; done ;; esac
+echo "$(basename "$0") $*" >> "$NOTES"
+"""
 COMMANDS = {"kind": ["kind"], "minikube": ["minikube"], "k3s": ["k3s"]}
 
 
@@ -24,7 +28,7 @@ def run(folder: Path, cluster: str, without: str = "") -> tuple[subprocess.Compl
     for name in {"kubectl", "docker", "curl", *COMMANDS.get(cluster, ())} - {without}:
         (found / name).write_text(STAND_IN)
         (found / name).chmod(0o755)
-    for name in ("sh", "dirname", "basename", "grep"):  # and nothing else that this machine may have
+    for name in ("sh", "dirname", "basename", "grep", "sleep"):  # and nothing else that this machine may have
         (found / name).symlink_to(next(p for p in map(Path, ("/bin", "/usr/bin")) if (p / name).exists()) / name)
     notes = folder / "notes"
     environment = {"PATH": str(found), "NOTES": str(notes)}

@@ -110,6 +110,24 @@ def metrics_are_scraped_once(objects: Sequence[Object]) -> Iterator[str]:
                 yield f"{title(monitor)}: scrapes {endpoint['path']}"
 
 
+@policy("kserve", "PodMonitor/ganserve", "spec podMetricsEndpoints 0 relabelings 1 replacement", "$1:8001", "8001")
+def metrics_of_kserves_pods_are_scraped(objects: Sequence[Object]) -> Iterator[str]:
+    """KServe makes no monitor. The port of the metrics is not declared, so the address is made from the pod's."""
+    for pod in servers(objects):
+        if not pod.owner.startswith("InferenceService"):
+            continue
+        monitor = named(objects, "PodMonitor/ganserve")["spec"]
+        if selected(monitor["selector"], objects) != [pod]:
+            yield f"{pod.owner}: is not found by the PodMonitor"
+        (endpoint,) = monitor["podMetricsEndpoints"]
+        steps = {step.get("targetLabel", step["action"]): step for step in endpoint["relabelings"]}
+        wanted = f"$1:{settings_of(pod, objects).http_port}"
+        if (steps["__address__"]["replacement"], endpoint["path"]) != (wanted, "/metrics"):
+            yield f"{pod.owner}: is scraped at {steps['__address__']['replacement']}{endpoint['path']}, not {wanted}"
+        if steps["keep"]["regex"] != pod.main["name"]:
+            yield f"{pod.owner}: the container {steps['keep']['regex']} is scraped, not {pod.main['name']}"
+
+
 @policy("kserve", "ClusterServingRuntime/ganserve", "spec annotations prometheus.kserve.io/port", "8080", "8080")
 def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
     for service in of_kind(objects, "InferenceService"):
@@ -136,8 +154,6 @@ def kserve_knows_the_ports(objects: Sequence[Object]) -> Iterator[str]:
 def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
     """Every pod of ours has a policy for both directions that names ports only; they reach only what they need."""
     for pod in pods(objects):
-        if pod.owner.startswith("InferenceService"):
-            continue  # its callers and its gateway are KServe's
         found = [
             each for each in of_kind(objects, "NetworkPolicy") if pod in selected(at(each, "spec podSelector"), objects)
         ]
@@ -148,7 +164,10 @@ def networks_are_closed(objects: Sequence[Object]) -> Iterator[str]:
             if not all(rule.get("ports") and (rule.get("from") or rule.get("to")) for rule in [*ingress, *egress]):
                 yield f"{title(each)}: a rule without peers or ports opens everything"
             inward = [port["port"] for rule in ingress for port in rule.get("ports", ())]
-            if inward != [port["name"] for port in pod.main.get("ports", ())]:
+            wanted: list[Any] = [port["name"] for port in pod.main.get("ports", ())]
+            if pod.owner.startswith("InferenceService"):
+                wanted.append(settings_of(pod, objects).http_port)  # not declared, since Knative takes one port
+            if inward != wanted:
                 yield f"{title(each)}: lets in {inward}, not the ports of {pod.owner}"
             outward = {port["port"] for rule in egress for port in rule.get("ports", ())}
             pulls: set[int | str] = (
