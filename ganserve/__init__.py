@@ -24,7 +24,7 @@ from ganserve.client.errors import (
     Unavailable,
 )
 from ganserve.client.formats import FormatName
-from ganserve.client.options import AlphaName, GenerateOptions, ImageOptions
+from ganserve.client.options import AlphaName, FitName, GenerateOptions, ImageOptions, UpscaleOptions
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
 from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
@@ -40,6 +40,7 @@ __all__ = [
     "DeadlinePassed",
     "ExportError",
     "Exported",
+    "FitName",
     "FormatName",
     "GenerateOptions",
     "GeneratedImage",
@@ -56,6 +57,7 @@ __all__ = [
     "Timings",
     "Translated",
     "Unavailable",
+    "UpscaleOptions",
     "Upscaled",
     "export_module",
 ]

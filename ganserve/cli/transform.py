@@ -1,5 +1,6 @@
 """`ganserve upscale` and `ganserve translate`: image files through a running server into other files."""
 
+import inspect
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -23,15 +24,19 @@ from ganserve.cli.media.image import ImageConverter, Made, Result
 from ganserve.cli.media.options import (
     Alpha,
     CompareOption,
+    FitOption,
     ForceOption,
     FormatOption,
     Frames,
     FramesOption,
+    HeightOption,
     InFlightOption,
     InputsArgument,
     OutputOption,
+    ScaleOption,
     SkipOption,
     SuffixOption,
+    WidthOption,
 )
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
@@ -39,8 +44,10 @@ from ganserve.cli.media.run import Summary, patiently, run
 from ganserve.cli.output import print_json
 from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
-from ganserve.client.options import ImageOptions
+from ganserve.client.options import UpscaleOptions
 from ganserve.client.results import Upscaled
+
+_SIZES = ("scale", "width", "height", "fit")
 
 
 @dataclass(frozen=True)
@@ -100,8 +107,8 @@ class Sending:
             return result
 
 
-def _command(call: Callable[..., Any], help: str, alpha_help: str) -> Callable[..., int]:
-    """A subcommand named after the client's method `call`."""
+def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) -> Callable[..., int]:
+    """A subcommand named after the client's method `call`. `sized`: whether it has the options of `_SIZES`."""
 
     def transform(
         model: ModelArgument,
@@ -114,6 +121,10 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str) -> Callable[.
         force: ForceOption = False,
         compare: CompareOption = None,
         in_flight: InFlightOption = 8,
+        scale: ScaleOption = None,
+        width: WidthOption = None,
+        height: HeightOption = None,
+        fit: FitOption = None,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
         quality: QualityOption = None,
         version: VersionOption = "",
@@ -125,7 +136,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str) -> Callable[.
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
-        options: ImageOptions = {"alpha": alpha.value, "quality": quality, "version": version}
+        options: UpscaleOptions = {"alpha": alpha.value, "quality": quality, "version": version}
+        if sized:
+            options |= {"scale": scale, "width": width, "height": height, "fit": fit.value if fit else None}
         sending = Sending(threading.Semaphore(in_flight), threading.Event(), deadline if len(conversions) > 1 else 0)
         with connect(server, deadline, ca, api_key_file) as client:
 
@@ -142,6 +155,10 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str) -> Callable[.
 
     transform.__name__ = call.__name__
     transform.__doc__ = help
+    if not sized:
+        signature = inspect.signature(transform)
+        kept = [each for each in signature.parameters.values() if each.name not in _SIZES]
+        transform.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     return transform
 
 
@@ -166,9 +183,11 @@ upscale = _command(
     Client.upscale,
     "Enlarges images with a super-resolution model: files, folders, animations, GeoTIFFs.",
     "keep: enlarge the alpha channel too; drop: remove it.",
+    sized=True,
 )
 translate = _command(
     Client.translate,
     "Turns images into others of the same size with an image-to-image model. Accepts any size.",
     "keep: return the alpha channel unchanged; drop: remove it.",
+    sized=False,
 )

@@ -12,8 +12,8 @@ from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.client import MAX_IN_FLIGHT, Client
 from ganserve.client.errors import translated_aio
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request
-from ganserve.client.options import GenerateOptions, ImageOptions
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request, upscale_request
+from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     GeneratedImage,
@@ -86,21 +86,26 @@ class AsyncClient:
 
     @overload
     async def upscale(  # type: ignore[overload-overlap]  # text and bytes are sequences too
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[UpscaleOptions]
     ) -> Upscaled: ...
 
     @overload
     async def upscale(
-        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[UpscaleOptions]
     ) -> list[Upscaled]: ...
 
     async def upscale(
-        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self,
+        model: str,
+        image: Picture | Pictures,
+        *,
+        deadline_s: float | None = None,
+        **options: Unpack[UpscaleOptions],
     ) -> Upscaled | list[Upscaled]:
         """`Client.upscale`, awaited."""
         if is_many(image):
             return await _in_order(lambda each: self.upscale(model, each, deadline_s=deadline_s, **options), image)
-        request = await asyncio.to_thread(lambda: image_request(pb.UpscaleRequest, model, image, **options))
+        request = await asyncio.to_thread(lambda: upscale_request(model, image, **options))
         async with self._translated(deadline_s) as timeout_s:
             return read_upscaled(await self._stub.Upscale(request, timeout=timeout_s))
 

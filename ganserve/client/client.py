@@ -11,8 +11,8 @@ import grpc
 from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.errors import translated
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request
-from ganserve.client.options import GenerateOptions, ImageOptions
+from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request, upscale_request
+from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     GeneratedImage,
@@ -128,16 +128,21 @@ class Client:
 
     @overload
     def upscale(  # type: ignore[overload-overlap]  # text and bytes are sequences too
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[UpscaleOptions]
     ) -> Upscaled: ...
 
     @overload
     def upscale(
-        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[UpscaleOptions]
     ) -> list[Upscaled]: ...
 
     def upscale(
-        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self,
+        model: str,
+        image: Picture | Pictures,
+        *,
+        deadline_s: float | None = None,
+        **options: Unpack[UpscaleOptions],
     ) -> Upscaled | list[Upscaled]:
         """The image, enlarged by a super-resolution model.
 
@@ -147,6 +152,12 @@ class Client:
                 another call's result, or an array (H, W) or (H, W, 1 to 4) of uint8, uint16 or floats 0..1. A list of
                 these is many images: several calls at a time, answered as a list in its order.
             deadline_s: maximum time in seconds; None: the client's.
+            scale: float above 0, as 2, 3 or 1.5. None: the model's own. The network enlarges once or several times, and
+                the result is resampled to the size.
+            width: of the result in px; None: not given. Of one side alone, the other follows from the image's ratio.
+            height: likewise.
+            fit: with both, "contain" (default: the image fits into them), "cover" (it covers them, and what is beyond
+                is cut off) or "fill" (it is stretched).
             alpha: "keep" (default) enlarges the alpha channel too, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
@@ -158,7 +169,7 @@ class Client:
         """
         if is_many(image):
             return in_order(lambda each: self.upscale(model, each, deadline_s=deadline_s, **options), image)
-        request = image_request(pb.UpscaleRequest, model, image, **options)
+        request = upscale_request(model, image, **options)
         with self._translated(deadline_s) as timeout_s:
             return read_upscaled(self._stub.Upscale(request, timeout=timeout_s))
 

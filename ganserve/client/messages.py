@@ -9,13 +9,18 @@ from numpy.typing import NDArray
 
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.formats import WIRE_FORMATS, FormatName
-from ganserve.client.options import AlphaName, Labels, Seeds, Steps, Truncations
+from ganserve.client.options import AlphaName, FitName, Labels, Seeds, Steps, Truncations
 from ganserve.client.pictures import sent
 from ganserve.v1 import images_pb2 as pb
 
 ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
 
 WIRE_ALPHAS: dict[AlphaName, pb.AlphaPolicy.ValueType] = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
+WIRE_FITS: dict[FitName, pb.Fit.ValueType] = {
+    "contain": pb.FIT_CONTAIN,
+    "cover": pb.FIT_COVER,
+    "fill": pb.FIT_FILL,
+}
 SEED_LIMIT = 1 << 32
 MAX_UNARY_IMAGES = 64  # more than this come as a stream, so that no message grows with the number of images
 MAX_CALL_IMAGES = 1024  # more than this are several calls, each with a deadline of its own
@@ -149,6 +154,37 @@ def image_request(
     request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality))
     found = sent(image)
     request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
+    return request
+
+
+def upscale_request(
+    model: str,
+    image: object,
+    *,
+    scale: float | None = None,
+    width: int | None = None,
+    height: int | None = None,
+    fit: FitName | None = None,
+    alpha: AlphaName = "keep",
+    format: FormatName = "png",
+    quality: int | None = None,
+    version: str = "",
+) -> pb.UpscaleRequest:
+    """The message for Upscale; see `image_request`."""
+    if fit is not None and fit not in WIRE_FITS:
+        raise InvalidRequest(f"fit must be one of {', '.join(WIRE_FITS)}, got {fit!r}")
+    for name, side in (("width", width), ("height", height)):
+        if side is not None and not 1 <= side < 1 << 32:
+            raise InvalidRequest(f"{name} must be 1 px or more, got {side}")
+    if scale is not None and not 0 < scale < float("inf"):
+        raise InvalidRequest(f"scale must be above 0, got {scale}")
+    request = image_request(
+        pb.UpscaleRequest, model, image, alpha=alpha, format=format, quality=quality, version=version
+    )
+    request.scale = scale or 0.0
+    request.width, request.height = width or 0, height or 0
+    if fit is not None:
+        request.fit = WIRE_FITS[fit]
     return request
 
 

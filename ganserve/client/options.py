@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ganserve.client.formats import FormatName
 
 AlphaName = Literal["keep", "drop"]
+FitName = Literal["contain", "cover", "fill"]
 Labels = str | int | Sequence[str | int]
 Truncations = float | Sequence[float]
 Seeds = int | Iterable[int]
@@ -39,3 +40,12 @@ class ImageOptions(TypedDict, total=False):
     format: FormatName
     quality: int | None
     version: str
+
+
+class UpscaleOptions(ImageOptions, total=False):
+    """What `upscale` accepts as well. None: not given."""
+
+    scale: float | None
+    width: int | None
+    height: int | None
+    fit: FitName | None

@@ -73,6 +73,34 @@ colours only
 """
 Global___AlphaPolicy: _TypeAlias = AlphaPolicy  # noqa: Y015
 
+class _Fit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIT_UNSPECIFIED: _Fit.ValueType  # 0
+    """CONTAIN"""
+    FIT_CONTAIN: _Fit.ValueType  # 1
+    """the image is made to fit into them"""
+    FIT_COVER: _Fit.ValueType  # 2
+    """it covers them; what is beyond is cut off, at both sides alike"""
+    FIT_FILL: _Fit.ValueType  # 3
+    """it is stretched to them"""
+
+class Fit(_Fit, metaclass=_FitEnumTypeWrapper):
+    """What becomes of an image whose sides have another ratio than the width and height that are asked for."""
+
+FIT_UNSPECIFIED: Fit.ValueType  # 0
+"""CONTAIN"""
+FIT_CONTAIN: Fit.ValueType  # 1
+"""the image is made to fit into them"""
+FIT_COVER: Fit.ValueType  # 2
+"""it covers them; what is beyond is cut off, at both sides alike"""
+FIT_FILL: Fit.ValueType  # 3
+"""it is stretched to them"""
+Global___Fit: _TypeAlias = Fit  # noqa: Y015
+
 @_typing.final
 class Encoding(_message.Message):
     """How images are encoded in the reply."""
@@ -483,6 +511,10 @@ Global___GenerateStreamReply: _TypeAlias = GenerateStreamReply  # noqa: Y015
 
 @_typing.final
 class UpscaleRequest(_message.Message):
+    """The size of the returned image: the model's scale, unless scale, or width or height or both are set. The network
+    enlarges by its factor, again while more than 1.25 times as much is needed, and Lanczos brings the result to the size.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -492,6 +524,10 @@ class UpscaleRequest(_message.Message):
     RAW_HEIGHT_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
+    SCALE_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
@@ -500,6 +536,13 @@ class UpscaleRequest(_message.Message):
     """Only for raw input (uint8, 1, 3 or 4 channels): set both, the channels follow from the byte count."""
     raw_height: _builtins.int
     alpha: Global___AlphaPolicy.ValueType
+    scale: _builtins.float
+    """above 0; 2, 3 and 1.5 as well as the model's own"""
+    width: _builtins.int
+    """px; if only one side is set, the other follows from the image's ratio"""
+    height: _builtins.int
+    fit: Global___Fit.ValueType
+    """only with both"""
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     def __init__(
@@ -512,10 +555,14 @@ class UpscaleRequest(_message.Message):
         raw_height: _builtins.int = ...,
         alpha: Global___AlphaPolicy.ValueType = ...,
         encoding: Global___Encoding | None = ...,
+        scale: _builtins.float = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        fit: Global___Fit.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "fit", b"fit", "height", b"height", "image", b"image", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "scale", b"scale", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -6,24 +6,26 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import ExitStack, aclosing
+from functools import partial
 from typing import Any
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
-from server.api.formats import WIRE_FORMATS, read_encoding
+from server.api.formats import WIRE_FORMATS, read_encoding, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe
 from server.api.quotas import charge
 from server.errors import InvalidRequest, in_step
-from server.images.channels import ChannelPlan, plan_translation, plan_upscale
+from server.images.channels import plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
 from server.images.encoded import EncodedImage
 from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
 from server.images.header import Format, Header, read_header
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
+from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
 from server.images.workers import Workers
 from server.observability.metrics import Metrics
@@ -107,16 +109,23 @@ class ImageService(ImageServiceServicer):
                         yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
-        """The image at the model's scale."""
+        """The image at the model's scale, or at the size that the request has."""
         reply = pb.UpscaleReply()
-        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, plan_upscale)
+        size = read_size(request)
+        check = partial(self._limits.check_image, "the returned image")
+        make_plan = partial(plan_sized_upscale, size=size, check=check)
+        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, make_plan)
         reply.tiles, reply.largest_batch = image.tiles, image.largest_batch
         return reply
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
         """The image, translated."""
         reply = pb.TranslateReply()
-        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, plan_translation)
+
+        def make_plan(spec: Spec, header: Header, keeps_alpha: bool) -> TransformPlan:
+            return in_one_pass(plan_translation(spec, header, keeps_alpha))
+
+        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan)
         reply.batch_size = image.largest_batch
         return reply
 
@@ -168,7 +177,7 @@ class ImageService(ImageServiceServicer):
                 model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE), visits)
                 make_plan = plan_upscale if spec.task is Task.SUPER_RESOLUTION else plan_translation
                 plan = make_plan(spec, Header(Format.RAW, width, height, channels), True)
-                self._check_size(plan)
+                self._check_size(in_one_pass(plan))
             models.append(model)
             passages.append(Passage(step, model.batcher, plan))
             height, width, channels = plan.shape
@@ -180,7 +189,7 @@ class ImageService(ImageServiceServicer):
         context: Context,
         reply: ImageReply,
         task: Task,
-        make_plan: Callable[[Spec, Header, bool], ChannelPlan],
+        make_plan: Callable[[Spec, Header, bool], TransformPlan],
     ) -> TransformedImage:
         """Runs the image through the model, counts it, and fills in what both replies have."""
         started = time.perf_counter()
@@ -191,7 +200,7 @@ class ImageService(ImageServiceServicer):
             self._check(plan, encoding)
             charge(1, plan.width * plan.height)
             sent_bytes = hold_of(context, self._budget).nbytes
-            hold = self._hold(context, transform_bytes(plan, encoding))
+            hold = self._hold(context, transform_bytes(plan, encoding, model.batcher.max_batch_size))
             image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
             hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
             self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
@@ -220,16 +229,17 @@ class ImageService(ImageServiceServicer):
         self._limits.check_image("image", header.width, header.height)
         return header
 
-    def _check(self, plan: ChannelPlan, encoding: Encoding) -> None:
+    def _check(self, plan: TransformPlan, encoding: Encoding) -> None:
         """Rejects, before any work, what could not be computed, encoded or sent."""
         self._check_size(plan)
         encoding.check(plan.width, plan.height, plan.channels)
         if encoding.format is Format.RAW:
             self._limits.check_reply(plan.height * plan.width * plan.channels, "use an encoded format")
 
-    def _check_size(self, plan: ChannelPlan) -> None:
-        if plan.whole:
-            self._limits.check_whole("image", plan.grid.padded_width, plan.grid.padded_height)
+    def _check_size(self, plan: TransformPlan) -> None:
+        for each in plan.passes:
+            if each.whole:
+                self._limits.check_whole("image", each.grid.padded_width, each.grid.padded_height)
         self._limits.check_image("the returned image", plan.width, plan.height)
 
     def _fill(self, message: pb.Image, model: Model, job: GenerateJob, image: GeneratedImage) -> None:

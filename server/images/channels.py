@@ -12,6 +12,7 @@ No network sees the colours that alpha hides, unless alpha is dropped, and with 
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,6 +74,11 @@ class ChannelPlan:
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the image that is returned."""
         return self.height, self.width, self.channels
+
+    @property
+    def dtype(self) -> Any:
+        """Of its channels."""
+        return np.uint8
 
     @property
     def network_channels(self) -> int:

@@ -172,11 +172,6 @@ def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.asarray(_to_image(pixels).convert("L"))[..., None]
 
 
-def resize(plane: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """One channel (H, W, 1) at another size, bicubic; the same size comes back exactly."""
-    return np.asarray(_to_image(plane).resize((width, height), Image.Resampling.BICUBIC))[..., None]
-
-
 def _to_image(pixels: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
 

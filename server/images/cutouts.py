@@ -6,6 +6,7 @@ of a few levels: where alpha is even, what was opaque stays opaque, and what was
 """
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,17 +49,22 @@ def spread_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDAr
     return values[inner]
 
 
-def keep_even(canvas: NDArray[np.uint8], alpha: NDArray[np.uint8], scale: int) -> None:
+def keep_even(band: NDArray[Any], alpha: NDArray[Any], top: int, scale: int) -> None:
     """Gives pixels whose `alpha` (H, W, 1) equals that of their eight neighbours the same alpha again, in the last
-    channel of `canvas` (scale H, scale W, C), contiguous."""
-    height, width = alpha.shape[:2]
-    padded = np.pad(alpha[..., 0], 1, "edge")
+    channel of `band` (scale h, scale W, C), contiguous: the enlarged rows `top`..`top` + h - 1."""
+    width = alpha.shape[1]
+    height = len(band) // scale
+    padded = np.pad(alpha[max(0, top - 1) : top + height + 1, :, 0], ((0, 0), (1, 1)), "edge")
+    if top == 0:
+        padded = np.concatenate([padded[:1], padded])
+    if top + height == len(alpha):
+        padded = np.concatenate([padded, padded[-1:]])
     low, high = (_of_neighbours(padded, extreme) for extreme in (np.minimum, np.maximum))
-    enlarged = canvas.reshape(height, scale, width, scale, -1)[..., -1]
+    enlarged = band.reshape(height, scale, width, scale, -1)[..., -1]
     np.copyto(enlarged, low[:, None, :, None], where=(low == high)[:, None, :, None])
 
 
-def _of_neighbours(padded: NDArray[np.uint8], extreme: np.ufunc) -> NDArray[np.uint8]:
+def _of_neighbours(padded: NDArray[Any], extreme: np.ufunc) -> NDArray[Any]:
     """(H, W): the minimum or maximum of each 3 x 3 pixels of (H + 2, W + 2)."""
     lines = extreme(extreme(padded[:-2], padded[1:-1]), padded[2:])
     return np.asarray(extreme(extreme(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:]))

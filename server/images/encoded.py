@@ -5,6 +5,10 @@ from dataclasses import dataclass
 
 from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
+from server.images.header import Format
+from server.images.png import PngWriter
+from server.images.rows import Canvas, Pixels, Resampler, Rows
+from server.images.sizes import TransformPlan
 
 
 @dataclass(frozen=True)
@@ -23,3 +27,49 @@ def encode_timed(image: DecodedImage, encoding: Encoding) -> tuple[bytes, float,
     started_at = time.monotonic()
     data = codecs.encode(image, encoding)
     return data, started_at, time.monotonic() - started_at
+
+
+class Output:
+    """Rows that a network gives -> the encoded image: brought to its size and, in a PNG, encoded as they come. The
+    other formats' libraries want the image whole. For workers, one at a time.
+
+    `started_at`: with the first rows, on the monotonic clock; `seconds`: that it took so far.
+    """
+
+    def __init__(self, plan: TransformPlan, encoding: Encoding, icc: bytes | None) -> None:
+        self.started_at = 0.0
+        self.seconds = 0.0
+        self._encoding = encoding
+        self._icc = icc
+        self._png: PngWriter | None = None
+        self._canvas: Canvas | None = None
+        rows: Rows
+        if encoding.format is Format.PNG:
+            rows = self._png = PngWriter(plan.shape, encoding.quality, icc)
+        else:
+            rows = self._canvas = Canvas(plan.shape, plan.passes[-1].dtype)
+        if plan.is_resampled:
+            rows = Resampler(plan.passes[-1].shape, plan.height, plan.width, rows)
+        self._rows = rows
+
+    def space(self, top: int, bottom: int) -> Pixels | None:
+        """See `Rows`."""
+        return self._rows.space(top, bottom)
+
+    def write(self, rows: Pixels) -> None:
+        """See `Rows`."""
+        started_at = time.monotonic()
+        self.started_at = self.started_at or started_at
+        self._rows.write(rows)
+        self.seconds += time.monotonic() - started_at
+
+    def finish(self) -> bytes:
+        """The encoded image, all of whose rows were written."""
+        started_at = time.monotonic()
+        if self._png is not None:
+            data = self._png.take()
+        else:
+            assert self._canvas is not None
+            data = codecs.encode(DecodedImage(self._canvas.pixels, self._icc), self._encoding)
+        self.seconds += time.monotonic() - started_at
+        return data

@@ -17,6 +17,7 @@ from server.images.encoded import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.latents import Noise
 from server.images.memory import transform_bytes
+from server.images.sizes import in_one_pass
 from server.images.transform import pass_through
 from server.images.workers import Workers
 from server.observability.context import show_phase
@@ -84,7 +85,13 @@ class GenerateJob:
     @property
     def passing_bytes(self) -> int:
         """What one image takes on its way through `then`, at its peak."""
-        return max((transform_bytes(passage.plan, self.encoding) for passage in self.then), default=0)
+        return max(
+            (
+                transform_bytes(in_one_pass(passage.plan), self.encoding, passage.batcher.max_batch_size, True)
+                for passage in self.then
+            ),
+            default=0,
+        )
 
     def inputs(self, index: int) -> dict[str, NDArray[Any]]:
         """The inputs of one image, (1, ...) each, noise included. Any thread."""

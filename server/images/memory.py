@@ -1,11 +1,14 @@
 """Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
+import math
 from typing import Self
 
 from server.errors import Overloaded
 from server.images.channels import ChannelPlan
 from server.images.codecs import Encoding
 from server.images.header import Format, Header
+from server.images.rows import rows_for_strip
+from server.images.sizes import TransformPlan
 
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
 _WEBP_DECODE_BYTES = {3: 20, 4: 23}
@@ -14,6 +17,7 @@ _ENCODE_BYTES = {
     # Of alpha that is noise; two thirds of it if alpha is even.
     Format.WEBP: {1: 12, 2: 45, 3: 14, 4: 37},
 }
+_RESAMPLE_BYTES = 12  # of each pixel of a strip: as Pillow has it, and of its new width
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
 # A reply's bytes: as encoded, in the message, serialized.
 REPLY_COPIES = 3
@@ -21,20 +25,60 @@ REPLY_COPIES = 3
 COUNTED_BYTES = 1 << 20
 # Tiles of one image that are computed and not yet on its canvas.
 WINDOW_BYTES = 64 << 20
+_WINDOW_BATCHES = 4
 
 
-def transform_bytes(plan: ChannelPlan, encoding: Encoding) -> int:
-    """What an image takes on its way through a network, at its peak."""
-    sent_px, returned_px = plan.header.width * plan.header.height, plan.width * plan.height
-    pixels, canvas = sent_px * plan.header.channels, returned_px * plan.channels
-    decoding = sent_px * decode_bytes(plan.header)
-    if plan.hides_colours:
-        pixels += sent_px * (plan.header.channels - 1)  # a copy of the colours
-        decoding = max(decoding, pixels + sent_px * _SPREAD_BYTES)
-    tile = plan.tile_bytes + plan.output_bytes
-    tiles = max(tile, min(plan.tiles * tile, WINDOW_BYTES))
-    encoding_bytes = returned_px * encode_bytes(encoding, plan.channels)
-    return canvas + max(decoding, pixels + tiles, pixels + encoding_bytes)
+def window_of(plan: ChannelPlan, batch: int) -> int:
+    """Tiles of one image in flight: a few batches, fewer if they are large."""
+    return max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
+
+
+def transform_bytes(plan: TransformPlan, encoding: Encoding, batch: int, goes_on: bool = False) -> int:
+    """What an image takes on its way through a network, at its peak. `batch`: the model's largest. `goes_on`: it is
+    needed whole afterwards."""
+    header, first = plan.header, plan.passes[0]
+    sent_px = header.width * header.height
+    pixels = sent_px * header.channels
+    peak = sent_px * decode_bytes(header)
+    if first.hides_colours:
+        peak = max(peak, pixels + _spread_bytes(first))
+    for each in plan.passes[:-1]:
+        canvas = math.prod(each.shape)
+        peak = max(peak, pixels + _pass_bytes(each, batch) + canvas)
+        pixels = canvas
+    last = plan.passes[-1]
+    returned_px = plan.width * plan.height
+    encoded = returned_px * encode_bytes(encoding, plan.channels)
+    if encoding.format is Format.PNG and not goes_on:
+        return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
+    canvas = math.prod(plan.shape)
+    rows = _rows_bytes(plan, batch) if plan.is_resampled else 0
+    return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, canvas + encoded)
+
+
+def _spread_bytes(plan: ChannelPlan) -> int:
+    """Of spreading colours under transparency, the copy of the colours included."""
+    return plan.header.width * plan.header.height * (plan.header.channels - 1 + _SPREAD_BYTES)
+
+
+def _pass_bytes(plan: ChannelPlan, batch: int) -> int:
+    """Of the tiles that are in flight, and of the colours that are spread."""
+    tiles = min(plan.tiles, window_of(plan, batch)) * (plan.tile_bytes + plan.output_bytes)
+    colours = plan.header.width * plan.header.height * (plan.header.channels - 1) if plan.hides_colours else 0
+    return tiles + colours
+
+
+def _rows_bytes(plan: TransformPlan, batch: int) -> int:
+    """Of the bands that are open and, if the image is brought to another size, of the rows that wait for it."""
+    last = plan.passes[-1]
+    columns, rows = len(last.grid.column_spans), len(last.grid.row_spans)
+    bands = min(rows, -(-min(last.tiles, window_of(last, batch)) // columns) + 1)
+    band = last.grid.tile_height * last.scale * last.width * last.channels
+    held = min(bands * band, math.prod(last.shape))
+    if not plan.is_resampled:
+        return held
+    strip = min(last.height, rows_for_strip(last.height, plan.height)) * last.width
+    return held + band + strip * (last.channels + _RESAMPLE_BYTES)
 
 
 def decode_bytes(header: Header) -> int:

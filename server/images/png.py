@@ -1,4 +1,4 @@
-"""PNG encoding, faster than Pillow's and smaller."""
+"""PNG encoding, row by row, faster than Pillow's and smaller."""
 
 import struct
 import zlib
@@ -24,36 +24,86 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-def encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> bytes:
-    """A PNG of (H, W, C) pixels. `level`: 0 stores, 1 is fast, 2..9 take longer for fewer bytes.
+class PngWriter:
+    """A PNG of rows as they come.
 
     Every row has the filter Paeth: choosing one of five for each row makes photographs 1 % smaller. Level 1 is Intel's
     ISA-L, a quarter of the time of zlib's fastest (docs/benchmarks.md). The others are zlib's strategy for filtered
     data, which leaves out the short matches that make photographs larger. Nearly all of the work is outside the GIL.
     """
-    height, width, channels = pixels.shape
-    rows = np.ascontiguousarray(pixels).reshape(height, width * channels)
-    size = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    parts = [b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", size)]
-    if icc is not None:
-        parts += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
-    compressor = _compressor(level)
-    strip = max(1, _STRIP_BYTES // (width * channels))
-    for top in range(0, height, strip):
+
+    def __init__(self, shape: tuple[int, int, int], level: int, icc: bytes | None) -> None:
+        """`shape`: (H, W, C). `level`: 0 stores, 1 is fast, 2..9 take longer for fewer bytes."""
+        self._height, width, self._channels = shape
+        size = struct.pack(">IIBBBBB", width, self._height, 8, _COLOUR_TYPES[self._channels], 0, 0, 0)
+        self._parts = [b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", size)]
+        if icc is not None:
+            self._parts += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
+        self._level = level
+        self._compressor = _compressor(level)
+        self._strip = max(1, _STRIP_BYTES // (width * self._channels))
+        self._above = np.zeros((1, width * self._channels), np.uint8)
+        self._waiting: list[NDArray[np.uint8]] = []  # less than a strip
+        self._left = self._height  # rows to come
+
+    def space(self, top: int, bottom: int) -> None:
+        """Rows need no place of their own."""
+        return
+
+    def write(self, rows: NDArray[np.uint8]) -> None:
+        """Encodes the next rows, (h, W, C): strips of one size, however many rows come at once, so that an image gives
+        the same bytes whichever way it was made."""
+        lines = np.ascontiguousarray(rows).reshape(len(rows), -1)
+        self._left -= len(lines)
+        if self._waiting:  # they are completed first
+            missing = self._strip - sum(map(len, self._waiting))
+            self._waiting.append(lines[:missing].copy())
+            lines = lines[missing:]
+            if not lines.size and missing > len(self._waiting[-1]) and self._left:
+                return
+            self._encode(np.concatenate(self._waiting), not lines.size)
+            self._waiting = []
+        for top in range(0, len(lines), self._strip):
+            strip = lines[top : top + self._strip]
+            if len(strip) < self._strip and self._left:
+                # A copy: the rows may be a view of something large, or be written to again.
+                self._waiting = [strip.copy()]
+                return
+            self._encode(strip, top + self._strip >= len(lines))
+
+    def take(self) -> bytes:
+        """What is encoded so far and was not taken yet."""
+        data = b"".join(self._parts)
+        self._parts = []
+        return data
+
+    def _encode(self, lines: NDArray[np.uint8], ends: bool) -> None:
+        """Encodes a strip; `ends`: it is the last one if no more rows are to come."""
         check_time()
-        filtered = np.empty((min(strip, height - top), 1 + rows.shape[1]), np.uint8)
-        if level:
+        filtered = np.empty((len(lines), 1 + lines.shape[1]), np.uint8)
+        if self._level:
             filtered[:, 0] = _PAETH
-            _filter_paeth(rows, top, channels, filtered[:, 1:])
+            _filter_paeth(lines, self._above, self._channels, filtered[:, 1:])
+            self._above = lines[-1:].copy()
         else:
             filtered[:, 0] = _NO_FILTER
-            filtered[:, 1:] = rows[top : top + strip]
-        data = compressor.compress(filtered.data)
-        if top + strip >= height:
-            data += compressor.flush()
+            filtered[:, 1:] = lines
+        data = self._compressor.compress(filtered.data)
+        is_last = ends and not self._left
+        if is_last:
+            data += self._compressor.flush()
         if data:
-            parts += _chunk(b"IDAT", data)
-    return b"".join([*parts, *_chunk(b"IEND", b"")])
+            self._parts += _chunk(b"IDAT", data)
+        if is_last:
+            self._parts += _chunk(b"IEND", b"")
+
+
+def encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> bytes:
+    """A PNG of (H, W, C) pixels; see `PngWriter`."""
+    height, width, channels = pixels.shape
+    writer = PngWriter((height, width, channels), level, icc)
+    writer.write(pixels)
+    return writer.take()
 
 
 def _compressor(level: int) -> _Compressor:
@@ -64,18 +114,18 @@ def _compressor(level: int) -> _Compressor:
     return zlib.compressobj(max(level, _MIN_ZLIB_LEVEL), strategy=zlib.Z_FILTERED)
 
 
-def _filter_paeth(rows: NDArray[np.uint8], top: int, channels: int, out: NDArray[np.uint8]) -> None:
-    """Writes rows `top`... minus their prediction to `out`, which has as many.
+def _filter_paeth(here: NDArray[np.uint8], before: NDArray[np.uint8], channels: int, out: NDArray[np.uint8]) -> None:
+    """Writes rows minus their prediction to `out`, which has as many. `before`: the row above them, (1, row bytes).
 
     Of the neighbours a (left), b (above) and c (above left) the one nearest to a + b - c is the prediction, a before b
     before c if they are equally near. The distances are |b - c|, |a - c| and |a + b - 2c|. The last one is the sum of
     the first two unless c lies between a and b, when it is their difference: so 8 bits suffice, and no branch.
     """
-    here = rows[top : top + len(out)]
     left = np.zeros_like(here)
     left[:, channels:] = here[:, :-channels]
     above = np.zeros((len(here), channels + here.shape[1]), np.uint8)
-    above[0 if top else 1 :, channels:] = rows[top - 1 if top else 0 : top + len(here) - 1]
+    above[:1, channels:] = before
+    above[1:, channels:] = here[:-1]
     above, above_left = above[:, channels:], above[:, : here.shape[1]]
     to_left = np.maximum(above, above_left) - np.minimum(above, above_left)
     to_above = np.maximum(left, above_left) - np.minimum(left, above_left)

@@ -11,6 +11,7 @@ overlap. The image's own edge is not a cut: there the network sees the edge, as 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,7 @@ def whole_grid(height: int, width: int, multiple_px: int, min_px: int = 1) -> Ti
     return _grid(height, width, rows, columns)
 
 
-def split(image: NDArray[np.uint8], grid: TileGrid) -> list[NDArray[np.uint8]]:
+def split(image: NDArray[Any], grid: TileGrid) -> list[NDArray[Any]]:
     """The tiles of `image` (H, W, C) as views, each (tile_height, tile_width, C).
 
     If the network needs a multiple, bottom and right are first reflected to it (a copy).
@@ -102,12 +103,11 @@ def split(image: NDArray[np.uint8], grid: TileGrid) -> list[NDArray[np.uint8]]:
     return [image[y : y + grid.tile_height, x : x + grid.tile_width] for y, x in corners]
 
 
-def place(canvas: NDArray[np.uint8], tile: NDArray[np.uint8], grid: TileGrid, index: int, scale: int) -> None:
-    """Writes the kept part of tile `index`, as the network returned it, to `canvas` (scale H, scale W, C)."""
+def place(band: NDArray[Any], tile: NDArray[Any], grid: TileGrid, index: int, scale: int) -> None:
+    """Writes the kept part of tile `index`, as the network returned it, to `band` (scale h, scale W, C): the rows of
+    the enlarged image that the tiles of its row keep."""
     row, column = grid.spans(index)
-    canvas[_scaled(row, 0, scale), _scaled(column, 0, scale)] = tile[
-        _scaled(row, row.start, scale), _scaled(column, column.start, scale)
-    ]
+    band[:, _scaled(column, 0, scale)] = tile[_scaled(row, row.start, scale), _scaled(column, column.start, scale)]
 
 
 def _scaled(span: TileSpan, origin: int, scale: int) -> slice:

@@ -21,6 +21,27 @@ class Frames(StrEnum):
     FIRST = "first"
 
 
+class Fit(StrEnum):
+    """What becomes of an image of another ratio than --width and --height."""
+
+    CONTAIN = "contain"
+    COVER = "cover"
+    FILL = "fill"
+
+
+ScaleOption = Annotated[
+    float | None,
+    typer.Option("--scale", help="Times that it is enlarged, such as 2, 3 or 1.5 (default: the model's own scale)."),
+]
+WidthOption = Annotated[int | None, typer.Option("--width", help="Of the result, px; alone, the height follows.")]
+HeightOption = Annotated[int | None, typer.Option("--height", help="Of the result, px; alone, the width follows.")]
+FitOption = Annotated[
+    Fit | None,
+    typer.Option(
+        "--fit", help="With --width and --height: contain (default) fits into them, cover cuts off the rest, fill "
+        "stretches.",
+    ),
+]  # fmt: skip
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="IN...", help="Files, folders, patterns such as '*.jpg', or - for stdin.")
 ]

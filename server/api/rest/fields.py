@@ -72,6 +72,20 @@ def read_integer(field: str, value: Any) -> int:
     return value
 
 
+def read_number(field: str, value: Any) -> float:
+    """Of a JSON number, or of the text of a form or an address.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise InvalidRequest(f"{field}: {reprlib.repr(value)} is not a number")
+
+
 def read_text(fields: Mapping[str, Any], field: str) -> str:
     """A string, or a number as one; empty if there is none.
 

@@ -20,6 +20,7 @@ from server.api.rest.fields import (
     read_choice,
     read_floats,
     read_integer,
+    read_number,
     read_text,
     set_field,
 )  # fmt: skip
@@ -46,6 +47,8 @@ _GENERATE_FIELDS = (
     "latents", "ws", "then", "format", "quality", "version",
 )  # fmt: skip
 _IMAGE_FIELDS = ("image", "format", "quality", "alpha", "version")
+_SIZE_FIELDS = ("scale", "width", "height", "fit")
+FITS = {"contain": pb.FIT_CONTAIN, "cover": pb.FIT_COVER, "fill": pb.FIT_FILL}
 
 
 class ImageApi:
@@ -109,13 +112,15 @@ class ImageApi:
 
             def read(body: bytes) -> Any:
                 fields = self._image_fields(request, body)
-                check_fields(fields, _IMAGE_FIELDS)
+                check_fields(fields, _IMAGE_FIELDS + (_SIZE_FIELDS if kind is pb.UpscaleRequest else ()))
                 if not isinstance(fields.get("image"), bytes):
                     raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
                 message = kind(model=request.path_params["model"], version=read_text(fields, "version"))
                 message.image = fields["image"]
                 message.alpha = read_choice(fields, "alpha", ALPHA, "keep")
                 wanted.write(message.encoding, fields)
+                if kind is pb.UpscaleRequest:
+                    _read_size(message, fields)
                 return message
 
             async def write(answer: Any, context: HttpContext) -> Response:
@@ -267,6 +272,16 @@ def _read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
         message.truncations.append(value)
     noise = _one_or_many(fields, "noise_seed", "noise_seeds") or []
     extend(message.noise_seeds, "noise_seeds", [read_integer("noise_seeds", each) for each in noise])
+
+
+def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
+    """The size that the image shall have."""
+    if "scale" in fields:
+        message.scale = read_number("scale", fields["scale"])
+    for side in ("width", "height"):
+        if side in fields:
+            set_field(message, side, read_integer(side, fields[side]))
+    message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
 
 
 def _read_then(steps: Any, fields: Mapping[str, Any]) -> None:

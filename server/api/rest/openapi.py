@@ -13,6 +13,20 @@ _IMAGES = ("image/png", "image/jpeg", "image/webp")
 _FORMAT: Schema = {"type": "string", "enum": ["png", "jpeg", "jpg", "webp", "raw"]}
 _QUALITY: Schema = {"type": "integer", "description": "JPEG and WebP 1..100, PNG compression level 0..9"}
 
+_IMAGE_PROPERTIES: Mapping[str, Schema] = {
+    "image": {"type": "string", "contentEncoding": "base64"},
+    "format": _FORMAT,
+    "quality": _QUALITY,
+    "alpha": {"type": "string", "enum": ["keep", "drop"]},
+    "version": {"type": "string"},
+}
+_SIZE_PROPERTIES: Mapping[str, Schema] = {
+    "scale": {"type": "number", "exclusiveMinimum": 0, "description": "instead of the model's own"},
+    "width": {"type": "integer", "minimum": 1, "description": "px; alone, the height follows"},
+    "height": {"type": "integer", "minimum": 1, "description": "px; alone, the width follows"},
+    "fit": {"type": "string", "enum": ["contain", "cover", "fill"], "description": "with width and height"},
+}
+
 _STEP: Schema = {
     "type": "object",
     "required": ["model"],
@@ -49,17 +63,17 @@ _SCHEMAS: Mapping[str, Schema] = {
             "version": {"type": "string"},
         },
     },
-    "ImageRequest": {
+    "UpscaleRequest": {
         "type": "object",
         "additionalProperties": False,
         "required": ["image"],
-        "properties": {
-            "image": {"type": "string", "contentEncoding": "base64"},
-            "format": _FORMAT,
-            "quality": _QUALITY,
-            "alpha": {"type": "string", "enum": ["keep", "drop"]},
-            "version": {"type": "string"},
-        },
+        "properties": {**_IMAGE_PROPERTIES, **_SIZE_PROPERTIES},
+    },
+    "TranslateRequest": {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["image"],
+        "properties": _IMAGE_PROPERTIES,
     },
     "Images": {
         "type": "object",
@@ -146,11 +160,12 @@ def document(version: str) -> dict[str, Any]:
         paths[f"{start}/stats"] = {"get": _operation("The model's statistics", names)}
         paths[f"{start}/infer"] = {"post": _operation("Tensors in, tensors out", names, _ref("InferRequest"))}
     for verb, text in (("upscale", "An image, enlarged"), ("translate", "An image, translated")):
-        operation = _operation(text, [_NAME], _ref("ImageRequest"), images=True)
+        request = _ref(f"{verb.capitalize()}Request")
+        operation = _operation(text, [_NAME], request, images=True)
         content = operation["requestBody"]["content"]
         for media_type in (*_IMAGES, "application/octet-stream"):
             content[media_type] = {"schema": {"type": "string", "format": "binary"}}
-        content["multipart/form-data"] = {"schema": _ref("ImageRequest")}
+        content["multipart/form-data"] = {"schema": request}
         paths[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
     for kind in ("systemsharedmemory", "cudasharedmemory"):
         for start, names in ((f"/v2/{kind}", []), (f"/v2/{kind}/region/{{name}}", [_REGION])):

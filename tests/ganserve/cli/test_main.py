@@ -98,6 +98,16 @@ def test_an_image_is_enlarged_into_a_file(fake: Fake, tmp_path: Path, capsys: Ca
     assert (found["file"], found["width"], found["height"], found["tiles"]) == (str(large), 12, 8, 4)
 
 
+def test_the_command_asks_for_a_size(fake: Fake, tmp_path: Path) -> None:
+    small = tmp_path / "small.png"
+    Image.fromarray(image_of(1)).save(small)
+    command = ["upscale", "sr", str(small), "-o", str(tmp_path / "large.png"), "--server", fake.server]
+    assert main([*command, "--scale", "1.5"]) == 0
+    assert main([*command, "--width", "30", "--height", "20", "--fit", "fill"]) == 0
+    found = [(each.scale, each.width, each.height, each.fit) for each in fake.service.requests[-2:]]
+    assert found == [(1.5, 0, 0, 0), (0.0, 30, 20, 3)]
+
+
 def test_an_image_is_translated_into_a_file(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     sketch, photo = tmp_path / "sketch.png", tmp_path / "photo.png"
     Image.fromarray(image_of(1)).save(sketch)

@@ -16,7 +16,17 @@ import pytest
 from PIL import Image
 
 import ganserve
-from ganserve import AsyncClient, Client, GenerateOptions, ImageOptions, InvalidRequest, Knob, ServerError, StepReport
+from ganserve import (
+    AsyncClient,
+    Client,
+    GenerateOptions,
+    ImageOptions,
+    InvalidRequest,
+    Knob,
+    ServerError,
+    StepReport,
+    UpscaleOptions,
+)
 from ganserve.client import errors, messages
 from ganserve.client.errors import CLASS_OF
 from ganserve.v1 import images_pb2 as pb
@@ -301,6 +311,17 @@ def test_an_array_that_is_no_image_is_refused(call: Call, image: object) -> None
         call("upscale", "sr", image)
 
 
+def test_a_size_goes_with_the_image_and_nonsense_is_not_sent(call: Call, fake: Fake) -> None:
+    call("upscale", "sr", image_of(1), scale=1.5)
+    call("upscale", "sr", image_of(1), width=30, height=20, fit="cover")
+    found = [(each.scale, each.width, each.height, each.fit) for each in fake.service.requests]
+    assert found == [(1.5, 0, 0, 0), (0.0, 30, 20, pb.FIT_COVER)]
+    for options in ({"scale": 0}, {"scale": float("nan")}, {"width": 0}, {"height": 1 << 32}, {"fit": "squeeze"}):
+        with pytest.raises(InvalidRequest, match=next(iter(options))):
+            call("upscale", "sr", image_of(1), **options)
+    assert len(fake.service.requests) == 2
+
+
 def test_an_image_is_saved_as_its_suffix_says(call: Call, tmp_path: Path) -> None:
     (image,) = call("generate", "faces", seeds=5)
     image.save(tmp_path / "same.png")
@@ -326,8 +347,10 @@ def test_an_unknown_option_is_a_type_error(call: Call, fake: Fake) -> None:
         call("generate", "faces", seed=1)
     with pytest.raises(TypeError, match="seed"):
         call("generate_stream", "faces", seed=1)
+    with pytest.raises(TypeError, match="zoom"):
+        call("upscale", "sr", image_of(1), zoom=2)
     with pytest.raises(TypeError, match="scale"):
-        call("upscale", "sr", image_of(1), scale=2)
+        call("translate", "sr", image_of(1), scale=2)
     assert fake.service.requests == []
 
 
@@ -336,7 +359,7 @@ def test_an_unknown_option_is_a_type_error(call: Call, fake: Fake) -> None:
     ("method", "options", "builder"),
     [
         ("generate", GenerateOptions, messages.generate_request),
-        ("upscale", ImageOptions, messages.image_request),
+        ("upscale", UpscaleOptions, messages.upscale_request),
         ("translate", ImageOptions, messages.image_request),
     ],
 )

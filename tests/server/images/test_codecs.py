@@ -342,8 +342,3 @@ def test_a_side_that_a_format_cannot_say_is_rejected(kind: Format, side: int) ->
 @given(arrays(np.uint8, (4, 6, 1)))
 def test_grey_as_three_channels_comes_back_as_the_same_grey(grey: Pixels) -> None:
     assert np.array_equal(codecs.to_grey(np.repeat(grey, 3, axis=2)), grey)
-
-
-def test_resizing_to_the_same_size_changes_nothing() -> None:
-    plane = noise(6, 8, 1)
-    assert np.array_equal(codecs.resize(plane, 8, 6), plane)

@@ -103,7 +103,8 @@ def test_alpha_is_given_back_where_it_is_even_and_left_elsewhere(scale: int) -> 
     alpha[:, 6:9], alpha[:, 9:] = 255, 90
     canvas = random_image(9 * scale, 12 * scale, 4)
     before = canvas.copy()
-    keep_even(canvas, alpha, scale)
+    keep_even(canvas[: 4 * scale], alpha, 0, scale)
+    keep_even(canvas[4 * scale :], alpha, 4, scale)
     assert np.array_equal(canvas[..., :3], before[..., :3])
     for column in range(12):
         part = np.s_[:, column * scale : (column + 1) * scale, 3]
@@ -115,6 +116,6 @@ def test_a_single_pixel_leaves_its_neighbours_to_the_network() -> None:
     alpha = np.zeros((5, 5, 1), np.uint8)
     alpha[2, 2] = 255
     canvas = np.full((5, 5, 2), 7, np.uint8)
-    keep_even(canvas, alpha, 1)
+    keep_even(canvas, alpha, 0, 1)
     assert (canvas[..., 1] == 7).sum() == 9
     assert (canvas[1:4, 1:4, 1] == 7).all()

@@ -33,7 +33,8 @@ def join(tiles: Iterable[Pixels], grid: tiling.TileGrid, scale: int) -> Pixels:
     for index, tile in enumerate(tiles):
         if canvas is None:
             canvas = np.empty((grid.height * scale, grid.width * scale, tile.shape[2]), np.uint8)
-        tiling.place(canvas, tile, grid, index, scale)
+        row, _ = grid.spans(index)
+        tiling.place(canvas[row.keep_from * scale : row.keep_to * scale], tile, grid, index, scale)
     assert canvas is not None
     return canvas
 

@@ -161,6 +161,19 @@ async def test_a_call_holds_its_body_and_its_image_as_one(start: Start) -> None:
         assert running.server._budget.held_bytes == 0
 
 
+@pytest.mark.parametrize("how", ["address", "json"])
+async def test_an_image_comes_at_the_size_that_is_asked_for(http: httpx.AsyncClient, how: str) -> None:
+    url, data = "/v1/models/up:upscale", png()
+    size: dict[str, Any] = {"width": 30, "height": 10, "fit": "Cover"}
+    if how == "address":
+        answer = await http.post(url, params=size, content=data, headers={"Content-Type": "image/png"})
+    else:
+        answer = await http.post(url, json={"image": base64.b64encode(data).decode(), **size})
+    assert opened(answer).size == (30, 10)
+    answer = await http.post(f"{url}?scale=1.5", content=data)
+    assert opened(answer).size[0] in (9, 18)
+
+
 async def test_translate_gives_an_image_of_the_same_size(http: httpx.AsyncClient) -> None:
     answer = await http.post("/v1/models/translate:translate", content=png(8, 8))
     assert opened(answer).size == (8, 8)
@@ -172,7 +185,10 @@ async def test_translate_gives_an_image_of_the_same_size(http: httpx.AsyncClient
         ({"content": b""}, 400, "image: is missing"),
         ({"content": b"GIF89a"}, 400, "PNG, JPEG or WebP"),
         ({"content": png(), "params": {"alpha": "yes"}}, 400, "must be one of keep, drop"),
-        ({"content": png(), "params": {"scale": "2"}}, 400, "unknown field 'scale'"),
+        ({"content": png(), "params": {"zoom": "2"}}, 400, "unknown field 'zoom'"),
+        ({"content": png(), "params": {"scale": "large"}}, 400, "scale: 'large' is not a number"),
+        ({"content": png(), "params": {"width": "2.5"}}, 400, "width: '2.5' is not an integer"),
+        ({"content": png(), "params": {"width": "8", "height": "8", "fit": "x"}}, 400, "one of contain, cover, fill"),
         ({"content": png(), "headers": {"Content-Type": "text/plain"}}, 501, "'text/plain' is not offered"),
         ({"json": {"image": "*"}}, 400, "not base64"),
         ({"json": {"image": 5}}, 400, "base64"),

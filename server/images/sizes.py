@@ -1,0 +1,154 @@
+"""How large an upscaled image shall be, and how often it goes through the network to get there.
+
+The network enlarges by its factor, again while that is too small by more than a quarter; what is left, up or down, is
+resampled. So the image between two passes never has more pixels than the one that is returned, and the last pass, which
+may have many more, is resampled strip by strip as its tiles come (`server.images.bands`).
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from artifact.spec import Spec
+from server.errors import InvalidRequest
+from server.images.channels import ChannelPlan, plan_upscale
+from server.images.header import Format, Header
+
+# Beyond what the network gives, an image is enlarged so many times by resampling alone; a further pass computes at
+# least as many pixels again as the network's factor squared.
+STRETCH = 1.25
+
+
+class Fit(StrEnum):
+    """What becomes of an image whose sides have another ratio than `width` and `height`."""
+
+    CONTAIN = "contain"  # it is made to fit into them
+    COVER = "cover"  # it covers them, and what is beyond is cut off at both sides
+    FILL = "fill"  # it is stretched
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size that a request asks for: by `scale`, or by one or both sides in px; 0 is not given. Nothing given: the
+    network's own scale."""
+
+    scale: float = 0.0
+    width: int = 0
+    height: int = 0
+    fit: Fit | None = None  # None: not given
+
+
+NATIVE = Size()
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of an image, px."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class TransformPlan:
+    """How an image goes through a network: the part of it that does, once or several times, and the size at the end."""
+
+    header: Header  # as sent
+    crop: Crop | None
+    passes: tuple[ChannelPlan, ...]
+    height: int
+    width: int
+
+    @property
+    def channels(self) -> int:
+        """Of the image that is returned."""
+        return self.passes[-1].channels
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of the image that is returned."""
+        return self.height, self.width, self.channels
+
+    @property
+    def is_resampled(self) -> bool:
+        """Whether it has another size than the network gives."""
+        return (self.height, self.width) != self.passes[-1].shape[:2]
+
+    @property
+    def tiles(self) -> int:
+        """That the engine runs at most."""
+        return sum(each.tiles for each in self.passes)
+
+    @property
+    def input_bytes(self) -> int:
+        """Of all of them."""
+        return sum(each.tiles * each.tile_bytes for each in self.passes)
+
+
+def in_one_pass(plan: ChannelPlan) -> TransformPlan:
+    """At the network's own scale."""
+    return TransformPlan(plan.header, None, (plan,), plan.height, plan.width)
+
+
+def plan_sized_upscale(
+    spec: Spec, header: Header, keeps_alpha: bool, size: Size, check: Callable[[int, int], None]
+) -> TransformPlan:
+    """The plan for super-resolution to a size. `check`: refuses a width and height that are too large, before the tiles
+    for them are laid out.
+
+    Raises:
+        InvalidRequest: see `plan_upscale`; sizes that contradict each other.
+        ImageTooLarge: `check` does.
+    """
+    if size == NATIVE:
+        return in_one_pass(plan_upscale(spec, header, keeps_alpha))
+    crop, width, height = _target(size, header.width, header.height)
+    check(width, height)
+    used = header if crop is None else replace(header, width=crop.width, height=crop.height)
+    ratio = math.sqrt(width * height / (used.width * used.height))
+    passes: list[ChannelPlan] = []
+    for _ in range(_passes(spec.scale, ratio)):
+        passes.append(plan_upscale(spec, used, keeps_alpha))
+        used = Header(Format.RAW, passes[-1].width, passes[-1].height, passes[-1].channels)
+    return TransformPlan(header, crop, tuple(passes), height, width)
+
+
+def _passes(factor: int, ratio: float) -> int:
+    """How often a network of that factor enlarges an image for sides `ratio` times as long."""
+    reached, passes = float(factor), 1
+    while factor > 1 and reached * STRETCH < ratio:
+        reached, passes = reached * factor, passes + 1
+    return passes
+
+
+def _target(size: Size, width: int, height: int) -> tuple[Crop | None, int, int]:
+    """The part of an image of `width` x `height` that is wanted, and the width and height that it shall have."""
+    if size.fit is not None and not (size.width and size.height):
+        raise InvalidRequest(f"fit: {size.fit} given; it needs both width and height")
+    if size.scale:
+        if size.width or size.height:
+            raise InvalidRequest(f"scale: {size.scale:g} given with width or height; set one of them")
+        if not (math.isfinite(size.scale) and size.scale > 0):
+            raise InvalidRequest(f"scale: {size.scale:g}; must be a number above 0")
+        return None, _whole(width * size.scale), _whole(height * size.scale)
+    if not (size.width and size.height):
+        ratio = size.width / width if size.width else size.height / height
+        return None, size.width or _whole(width * ratio), size.height or _whole(height * ratio)
+    if size.fit is Fit.FILL:
+        return None, size.width, size.height
+    if size.fit is Fit.COVER:
+        ratio = max(size.width / width, size.height / height)
+        kept_width, kept_height = min(width, _whole(size.width / ratio)), min(height, _whole(size.height / ratio))
+        crop = Crop((height - kept_height) // 2, (width - kept_width) // 2, kept_height, kept_width)
+        is_whole = (kept_width, kept_height) == (width, height)
+        return None if is_whole else crop, size.width, size.height
+    ratio = min(size.width / width, size.height / height)
+    return None, min(size.width, _whole(width * ratio)), min(size.height, _whole(height * ratio))
+
+
+def _whole(px: float) -> int:
+    """Rounded half up, one at least."""
+    return max(1, math.floor(min(px, 2.0**31) + 0.5))
