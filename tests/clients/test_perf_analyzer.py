@@ -27,9 +27,22 @@ def perf_analyzer() -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("protocol", ["grpc", "http"])
-@pytest.mark.parametrize("model", ["tiny", "styled"])
-def test_it_measures_over_both_protocols(perf_analyzer: str, server: ServerProcess, protocol: str, model: str) -> None:
+@pytest.mark.parametrize(("model", "memory"), [("tiny", "none"), ("tiny", "system"), ("styled", "none")])
+def test_it_measures_over_both_protocols(
+    perf_analyzer: str, server: ServerProcess, protocol: str, model: str, memory: str
+) -> None:
     port = server.grpc_port if protocol == "grpc" else server.ready["rest_port"]
-    options = ("--request-count", "20", "--concurrency-range", "2", "--input-data", "zero", "-b", "4")
+    options = (
+        "--request-count",
+        "20",
+        "--concurrency-range",
+        "2",
+        "--input-data",
+        "zero",
+        "-b",
+        "4",
+        "--shared-memory",
+        memory,
+    )
     text = output_of(perf_analyzer, "-m", model, "-i", protocol, "-u", f"127.0.0.1:{port}", *options)
     assert "Throughput" in text

@@ -20,6 +20,7 @@ from artifact.dtypes import NUMPY_OF
 from server.api.infer_answer import InferAnswer, Raw
 from server.api.rest.call import read_json
 from server.api.rest.fields import check_text, set_choice
+from server.api.shared_memory import REGION
 from server.errors import ImageTooLarge, InvalidRequest
 
 LENGTH_HEADER = "inference-header-content-length"
@@ -141,17 +142,15 @@ def write_answer(answer: InferAnswer, form: Form, limit: int) -> tuple[list[Raw]
         output: dict[str, Any] = {
             "name": tensor.name, "datatype": tensor.datatype, "shape": list(tensor.shape),
         }  # fmt: skip
-        parameters = {key: _parameter(value) for key, value in tensor.parameters.items()}
-        if "shared_memory_region" not in parameters:
-            if form.is_binary(tensor.name):
-                parameters["binary_data_size"] = len(raw)
-                binary.append(raw)
-            else:
-                nbytes += math.prod(tensor.shape) * _JSON_CHARS.get(tensor.datatype, _MAX_JSON_CHARS)
-                _check_json(tensor, nbytes, limit)
-                output["data"] = _values(tensor, raw)
-        if parameters:
-            output["parameters"] = parameters
+        if REGION in tensor.parameters:
+            pass  # Triton's C++ client reads every output that has parameters as one with binary_data_size
+        elif form.is_binary(tensor.name):
+            output["parameters"] = {"binary_data_size": len(raw)}
+            binary.append(raw)
+        else:
+            nbytes += math.prod(tensor.shape) * _JSON_CHARS.get(tensor.datatype, _MAX_JSON_CHARS)
+            _check_json(tensor, nbytes, limit)
+            output["data"] = _values(tensor, raw)
         outputs.append(output)
     said = answer.head
     head: dict[str, Any] = {"model_name": said.model_name, "model_version": said.model_version}

@@ -46,7 +46,7 @@ async def test_tensors_come_and_go_in_memory_of_a_gpu(running: Running, cuda: Fa
         register(client, handle)
         assert "100" in str(client.get_cuda_shared_memory_status("mine"))
         assert "mine" not in str(client.get_system_shared_memory_status())
-        assert "shared_memory_region" in str(infer(client, module).get_output("image"))
+        infer(client, module)
         found = cuda.exported[handle][48:84].reshape(3, 2, 2, 3)
         np.testing.assert_array_equal(found, picture(LATENT))
         assert not cuda.exported[handle][84:].any()
