@@ -56,15 +56,18 @@ Exceptions, and their reasons:
 alone; `--frontend grpcio` takes both |
 | compressed replies | over HTTP only, as in Triton by default: `native` has no such function, and images \
 are compressed as they are |
-| more than 64 KiB of metadata | RESOURCE_EXHAUSTED (Triton: 8 KiB); on `native` beyond 1 MiB HTTP 431, which clients \
-report as UNKNOWN |
+| more than 64 KiB of metadata | RESOURCE_EXHAUSTED (Triton: 8 KiB); on `native` beyond about 1 MiB its library ends \
+the call (UNKNOWN or INTERNAL), further up the connection (UNAVAILABLE) |
+| a gRPC message of more than 16,384 fields (strings in `bytes_contents`, say) | INVALID_ARGUMENT: \
+`raw_input_contents` take any number |
 | TLS, `max_connection_age_s` | `grpcio` only; `--frontend auto` takes it when they are set |
 | system and CUDA shared memory | off without `--shared-memory`; Status is always answered |
 | CUDA shared memory | needs an NVIDIA GPU and `cuda-bindings` (of the extras `tensorrt-rtx` and `tensorrt`), else \
 UNIMPLEMENTED; tensors are copied through the host |
 | TraceSetting | `trace_level` OFF or TIMESTAMPS, and `trace_rate`, of all models at once; spans go to \
 `otlp_endpoint`, to no file |
-| LogSettings | the log goes to standard error: `log_file` is UNIMPLEMENTED |
+| LogSettings | the log goes to standard error: `log_file` is UNIMPLEMENTED; a level is written only with those \
+above it |
 | decoupled models, sequences | models answer each request once and keep no state; `sequence_*` is accepted and has no \
 effect |
 | `/generate`, `/generate_stream` over HTTP | none: they are for text |
@@ -75,7 +78,7 @@ CI calls both front ends with tritonclient (gRPC, asyncio, HTTP, system shared m
 gRPC), gRPC for Node, grpcurl by reflection, and grpc-web through Envoy (`tests/clients`, `tests/server/api`). CUDA
 shared memory is tested against a fake of `cuda-bindings`. `perf_analyzer` is run where it is on the path: its wheel
 needs glibc 2.38, which Debian 12 does not have. Version 2.60.0, with Debian 13's libraries beside it, has measured both
-front ends over gRPC and HTTP.
+front ends over gRPC and HTTP, with system shared memory, streams, ensembles and the response cache too.
 
 ## Exports on a Triton server
 
@@ -102,6 +105,8 @@ UNAVAILABLE if the call names the version |
 | the header of a restricted protocol is missing | PERMISSION_DENIED | UNAVAILABLE |
 | a `priority` above `priority_levels` | INVALID_ARGUMENT | the default level |
 | an output is requested twice | INVALID_ARGUMENT | accepted |
+| JSON of a request has a field that does not exist | 400 | ignored |
+| a region of shared memory is registered twice | over HTTP 409 | over HTTP 400 |
 | BYTES that are not UTF-8 | INVALID_ARGUMENT: the engines take strings as text | passed to the graph |
 | `--model-control explicit` without `--load-model` | loads every model at the start | loads none |
 | a repository is polled | what is the same at two looks is loaded | at the first look |

@@ -25,8 +25,8 @@ from server.observability.trace import Metadata
 
 # Events that the front end gives at once.
 MAX_EVENTS = 64
-# The front end itself says HTTP 431 to a call with more metadata, which clients report as UNKNOWN, and ends the
-# connection, with all calls on it, at four times as much. So it gets more than the limit, which is held here.
+# The front end itself ends a call with more metadata by HTTP 431 or a reset, which clients report as UNKNOWN or
+# INTERNAL, and the connection, with all calls on it, at still more. So it gets more than the limit, held here.
 METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
