@@ -84,8 +84,8 @@ def _stepped(weight: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
     if len(u) != len(matrix):
         return weight
     right: torch.Tensor = torch.nn.functional.normalize(u @ matrix, dim=0)
-    scaled: torch.Tensor = full / torch.linalg.vector_norm(matrix @ right)
-    return scaled.float()
+    sigma: torch.Tensor = torch.linalg.vector_norm(matrix @ right)
+    return (full / sigma).float()
 
 
 def _scaled(direction: torch.Tensor, length: torch.Tensor) -> torch.Tensor:

@@ -16,7 +16,9 @@ from server.api.calls import Calls
 from server.api.connections import Eviction, share_descriptors
 from server.api.health import Health
 from server.api.http import HttpServer, make_app
+from server.api.image_url import ImagesByUrl
 from server.api.images import ImageService
+from server.api.kept_answers import KeptAnswers
 from server.api.limits import Limits
 from server.api.remote_settings import RemoteSettings
 from server.api.services import IMAGES, Services
@@ -149,18 +151,15 @@ class Server:
             stream_idle_s=settings.stream_idle_s,
         )
         self._budget = MemoryBudget(settings.max_held_bytes)
-        tensors = kserve.InferenceService(
-            self.repository,
-            settings,
-            self._version,
-            lambda: self._readiness()[0],
-            self._stopping,
-            self._workers,
-            self._budget,
-            RemoteSettings(settings, self._tracer),
-        )
+        answers = KeptAnswers(settings.response_cache_bytes)
+        self._metrics.watch_kept(lambda: answers.nbytes)
         images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
-        self._services = Services(settings, self._access, tensors, images, self._health)
+        by_url = ImagesByUrl(images, answers, self._metrics, settings.api_keys is not None)
+        tensors = kserve.InferenceService(
+            self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping, self._workers,
+            self._budget, RemoteSettings(settings, self._tracer), answers,
+        )  # fmt: skip
+        self._services = Services(settings, self._access, tensors, images, by_url, self._health)
         self._grpc = make_server(settings, self._frontend, self._connections.grpc)
         self._services.add_to(self._grpc, self._frontend, self._calls)
         self._rest_calls = Calls(self._metrics, self._tracer, sends_pushback=True)

@@ -227,7 +227,8 @@ class Settings(BaseSettings):
     response_cache_bytes: Annotated[int, Panel.LIMITS] = Field(
         64 << 20,
         ge=0,
-        description="Maximum memory of answers kept for models with `response_cache { enable: true }`; 0: none.",
+        description="Maximum memory of answers kept for equal requests: images at addresses, tensors of models with "
+        "`response_cache { enable: true }`; 0: none.",
     )
     max_held_bytes: Annotated[int, Panel.LIMITS] = Field(
         2 << 30,

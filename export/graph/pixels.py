@@ -92,13 +92,10 @@ class TransformPixels(nn.Module):
         self.encode = generator.encode or from_levels(generator.input_range)
         self.to_uint8 = ToUint8(generator.output_range)
 
-    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
-        """Images (N, scale*H, scale*W, C) uint8 from the image (N, H, W, C) uint8, and what else `Generator.inputs`
-        lists.
-        """
-        image, *others = inputs
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Images (N, scale*H, scale*W, C) uint8 from `image` (N, H, W, C) uint8."""
         levels = image.to(torch.float32).permute(0, 3, 1, 2)
-        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels), *others))
+        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels)))
         return images
 
 

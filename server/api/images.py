@@ -161,6 +161,12 @@ class ImageService(ImageServiceServicer):
         charge(job.n, job.n * job.shape[0] * job.shape[1])
         return model, job, steps
 
+    def read(self, request: pb.GenerateRequest, visits: ExitStack) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
+        """The generator, what it has to compute, and the models of the further steps; all stay open for `visits`."""
+        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL), visits)
+        steps, passages = self._plan_steps(request.then, spec, visits)
+        return model, read_generate_request(request, spec, self._limits, passages), steps
+
     def _plan_steps(
         self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack
     ) -> tuple[tuple[Model, ...], tuple[Passage, ...]]:

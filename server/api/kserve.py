@@ -10,6 +10,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.classification import classified, read_counts
 from server.api.infer_answer import InferAnswer, PendingAnswer, StreamAnswer
+from server.api.kept_answers import KeptAnswers
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_run import plan, run, take
 from server.api.kserve_statistics import write_statistics
@@ -60,6 +61,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         workers: Workers,
         budget: MemoryBudget,
         remote: RemoteSettings,
+        answers: KeptAnswers,
     ) -> None:
         self._repository = repository
         self._settings = settings
@@ -70,7 +72,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
         self._is_ready = is_ready
         self._stopping = stopping
         self._remote = remote
-        self._cache = ResponseCache(settings.response_cache_bytes, workers)
+        self._cache = ResponseCache(answers, workers)
         self._memory = SharedMemory(settings.shared_memory)
 
     async def ServerLive(self, request: Any, context: Context) -> Any:

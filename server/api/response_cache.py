@@ -1,26 +1,21 @@
 """Answers kept for requests that come again: `response_cache { enable: true }` in config.pbtxt, as in Triton.
 
 Equal inputs give equal bytes here, so an answer is as good as a run. The key is a digest of everything that an answer
-depends on: the loaded model and each input's name, type, shape and bytes (Triton's has no shapes and types). Equal
-requests that come at once are computed once.
+depends on: the loaded model and each input's name, type, shape and bytes (Triton's has no shapes and types).
 """
 
-import asyncio
-import functools
 import hashlib
 import itertools
 import time
 import weakref
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from server.api.kept_answers import KeptAnswers
 from server.engines.strings import held_bytes
-from server.errors import CapacityError
 from server.images.workers import Workers
 from server.repository.ensemble import Served
 
@@ -33,35 +28,20 @@ LARGE_BYTES = 1 << 19
 ENTRY_BYTES = 1 << 10
 
 
-def _nbytes_of(outputs: Outputs) -> int:
-    return ENTRY_BYTES + sum(array.nbytes for array in outputs.values())
-
-
-@dataclass
-class _Flight:
-    """A run that equal requests wait for."""
-
-    task: asyncio.Task[Outputs]
-    waiting: int = 0
-
-
 class ResponseCache:
-    """The least recently used answers go first. Loop thread only."""
+    """The answers of models. Loop thread only."""
 
-    def __init__(self, limit_bytes: int, workers: Workers) -> None:
-        """`limit_bytes`: of all answers; 0: none is kept (response_cache_bytes). `workers`: for long digests."""
-        self._limit_bytes = limit_bytes
+    def __init__(self, answers: KeptAnswers, workers: Workers) -> None:
+        """`answers`: where they are kept. `workers`: for long digests."""
+        self._answers = answers
         self._workers = workers
-        self._kept: OrderedDict[bytes, Outputs] = OrderedDict()
-        self._nbytes = 0
-        self._flights: dict[bytes, _Flight] = {}
         # A model that is loaded again is another model, also if it lies where the old one did.
         self._numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
         self._next = itertools.count()
 
     def serves(self, model: Served) -> bool:
         """Whether the model's answers are kept."""
-        return bool(model.config.response_cache.enable and self._limit_bytes)
+        return bool(model.config.response_cache.enable and self._answers.limit_bytes)
 
     async def get(
         self, model: Served, arrays: Mapping[str, NDArray[Any]], compute: Callable[[], Awaitable[Outputs]]
@@ -74,60 +54,33 @@ class ResponseCache:
         started_at = time.monotonic()
         nbytes = sum(held_bytes(array) for array in arrays.values())
         key = await self._workers.run_if(nbytes > LARGE_BYTES, _digest, self._number(model), arrays)
-        while True:
-            found = self._kept.get(key)
-            if found is not None:
-                self._kept.move_to_end(key)
-                model.statistics.cache_hit(time.monotonic() - started_at)
-                return found
-            flight = self._flights.get(key)
-            is_mine = flight is None
-            if flight is None:
-                model.statistics.cache_miss(time.monotonic() - started_at)
-                flight = self._flights[key] = _Flight(asyncio.create_task(self._run(key, compute)))
-                flight.task.add_done_callback(functools.partial(self._forget, key))
-            flight.waiting += 1
-            try:
-                outputs = await asyncio.shield(flight.task)
-            except CapacityError:  # the other request's deadline, perhaps, not this one's
-                if is_mine:
-                    raise
-                continue
-            finally:
-                flight.waiting -= 1
-                if not flight.waiting and not flight.task.done():
-                    self._forget(key, flight.task)
-                    flight.task.cancel()
-            if not is_mine:
-                model.statistics.cache_hit(time.monotonic() - started_at)
-            return outputs
 
-    async def _run(self, key: bytes, compute: Callable[[], Awaitable[Outputs]]) -> Outputs:
-        outputs = await compute()
-        nbytes = _nbytes_of(outputs)
-        if nbytes <= self._limit_bytes and all(array.dtype != np.object_ for array in outputs.values()):
+        async def run() -> Outputs:
+            outputs = await compute()
+            if not 0 < _size_of(outputs) <= self._answers.limit_bytes:
+                return outputs
             # A view would keep the whole batch.
-            outputs = {name: array if array.base is None else array.copy() for name, array in outputs.items()}
-            self._keep(key, outputs, nbytes)
+            return {name: array if array.base is None else array.copy() for name, array in outputs.items()}
+
+        def told(is_hit: bool) -> None:
+            count = model.statistics.cache_hit if is_hit else model.statistics.cache_miss
+            count(time.monotonic() - started_at)
+
+        outputs: Outputs = await self._answers.get(key, run, _size_of, told)
         return outputs
-
-    def _forget(self, key: bytes, task: asyncio.Task[Outputs]) -> None:
-        flight = self._flights.get(key)
-        if flight is not None and flight.task is task:
-            del self._flights[key]
-
-    def _keep(self, key: bytes, outputs: Outputs, nbytes: int) -> None:
-        self._kept[key] = outputs
-        self._nbytes += nbytes
-        while self._nbytes > self._limit_bytes:
-            _, dropped = self._kept.popitem(last=False)
-            self._nbytes -= _nbytes_of(dropped)
 
     def _number(self, model: Served) -> int:
         number = self._numbers.get(model)
         if number is None:
             number = self._numbers[model] = next(self._next)
         return number
+
+
+def _size_of(outputs: Outputs) -> int:
+    """0 for strings, which are not kept."""
+    if any(array.dtype == np.object_ for array in outputs.values()):
+        return 0
+    return ENTRY_BYTES + sum(array.nbytes for array in outputs.values())
 
 
 def _digest(number: int, arrays: Mapping[str, NDArray[Any]]) -> bytes:

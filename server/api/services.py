@@ -13,10 +13,12 @@ from server.api import kserve
 from server.api.access import Access
 from server.api.calls import Calls
 from server.api.health import Health
+from server.api.image_url import ImagesByUrl
 from server.api.images import ImageService
 from server.api.incoming import Incoming
 from server.api.rest.app import make_rest_app
 from server.api.rest.endpoint import Endpoint
+from server.api.rest.image_url import ImageUrls
 from server.api.rest.images import ImageApi
 from server.api.rest.v2 import V2
 from server.api.transport import add_reflection, awaits_messages
@@ -32,12 +34,19 @@ class Services:
     """Tensors, images and health."""
 
     def __init__(
-        self, settings: Settings, access: Access, tensors: kserve.InferenceService, images: ImageService, health: Health
+        self,
+        settings: Settings,
+        access: Access,
+        tensors: kserve.InferenceService,
+        images: ImageService,
+        by_url: ImagesByUrl,
+        health: Health,
     ) -> None:
         self._settings = settings
         self._access = access
         self._tensors = tensors
         self._images = images
+        self._by_url = by_url
         self._health = health
 
     def add_to(self, server: grpc.aio.Server, frontend: str, calls: Calls) -> None:
@@ -56,7 +65,9 @@ class Services:
         """Offers tensors and images over HTTP. `version`: ours."""
         endpoint = Endpoint(self._settings, budget, workers)
         tensors, images = self._wrapped(calls)
-        return make_rest_app([*V2(endpoint, tensors).routes(), *ImageApi(endpoint, images).routes()], version)
+        by_url = calls.wrap(self._access.guard(self._by_url, ["GetImage"]), IMAGES.full_name, ["GetImage"])
+        apis = V2(endpoint, tensors), ImageApi(endpoint, images), ImageUrls(endpoint, by_url)
+        return make_rest_app([route for api in apis for route in api.routes()], version)
 
     def _wrapped(self, calls: Calls) -> tuple[SimpleNamespace, SimpleNamespace]:
         """The servicers of tensors and images with what surrounds every call, and the checks of its caller."""

@@ -70,6 +70,7 @@ class Metrics:
         self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
+        self._kept_bytes: Callable[[], int] = lambda: 0
         self.watch_lanes(list)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -96,11 +97,13 @@ class Metrics:
         self._fallbacks = counts("precision_fallback_total", "Items computed again in float32", model)
         self._images = counts("images_total", "Images served", model)
         self._pixels = counts("pixels_total", "Pixels of the images served", model)
+        self._at_urls = counts("image_url_requests_total", "Images at addresses", ("model", "result"))
         self._lag = times("event_loop_lag_seconds", "How late the event loop wakes", (), _PHASE_S)
         self._lag.child()
         self._by_model: tuple[Family[Histogram] | Family[Counter], ...] = (
             *(self._durations, self._queue_s, self._compute_s, self._batch_sizes),
             *(self._decode_s, self._encode_s, self._drops, self._fallbacks, self._images, self._pixels),
+            self._at_urls,
         )
 
     def model(self, name: str, version: int) -> ModelStatistics:
@@ -184,6 +187,11 @@ class Metrics:
             series.images.value += images
             series.pixels.value += pixels
 
+    def image_at_url(self, model: str, result: str) -> None:
+        """An image at an address was wanted: "hit" (kept or on its way), "miss", or "not_modified"."""
+        if model in self._series:
+            self._at_urls.child(model, result).value += 1
+
     def loaded(self, model: str, version: int, seconds: float) -> None:
         """A model took so long to read, open and warm."""
         self._load_s[model, version] = seconds
@@ -211,6 +219,10 @@ class Metrics:
     def watch_readiness(self, is_ready: Callable[[], bool], models: Callable[[], Mapping[str, bool]]) -> None:
         """Both are called at each scrape: what /readyz says, and whether each model that should be ready is."""
         self._is_ready, self._models_ready = is_ready, models
+
+    def watch_kept(self, nbytes: Callable[[], int]) -> None:
+        """`nbytes` is called at each scrape: of the answers that are kept for equal requests."""
+        self._kept_bytes = nbytes
 
     def watch_lanes(self, read: Callable[[], Sequence[LaneTime]]) -> None:
         """`read` is called for the lanes of every device at each scrape, and by `watch_loop`."""
@@ -274,6 +286,7 @@ class Metrics:
             ("gauge", "model_ready", "1: served, 0: should be; no series: unloaded by a client", models),
             ("gauge", "device_lanes", "Batches that run at once", [(labels, each.lanes) for labels, each in lanes]),
             ("counter", "device_busy_seconds_total", "Time of the lanes in batches, all lanes together", busy),
+            ("gauge", "kept_bytes", "Of the answers kept for equal requests", [("", self._kept_bytes())]),
             ("gauge", "saturation", "Share of lane time in batches in 10 s, on the busiest device", [("", share)]),
         ):
             yield from family_lines(kind, f"ganserve_{name}", text, samples)

@@ -28,6 +28,7 @@ from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, file_names, has_batch_axis
+from server.repository.identity import NOBODY, Identity, identify
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
@@ -66,6 +67,7 @@ class Model:
     note: str = ""  # for operators: why something else serves than what was requested or is best
     choice: Choice = UNKNOWN  # what runs it on the first of its devices
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
+    identity: Identity = NOBODY
     visitors: Visitors = field(default_factory=Visitors)
 
     @cached_property
@@ -193,6 +195,7 @@ class Loader:
             note,
             first.choice,
             labels,
+            await asyncio.to_thread(identify, spec, opened),
         )
 
     async def _warm(

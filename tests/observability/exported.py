@@ -25,6 +25,8 @@ def exported() -> Mapping[str, frozenset[str]]:
     metrics.watch_queue("faces", lambda: 0, 1)
     metrics.watch_lanes(lambda: [LaneTime("cpu", 0, 1, 0.5)])
     metrics.watch_readiness(lambda: True, lambda: {"faces": True})
+    metrics.model("faces", 1)
+    metrics.image_at_url("faces", "hit")
     metrics.rpc_started("Generate")
     metrics.rpc_finished("Generate", "faces", "OK", 0.1)
     found: dict[str, frozenset[str]] = {}

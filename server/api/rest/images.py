@@ -94,8 +94,8 @@ class ImageApi:
             fields = read_json(body, self._endpoint.max_bytes)
             check_fields(fields, _GENERATE_FIELDS)
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
-            _read_what(message, fields)
-            _read_then(message.then, fields)
+            read_what(message, fields)
+            read_then(message.then, fields)
             wanted.write(message.encoding, fields)
             return message
 
@@ -154,7 +154,9 @@ class Wanted:
         InvalidRequest: it accepts nothing that is offered.
     """
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: Request, images_only: bool = False) -> None:
+        """`images_only`: JSON is not offered."""
+        self._others = () if images_only else (JSON,)
         self._accepted = accepted_types(request.headers.get("accept", ""))
         self._format: int | None = None
 
@@ -168,8 +170,9 @@ class Wanted:
         named = next((offered[each] for each in self._accepted if each in offered), pb.IMAGE_FORMAT_PNG)
         encoding.format = read_choice(fields, "format", FORMATS, None) or named  # type: ignore[assignment]
         media_type = MEDIA_TYPES[encoding.format]
-        if not any(_fits(each, media_type) or each == JSON for each in self._accepted):
-            raise InvalidRequest(f"the reply is {media_type} or {JSON}, Accept has {', '.join(self._accepted)}")
+        if not any(_fits(each, media_type) or each in self._others for each in self._accepted):
+            offered_types = " or ".join((media_type, *self._others))
+            raise InvalidRequest(f"the reply is {offered_types}, Accept has {', '.join(self._accepted)}")
         if "quality" in fields:
             encoding.quality = read_integer("quality", fields["quality"])
 
@@ -183,7 +186,7 @@ class Wanted:
         media_type = MEDIA_TYPES[image.format]
         as_image = next((each for each in self._accepted if each == JSON or _fits(each, media_type)), JSON) != JSON
         if as_image and len(images) == 1:
-            return Reply([image.data], media_type, context, _headers(answer, image))
+            return Reply([image.data], media_type, context, headers_of(answer, image))
         if not any(_fits(each, JSON) for each in self._accepted):
             raise InvalidRequest(f"{len(images)} images are sent as {JSON}, Accept has {', '.join(self._accepted)}")
         is_large = sum(len(each.data) for each in images) > LARGE_BYTES
@@ -209,7 +212,7 @@ def _fits(accepted: str, media_type: str) -> bool:
     return accepted in (media_type, "*/*", f"{media_type.partition('/')[0]}/*")
 
 
-def _headers(answer: Any, image: pb.Image) -> dict[str, str]:
+def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
     """What the reply with one image says of it."""
     headers = {
         "Ganserve-Model": answer.model,
@@ -243,7 +246,7 @@ def _shown(image: pb.Image) -> dict[str, Any]:
     return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}
 
 
-def _read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
+def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
     """What to generate, from the fields of the same names; `seed` is `seeds` of one, and so on."""
     if (seeds := _one_or_many(fields, "seed", "seeds")) is not None:
         message.seeds.SetInParent()
@@ -284,7 +287,7 @@ def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
 
 
-def _read_then(steps: Any, fields: Mapping[str, Any]) -> None:
+def read_then(steps: Any, fields: Mapping[str, Any]) -> None:
     """The steps after the generator: a model's name, or an array of names and of objects with model and version."""
     given = fields.get("then", [])
     for each in [given] if isinstance(given, str) else given if isinstance(given, list) else [None]:

@@ -27,6 +27,20 @@ _SIZE_PROPERTIES: Mapping[str, Schema] = {
     "fit": {"type": "string", "enum": ["contain", "cover", "fill"], "description": "with width and height"},
 }
 
+_QUERY = [
+    {"name": name, "in": "query", "schema": schema}
+    for name, schema in {
+        "seed": {"type": "integer", "minimum": 0, "maximum": 4294967295},
+        "label": {"type": "string"},
+        "psi": {"type": "number"},
+        "noise_seed": {"type": "integer"},
+        "then": {"type": "string", "description": "names of models, with commas"},
+        "format": _FORMAT,
+        "quality": _QUALITY,
+        "version": {"type": "string"},
+    }.items()
+]
+
 _STEP: Schema = {
     "type": "object",
     "required": ["model"],
@@ -150,6 +164,10 @@ def document(version: str) -> dict[str, Any]:
             "post": _operation("Images from seeds and labels", [_NAME], _ref("GenerateRequest"), images=True)
         },
     }
+    at_url = _operation("An image at an address that caches may keep", [_NAME, *_QUERY], images=True)
+    del at_url["responses"]["200"]["content"]["application/json"]
+    at_url["responses"]["304"] = {"description": "the caller has it (If-None-Match)"}
+    paths["/v1/models/{model}/image"] = {"get": at_url}
     for verb in ("load", "unload"):
         text = f"{verb.capitalize()}s a model, if model control is on"
         paths[f"/v2/repository/models/{{model}}/{verb}"] = {"post": _operation(text, [_NAME], _OBJECT)}

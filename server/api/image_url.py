@@ -1,0 +1,144 @@
+"""Images at addresses: each has a tag that is known before the image is made, so caches on the way may keep it.
+
+Serving is deterministic: the files of the networks, what runs them, the inputs and the encoder decide every byte.
+"""
+
+import hashlib
+import importlib.metadata
+from collections.abc import Collection
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import numpy as np
+import PIL
+from PIL import features
+
+from ganserve.v1 import images_pb2 as pb
+from server.api.calls import Context
+from server.api.images import ImageService
+from server.api.kept_answers import KeptAnswers
+from server.errors import ModelNotFound
+from server.images.generate import GenerateJob
+from server.observability.metrics import Metrics
+from server.repository.loader import Model
+
+# What encodes images.
+ENCODERS = [
+    ("Pillow", PIL.__version__),
+    ("isal", importlib.metadata.version("isal")),
+    *((name, features.version(name)) for name in ("libjpeg_turbo", "jpg", "webp")),
+]
+# A pinned address has at least so many digits of the graph's SHA-256.
+PIN_DIGITS = 12
+# Of an answer, beside its image's bytes.
+_ENTRY_BYTES = 1 << 10
+
+
+@dataclass(frozen=True)
+class ImageUrl:
+    """What a request for an image at an address says.
+
+    Attributes:
+        message: one image.
+        pin: the first digits of the graph's SHA-256, as the address has them; empty: whatever is served.
+        known: the tags of the images that the caller has; `*`: any.
+        head: the image itself is not wanted.
+    """
+
+    message: pb.GenerateRequest
+    pin: str = ""
+    known: Collection[str] = ()
+    head: bool = False
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return str(self.message.model)
+
+
+@dataclass(frozen=True)
+class ImageAt:
+    """The answer.
+
+    Attributes:
+        tag: as ETag has it; empty for an image that has none.
+        has: the caller has it.
+        reply: with the image; None if the caller has it, or wants none and it would have to be made.
+        pin: the graph's PIN_DIGITS.
+        scope: who may keep it, for Cache-Control.
+    """
+
+    tag: str
+    has: bool
+    reply: pb.GenerateReply | None
+    pin: str
+    scope: str
+
+
+class ImagesByUrl:
+    """Answers ImageUrls. Loop thread only."""
+
+    def __init__(self, images: ImageService, answers: KeptAnswers, metrics: Metrics, has_keys: bool) -> None:
+        """`has_keys`: callers need one, so that caches for everybody must not keep what one of them got."""
+        self._images = images
+        self._answers = answers
+        self._metrics = metrics
+        self._scope = "private" if has_keys else "public"
+
+    async def GetImage(self, request: ImageUrl, context: Context) -> ImageAt:
+        """The image, or that the caller has it.
+
+        Raises:
+            ModelNotFound: no such model, or its graph has another SHA-256 than the address says.
+            RequestError: as of Generate.
+        """
+        message = request.message
+        with ExitStack() as visits:
+            model, job, steps = self._images.read(message, visits)
+            pin = _digits(model)
+            if request.pin and not _sha256(model).startswith(request.pin):
+                raise ModelNotFound(f"model {model.name!r}: no graph {request.pin}; {pin} is served")
+            tag = "" if message.HasField("count") else _tag(job, (model, *steps))
+        if not tag:  # the server chooses the seed
+            return ImageAt("", False, await self._images.Generate(message, context), pin, "")
+
+        def told(is_hit: bool) -> None:
+            self._metrics.image_at_url(message.model, "hit" if is_hit else "miss")
+
+        key = tag.encode()
+        if "*" in request.known or tag.removeprefix("W/") in request.known:
+            self._metrics.image_at_url(message.model, "not_modified")
+            return ImageAt(tag, True, None, pin, self._scope)
+        if request.head:
+            return ImageAt(tag, False, self._answers.find(key), pin, self._scope)
+        reply = await self._answers.get(key, lambda: self._images.Generate(message, context), _size_of, told)
+        return ImageAt(tag, False, reply, pin, self._scope)
+
+
+def _size_of(reply: pb.GenerateReply) -> int:
+    return _ENTRY_BYTES + len(reply.images[0].data)
+
+
+def _sha256(model: Model) -> str:
+    """Of the graph, as its manifest has it."""
+    assert model.spec is not None, "the image API serves no other"
+    files = model.spec.files
+    return files.get("model.onnx") or next(iter(files.values()))
+
+
+def _digits(model: Model) -> str:
+    return _sha256(model)[:PIN_DIGITS]
+
+
+def _tag(job: GenerateJob, models: Collection[Model]) -> str:
+    """The image's ETag. It is weak where an image may differ by a rounding with the batch that it is computed in."""
+    digest = hashlib.sha256(f"{ENCODERS}\0{job.encoding}\0{job.shape}".encode())
+    for model in models:
+        digest.update(f"\0{model.identity.digest}".encode())
+    for name, array in job.arrays.items():
+        values = array if any(array.strides) else array[(0,) * array.ndim]  # one number, whatever the shape
+        digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode() + np.ascontiguousarray(values).tobytes())
+    if job.noise is not None:
+        digest.update(f"\0noise\0{list(job.noise.seeds)}".encode())
+    tag = f'"{digest.hexdigest()[:32]}"'
+    return tag if all(model.identity.is_exact for model in models) else f"W/{tag}"

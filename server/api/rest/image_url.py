@@ -1,0 +1,118 @@
+"""`GET /v1/models/NAME/image?seed=7`: an image at an address, for pages, browsers and the caches between.
+
+HTTP's rules are those of RFC 9110 and 9111.
+"""
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from ganserve.v1 import images_pb2 as pb
+from server.api.image_url import PIN_DIGITS, ImageAt, ImageUrl
+from server.api.rest.call import HttpContext, Reply
+from server.api.rest.endpoint import Endpoint
+from server.api.rest.fields import check_fields, read_integer, read_number, read_text
+from server.api.rest.images import MEDIA_TYPES, Wanted, headers_of, read_then, read_what
+from server.errors import InvalidRequest
+
+FIELDS = ("seed", "label", "psi", "noise_seed", "then", "format", "quality", "version")
+# An address is longer than any of ours.
+MAX_QUERY_CHARS = 2048
+FOREVER_S = 365 * 24 * 3600
+_PIN = re.compile(rf"(.+)@([0-9a-f]{{{PIN_DIGITS},64}})")
+
+
+class ImageUrls:
+    """The addresses of images."""
+
+    def __init__(self, endpoint: Endpoint, methods: Any) -> None:
+        """`methods`: GetImage, as `Calls` wraps it."""
+        self._endpoint = endpoint
+        self._methods = methods
+
+    def routes(self) -> list[Route]:
+        """One, for GET and HEAD."""
+        return [Route("/v1/models/{model}/image", self._image, methods=["GET"])]
+
+    async def _image(self, request: Request) -> Response:
+        wanted = Wanted(request, images_only=True)
+        is_negotiated = "format" not in request.query_params
+
+        async def read(body: bytes, context: HttpContext) -> ImageUrl:
+            fields = read_query(request.url.query)
+            name, pin = split_name(request.path_params["model"])
+            message = pb.GenerateRequest(model=name, version=read_text(fields, "version"))
+            read_what(message, fields)
+            read_then(message.then, fields)
+            if "seed" not in fields:
+                message.count = 1
+            wanted.write(message.encoding, fields)
+            known = [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]
+            return ImageUrl(message, pin, [tag for tag in known if tag], request.method == "HEAD")
+
+        async def write(answer: ImageAt, context: HttpContext) -> Response:
+            headers = {}
+            if answer.tag:
+                pinned = "@" in request.path_params["model"]
+                lasts = f"max-age={FOREVER_S}, immutable" if pinned else "no-cache"
+                headers = {"ETag": answer.tag, "Cache-Control": f"{answer.scope}, {lasts}"}
+                headers["Content-Location"] = pinned_address(request, answer.pin)
+            if is_negotiated:
+                headers["Vary"] = "Accept"
+            if answer.reply is not None:
+                image = answer.reply.images[0]
+                headers |= headers_of(answer.reply, image)
+                return Reply([image.data], MEDIA_TYPES[image.format], context, headers)
+            reply = Reply([], "image/*", context, headers)
+            for name in ("content-type", "content-length"):  # of what is not sent
+                del reply.headers[name]
+            reply.status_code = 304 if answer.has else 200
+            return reply
+
+        return await self._endpoint.answer(request, self._methods.GetImage, read, write)
+
+
+def read_query(query: str) -> dict[str, Any]:
+    """The fields of an address, each once.
+
+    Raises:
+        InvalidRequest: unknown, repeated or empty ones, or too many characters.
+    """
+    if len(query) > MAX_QUERY_CHARS:
+        raise InvalidRequest(f"the address has {len(query)} characters after the ?, at most {MAX_QUERY_CHARS}")
+    pairs = parse_qsl(query, keep_blank_values=True)
+    fields: dict[str, Any] = dict(pairs)
+    check_fields(fields, FIELDS)
+    if len(fields) < len(pairs):
+        name = next(name for name in fields if sum(each == name for each, _ in pairs) > 1)
+        raise InvalidRequest(f"{name}: given {sum(each == name for each, _ in pairs)} times; once in an address")
+    for name, value in pairs:
+        if not value:
+            raise InvalidRequest(f"{name}: has no value")
+    if "seed" in fields:
+        fields["seed"] = read_integer("seed", fields["seed"])
+    if "noise_seed" in fields:
+        fields["noise_seed"] = read_integer("noise_seed", fields["noise_seed"])
+    if "psi" in fields:
+        fields["truncation"] = read_number("psi", fields.pop("psi"))
+    if "then" in fields:
+        fields["then"] = fields["then"].split(",")
+    return fields
+
+
+def split_name(name: str) -> tuple[str, str]:
+    """NAME@DIGITS of an address as the model's name and the digits; "" without them."""
+    found = _PIN.fullmatch(name)
+    return (found[1], found[2]) if found else (name, "")
+
+
+def pinned_address(request: Request, pin: str) -> str:
+    """The same image's address under which it never changes: fields sorted."""
+    name, _ = split_name(request.path_params["model"])
+    pairs = sorted(parse_qsl(request.url.query, keep_blank_values=True))
+    path = request.url.path.rpartition("/v1/models/")[0] + f"/v1/models/{quote(name, safe='')}@{pin}/image"
+    return f"{path}?{urlencode(pairs)}" if pairs else path

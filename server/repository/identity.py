@@ -1,0 +1,50 @@
+"""What decides a model's results, byte for byte: its files, what runs them, and the processor."""
+
+import functools
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from artifact.spec import Spec
+from server.engines.processor import read_processor
+from server.repository.engine_choice import Opened
+from server.repository.placement import Placement
+from server.settings import instruction_set_cap
+
+_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx", "tensorrt-cu13")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`digest`: two models with the same one give the same results. `is_exact`: also the same bytes in every batch."""
+
+    digest: str = ""
+    is_exact: bool = False
+
+
+NOBODY = Identity()
+
+
+def identify(spec: Spec | None, opened: Mapping[Placement, Opened]) -> Identity:
+    """The identity of a model with those engines; an empty one without a manifest. Reads files."""
+    if spec is None:
+        return NOBODY
+    engines = sorted({(one.platform, one.choice.engine, one.choice.precision) for one in opened.values()})
+    devices = sorted({placement.device.kind for placement in opened})
+    facts = (sorted(spec.files.items()), engines, devices, _machine())
+    return Identity(hashlib.sha256(repr(facts).encode()).hexdigest(), devices == ["cpu"])
+
+
+@functools.cache
+def _machine() -> tuple[object, ...]:
+    processor = read_processor()
+    versions = [(name, _version(name)) for name in _LIBRARIES]
+    return processor.name, sorted(processor.flags), instruction_set_cap(), versions
+
+
+def _version(distribution: str) -> str:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
