@@ -22,7 +22,7 @@ from server.api.kept_answers import KeptAnswers
 from server.api.limits import Limits
 from server.api.remote_settings import RemoteSettings
 from server.api.services import IMAGES, Services
-from server.api.tls import certificates_of
+from server.api.tls import http_context
 from server.api.transport import (
     choose_frontend,
     ends_by_itself,
@@ -32,6 +32,7 @@ from server.api.transport import (
     says_goaway,
     sends_pushback,
 )
+from server.api.watching import watch_ports
 from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
@@ -142,6 +143,7 @@ class Server:
         self._connections = share_descriptors(settings.max_connections, settings.max_http_connections)
         self._http = HttpServer(app, settings.address, settings.http_port, self._connections.http)
         self._version = importlib.metadata.version("ganserve")
+        self._metrics.server.built(self._version)
         self._tracer = _choose_tracer(settings, self._version)
         self._calls = Calls(
             self._metrics,
@@ -152,14 +154,14 @@ class Server:
         )
         self._budget = MemoryBudget(settings.max_held_bytes)
         answers = KeptAnswers(settings.response_cache_bytes)
-        self._metrics.watch_kept(lambda: answers.nbytes)
+        self._metrics.server.watch_kept(lambda: answers.nbytes)
         images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
         by_url = ImagesByUrl(images, answers, self._metrics, settings.api_keys is not None)
         tensors = kserve.InferenceService(
             self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping, self._workers,
             self._budget, RemoteSettings(settings, self._tracer), answers,
         )  # fmt: skip
-        self._services = Services(settings, self._access, tensors, images, by_url, self._health)
+        self._services = Services(settings, self._access, tensors, images, by_url, self._health, self._metrics.server)
         self._grpc = make_server(settings, self._frontend, self._connections.grpc)
         self._services.add_to(self._grpc, self._frontend, self._calls)
         self._rest_calls = Calls(self._metrics, self._tracer, sends_pushback=True)
@@ -170,6 +172,7 @@ class Server:
         grpc_port = open_port(self._grpc, self._settings)
         http_port = await self._start_http(self._http, self._settings.http_port)
         rest_port = await self._start_http(self._rest, self._settings.api_port) if self._rest is not None else -1
+        watch_ports(self._metrics.server, self._settings, grpc_port, self._http, self._rest)
         await self._grpc.start()
         self._tell_exposed(grpc_port, http_port, rest_port)
         eviction = None if limits_connections(self._frontend) else Eviction(grpc_port, self._connections.grpc)
@@ -324,14 +327,9 @@ class Server:
             self._health.set(name, self._serving and name in served)
 
     def _make_rest(self) -> HttpServer:
-        settings, certificates = self._settings, certificates_of(self._settings)
-        return HttpServer(
-            self._services.http_app(self._rest_calls, self._workers, self._budget, self._version),
-            settings.address,
-            settings.api_port,
-            self._connections.rest,
-            tls=certificates.context() if certificates is not None else None,
-        )
+        app = self._services.http_app(self._rest_calls, self._workers, self._budget, self._version)
+        address, port = self._settings.address, self._settings.api_port
+        return HttpServer(app, address, port, self._connections.rest, tls=http_context(self._settings))
 
 
 def _choose_tracer(settings: Settings, version: str) -> Tracer | None:

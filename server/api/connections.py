@@ -20,6 +20,8 @@ SPARE_DESCRIPTORS = 256
 CHECK_EVERY_S = 0.25
 # After some were closed: as many may have waited to be accepted.
 CHECK_AGAIN_S = 0.02
+# In the tables of /proc/net
+ESTABLISHED = "01"
 # In Linux' struct tcp_info: milliseconds since data was sent and received.
 TCP_INFO_BYTES, LAST_SENT, LAST_RECEIVED = 56, 44, 52
 
@@ -56,6 +58,19 @@ def share_descriptors(max_connections: int, max_http_connections: int) -> Connec
     fields = {"open_files": soft, "max_connections": found.grpc, "max_http_connections": found.rest}
     log.warning("the limit of open files (ulimit -n) allows fewer connections", extra={"fields": fields})
     return found
+
+
+def established(port: int) -> int | None:
+    """How many connections a port of this machine has; None where the system does not tell."""
+    local, number = f":{port:04X}", 0
+    for table in ("tcp", "tcp6"):
+        try:
+            with Path("/proc/self/net", table).open() as lines:
+                rows = (line.split(maxsplit=4) for line in lines)  # number, local address, remote address, state
+                number += sum(row[1].endswith(local) and row[3] == ESTABLISHED for row in rows)
+        except OSError:
+            return None
+    return number
 
 
 class Eviction:

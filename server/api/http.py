@@ -137,6 +137,11 @@ class HttpServer:
         self._server: asyncio.Server | None = None
         self._shaking: deque[float] = deque()  # since when, the longest first
 
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return len(self._connections)
+
     async def start(self) -> int:
         """Listens; returns the port.
 

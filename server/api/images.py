@@ -80,7 +80,7 @@ class ImageService(ImageServiceServicer):
             for index in range(job.n):
                 self._fill(reply.images.add(), model, job, images[index])
             reply.largest_batch = max(image.batch_size for image in images.values())
-            _fill_steps(reply.then, steps, images.values())
+            self._fill_steps(reply.then, steps, images.values())
             _fill_timings(reply.timings, images.values(), started)
             return reply
 
@@ -104,7 +104,7 @@ class ImageService(ImageServiceServicer):
                             index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
                         )
                         self._fill(reply.image, model, job, image)
-                        _fill_steps(reply.then, steps, [image])
+                        self._fill_steps(reply.then, steps, [image])
                         _fill_timings(reply.timings, [image], started)
                         yield reply
 
@@ -213,6 +213,7 @@ class ImageService(ImageServiceServicer):
             self._metrics.decoded(model.name, image.decode_s)
             self._metrics.encoded(model.name, image.encode_s)
             self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
+            self._metrics.cut(model.name, image.tiles)
             reply.model, reply.version = model.name, str(model.version)
             _fill_image(reply.image, image, encoding)
             _fill_timings(reply.timings, [image], started)
@@ -261,23 +262,24 @@ class ImageService(ImageServiceServicer):
         if job.noise is not None:
             message.noise_seed = job.noise.seeds[image.index]
 
+    def _fill_steps(self, reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
+        """What was made of the images after they were generated; every image has as many tiles as the others, or
+        fewer."""
+        for model, passes in zip(models, zip(*(image.passes for image in images), strict=True), strict=True):
+            self._metrics.cut(model.name, sum(each.tiles for each in passes))
+            reports.add(
+                model=model.name,
+                version=str(model.version),
+                tiles=max(each.tiles for each in passes),
+                largest_batch=max(each.largest_batch for each in passes),
+            )
+
 
 def _fill_image(message: pb.Image, image: EncodedImage, encoding: Encoding) -> None:
     # In place: a message given to another's constructor is copied, and this one may be 200 MB.
     message.data = image.data
     message.format = WIRE_FORMATS[encoding.format]
     message.height, message.width, message.channels = image.shape
-
-
-def _fill_steps(reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
-    """What was made of the images after they were generated; every image has as many tiles as the others, or fewer."""
-    for model, passes in zip(models, zip(*(image.passes for image in images), strict=True), strict=True):
-        reports.add(
-            model=model.name,
-            version=str(model.version),
-            tiles=max(each.tiles for each in passes),
-            largest_batch=max(each.largest_batch for each in passes),
-        )
 
 
 def _fill_timings(timings: pb.Timings, images: Collection[EncodedImage], started: float) -> None:

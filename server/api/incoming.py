@@ -8,7 +8,6 @@ end hands out whole messages only.
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from operator import methodcaller
 from typing import Any
 
 import grpc
@@ -19,6 +18,7 @@ from google.protobuf.message import DecodeError
 from server.api.calls import Context
 from server.api.wire import check_size
 from server.errors import GanserveError, InvalidRequest, Overloaded
+from server.observability.prometheus_text import Counter
 from server.settings import Settings
 
 # Messages that take longer are slow: they are looked at so often, and only so many may be on their way.
@@ -33,10 +33,14 @@ class Incoming:
 
     Args:
         awaits_messages: whether its calls begin before their message has arrived.
+        counters: of the bytes of messages in and out.
     """
 
-    def __init__(self, server: grpc.aio.Server, settings: Settings, awaits_messages: bool) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, settings: Settings, awaits_messages: bool, counters: tuple[Counter, Counter]
+    ) -> None:
         self._server = server
+        self._received, self._sent = counters
         self._limit_bytes = settings.max_message_bytes
         self._arrivals = Arrivals(settings.message_timeout_s, settings.max_slow_messages) if awaits_messages else None
 
@@ -52,8 +56,7 @@ class Incoming:
 
     def _wrap(self, handler: Any, kind: Descriptor) -> Any:
         read = self._reader(handler.request_deserializer, kind)
-        # Also for what stands in for a message (`infer_answer`), which generated code refuses.
-        write, arrivals = methodcaller("SerializeToString"), self._arrivals
+        write, arrivals = self._write, self._arrivals
         if handler.request_streaming:
             return grpc.stream_stream_rpc_method_handler(handler.stream_stream, read, write)
         if arrivals is None:
@@ -69,10 +72,17 @@ class Incoming:
             return grpc.stream_stream_rpc_method_handler(call, read, write)
         return grpc.stream_unary_rpc_method_handler(call, read, write)
 
+    def _write(self, message: Any) -> bytes:
+        """Also for what stands in for a message (`infer_answer`), which generated code refuses."""
+        data: bytes = message.SerializeToString()
+        self._sent.value += len(data)
+        return data
+
     def _reader(self, parse: Read, kind: Descriptor) -> Read:
-        limit_bytes = self._limit_bytes
+        limit_bytes, received = self._limit_bytes, self._received
 
         def read(data: bytes) -> Any:
+            received.value += len(data)
             try:
                 check_size(data, kind, limit_bytes)
             except GanserveError as error:

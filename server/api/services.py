@@ -24,6 +24,7 @@ from server.api.rest.v2 import V2
 from server.api.transport import add_reflection, awaits_messages
 from server.images.memory import MemoryBudget
 from server.images.workers import Workers
+from server.observability.server_series import ServerSeries
 from server.settings import Settings
 
 IMAGES = images_pb2.DESCRIPTOR.services_by_name["ImageService"]
@@ -41,6 +42,7 @@ class Services:
         images: ImageService,
         by_url: ImagesByUrl,
         health: Health,
+        series: ServerSeries,
     ) -> None:
         self._settings = settings
         self._access = access
@@ -48,10 +50,11 @@ class Services:
         self._images = images
         self._by_url = by_url
         self._health = health
+        self._series = series
 
     def add_to(self, server: grpc.aio.Server, frontend: str, calls: Calls) -> None:
         """Offers them on a gRPC server, with reflection. `calls`: what surrounds every call."""
-        incoming: Any = Incoming(server, self._settings, awaits_messages(frontend))
+        incoming: Any = Incoming(server, self._settings, awaits_messages(frontend), self._series.bytes_by("grpc"))
         tensors, images = self._wrapped(calls)
         health = calls.wrap(self._health, HEALTH.full_name, [method.name for method in HEALTH.methods])
         # The wrapped servicers have the methods of their classes and nothing else.
@@ -63,7 +66,7 @@ class Services:
 
     def http_app(self, calls: Calls, workers: Workers, budget: MemoryBudget, version: str) -> Starlette:
         """Offers tensors and images over HTTP. `version`: ours."""
-        endpoint = Endpoint(self._settings, budget, workers)
+        endpoint = Endpoint(self._settings, budget, workers, self._series.bytes_by("http"))
         tensors, images = self._wrapped(calls)
         by_url = calls.wrap(self._access.guard(self._by_url, ["GetImage"]), IMAGES.full_name, ["GetImage"])
         apis = V2(endpoint, tensors), ImageApi(endpoint, images), ImageUrls(endpoint, by_url)

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 
+from server.api.certificate_time import expiry_of
 from server.errors import StartError
 from server.settings import Settings
 
@@ -63,6 +64,11 @@ class Certificates:
             log.info("certificates read again", extra={"fields": {"certificate": str(self._certificate)}})
             return found
 
+    def expires_at(self) -> float:
+        """When the certificate in use ends, unix time. Looks whether the files have changed."""
+        self._fetch()
+        return self._expires_at
+
     def context(self) -> ssl.SSLContext:
         """For the HTTP port. Each handshake looks whether the files have changed."""
         context = _Renewed(ssl.PROTOCOL_TLS_SERVER)
@@ -92,6 +98,7 @@ class Certificates:
         except (OSError, ValueError) as error:
             names = ", ".join(map(str, self._files))
             raise StartError(f"TLS: {names}: {getattr(error, 'reason', None) or error}") from None
+        self._expires_at = expiry_of(certificate)
         self._context = context
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities[0] if authorities else None)
 
@@ -119,6 +126,16 @@ def certificates_of(settings: Settings) -> Certificates | None:
     if settings.tls_certificate is None or settings.tls_key is None:
         raise StartError("TLS needs both tls_certificate and tls_key")
     return Certificates(settings.tls_certificate, settings.tls_key, settings.tls_client_ca)
+
+
+def http_context(settings: Settings) -> ssl.SSLContext | None:
+    """For the HTTP API's port; None: no TLS.
+
+    Raises:
+        StartError: as `certificates_of`.
+    """
+    certificates = certificates_of(settings)
+    return None if certificates is None else certificates.context()
 
 
 def signature_of(path: Path) -> tuple[int, int, int] | None:

@@ -16,12 +16,14 @@ from server.observability.model_statistics import DROP_REASONS, FAIL_REASONS, Mo
 from server.observability.nvml import Gpus
 from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, header, label_text
 from server.observability.saturation import LaneTime, Saturation
+from server.observability.server_series import ServerSeries
 
 FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-_REQUEST_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+# To minutes: a large image that is upscaled on a CPU takes so long, and the steps there are what a p99 can tell apart.
+_PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_REQUEST_S = (0.001, *_PHASE_S[2:10], *(1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0))
 _ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 # name, type, help, how to read it
@@ -51,6 +53,7 @@ class _ModelSeries:
     encode: Histogram
     images: Counter
     pixels: Counter
+    tiles: Counter
 
 
 class Metrics:
@@ -58,6 +61,7 @@ class Metrics:
 
     def __init__(self, gpus: Gpus | None = None) -> None:
         self._gpus = gpus
+        self.server = ServerSeries()
         self._models: dict[tuple[str, int], ModelStatistics] = {}
         self._series: dict[str, _ModelSeries] = {}
         self._finished: dict[tuple[str, str, str], Histogram] = {}
@@ -65,12 +69,12 @@ class Metrics:
         self._load_s: dict[tuple[str, int], float] = {}
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
         self._runs_in: dict[tuple[str, int], Collection[tuple[str, str]]] = {}
+        self._degraded: dict[tuple[str, int], bool] = {}
         self._tags: dict[tuple[str, int], Mapping[str, str]] = {}
         self._responses_ms: dict[tuple[str, int], Histogram] = {}
         self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
-        self._kept_bytes: Callable[[], int] = lambda: 0
         self.watch_lanes(list)
         self._process = CollectorRegistry()
         ProcessCollector(registry=self._process)
@@ -98,11 +102,12 @@ class Metrics:
         self._images = counts("images_total", "Images served", model)
         self._pixels = counts("pixels_total", "Pixels of the images served", model)
         self._at_urls = counts("image_url_requests_total", "Images at addresses", ("model", "result"))
+        self._tiles = counts("tiles_total", "Tiles that large images were cut into", model)
         self._lag = times("event_loop_lag_seconds", "How late the event loop wakes", (), _PHASE_S)
         self._lag.child()
         self._by_model: tuple[Family[Histogram] | Family[Counter], ...] = (
             *(self._durations, self._queue_s, self._compute_s, self._batch_sizes),
-            *(self._decode_s, self._encode_s, self._drops, self._fallbacks, self._images, self._pixels),
+            *(self._decode_s, self._encode_s, self._drops, self._fallbacks, self._images, self._pixels, self._tiles),
             self._at_urls,
         )
 
@@ -132,13 +137,15 @@ class Metrics:
             encode=self._encode_s.child(name),
             images=self._images.child(name),
             pixels=self._pixels.child(name),
+            tiles=self._tiles.child(name),
         )
 
     def forget(self, name: str, version: int) -> None:
         """The version was unloaded: its series leave the page, and with the last version all of the model's."""
         for known in (
-            self._models, self._load_s, self._queues, self._runs_in, self._tags, self._responses_ms
-        ):  # fmt: skip
+            *(self._models, self._load_s, self._queues, self._runs_in, self._degraded),
+            *(self._tags, self._responses_ms),
+        ):
             known.pop((name, version), None)
         if any(model == name for model, _ in self._models):
             return
@@ -192,13 +199,21 @@ class Metrics:
         if model in self._series:
             self._at_urls.child(model, result).value += 1
 
+    def cut(self, model: str, tiles: int) -> None:
+        """An image went through a model in so many tiles."""
+        series = self._series.get(model)
+        if series is not None:
+            series.tiles.value += tiles
+
     def loaded(self, model: str, version: int, seconds: float) -> None:
         """A model took so long to read, open and warm."""
         self._load_s[model, version] = seconds
 
-    def runs_in(self, model: str, version: int, engines: Collection[tuple[str, str]]) -> None:
-        """A model is run by these engines, each in a precision: one on each device that it is on."""
+    def runs_in(self, model: str, version: int, engines: Collection[tuple[str, str]], note: str = "") -> None:
+        """A model is run by these engines, each in a precision: one on each device that it is on. `note`: why these
+        are not what was requested or is best."""
         self._runs_in[model, version] = engines
+        self._degraded[model, version] = bool(note)
 
     def configure(
         self, model: str, version: int, tags: Mapping[str, str], buckets_ms: tuple[float, ...] | None
@@ -219,10 +234,6 @@ class Metrics:
     def watch_readiness(self, is_ready: Callable[[], bool], models: Callable[[], Mapping[str, bool]]) -> None:
         """Both are called at each scrape: what /readyz says, and whether each model that should be ready is."""
         self._is_ready, self._models_ready = is_ready, models
-
-    def watch_kept(self, nbytes: Callable[[], int]) -> None:
-        """`nbytes` is called at each scrape: of the answers that are kept for equal requests."""
-        self._kept_bytes = nbytes
 
     def watch_lanes(self, read: Callable[[], Sequence[LaneTime]]) -> None:
         """`read` is called for the lanes of every device at each scrape, and by `watch_loop`."""
@@ -254,7 +265,9 @@ class Metrics:
     def render(self) -> bytes:
         """The page, in the text format 0.0.4. `nv_*` stand last: perf_analyzer looks for a newline before them."""
         lines = "\n".join(
-            line for part in (self._own_lines(), self._state_lines(), self._triton_lines()) for line in part
+            line
+            for part in (self._own_lines(), self._state_lines(), self.server.lines(), self._triton_lines())
+            for line in part
         )
         return generate_latest(self._process) + lines.encode() + b"\n"
 
@@ -275,6 +288,8 @@ class Metrics:
             for engine, precision in sorted(found)
         )
         yield from family_lines("gauge", "ganserve_model_info", "1: this engine runs the model", engines)
+        degraded = [(_version_labels(key), int(found)) for key, found in self._degraded.items()]
+        yield from family_lines("gauge", "ganserve_model_degraded", "1: served, but not at its best", degraded)
 
     def _state_lines(self) -> Iterator[str]:
         models = [(label_text({"model": model}), int(ready)) for model, ready in self._models_ready().items()]
@@ -286,7 +301,6 @@ class Metrics:
             ("gauge", "model_ready", "1: served, 0: should be; no series: unloaded by a client", models),
             ("gauge", "device_lanes", "Batches that run at once", [(labels, each.lanes) for labels, each in lanes]),
             ("counter", "device_busy_seconds_total", "Time of the lanes in batches, all lanes together", busy),
-            ("gauge", "kept_bytes", "Of the answers kept for equal requests", [("", self._kept_bytes())]),
             ("gauge", "saturation", "Share of lane time in batches in 10 s, on the busiest device", [("", share)]),
         ):
             yield from family_lines(kind, f"ganserve_{name}", text, samples)

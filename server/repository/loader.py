@@ -181,7 +181,7 @@ class Loader:
         self.metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
         note = "; ".join(dict.fromkeys(note for note in notes if note))
         self.metrics.runs_in(
-            version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}
+            version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}, note
         )
         return Model(
             version.name,

@@ -16,8 +16,8 @@ SCRAPE_LABELS = frozenset({"instance", "job", "namespace", "pod"})
 
 
 @functools.cache
-def exported() -> Mapping[str, frozenset[str]]:
-    """Name of a series -> its labels, the scrape's included. The server's GPU is NVML's fake."""
+def page() -> str:
+    """GET /metrics of a server that shows all. Its GPU is NVML's fake."""
     metrics = Metrics(Gpus.open(nvml=Nvml("GPU-1")))
     metrics.configure("faces", 1, {}, (1.0,))
     metrics.loaded("faces", 1, 0.1)
@@ -27,10 +27,19 @@ def exported() -> Mapping[str, frozenset[str]]:
     metrics.watch_readiness(lambda: True, lambda: {"faces": True})
     metrics.model("faces", 1)
     metrics.image_at_url("faces", "hit")
+    metrics.server.bytes_by("grpc")
+    metrics.server.watch_connections(lambda: {"grpc": 1})
+    metrics.server.watch_certificate(lambda: 1.8e9)
     metrics.rpc_started("Generate")
     metrics.rpc_finished("Generate", "faces", "OK", 0.1)
+    return metrics.render().decode()
+
+
+@functools.cache
+def exported() -> Mapping[str, frozenset[str]]:
+    """Name of a series -> its labels, the scrape's included."""
     found: dict[str, frozenset[str]] = {}
-    for family in text_string_to_metric_families(metrics.render().decode()):
+    for family in text_string_to_metric_families(page()):
         for sample in family.samples:
             # The parser adds _total to every counter; Triton's names have none.
             name = sample.name.removesuffix("_total") if sample.name.startswith("nv_") else sample.name

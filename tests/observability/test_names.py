@@ -1,18 +1,20 @@
 """Alerts, recording rules and dashboard name only what a server exports, down to labels and their values."""
 
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from bench.cluster.panels import read_panels
+from bench.cluster.prometheus import program
 from ganserve.v1 import images_pb2
 from server.api import kserve
 from server.api.calls import LASTING
 from server.errors import GanserveError
 from server.observability.model_statistics import DROP_REASONS
-from tests.observability.exported import SCRAPE_LABELS, exported
+from tests.observability.exported import SCRAPE_LABELS, exported, page
 from tests.observability.promql import Names, names
 from tests.observability.test_dashboard import DASHBOARD, VARIABLES
 from tests.observability.test_rules import RULES
@@ -82,6 +84,15 @@ def test_a_name_with_a_typing_error_is_found_wherever_it_stands(where: str, expr
         changed = re.sub(rf"(?<![\w:$]){re.escape(name)}(?![\w:])", f"{name}x", expression)
         assert changed != expression
         assert list(problems(changed)), changed
+
+
+@pytest.mark.usefixtures("needs_prometheus")
+def test_promtool_finds_nothing_to_say_about_our_own_metrics() -> None:
+    command = [program("promtool"), "check", "metrics"]
+    done = subprocess.run(command, input=page(), capture_output=True, text=True, check=False)
+    said = (done.stdout + done.stderr).splitlines()
+    assert any(line.startswith("nv_inference_count counter") for line in said), "it must have read the page"
+    assert [line for line in said if not line.startswith("nv_")] == []
 
 
 def test_lists_to_choose_from_are_of_labels_that_a_server_exports() -> None:

@@ -128,6 +128,15 @@ def test_numbers_of_the_dashboard_are_those_of_the_load(watched: Watched) -> Non
     assert number(watched, "count_over_time(up[1m])") >= SCRAPES
 
 
+def test_what_goes_through_the_ports_is_counted(watched: Watched) -> None:
+    assert number(watched, 'ganserve_connections{port="grpc"}') >= 2, "both clients"
+    for name in ("received", "sent"):
+        assert number(watched, f'ganserve_{name}_bytes_total{{protocol="grpc"}}') > 10_000
+        assert number(watched, f'ganserve_{name}_bytes_total{{protocol="http"}}') == 0
+    assert number(watched, 'ganserve_tiles_total{model="translator"}') > 0
+    assert number(watched, "ganserve_build_info") == 1
+
+
 def test_the_gauge_of_saturation_says_what_the_counters_say(watched: Watched) -> None:
     """Over windows of 10 s that begin up to 2 s apart."""
     gauge = number(watched, "avg_over_time(ganserve_saturation[3s])")

@@ -12,6 +12,7 @@ from server.api.rest.call import HttpContext, Refusal, call, read_body, refusal
 from server.errors import GanserveError
 from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
+from server.observability.prometheus_text import Counter
 from server.settings import Settings
 
 # What is longer is read and written in another thread than the event loop's.
@@ -26,9 +27,13 @@ Write = Callable[[Any, HttpContext], Awaitable[Response]]
 
 
 class Endpoint:
-    """What all addresses share. `workers`: threads for what takes long."""
+    """What all addresses share. `workers`: threads for what takes long. `counters`: of the bytes of bodies, as they are
+    read, and of replies."""
 
-    def __init__(self, settings: Settings, budget: MemoryBudget, workers: Workers) -> None:
+    def __init__(
+        self, settings: Settings, budget: MemoryBudget, workers: Workers, counters: tuple[Counter, Counter]
+    ) -> None:
+        self._received, self._sent = counters
         self._settings = settings
         self._budget = budget
         self.workers = workers
@@ -67,10 +72,13 @@ class Endpoint:
         is_sent = False
         try:
             try:
-                message = await read(await read_body(request, self._settings, hold), context)
+                body = await read_body(request, self._settings, hold)
+                self._received.value += len(body)
+                message = await read(body, context)
             except GanserveError as error:
                 message = error
             reply = await write(await call(method, message, request, context), context)
+            self._sent.value += int(reply.headers.get("content-length", 0))
             is_sent = True  # the reply ends the call
             return reply
         except Refusal as error:

@@ -160,6 +160,18 @@ async def test_a_path_that_is_not_utf8_leaves_the_calls_in_flight_alone(
     assert {record.message for record in caplog.records if record.levelname == "ERROR"} == {"model unavailable"}
 
 
+def test_the_connections_of_a_port_are_counted_and_those_from_it_are_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert connections.established(port) == 0
+        with socket.create_connection(("127.0.0.1", port)) as client, socket.create_connection(("127.0.0.1", port)):
+            accepted = [listening.accept()[0] for _ in range(2)]
+            assert connections.established(port) == 2
+            assert connections.established(client.getsockname()[1]) == 1
+            for each in accepted:
+                each.close()
+
+
 @pytest.mark.parametrize(
     ("limits", "used", "expected"),
     [

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -15,9 +16,10 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
 from server.api import http, tls
+from server.api.certificate_time import expiry_of
 from server.api.transport import choose_frontend
 from server.settings import read_settings
-from tests.server.conftest import Running, Start
+from tests.server.conftest import Running, Start, read_page
 
 LIVE = service_pb2.ServerLiveRequest()
 
@@ -25,10 +27,10 @@ LIVE = service_pb2.ServerLiveRequest()
 class Pair:
     """A private key and a certificate that it signed itself, for this machine or for a client."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, days: int = 1) -> None:
         self.key, self.certificate = folder / f"{name}.key", folder / f"{name}.pem"
         making = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        making += ["-days", "1", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        making += ["-days", str(days), "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
         making += ["-keyout", str(self.key), "-out", str(self.certificate)]
         subprocess.run(making, check=True, capture_output=True)
 
@@ -151,6 +153,39 @@ async def test_the_http_api_has_the_same_certificate_and_renews_it(start: Start,
             break
         await asyncio.sleep(0.2)
     assert not await is_trusted(old)
+
+
+def openssl_says_it_ends(certificate: Path) -> float:
+    command = ["openssl", "x509", "-noout", "-enddate", "-in", str(certificate)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return float(ssl.cert_time_to_seconds(done.stdout.strip().partition("=")[2]))
+
+
+async def test_the_metrics_say_when_the_certificate_in_use_ends(start: Start, pair: Pair, tmp_path: Path) -> None:
+    """Also of one that is renewed, before anybody has connected."""
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+
+    async def shown() -> float:
+        _, page = await asyncio.to_thread(read_page, f"http://127.0.0.1:{running.serving.http_port}/metrics")
+        (line,) = re.findall(r"^ganserve_certificate_expiry_timestamp_seconds (.+)$", page, re.M)
+        return float(line)
+
+    assert await shown() == openssl_says_it_ends(pair.certificate)
+    (tmp_path / "new").mkdir()
+    newer = Pair(tmp_path / "new", "server", days=30_000)  # after 2049 a certificate has its times in another form
+    ends = openssl_says_it_ends(newer.certificate)
+    newer.replace(pair)
+    for _ in range(100):  # files are looked at once a second
+        if await shown() == ends:
+            break
+        await asyncio.sleep(0.2)
+    assert await shown() == ends > 3e9
+
+
+def test_what_is_no_certificate_is_an_error_in_one_line() -> None:
+    for text in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
+        with pytest.raises(errors.StartError, match="the certificate's end cannot be read"):
+            expiry_of(text)
 
 
 # asyncio leaves a socket that the server refused to be closed by its destructor.

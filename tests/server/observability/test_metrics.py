@@ -1,6 +1,7 @@
 """What GET /metrics and ModelStatistics say, read back by prometheus_client's own parser."""
 
 import asyncio
+import platform
 import re
 import time
 
@@ -289,3 +290,37 @@ def test_what_runs_a_model_is_on_the_page_until_it_is_unloaded(metrics: Metrics)
     assert [keys for name, keys in read(metrics) if name == "ganserve_model_info"] == [
         (("engine", "onnx"), ("model", "faces"), ("precision", "fp32"), ("version", "2"))
     ]
+
+
+def test_the_server_says_what_it_is_and_what_goes_through_its_ports(metrics: Metrics) -> None:
+    metrics.server.built("1.2.3")
+    received, sent = metrics.server.bytes_by("grpc")
+    received.add(100)
+    sent.add(5)
+    metrics.server.watch_connections(lambda: {"grpc": 3, "http": 1})
+    metrics.server.watch_kept(lambda: 4096)
+    (built,) = [dict(keys) for name, keys in read(metrics) if name == "ganserve_build_info"]
+    assert built == {"version": "1.2.3", "python": platform.python_version()}
+    assert value(metrics, "ganserve_received_bytes_total", protocol="grpc") == 100
+    assert value(metrics, "ganserve_sent_bytes_total", protocol="grpc") == 5
+    assert value(metrics, "ganserve_connections", port="grpc") == 3
+    assert value(metrics, "ganserve_kept_bytes") == 4096
+    assert not [name for name, _ in read(metrics) if name == "ganserve_certificate_expiry_timestamp_seconds"]
+    metrics.server.watch_certificate(lambda: 1_800_000_000.0)
+    assert value(metrics, "ganserve_certificate_expiry_timestamp_seconds") == 1.8e9
+
+
+def test_a_model_that_serves_otherwise_than_requested_is_degraded(metrics: Metrics, faces: ModelStatistics) -> None:
+    metrics.runs_in("faces", 1, {("onnx", "fp16")}, "model.plan is not used: built for another GPU")
+    assert value(metrics, "ganserve_model_degraded", model="faces", version="1") == 1
+    metrics.runs_in("faces", 1, {("tensorrt", "fp16")})
+    assert value(metrics, "ganserve_model_degraded", model="faces", version="1") == 0
+    metrics.forget("faces", 1)
+    assert not [name for name, _ in read(metrics) if name == "ganserve_model_degraded"]
+
+
+def test_tiles_are_counted(metrics: Metrics, faces: ModelStatistics) -> None:
+    metrics.cut("faces", 6)
+    metrics.cut("faces", 1)
+    metrics.cut("gone", 9)
+    assert value(metrics, "ganserve_tiles_total", model="faces") == 7

@@ -33,6 +33,7 @@ from server.images.memory import MemoryBudget
 from server.images.workers import Workers
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
+from server.observability.prometheus_text import Counter
 from server.repository.index import IndexEntry, State
 from server.repository.loader import Model
 from server.repository.repository import Repository
@@ -276,7 +277,7 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     methods = [method.name for method in described.methods]
     calls = Calls(metrics, max_streams=settings.max_streams, stream_idle_s=settings.stream_idle_s)
     wrapped = calls.wrap(service, described.full_name, methods)
-    incoming: Any = Incoming(server, settings, awaits_messages(frontend))
+    incoming: Any = Incoming(server, settings, awaits_messages(frontend), (Counter(), Counter()))
     add_ImageServiceServicer_to_server(wrapped, incoming)  # type: ignore[arg-type]
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

@@ -22,7 +22,7 @@ from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.api.test_access import write_keys
 from tests.server.api.test_kserve import picture
 from tests.server.api.test_strings import save
-from tests.server.conftest import Running, Start
+from tests.server.conftest import Running, Start, read_page
 
 LATENT = np.random.RandomState(0).randn(3, 4).astype(np.float32)
 
@@ -73,6 +73,19 @@ def walk_by_tritonclient(port: int) -> None:
     assert statistics["inference_stats"]["success"] == {"count": 0, "ns": 0}
     with pytest.raises(InferenceServerException, match="'none' is not"):
         client.get_model_metadata("none")
+
+
+async def test_bytes_of_bodies_and_replies_and_connections_are_counted(
+    running: Running, http: httpx.AsyncClient
+) -> None:
+    answer = await http.get("/v2")
+    _, page = await asyncio.to_thread(read_page, f"http://127.0.0.1:{running.serving.http_port}/metrics")
+    assert f'ganserve_sent_bytes_total{{protocol="http"}} {len(answer.content)}\n' in page
+    assert 'ganserve_received_bytes_total{protocol="http"} 0\n' in page
+    assert 'ganserve_connections{port="rest"} 1\n' in page
+    await http.post("/v2/models/none/infer", content=b"x" * 1000)
+    _, page = await asyncio.to_thread(read_page, f"http://127.0.0.1:{running.serving.http_port}/metrics")
+    assert 'ganserve_received_bytes_total{protocol="http"} 1000\n' in page
 
 
 async def test_tritonclient_walks_through_the_protocol(running: Running) -> None:
