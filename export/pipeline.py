@@ -108,7 +108,9 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
         folder = Path(name)
         graphs = write_graphs(generator, request.tensors, request.precision, folder, progress)
-        tile = _tile(graphs.session, generator, request.tensors, progress)
+        tile, seam_notes = _tile(graphs.session, generator, request.tensors, progress)
+        if profiles and tile is None:
+            profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
         spec = _spec(request, source, labels, graphs.measured.parity, tile, plan)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
@@ -118,7 +120,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.notes, *graphs.notes, *_seam_notes(tile)))
+    return Exported(target, written, (*source.notes, *graphs.notes, *seam_notes))
 
 
 def _require_options(request: Request) -> None:
@@ -217,11 +219,14 @@ def _tools() -> dict[str, str]:
     return {**{tool: installed(tool) for tool in TOOLS}, "onnxruntime": onnxruntime.__version__}
 
 
-def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: str, progress: Progress) -> Tile | None:
-    """How a network that is run in tiles is tiled, with the seam measured; None for the others."""
+def _tile(
+    session: onnxruntime.InferenceSession, generator: Generator, tensors: str, progress: Progress
+) -> tuple[Tile | None, tuple[str, ...]]:
+    """How a network that is run in tiles is tiled, with the seam measured, and what the user should know of it; None
+    for networks that see images whole."""
     plan = generator.tile
     if plan is None:
-        return None
+        return None, ()
 
     def upscale(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if tensors == "uint8":
@@ -232,16 +237,17 @@ def _tile(session: onnxruntime.InferenceSession, generator: Generator, tensors: 
     measured = seam_levels(upscale, plan, generator.image_channels, generator.scale)
     by_image = ", ".join(f"{levels:g} on {name}" for name, levels in measured.items())
     progress(f"tiles of up to {plan.size_px} px: largest difference in levels: {by_image}")
-    return Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, max(measured.values()))
-
-
-def _seam_notes(tile: Tile | None) -> tuple[str, ...]:
-    if tile is None or tile.overlap_px >= tile.receptive_field_px:
-        return ()
-    return (
-        f"the receptive field is {tile.receptive_field_px} px, tiles overlap by {tile.overlap_px} px: "
-        f"{tile.seam_levels:g} level(s) measured at the worst cut",
-    )
+    worst = max(measured.values())
+    tile = Tile(plan.size_px, plan.overlap_px, plan.multiple_px, plan.receptive_field_px, worst)
+    far = f"the receptive field is {plan.receptive_field_px} px"
+    if worst > plan.max_seam_levels:
+        return None, (
+            f"not tileable: {far}, and tiles that overlap by {plan.overlap_px} px differ by {worst:g} levels from the "
+            f"whole image, at most {plan.max_seam_levels:g} are allowed; images are upscaled whole",
+        )
+    if plan.overlap_px >= plan.receptive_field_px:
+        return tile, ()
+    return tile, (f"{far}, tiles overlap by {plan.overlap_px} px: {worst:g} level(s) measured at the worst cut",)
 
 
 def _spec(

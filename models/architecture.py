@@ -1,5 +1,6 @@
 """What an architecture offers: recognises its state dicts, reads hyper-parameters from shapes, builds the network."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -24,13 +25,15 @@ class Tiling:
 
     `size_px`: largest side of a tile, limited by memory and by how long one may keep others waiting. `overlap_px`: the
     receptive field, with which tiles equal the whole image; less, chosen by measurement, where that would cost too
-    much, since far pixels inside the receptive field weigh next to nothing.
+    much, since far pixels inside the receptive field weigh next to nothing. `max_seam_levels`: if tiles differ by more
+    than this from the whole image, as export measures, images are not cut.
     """
 
     size_px: int
     overlap_px: int
     multiple_px: int
     receptive_field_px: int
+    max_seam_levels: float = math.inf
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Generator:
     float32 of levels 0..255 into that input if it is not a linear scale (label maps); the levels that mean something
     are then 0..`input_levels` - 1.
 
+    `settled`: the architecture's settings that mean nothing for this network, so that nothing is assumed of them.
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
 
@@ -75,6 +79,7 @@ class Generator:
     tile: Tiling | None = None
     multiple_px: int = 1
     least_px: int = 1
+    settled: tuple[str, ...] = ()
     tolerance: float = 2e-4
 
     @property

@@ -18,7 +18,7 @@ from models.families.basic import (
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
-from models.families.superres import msrresnet, rrdb, span, srresnet, srvgg
+from models.families.superres import msrresnet, plksr, rrdb, span, srresnet, srvgg
 from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
 from models.layer_settings import SETTINGS as LAYERS
 from models.layer_settings import layer_values, set_layers
@@ -40,6 +40,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         srvgg.ARCHITECTURE,
         rrdb.ARCHITECTURE,
         span.ARCHITECTURE,
+        plksr.ARCHITECTURE,
         srresnet.ARCHITECTURE,
         msrresnet.ARCHITECTURE,
         fastgan.ARCHITECTURE,
@@ -175,7 +176,12 @@ def assumed(
 ) -> dict[str, Scalar]:
     """The settings of a generator that neither the user nor a file says, with the value that is taken for each."""
     entry = ARCHITECTURES[name]
-    known = {*overrides, *told(entry, config), *(key for key in LAYERS if f"layers.{key}" in config)}
+    known = {
+        *overrides,
+        *told(entry, config),
+        *generator.settled,
+        *(key for key in LAYERS if f"layers.{key}" in config),
+    }
     defaults = {key: setting.default for key, setting in entry.settings.items()}
     values = {**defaults, **{key: value for key, value in layer_values(generator).items() if key not in defaults}}
     return {key: value for key, value in values.items() if key not in known}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from artifact.dtypes import NUMPY_OF, TRITON_OF
-from artifact.spec import Spec
+from artifact.spec import Spec, Task
 from ganserve import Client, InvalidRequest
 from tests.models.all_cases import CASES, GRAPHS
 from tests.models.exported import exported, repository
@@ -153,7 +153,7 @@ def check_image(server: str, model: str, spec: Spec) -> None:
     whole = np.pad(image, [*padding, (0, 0)], "reflect")
     expected = infer(server, model, {"image": whole[None]})[0][: 37 * spec.scale, : 23 * spec.scale]
     with Client(server) as client:
-        call = client.translate if spec.tile is None else client.upscale
+        call = client.upscale if spec.task is Task.SUPER_RESOLUTION else client.translate
         made = call(model, image, format="raw")
     np.testing.assert_array_equal(made.array, expected)
 

@@ -1,6 +1,8 @@
 """checkpoint -> model repository: what an export writes."""
 
 import shutil
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from artifact.repository import read_manifest, verify
-from artifact.spec import Task, TensorSpec
+from artifact.spec import Scalar, Task, TensorSpec
 from export.errors import ExportError
 from export.graph.parity import open_session
 from export.inspection import inspect
 from export.pipeline import Exported, Request, export
+from models.architecture import Generator, StateDict
+from models.catalogue import ARCHITECTURES
 from models.families.superres.srvgg import SrvggNet
 
 
@@ -154,3 +158,19 @@ def test_inspect_says_what_a_checkpoint_is(small_cgan: Path) -> None:
     assert found.parameters == sum(p.numel() for p in torch.load(small_cgan).values() if p.is_floating_point()) - 2 * (
         16 + 8
     ), "running statistics are no parameters"
+
+
+def test_images_are_not_cut_where_tiles_would_differ_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    entry = ARCHITECTURES["srvgg"]
+
+    def build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
+        generator = entry.build(state, settings)
+        assert generator.tile is not None
+        return replace(generator, tile=replace(generator.tile, overlap_px=1, max_seam_levels=2.0))
+
+    torch.manual_seed(0)
+    torch.save(SrvggNet(3, 8, 6, 2, "prelu").state_dict(), tmp_path / "up.pth")
+    monkeypatch.setitem(ARCHITECTURES, "srvgg", replace(entry, build=build))  # type: ignore[arg-type]
+    exported = export(Request(tmp_path / "up.pth", tmp_path / "repository", "up"))
+    assert exported.spec.tile is None
+    assert "not tileable: the receptive field is 6 px, and tiles that overlap by 1 px differ by" in exported.notes[-1]

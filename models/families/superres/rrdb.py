@@ -209,6 +209,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         output_range=UNITS[layout.unit],
         max_batch_size=2,
         scale=config.scale,
+        settled=() if config.steps == 1 else ("factor",),
         tile=Tiling(
             size_px=272 if deep else 240,
             overlap_px=min(48 if deep else 32, receptive_field),

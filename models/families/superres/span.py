@@ -176,6 +176,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         output_range=(0.0, 1.0),
         max_batch_size=8,
         scale=config.scale,
+        settled=() if config.range else ("img_range",),
         tile=Tiling(size_px=256, overlap_px=CONVS, multiple_px=1, receptive_field_px=CONVS),
     )
 

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from models.architecture import ArchitectureError
-from models.catalogue import build, detect
+from models.catalogue import assumed, build, detect
 from models.checkpoints.read import read
-from tests.models.references import esrgan, span, srresnet, srvgg
+from tests.models.references import esrgan, plksr, span, srresnet, srvgg
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
@@ -27,6 +27,7 @@ SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
     "leftthomas-x4": (lambda: srresnet.Leftthomas(4, 2), {}, 18),
     "lornatang-x8": (lambda: srresnet.Lornatang(4, 1, 3, 1), {}, 10),
     "span-x2": (lambda: span.Span(1, 4, 2, norm=False), {}, 21),
+    "plksr-x2": (lambda: plksr.Plksr(4, 2, 2, 7), {}, 12),
     "srvgg-x3": (lambda: srvgg.SrvggCompact(1, 4, 3, 3, "prelu"), {}, 5),
     "msrresnet-x2": (lambda: srresnet.MsrResNet(4, 2, 2), {}, 7),
     "msrresnet-x3": (lambda: srresnet.MsrResNet(4, 2, 3), {}, 7),
@@ -212,3 +213,29 @@ def test_a_chain_of_span_without_one_of_its_convs_is_no_span() -> None:
     state = {key: value for key, value in span.Span(3, 4, 2, False).state_dict().items() if "c2_r.conv.1" not in key}
     with pytest.raises(ArchitectureError, match="no known generator: like span but for its shapes"):
         detect(state)
+
+
+def test_of_plksr_only_what_means_something_is_assumed() -> None:
+    group, layer = (build(plksr.RealPlksr(8, 1, 2, 5, layer_norm).state_dict())[1] for layer_norm in (False, True))
+    assert assumed("plksr", group, {}, {}) == {"norm_groups": 4, "eps": 1e-5}
+    assert assumed("plksr", layer, {}, {}) == {"eps": 1e-6}
+
+
+def test_plksr_with_the_statistics_of_the_whole_image_is_not_run_in_tiles() -> None:
+    group, layer = (
+        build(plksr.RealPlksr(8, 28, 2, 17, layer_norm).state_dict())[1].tile for layer_norm in (False, True)
+    )
+    assert group is None
+    assert layer is not None
+    assert (layer.receptive_field_px, layer.overlap_px) == (310, 64)
+
+
+def test_groups_that_do_not_divide_the_channels_and_dilated_kernels_are_refused() -> None:
+    state = plksr.RealPlksr(8, 1, 2, 5).state_dict()
+    with pytest.raises(ArchitectureError, match="norm_groups=3: must divide the 8 channels"):
+        build(state, overrides={"norm_groups": "3"})
+    with pytest.raises(ArchitectureError, match="norm_groups=2: the network has no GroupNorm"):
+        build(plksr.RealPlksr(8, 1, 2, 5, True).state_dict(), overrides={"norm_groups": "2"})
+    dilated = {key.replace("lk.conv.", "lk.convs.0."): value for key, value in state.items()}
+    with pytest.raises(ArchitectureError, match="dilated ones; no file tells the dilations"):
+        detect(dilated)
