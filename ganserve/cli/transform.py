@@ -3,9 +3,9 @@
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,12 @@ from ganserve.cli.files import ModelArgument, QualityOption, VersionOption, desc
 from ganserve.cli.media.image import ImageConverter, Made, Result
 from ganserve.cli.media.options import (
     Alpha,
+    CodecOption,
     CompareOption,
+    CrfOption,
+    Deinterlace,
+    DeinterlaceOption,
+    FilmOptions,
     FitOption,
     ForceOption,
     FormatOption,
@@ -33,6 +38,8 @@ from ganserve.cli.media.options import (
     InFlightOption,
     InputsArgument,
     OutputOption,
+    PixelFormatOption,
+    PresetOption,
     ScaleOption,
     SkipOption,
     SuffixOption,
@@ -41,13 +48,16 @@ from ganserve.cli.media.options import (
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
 from ganserve.cli.media.run import Summary, patiently, run
-from ganserve.cli.output import print_json
+from ganserve.cli.output import CommandError, needing, print_json
 from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.options import UpscaleOptions
 from ganserve.client.results import Upscaled
 
 _SIZES = ("scale", "width", "height", "fit")
+
+if TYPE_CHECKING:
+    from ganserve.cli.media.film.convert import FilmConverter, FilmReport
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,16 @@ class Reporter:
             print(text, file=sys.stderr if self.to_stdout else sys.stdout)
         return {**facts, "input": str(conversion), "file": target, **size, **tiles, **frames}
 
+    def report_film(self, conversion: Conversion, made: "FilmReport") -> dict[str, Any]:
+        """Of one film; printed at once if it is the only input."""
+        for note in made.notes:
+            print(f"ganserve: {conversion}: {note}", file=sys.stderr)
+        if self.alone and not self.as_json:
+            resumed = f", gone on from {made.resumed_at_s:g} s" if made.resumed_at_s else ""
+            counts = f"frames {made.frames}  computed {made.computed}{resumed}"
+            print(f"{conversion.target}  {made.width}x{made.height}  {counts}")
+        return {"input": str(conversion), "file": str(conversion.target), **made.facts}
+
     def end(self, summary: Summary) -> int:
         """The exit code, after the summary."""
         self.page.write()
@@ -96,15 +116,35 @@ class Reporter:
 class Sending:
     """How images are sent: at most so many at a time, again while the server is overloaded if there are several."""
 
+    client: Client
+    call: Callable[..., Result]
+    model: str
+    options: UpscaleOptions
     places: threading.Semaphore
-    stop: threading.Event
     patience_s: float
+    stopped: threading.Event = field(default_factory=threading.Event)
 
-    def send(self, call: Callable[[], Result]) -> Result:
+    def send(self, image: Any, format: FormatName, quality: int | None) -> Result:
         """The call's result."""
         with self.places:
-            result: Result = patiently(call, self.patience_s, self.stop)
+            if self.stopped.is_set():
+                raise CommandError("stopped")
+            options: Any = {**self.options, "format": format, "quality": quality}
+            result: Result = patiently(
+                lambda: self.call(self.client, self.model, image, **options), self.patience_s, self.stopped
+            )
             return result
+
+    def stop(self) -> None:
+        """Ends the calls that run; no further one begins."""
+        self.stopped.set()
+        self.client.close()
+
+    def takes_grey(self) -> bool:
+        """Whether the model takes grey images only."""
+        version = self.options.get("version")
+        found = [each for each in self.client.models() if each.name == self.model and version in ("", each.version)]
+        return bool(found) and found[-1].input_channels == 1
 
 
 def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) -> Callable[..., int]:
@@ -132,26 +172,29 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         deadline: DeadlineOption = DEADLINE_S,
         ca: AuthorityOption = None,
         api_key_file: ApiKeyOption = None,
+        codec: CodecOption = None,
+        crf: CrfOption = None,
+        preset: PresetOption = None,
+        pixel_format: PixelFormatOption = None,
+        deinterlace: DeinterlaceOption = Deinterlace.AUTO,
         as_json: JsonOption = False,
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
-        options: UpscaleOptions = {"alpha": alpha.value, "quality": quality, "version": version}
+        options: UpscaleOptions = {"alpha": alpha.value, "version": version}
         if sized:
             options |= {"scale": scale, "width": width, "height": height, "fit": fit.value if fit else None}
-        sending = Sending(threading.Semaphore(in_flight), threading.Event(), deadline if len(conversions) > 1 else 0)
+        film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
+        page = Page(compare, len(conversions))
+        reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
+        films = any(each.is_film for each in conversions)
         with connect(server, deadline, ca, api_key_file) as client:
-
-            def call_one(image: Any, wanted: FormatName) -> Result:
-                return sending.send(lambda: call(client, model, image, format=wanted, **options))
-
-            converter = ImageConverter(call_one, model, frames is Frames.ALL, quality, in_flight)
-            page = Page(compare, len(conversions))
-            reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
-            try:
-                return _convert_all(conversions, converter, reporter, in_flight, skip_existing)
-            finally:
-                sending.stop.set()
+            patience_s = deadline if films or not reporter.alone else 0
+            sending = Sending(client, call, model, options, threading.Semaphore(in_flight), patience_s)
+            images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight)
+            convert = _converter(images, _film_converter(sending, film, in_flight) if films else None, reporter)
+            summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing, stop=sending.stop)
+            return reporter.end(summary)
 
     transform.__name__ = call.__name__
     transform.__doc__ = help
@@ -162,21 +205,26 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
     return transform
 
 
-def _convert_all(
-    conversions: Sequence[Conversion],
-    converter: ImageConverter,
-    reporter: Reporter,
-    in_flight: int,
-    skip_existing: bool,
-) -> int:
-    def convert(conversion: Conversion) -> dict[str, Any]:
-        return reporter.report(conversion, converter.convert(conversion))
+def _film_converter(sending: Sending, options: FilmOptions, in_flight: int) -> "FilmConverter":
+    with needing("video"):
+        from ganserve.cli.media.film.convert import FilmConverter
+    facts = {"model": sending.model, "call": sending.call.__name__, **sending.options}
+    return FilmConverter(sending.send, sending.takes_grey(), options, in_flight, facts)
 
-    if reporter.alone and not skip_existing:
-        summary = Summary(1, [convert(conversions[0])])
-    else:
-        summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing)
-    return reporter.end(summary)
+
+def _converter(
+    images: ImageConverter, films: "FilmConverter | None", reporter: Reporter
+) -> Callable[[Conversion], dict[str, Any]]:
+    """Converts one input and reports it; films one at a time."""
+    one_film = threading.Lock()
+
+    def convert(conversion: Conversion) -> dict[str, Any]:
+        if films is None or not conversion.is_film:
+            return reporter.report(conversion, images.convert(conversion))
+        with one_film:
+            return reporter.report_film(conversion, films.convert(conversion))
+
+    return convert
 
 
 upscale = _command(

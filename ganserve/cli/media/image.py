@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -14,12 +13,12 @@ from ganserve.cli.media.plan import Conversion
 from ganserve.cli.media.write import write
 from ganserve.cli.output import CommandError
 from ganserve.client.encode import Extras, encode
-from ganserve.client.formats import SUFFIXES, FormatName, format_of
+from ganserve.client.formats import SUFFIXES, FormatName
 from ganserve.client.open_formats import open_picture
 from ganserve.client.results import Translated, Upscaled
 
 Result = Upscaled | Translated
-Call = Callable[[Any, FormatName], Result]  # a picture, and the format of the reply
+Call = Callable[[Any, FormatName, int | None], Result]  # a picture, format and quality of the reply
 TIFF_SUFFIXES = (".tif", ".tiff")
 ANIMATED_STARTS = (b"GIF8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*")
 
@@ -64,16 +63,17 @@ class ImageConverter:
     def _convert(self, data: bytes, suffix: str) -> Made:
         geo = read_geotiff(data)
         if geo is not None and suffix in TIFF_SUFFIXES:
-            pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png"))
+            pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png", None))
             return Made(
                 write_geotiff(pixels, geo, self.model), result, levels, note="its details are invented, not measured"
             )
         animated = self._animation(data, suffix)
         if animated is not None:
             return animated
-        result = self.call(data, format_of(Path(f"x{suffix}")))
+        own = SUFFIXES.get(suffix)
+        result = self.call(data, own or "png", self.quality if own else None)
         lost = "" if geo is None else f"{suffix} cannot hold its place on earth; .tif can"
-        if SUFFIXES.get(suffix) == result.format:
+        if own == result.format:
             return Made(result.data, result, data, note=lost)
         made = encode(result.array, suffix, extras=result.extras, quality=self.quality)
         return Made(made, result, data, note=lost)
@@ -93,6 +93,6 @@ class ImageConverter:
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
             return None  # what is not an animation that can be read goes to the server as it is
         made, result = convert_frames(
-            frames, lambda pixels: self.call(pixels, "png"), self.in_flight, suffix, extras, self.quality
+            frames, lambda pixels: self.call(pixels, "png", None), self.in_flight, suffix, extras, self.quality
         )
         return Made(made, result, frames.pixels[-1], frames=n)

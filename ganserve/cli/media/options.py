@@ -1,5 +1,6 @@
 """The options of `ganserve upscale` and `translate` that say which files are read and written."""
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,25 @@ class Alpha(StrEnum):
 
     KEEP = "keep"
     DROP = "drop"
+
+
+class Deinterlace(StrEnum):
+    """Which films are deinterlaced: auto, those that are marked or look so."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """What the options for films ask for; None: the default."""
+
+    codec: str | None = None
+    crf: int | None = None
+    preset: str | None = None
+    pixel_format: str | None = None
+    deinterlace: str = "auto"
 
 
 class Frames(StrEnum):
@@ -70,3 +90,15 @@ CompareOption = Annotated[
     Path | None,
     typer.Option("--compare", metavar="FILE", help="Also write an HTML page with before and after, with a slider."),
 ]
+CodecOption = Annotated[
+    str | None, typer.Option("--codec", help="Of films: h264 (default), hevc, av1, vp9, prores or ffv1.")
+]
+CrfOption = Annotated[
+    int | None, typer.Option("--crf", min=0, max=63, help="Quality of films, less is better (default: 18 of h264).")
+]
+PresetOption = Annotated[str | None, typer.Option("--preset", help="Speed of the film's encoder (default: medium).")]
+PixelFormatOption = Annotated[
+    str | None,
+    typer.Option("--pixel-format", help="Of films, such as yuv420p10le for 10 bits (default: like the input's)."),
+]
+DeinterlaceOption = Annotated[Deinterlace, typer.Option("--deinterlace", help="Of films.")]

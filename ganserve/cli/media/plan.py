@@ -12,6 +12,8 @@ from ganserve.client.formats import CLIENT_SUFFIXES, SUFFIXES, format_of
 
 PIPE = "-"
 FILMS = (".mkv", ".mp4", ".m4v", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".vob", ".wmv", ".flv")
+# Containers that keep every time stamp; others, such as .avi, become .mkv.
+FILM_TARGETS = (".mkv", ".mp4", ".m4v", ".mov", ".webm", ".ts", ".m2ts")
 WRITABLE = (*SUFFIXES, *CLIENT_SUFFIXES)
 READABLE = (
     *WRITABLE,
@@ -60,7 +62,8 @@ class Naming:
         """Of the output: as asked, else the input's own, else .png; films stay films."""
         own = "" if source is None else source.suffix.lower()
         if own in FILMS:
-            return own if self.format is None or self.format not in FILMS else self.format
+            wanted = self.format if self.format in FILMS else own
+            return wanted if wanted in FILM_TARGETS else ".mkv"
         return self.format or (own if own in WRITABLE else ".png")
 
 
@@ -77,7 +80,7 @@ def plan(inputs: Sequence[str], output: str, naming: Naming, *, force: bool = Fa
         CommandError: an input that is not there, an output for two inputs, or one that would overwrite an input.
         ValueError: a suffix that nothing here writes.
     """
-    if naming.format is not None and naming.format not in FILMS:
+    if naming.format is not None and naming.format not in FILM_TARGETS:
         format_of(Path(f"--format {naming.format}"))
     found = list(_found(inputs, output))
     if not found:
@@ -162,8 +165,8 @@ def _check_folder_of(output: Path) -> None:
 def _checked_suffix(target: Path, source: Path | None) -> str:
     suffix = target.suffix.lower()
     if source is not None and source.suffix.lower() in FILMS:
-        if suffix not in FILMS:
-            raise CommandError(f"{target}: the output of a film has one of the suffixes {', '.join(FILMS)}")
+        if suffix not in FILM_TARGETS:
+            raise CommandError(f"{target}: the output of a film has one of the suffixes {', '.join(FILM_TARGETS)}")
     else:
         format_of(target)
     return suffix

@@ -57,10 +57,12 @@ def run(
     *,
     in_flight: int,
     skip_existing: bool,
+    stop: Callable[[], None],
 ) -> Summary:
     """Converts every input, `in_flight` at a time, in their order.
 
-    An input that fails is one line on stderr and the others go on, unless they would fail alike.
+    An input that fails is one line on stderr and the others go on, unless they would fail alike. `stop` ends what
+    runs if the command is ended before.
     """
     summary = Summary(len(conversions))
     left = [each for each in conversions if not (skip_existing and each.target is not None and each.target.exists())]
@@ -79,9 +81,9 @@ def run(
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     stopped = _collect(done, running.pop(done), summary) or stopped
                     advance()
-        finally:
-            for future in running:
-                future.cancel()
+        except BaseException:
+            stop()
+            raise
     order = {str(each): place for place, each in enumerate(conversions)}
     summary.reports.sort(key=lambda report: order[report["input"]])
     summary.seconds = time.monotonic() - began

@@ -1,0 +1,1 @@
+"""Films: frames through the server and back, everything else copied. Needs PyAV, the extra `video`."""

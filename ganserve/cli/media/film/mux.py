@@ -1,0 +1,109 @@
+"""The finished film: the new video, and everything else of the source as it was."""
+
+import heapq
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+
+from ganserve.cli.media.film.colour import Colour
+from ganserve.cli.media.film.segments import AS_THEY_ARE, Segments
+from ganserve.cli.media.film.source import main_stream, opened
+from ganserve.cli.output import CommandError
+
+FORMATS = {".mkv": "matroska", ".webm": "webm", ".m4v": "mp4"}
+
+
+def check_streams(source: Path, target: Path) -> list[str]:
+    """Tries whether the target's container takes the source's other streams; the data streams that it cannot carry.
+
+    Raises:
+        CommandError: sound or subtitles that it cannot carry.
+    """
+    lost = []
+    with opened(source) as container:
+        video = main_stream(container)
+        for stream in container.streams:
+            if stream is video or stream.type == "attachment":
+                continue
+            if not _fits(stream, target):
+                name = f"stream {stream.index} ({stream.type}, {_codec_name(stream)})"
+                if stream.type != "data":
+                    raise CommandError(f"{name} of {source} cannot be in a {target.suffix} file; .mkv can hold more")
+                lost.append(name)
+    return lost
+
+
+def _codec_name(stream: Any) -> str:
+    return "unknown codec" if stream.codec_context is None else str(stream.codec_context.name)
+
+
+def _fits(stream: Any, target: Path) -> bool:
+    if stream.type == "data" and stream.codec_context is None:
+        return False
+    trial = target.with_name(f".{target.name}.trial{target.suffix}")
+    try:
+        with av.open(str(trial), "w", format=FORMATS.get(target.suffix.lower())) as container:
+            container.add_stream_from_template(stream)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):
+        return False
+    finally:
+        trial.unlink(missing_ok=True)
+    return True
+
+
+def mux(source: Path, segments: Segments, part: Path, target: Path, lost: list[str], first: Any) -> None:
+    """Writes the film to `part`, in the container that `target` names; `first`: the source's first frame."""
+    with (
+        opened(source) as read,
+        segments.stream() as made,
+        av.open(str(part), "w", format=FORMATS.get(target.suffix.lower()), options=AS_THEY_ARE) as out,
+    ):
+        video = main_stream(read)
+        streams: dict[int, Any] = {}
+        for stream in read.streams:
+            if stream is video:
+                new_video = _video_stream(out, made.streams.video[0], video, first)
+            elif stream.type == "attachment":
+                out.add_attachment(stream.name, stream.mimetype, stream.data)
+            elif f"stream {stream.index} ({stream.type}, {_codec_name(stream)})" not in lost:
+                streams[stream.index] = _copied(out.add_stream_from_template(stream), stream)
+        out.metadata.update(read.metadata)
+        out.set_chapters(read.chapters())
+        others = [read.streams[index] for index in streams]
+        for index, packet in _in_time(segments.packets(video.time_base), read.demux(others) if others else ()):
+            packet.stream = new_video if index is None else streams[index]
+            out.mux(packet)
+
+
+def _video_stream(out: Any, pattern: Any, source: Any, first: Any) -> Any:
+    stream = out.add_stream_from_template(pattern)
+    stream.time_base = source.time_base
+    Colour.of(first).tag(stream.codec_context)  # not every piece's container has them
+    if first.rotation:
+        stream.set_display_rotation(first.rotation)
+    return _copied(stream, source)
+
+
+def _copied(stream: Any, source: Any) -> Any:
+    stream.metadata.update(source.metadata)
+    stream.disposition = source.disposition
+    return stream
+
+
+def _in_time(video: Iterator[Any], others: Any) -> Iterator[tuple[int | None, Any]]:
+    """Packets of both, merged by decoding time, so that the muxer holds none back; None marks the video."""
+
+    def timed(packets: Any, is_video: bool) -> Iterator[tuple[float, int, int | None, Any]]:
+        last = 0.0
+        for count, packet in enumerate(packets):
+            if packet.dts is None and packet.pts is None:
+                continue  # the end of a stream
+            stamp = packet.pts if packet.dts is None else packet.dts
+            last = max(last, float(stamp * packet.time_base))
+            yield last, count, None if is_video else packet.stream.index, packet
+
+    merged = heapq.merge(timed(video, True), timed(others, False), key=lambda each: each[0])
+    yield from ((index, packet) for _, _, index, packet in merged)
