@@ -144,7 +144,7 @@ class Spec:
     (N, H, W, C) uint8 with `image_shape` = (H, W, C).
     The others have the input `image` (N, H, W, C) uint8 and one output of the same kind, `scale` times larger; in ONNX
     an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
-    multiples of `multiple_px` and not below `least_px`.
+    multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 
@@ -156,7 +156,7 @@ class Spec:
     opset: int
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    image_shape: tuple[int, int, int]  # (H, W, C) generated; (0, 0, C of the input) if the input is an image
+    image_shape: tuple[int, int, int]  # (H, W, C) generated; of the input, if it is an image; 0, 0: any size
     provenance: Provenance
     parity: Parity
     latent_size: int = 0

@@ -74,6 +74,7 @@ def _picture(generator: Generator) -> str:
     if generator.task is Task.SUPER_RESOLUTION:
         return f"x{generator.scale}, {generator.channels} channel(s)"
     sizes = "" if generator.multiple_px == 1 else f", sizes in multiples of {generator.multiple_px} px"
+    sizes = f", {width}x{height} only" if width else sizes
     return f"{generator.image_channels} -> {generator.channels} channel(s){sizes}"
 
 

@@ -46,11 +46,12 @@ class Generator:
     normal; with `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all
     noise maps of one image one after the other; with `truncation_default`, `truncation_psi` (N,) float32; with
     `w_shape` (layers, length), `w` (N, layers, length) float32 and `w_given` (N,) float32: items where that is 1 are
-    generated from `w` as it stands, the others from the latent. `image_size_px` is (H, W) of what is generated, (0, 0)
-    for networks whose input is an image.
+    generated from `w` as it stands, the others from the latent. `image_size_px` is (H, W) of what is generated.
 
-    Those have the input `image` (N, C, H, W) float32 in `input_range`, H and W multiples of `multiple_px` and not
-    smaller than `least_px`; it has `input_channels`, or if that is 0 `channels`. `encode` turns images (N, C, H, W)
+    Networks whose input is an image have the input `image` (N, C, H, W) float32 in `input_range`, H and W multiples of
+    `multiple_px` and not smaller than `least_px`, or `image_size_px` where that is not (0, 0); it has `input_channels`,
+    or if that is 0 `channels`. With `attributes`, their names, there follows `attributes` (N, len) float32, 1 for those
+    that the image shall have and 0 for the others. `encode` turns images (N, C, H, W)
     float32 of levels 0..255 into that input if it is not a linear scale (label maps); the levels that mean something
     are then 0..`input_levels` - 1.
 
@@ -75,6 +76,7 @@ class Generator:
     input_channels: int = 0
     encode: nn.Module | None = None
     input_levels: int = 256
+    attributes: tuple[str, ...] = ()
     scale: int = 1
     tile: Tiling | None = None
     multiple_px: int = 1
@@ -86,7 +88,7 @@ class Generator:
     def inputs(self) -> tuple[str, ...]:
         """The names of what the network takes, in its forward's order."""
         if not self.task.draws:
-            return ("image",)
+            return ("image", "attributes") if self.attributes else ("image",)
         has = {
             "latent": True,
             "label": self.classes > 0,

@@ -19,7 +19,14 @@ from models.families.basic import (
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import msrresnet, plksr, rrdb, span, srresnet, srvgg
-from models.families.translation import pix2pix_pytorch_gan, pix2pixhd, resnet_translator, unet
+from models.families.translation import (
+    animegan2,
+    pix2pix_pytorch_gan,
+    pix2pixhd,
+    resnet_translator,
+    ugatit,
+    unet,
+)
 from models.layer_settings import SETTINGS as LAYERS
 from models.layer_settings import layer_values, set_layers
 from models.nearest import nearest
@@ -67,6 +74,8 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         progan_zoo.ARCHITECTURE,
         sagan_heykeetae.ARCHITECTURE,
         sngan_cosgrove.ARCHITECTURE,
+        animegan2.ARCHITECTURE,
+        ugatit.ARCHITECTURE,
     )
 }
 

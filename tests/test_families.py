@@ -146,12 +146,13 @@ def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
 
 def check_image(server: str, model: str, spec: Spec) -> None:
     """An image of no round size comes back whole: what the network makes of it reflected out, cropped."""
-    image = np.random.RandomState(0).randint(0, 256, (37, 23, spec.image_shape[2])).astype(np.uint8)
+    height, width = (only or free for only, free in zip(spec.image_shape, (37, 23), strict=False))
+    image = np.random.RandomState(0).randint(0, 256, (height, width, spec.image_shape[2])).astype(np.uint8)
     multiple_px = spec.multiple_px if spec.tile is None else spec.tile.multiple_px
     sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in image.shape[:2]]
     padding = [(0, padded - side) for padded, side in zip(sides, image.shape[:2], strict=True)]
     whole = np.pad(image, [*padding, (0, 0)], "reflect")
-    expected = infer(server, model, {"image": whole[None]})[0][: 37 * spec.scale, : 23 * spec.scale]
+    expected = infer(server, model, {"image": whole[None]})[0][: height * spec.scale, : width * spec.scale]
     with Client(server) as client:
         call = client.upscale if spec.task is Task.SUPER_RESOLUTION else client.translate
         made = call(model, image, format="raw")

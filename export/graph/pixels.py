@@ -92,10 +92,13 @@ class TransformPixels(nn.Module):
         self.encode = generator.encode or from_levels(generator.input_range)
         self.to_uint8 = ToUint8(generator.output_range)
 
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Images (N, scale*H, scale*W, C) uint8 from `image` (N, H, W, C) uint8."""
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """Images (N, scale*H, scale*W, C) uint8 from the image (N, H, W, C) uint8, and what else `Generator.inputs`
+        lists.
+        """
+        image, *others = inputs
         levels = image.to(torch.float32).permute(0, 3, 1, 2)
-        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels)))
+        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels), *others))
         return images
 
 

@@ -82,19 +82,22 @@ def sample_inputs(
 ) -> Arrays:
     """The graph's inputs by name, in the network's order, one item per seed.
 
-    `size_px` is (H, W) of input images, raised to the network's minimum and multiple. Latent and noise of a seed come
-    from one stream, as in the server. Truncation falls with the seed, and odd seeds are generated from `w`.
+    `size_px` is (H, W) of input images, raised to the network's minimum and multiple, unless it takes one size only.
+    Attributes are the seed's bits. Latent and noise of a seed come from one stream, as in the server. Truncation falls
+    with the seed, and odd seeds are generated from `w`.
     """
     if not generator.task.draws:
         sides = Sides(generator.multiple_px, generator.least_px)
-        height, width = (sides.fit(size) for size in size_px)
+        height, width = generator.image_size_px if any(generator.image_size_px) else map(sides.fit, size_px)
         stacked = np.stack([synthetic_image(height, width, generator.image_channels, seed) for seed in seeds])
         stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
-        return {"image": stacked if tensors == "uint8" else encode_images(stacked, generator)}
+        arrays: Arrays = {"image": stacked if tensors == "uint8" else encode_images(stacked, generator)}
+        bits = [[seed >> place & 1 for place in range(len(generator.attributes))] for seed in seeds]
+        return arrays | ({"attributes": np.array(bits, np.float32)} if generator.attributes else {})
     size = generator.latent_size
     streams = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
     layers, length = generator.w_shape or (1, 1)
-    arrays: Arrays = {
+    arrays = {
         "latent": streams[:, :size].astype(np.float32),
         "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
         "noise": streams[:, size:].astype(np.float32),

@@ -30,25 +30,27 @@ def output_name(generator: Generator) -> str:
 def tensor_specs(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     """(inputs, outputs) of the graph for the manifest: without the batch axis, free axes as -1."""
     example = sample_inputs(generator, tensors, (0,))
-    height, width = generator.image_size_px if generator.task.draws else (-1, -1)
+    height, width = generator.image_size_px if any(generator.image_size_px) else (-1, -1)
     dtype = "UINT8" if tensors == "uint8" else "FP32"
     axes = (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
     output = TensorSpec(output_name(generator), dtype, axes)
-    return tuple(_input_spec(name, example, tensors) for name in generator.inputs), (output,)
+    free = not any(generator.image_size_px)
+    return tuple(_input_spec(name, example, tensors, free) for name in generator.inputs), (output,)
 
 
-def _input_spec(name: str, example: Arrays, tensors: str) -> TensorSpec:
+def _input_spec(name: str, example: Arrays, tensors: str, free: bool) -> TensorSpec:
     shape = example[name].shape[1:]
-    if name == "image":
+    if name == "image" and free:
         shape = (-1, -1, shape[2]) if tensors == "uint8" else (shape[0], -1, -1)
     return TensorSpec(name, KSERVE_OF_NUMPY[example[name].dtype], tuple(shape))
 
 
 def _dynamic_axes(generator: Generator, tensors: str) -> dict[str, dict[int, str]]:
     """The inputs by name with their free axes, in the dynamo exporter's form."""
-    if generator.task.draws:
-        return {name: {0: "N"} for name in generator.inputs}
-    return {"image": {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}}
+    axes = {name: {0: "N"} for name in generator.inputs}
+    if not any(generator.image_size_px):
+        axes["image"] = {0: "N", 1: "H", 2: "W"} if tensors == "uint8" else {0: "N", 2: "H", 3: "W"}
+    return axes
 
 
 def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arrays) -> onnx.ModelProto:

@@ -86,7 +86,7 @@ class ServedModel:
         architecture: family of generators.
         labels: class names by index.
         scale: output side / input side of upscalers and translators.
-        height: of the generated image in px; 0 if it depends on the input.
+        height: of the generated image in px; of the only size that a translator takes; 0: any, as the input's.
         width: as `height`.
         knobs: parameters that `generate` may set.
         input_channels: of the input image; 0 for generators.

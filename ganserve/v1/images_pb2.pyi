@@ -787,7 +787,7 @@ class Model(_message.Message):
     latent_size: _builtins.int
     scale: _builtins.int
     height: _builtins.int
-    """generators: size of the image"""
+    """generators: size of the image; Translate: the only size that it takes, 0: any"""
     width: _builtins.int
     truncation: _builtins.bool
     """whether truncations may be set"""

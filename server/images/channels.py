@@ -136,8 +136,15 @@ def plan_translation(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPl
     """The plan for image-to-image.
 
     Raises:
-        InvalidRequest: the network does not take and return images of one, three or four channels.
+        InvalidRequest: the network does not take and return images of one, three or four channels, or takes another
+            size only.
     """
+    height, width, _ = spec.image_shape
+    if (height or width) and (header.height, header.width) != (height, width):
+        raise InvalidRequest(
+            f"image: {header.width} x {header.height} px, but the model takes images of {width} x {height} px only; "
+            "crop or resize it"
+        )
     ins, outs = _channels(spec, (1, 3, 4))
     if not keeps_alpha:
         alpha = Alpha.NONE

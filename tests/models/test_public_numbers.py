@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import progan, r3gan, spectral_power
+from tests.models.references import anime, progan, r3gan, spectral_power
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -92,6 +92,16 @@ def from_cosgrove_dcgan() -> Tensor:
     return image
 
 
+def from_animegan2(align: bool) -> Tensor:
+    image: Tensor = fill(anime.AnimeGan2(32, align))(picture(3, 32, 40))
+    return image
+
+
+def from_ugatit(light: bool) -> Tensor:
+    image: Tensor = fill(anime.Ugatit(8, 2, light, 32))(picture(3, 32, 32))
+    return image
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
     "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
@@ -99,6 +109,10 @@ MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "sagan-heykeetae": (from_heykeetae, (0.047966, 0.069933, -0.037269, 0.045533, 0.052918, 0.080787)),
     "sngan-cosgrove": (from_cosgrove_resnet, (0.033847, 0.959942, -1.000000, 1.000000, -0.074708, 1.000000)),
     "dcgan-cosgrove": (from_cosgrove_dcgan, (-0.077534, 0.234489, -0.911556, -0.912234, -0.089464, 0.882529)),
+    "animegan2": (lambda: from_animegan2(True), (-0.079841, 0.285731, -0.309366, 0.341621, 0.228583, -0.209477)),
+    "animegan2-cli": (lambda: from_animegan2(False), (-0.080670, 0.289316, -0.329783, 0.373662, 0.205389, -0.212457)),
+    "ugatit-light": (lambda: from_ugatit(True), (-0.000436, 0.106979, 0.003531, -0.004655, -0.033718, -0.004050)),
+    "ugatit": (lambda: from_ugatit(False), (-0.000436, 0.107006, 0.003550, -0.004674, -0.033711, -0.004045)),
 }
 
 

@@ -4,13 +4,14 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
 from models.catalogue import assumed, build
-from models.checkpoints.read import Checkpoint, read
+from models.checkpoints.read import Checkpoint, CheckpointError, read
 from tests.models.cases.base import trained
-from tests.models.references import progan, r3gan
+from tests.models.references import anime, progan, r3gan
 
 
 def weights(network: nn.Module, shift: float = 0.0) -> dict[str, torch.Tensor]:
@@ -97,3 +98,13 @@ def test_a_power_step_is_folded_into_any_network(tmp_path: Path) -> None:
     for key, value in plain.items():
         torch.testing.assert_close(found.state[f"main.{key}"], value)
     assert build(found.state)[0] == "dcgan"
+
+
+def test_of_both_directions_of_ugatit_the_key_says_one(tmp_path: Path) -> None:
+    network = anime.Ugatit(4, 2, light=True)
+    discriminator = {"model.1.weight_orig": torch.zeros(8, 3, 4, 4), "gap_fc.weight_orig": torch.zeros(1, 8)}
+    held = {"genA2B": weights(network), "genB2A": weights(network, 1.0), "disGA": discriminator, "disLA": discriminator}
+    torch.save(held, path := tmp_path / "selfie2anime_params_0100000.pt")
+    with pytest.raises(CheckpointError, match=r"genA2B \(ugatit\), genB2A \(ugatit\); say which with --key NAME"):
+        read(path)
+    assert same(read(path, key="genB2A"), held["genB2A"])
