@@ -9,6 +9,7 @@ from export.errors import ExportError
 from models.architecture import ArchitectureError, Generator
 from models.catalogue import assumed, build, require_architecture
 from models.checkpoints.folders import read_at
+from models.checkpoints.formats import loading_call
 from models.checkpoints.read import Checkpoint, CheckpointError
 from models.zoo import fetch
 from models.zoo.entries import ENTRIES
@@ -66,10 +67,12 @@ def open_source(
             raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(ENTRIES)}")
         found = read_at(path, arch, key)
         architecture, generator = build(found.state, arch, overrides, found.config)
-    except (fetch.ZooError, CheckpointError) as error:
+    except fetch.ZooError as error:
         raise ExportError(str(error)) from None
+    except CheckpointError as error:
+        raise ExportError(f"{error}{_own_process(path, str(error))}") from None
     except ArchitectureError as error:
-        raise ExportError(f"{Path(checkpoint).name}: {error}") from None
+        raise ExportError(f"{Path(checkpoint).name}: {error}{_own_process(path, str(error))}") from None
     if entry:
         provenance = Provenance(f"zoo {entry.name}: {entry.source}", entry.licence, found.sha256)
         return Source(architecture, generator, found, provenance, entry.labels)
@@ -77,3 +80,12 @@ def open_source(
     unsaid = assumed(architecture, generator, overrides, found.config)
     source = Source(architecture, generator, found, provenance, assumed=unsaid)
     return replace(source, provenance=replace(provenance, notes=source.notes))
+
+
+def _own_process(path: Path, error: str) -> str:
+    """The call that exports a network in the user's process, where its code may run; empty if that is not the way."""
+    network = loading_call(path) or ("netG" if error.startswith("no known generator") else "")
+    if not network:
+        return ""
+    arguments = 'latent_size=..., range=(-1, 1), repository="...", name="..."'
+    return f"; a network of your own is exported in your process: ganserve.export_module({network}, {arguments})"

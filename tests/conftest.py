@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Long ones whose tests share nothing, or what all processes share (tests/models/exported.py).
 APART = ("test_architectures.py", "test_zoo_engines.py")
@@ -14,6 +15,9 @@ APART = ("test_architectures.py", "test_zoo_engines.py")
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 # Servers that tests start measure no engines, which takes seconds and may end otherwise each time, unless a test asks.
 os.environ["GANSERVE_ENGINE"] = "onnx"
+# Nothing of a test depends on how fast the machine is.
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 # Packages, separated by commas, without which tests fail instead of being skipped.
 REQUIRED = os.environ.get("TESTS_REQUIRE", "")
 

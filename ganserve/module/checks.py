@@ -41,8 +41,8 @@ def require_exportable(module: "nn.Module") -> None:
         ExportError: with what to call first.
     """
     for name, part in module.named_modules():
-        if part.training and not _is_traced(module):
-            where = f" in its part {name!r}" if name and not module.training else ""
+        if getattr(part, "training", False) and not is_traced(module):
+            where = f" in its part {name!r}" if name and not getattr(module, "training", False) else ""
             raise ExportError(
                 f"the module is in training mode{where}, where batch norm and dropout differ: call .eval() on it first"
             )
@@ -68,7 +68,7 @@ def first_width(module: "nn.Module") -> str:
     return ""
 
 
-def _is_traced(module: "nn.Module") -> bool:
+def is_traced(module: "nn.Module") -> bool:
     """Graphs of torch.export say that they are in training mode whatever they were traced in."""
     from torch import fx
 

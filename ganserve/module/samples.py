@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve.module.checks import first_width
+from ganserve.module.checks import first_width, is_traced
 from ganserve.module.errors import ExportError
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ def find_samples(
         return Samples(inputs, images, "image" if latent_size is not None else "output")
     what = f"latent_size={latent_size}" if latent_size is not None else "no latent_size, so an image"
     hint = first_width(module) if latent_size is not None else "; if it takes a latent, pass latent_size"
+    if is_traced(module) and "Guard" in failures[0]:
+        hint = (
+            "; it was exported for fixed shapes: export it with one item, or with dynamic_shapes of a free first axis"
+        )
     raise ExportError(f"{what}: the module takes none of these: {'; '.join(failures[:MAX_SHOWN])}{hint}")
 
 

@@ -13,6 +13,7 @@ class Format(Enum):
     """How a file with weights is written."""
 
     ARCHIVE = auto()  # a zip: torch.save since 1.6, torch.jit.save
+    EXPORTED = auto()  # a zip: torch.export.save
     PICKLE = auto()  # torch.save before 1.6, pickle.dump
     SAFETENSORS = auto()
 
@@ -74,6 +75,25 @@ def format_of(path: Path) -> Format:
     raise FormatError(_described(head))
 
 
+def loading_call(path: Path) -> str:
+    """How torch loads a graph that was saved with its code; empty for other files."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return ""
+    if _is_exported(names):
+        return f'torch.export.load("{path.name}")'
+    return f'torch.jit.load("{path.name}")' if any("code/__torch__" in name for name in names) else ""
+
+
+def _is_exported(names: list[str]) -> bool:
+    ends = {name.rpartition("/")[2] for name in names}
+    return "data.pkl" not in ends and bool(
+        {"archive_format", "serialized_exported_program.json"} & ends or any("models/" in name for name in names)
+    )
+
+
 def _described(head: bytes) -> str:
     for start, sentence in OTHERS:
         if head.startswith(start):
@@ -118,8 +138,8 @@ def _zip_format(path: Path) -> Format:
     ends = {name.rpartition("/")[2] for name in names}
     if "data.pkl" in ends:
         return Format.ARCHIVE
-    if {"archive_format", "serialized_exported_program.json"} & ends or any("models/" in name for name in names):
-        raise FormatError(f"a torch.export program (.pt2), a traced graph; {STATE_DICT}")
+    if _is_exported(names):
+        return Format.EXPORTED
     if "model.json" in ends and "attributes.pkl" in ends:
         raise FormatError(f"TorchScript of before PyTorch 1.4; load it with torch.jit.load, then {STATE_DICT}")
     if "config.json" in ends and "model.weights.h5" in ends:

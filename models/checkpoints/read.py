@@ -17,6 +17,7 @@ from models.checkpoints.averages import add_averages, choose, says_average
 from models.checkpoints.beside import facts_beside
 from models.checkpoints.checks import Unusable, widened
 from models.checkpoints.contents import Group, survey
+from models.checkpoints.exported import read_exported
 from models.checkpoints.formats import Format, FormatError, format_of
 from models.checkpoints.networks import BESIDE, GENERATORS, Finder, Network, Piece, Undecided, unwrapped, words
 from models.checkpoints.pickle import modules
@@ -47,7 +48,7 @@ class Checkpoint:
 
 def read(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoint:
     """The generator's state dict in a torch.save file (zip, legacy, or unpacked), a whole network that was pickled, a
-    TorchScript or safetensors file, a plain pickle, or an ncnn `.param` + `.bin` pair.
+    TorchScript, torch.export or safetensors file, a plain pickle, or an ncnn `.param` + `.bin` pair.
 
     Args:
         path: the file; a folder only if it is an unpacked torch file.
@@ -122,6 +123,8 @@ def _load(path: Path) -> Any:
     form = format_of(path)
     if form is Format.ARCHIVE:
         return read_archive(path)
+    if form is Format.EXPORTED:
+        return read_exported(path)
     if form is Format.PICKLE:
         return read_pickle(path)
     return load_safetensors(path)
