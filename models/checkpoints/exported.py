@@ -64,6 +64,8 @@ def _listed(records: ZipRecords, table: str) -> dict[str, torch.Tensor]:
             if record not in read:
                 read[record] = records.read(record)
             found[name] = _tensor(name, entry["tensor_meta"], read[record])
+    except PickleError:  # a ValueError too
+        raise
     except (KeyError, TypeError, AttributeError, ValueError, RecursionError):
         raise PickleError(f"{DAMAGED}: {TABLE}") from None
     return found
