@@ -141,7 +141,7 @@ def check_precision(exported: Exported, precision: str, output: str) -> None:
 @pytest.mark.slow
 def test_nothing_is_written_when_weights_do_not_fit_float16(tmp_path: Path) -> None:
     network = SrvggNet(3, 4, 3, 2, "prelu")
-    torch.nn.init.constant_(network.body[0].weight, 1e5)  # type: ignore[arg-type]
+    torch.nn.init.constant_(network.body[0].weight, 1e5)
     torch.save(network.state_dict(), tmp_path / "large.pth")
     with pytest.raises(ExportError, match="the largest float16 is 65504") as caught:
         export(Request(tmp_path / "large.pth", tmp_path / "repository", "m", precision="fp16"))
@@ -170,7 +170,7 @@ def test_images_are_not_cut_where_tiles_would_differ_too_much(tmp_path: Path, mo
 
     torch.manual_seed(0)
     torch.save(SrvggNet(3, 8, 6, 2, "prelu").state_dict(), tmp_path / "up.pth")
-    monkeypatch.setitem(ARCHITECTURES, "srvgg", replace(entry, build=build))  # type: ignore[arg-type]
+    monkeypatch.setitem(ARCHITECTURES, "srvgg", replace(entry, build=build))
     exported = export(Request(tmp_path / "up.pth", tmp_path / "repository", "up"))
     assert exported.spec.tile is None
     assert "not tileable: the receptive field is 6 px, and tiles that overlap by 1 px differ by" in exported.notes[-1]

@@ -99,7 +99,7 @@ def test_without_prelu_the_user_says_the_activation() -> None:
 
 
 def test_a_tensor_too_many_or_of_another_shape_is_named() -> None:
-    state = dict(RrdbNet(RrdbConfig(3, 8, 4, 1)).state_dict())
+    state = dict(RrdbNet(RrdbConfig(3, 3, 8, 4, 1)).state_dict())
     with pytest.raises(ArchitectureError, match=r"rrdb: 1 missing tensors, first 'conv_hr\.bias'"):
         build({key: value for key, value in state.items() if key != "conv_hr.bias"})
     with pytest.raises(ArchitectureError, match=r"rrdb: conv_up1\.bias is \(9,\), expected \(8,\)"):

@@ -5,8 +5,10 @@ Reads, told apart by their keys (`models/families/superres/rrdb_layouts.py`), th
 
 - xinntao/Real-ESRGAN and BasicSR (`basicsr`): `body.<b>.rdb<r>.conv<c>`; x4, and x2 and x1 by pixel-unshuffle.
 - xinntao/ESRGAN, MMSR, KAIR, BSRGAN (`kair`): `RRDB_trunk.<b>.RDB<r>.conv<c>`; x2 without `upconv2` and unshuffling.
-- the first release of ESRGAN and most community models (`esrgan`): `model.1.sub.<b>.RDB<r>.conv<c>.0`; x1 to x8 by
+- the first release of ESRGAN and most community models (`esrgan`): `model.1.sub.<b>.RDB<r>.conv<c>.0`; x1 to x16 by
   the count of upsampling convs. One of them may also mean x3: `--set factor=3`.
+- ESRGAN+ (Rakotonirina, Rasoanaivo, 2020, arXiv:2001.08073; ncarraz/ESRGANplus), under any of these names:
+  `conv1x1` in each dense block adds two more residual paths. Its noise is of training only.
 - eriklindernoren/PyTorch-GAN `esrgan` (`pytorch-gan`): `res_blocks.<b>.dense_blocks.<r>.b<c>.0`; slope 0.01, no growth
   width of its own, pixel shuffle for nearest upsampling, images in ImageNet units in and out.
 - aladdinpersson/Machine-Learning-Collection `ESRGAN` (`aladdinpersson`): `residuals.<b>.rrdb.<r>.blocks.<c>.cnn`.
@@ -29,6 +31,8 @@ from models.families.superres.rrdb_layouts import RrdbKeyLayout, find
 from models.state_dict import count, load
 
 UNSHUFFLES = (1, 2, 4)
+MAX_STEPS = 4
+CHANNELS = (1, 3, 4)
 # Blocks of a network that hardly makes use of how far it sees. Real-ESRGAN's 6 blocks differ by up to 13 levels 32 px
 # from a cut; ESRGAN's 23, which invent texture, by 141, and 48 px from it by 10 (docs/zoo.md).
 SHALLOW = 6
@@ -40,9 +44,10 @@ class RrdbConfig:
     """What sets one RRDBNet apart from another.
 
     The input is unshuffled by `unshuffle`, then enlarged `steps` times by `factor`, by nearest upsampling before a conv
-    or, with `shuffles`, by pixel shuffle after it.
+    or, with `shuffles`, by pixel shuffle after it. `plus`: with the 1x1 convs of ESRGAN+.
     """
 
+    input_channels: int
     channels: int
     features: int
     growth: int
@@ -52,6 +57,7 @@ class RrdbConfig:
     factor: int = 2
     slope: float = 0.2
     shuffles: bool = False
+    plus: bool = False
 
     @property
     def scale(self) -> int:
@@ -64,19 +70,24 @@ class ResidualDenseBlock(nn.Module):
 
     def __init__(self, config: RrdbConfig) -> None:
         super().__init__()
-        self.slope = config.slope
+        self.slope, self.plus = config.slope, config.plus
         features, growth = config.features, config.growth
         self.conv1 = nn.Conv2d(features, growth, 3, 1, 1)
         self.conv2 = nn.Conv2d(features + growth, growth, 3, 1, 1)
         self.conv3 = nn.Conv2d(features + 2 * growth, growth, 3, 1, 1)
         self.conv4 = nn.Conv2d(features + 3 * growth, growth, 3, 1, 1)
         self.conv5 = nn.Conv2d(features + 4 * growth, features, 3, 1, 1)
+        if config.plus:
+            self.conv1x1 = nn.Conv2d(features, growth, 1, bias=False)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         """(N, features, H, W) float32 from the same."""
         seen = [maps]
-        for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
-            seen.append(F.leaky_relu(conv(torch.cat(seen, dim=1)), self.slope))
+        for index, conv in enumerate((self.conv1, self.conv2, self.conv3, self.conv4), 1):
+            found = F.leaky_relu(conv(torch.cat(seen, dim=1)), self.slope)
+            if self.plus and index in (2, 4):
+                found = found + (self.conv1x1(maps) if index == 2 else seen[2])
+            seen.append(found)
         change: torch.Tensor = self.conv5(torch.cat(seen, dim=1))
         return change * 0.2 + maps
 
@@ -103,7 +114,7 @@ class RrdbNet(nn.Module):
         super().__init__()
         self.config = config
         features, ahead = config.features, config.factor**2 if config.shuffles else 1
-        self.conv_first = nn.Conv2d(config.channels * config.unshuffle**2, features, 3, 1, 1)
+        self.conv_first = nn.Conv2d(config.input_channels * config.unshuffle**2, features, 3, 1, 1)
         self.body = nn.Sequential(*(Rrdb(config) for _ in range(config.blocks)))
         self.conv_body = nn.Conv2d(features, features, 3, 1, 1)
         self.up_names = [f"conv_up{step}" for step in range(1, config.steps + 1)]
@@ -158,12 +169,15 @@ def _config(state: StateDict, layout: RrdbKeyLayout, factor: int) -> RrdbConfig 
     (features, inputs), growth, channels = found[0][:2], found[1][0], found[4][0]
     inner = (features, features, 3, 3)
     unshuffle = next((by for by in UNSHUFFLES if inputs == channels * by**2), 0)
+    if not unshuffle and inputs in CHANNELS and channels in CHANNELS:
+        unshuffle = 1  # from colours to grey, or the reverse
     steps = sum(key.startswith("conv_up") and key.endswith(".weight") for key in state)
     if found[1][1] != features or found[2:4] != [inner, inner] or found[4][1] != features or not unshuffle:
         return None
-    if steps > 3 or factor**steps % unshuffle or (layout.unit == "imagenet" and channels != 3):
+    if steps > MAX_STEPS or factor**steps % unshuffle or (layout.unit == "imagenet" and (inputs, channels) != (3, 3)):
         return None
     return RrdbConfig(
+        input_channels=inputs // unshuffle**2,
         channels=channels,
         features=features,
         growth=growth,
@@ -173,6 +187,7 @@ def _config(state: StateDict, layout: RrdbKeyLayout, factor: int) -> RrdbConfig 
         factor=factor,
         slope=layout.slope,
         shuffles=layout.shuffles,
+        plus="body.0.rdb1.conv1x1.weight" in state,
     )
 
 
@@ -193,6 +208,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         raise ArchitectureError(f"factor={factor}: does not go with an input that is unshuffled")
     receptive_field = receptive_field_px(config)
     deep = config.blocks > SHALLOW
+    size_px = 160 if config.steps == MAX_STEPS else 272 if deep else 240  # at x16 maps of 6 million pixels
     return Generator(
         network=load(RrdbNet(config), renamed),
         task=Task.SUPER_RESOLUTION,
@@ -203,15 +219,18 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
             "num_block": config.blocks,
             "scale": config.scale,
             "channels": config.channels,
+            **({"plus": True} if config.plus else {}),
+            **({"input_channels": config.input_channels} if config.input_channels != config.channels else {}),
         },
         channels=config.channels,
+        input_channels=config.input_channels,
         input_range=UNITS[layout.unit],
         output_range=UNITS[layout.unit],
         max_batch_size=2,
         scale=config.scale,
         settled=() if config.steps == 1 else ("factor",),
         tile=Tiling(
-            size_px=272 if deep else 240,
+            size_px=size_px,
             overlap_px=min(48 if deep else 32, receptive_field),
             multiple_px=config.unshuffle,
             receptive_field_px=receptive_field,

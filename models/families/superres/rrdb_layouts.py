@@ -25,14 +25,14 @@ class RrdbKeyLayout:
 BASICSR = RrdbKeyLayout(
     "basicsr",
     {
-        r"(?:conv_first|body\.\d+\.rdb[1-3]\.conv[1-5]|conv_body|conv_up\d+|conv_hr|conv_last)\.\w+": r"\g<0>",
+        r"(?:conv_first|body\.\d+\.rdb[1-3]\.conv(?:[1-5]|1x1)|conv_body|conv_up\d+|conv_hr|conv_last)\.\w+": r"\g<0>",
     },
 )
 KAIR = RrdbKeyLayout(
     "kair",
     {
         r"(?:conv_first|conv_last)\.\w+": r"\g<0>",
-        r"RRDB_trunk\.(\d+)\.RDB([1-3])\.conv([1-5])\.(\w+)": r"body.\1.rdb\2.conv\3.\4",
+        r"RRDB_trunk\.(\d+)\.RDB([1-3])\.conv([1-5]|1x1)\.(\w+)": r"body.\1.rdb\2.conv\3.\4",
         r"upconv(\d+)\.(\w+)": r"conv_up\1.\2",
         r"trunk_conv\.(\w+)": r"conv_body.\1",
         r"HRconv\.(\w+)": r"conv_hr.\1",
@@ -89,6 +89,7 @@ def _old(state: StateDict) -> RrdbKeyLayout | None:
     rules = {
         r"model\.0\.(\w+)": r"conv_first.\1",
         r"model\.1\.sub\.(\d+)\.RDB([1-3])\.conv([1-5])\.0\.(\w+)": r"body.\1.rdb\2.conv\3.\4",
+        r"model\.1\.sub\.(\d+)\.RDB([1-3])\.conv1x1\.(\w+)": r"body.\1.rdb\2.conv1x1.\3",
         rf"model\.1\.sub\.{blocks[0]}\.(\w+)": r"conv_body.\1",
         **{rf"model\.{3 + 3 * step}\.(\w+)": rf"conv_up{step + 1}.\1" for step in range(steps)},
         rf"model\.{2 + 3 * steps}\.(\w+)": r"conv_hr.\1",

@@ -98,10 +98,11 @@ class Kair(nn.Module):
 
 
 class OldDenseBlock(nn.Module):
-    """The first release: every conv in a Sequential with its activation."""
+    """The first release: every conv in a Sequential with its activation; `plus`: ncarraz/ESRGANplus."""
 
-    def __init__(self, nf: int, gc: int) -> None:
+    def __init__(self, nf: int, gc: int, plus: bool = False) -> None:
         super().__init__()
+        self.conv1x1 = nn.Conv2d(nf, gc, 1, bias=False) if plus else None
         layers = (nn.Sequential(conv(nf + k * gc, gc), nn.LeakyReLU(0.2, inplace=True)) for k in range(4))
         self.conv1, self.conv2, self.conv3, self.conv4 = layers
         self.conv5 = nn.Sequential(conv(nf + 4 * gc, nf))
@@ -109,15 +110,19 @@ class OldDenseBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x1 = self.conv1(x)
         x2 = self.conv2(torch.cat((x, x1), 1))
+        if self.conv1x1:
+            x2 = x2 + self.conv1x1(x)
         x3 = self.conv3(torch.cat((x, x1, x2), 1))
         x4 = self.conv4(torch.cat((x, x1, x2, x3), 1))
+        if self.conv1x1:
+            x4 = x4 + x2
         return self.conv5(torch.cat((x, x1, x2, x3, x4), 1)).mul(0.2) + x  # type: ignore[no-any-return]
 
 
 class OldBlock(nn.Module):
-    def __init__(self, nf: int, gc: int) -> None:
+    def __init__(self, nf: int, gc: int, plus: bool = False) -> None:
         super().__init__()
-        self.RDB1, self.RDB2, self.RDB3 = (OldDenseBlock(nf, gc) for _ in range(3))
+        self.RDB1, self.RDB2, self.RDB3 = (OldDenseBlock(nf, gc, plus) for _ in range(3))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.RDB3(self.RDB2(self.RDB1(x))).mul(0.2) + x  # type: ignore[no-any-return]
@@ -136,13 +141,15 @@ class Shortcut(nn.Module):
 class OldEsrgan(nn.Module):
     """The first release of ESRGAN and most community models: one long Sequential, `factors` of its upsampling steps."""
 
-    def __init__(self, channels: int, nf: int, gc: int, blocks: int, factors: tuple[int, ...]) -> None:
+    def __init__(
+        self, channels: int, nf: int, gc: int, blocks: int, factors: tuple[int, ...], plus: bool = False, out: int = 0
+    ) -> None:
         super().__init__()
-        trunk = Shortcut(nn.Sequential(*(OldBlock(nf, gc) for _ in range(blocks)), conv(nf, nf)))
+        trunk = Shortcut(nn.Sequential(*(OldBlock(nf, gc, plus) for _ in range(blocks)), conv(nf, nf)))
         layers: list[nn.Module] = [conv(channels, nf), trunk]
         for factor in factors:
             layers += [nn.Upsample(scale_factor=factor, mode="nearest"), conv(nf, nf), nn.LeakyReLU(0.2, inplace=True)]
-        self.model = nn.Sequential(*layers, conv(nf, nf), nn.LeakyReLU(0.2, inplace=True), conv(nf, channels))
+        self.model = nn.Sequential(*layers, conv(nf, nf), nn.LeakyReLU(0.2, inplace=True), conv(nf, out or channels))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.model(x)
