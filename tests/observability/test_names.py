@@ -26,6 +26,17 @@ RECORDED = {
     for rule in group["rules"]
     if "record" in rule
 }
+# Of kube-state-metrics (its docs/metrics), with the labels that it gives them; `job` and the like are the scrape's.
+_OF_AUTOSCALERS = SCRAPE_LABELS | {"horizontalpodautoscaler"}
+KUBERNETES = {
+    "kube_deployment_spec_replicas": SCRAPE_LABELS | {"deployment"},
+    "kube_horizontalpodautoscaler_spec_max_replicas": _OF_AUTOSCALERS,
+    "kube_horizontalpodautoscaler_status_current_replicas": _OF_AUTOSCALERS,
+    "kube_job_created": SCRAPE_LABELS | {"job_name"},
+    "kube_job_failed": SCRAPE_LABELS | {"job_name", "condition"},
+    "kube_pod_container_status_last_terminated_reason": SCRAPE_LABELS | {"uid", "container", "reason"},
+    "kube_pod_container_status_restarts_total": SCRAPE_LABELS | {"uid", "container"},
+}
 RPCS = {
     *kserve.METHODS,
     *LASTING,
@@ -51,7 +62,7 @@ ALL = list(expressions())
 def problems(expression: str) -> Iterator[str]:
     """What an expression names that no server exports."""
     found = names(expression)
-    known = {**exported(), **RECORDED}
+    known = {**exported(), **RECORDED, **KUBERNETES}
     for metric, labels in found.selected.items():
         if metric not in known:
             yield f"{metric} is exported by no server"
@@ -67,7 +78,7 @@ def problems(expression: str) -> Iterator[str]:
 def _unknown_values(found: Names) -> Iterator[str]:
     for (metric, label), texts in found.matched.items():
         for value in "|".join(texts).split("|"):
-            if label in VALUES and value not in VALUES[label]:
+            if metric not in KUBERNETES and label in VALUES and value not in VALUES[label]:
                 yield f"{metric} never has {label} {value}"
 
 

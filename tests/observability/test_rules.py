@@ -114,10 +114,11 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(rule: dict[str, Any]) 
 
 
 def test_the_contract_of_names_holds() -> None:
-    assert [group["name"] for group in RULES["groups"]] == ["ganserve-records", "ganserve"]
+    assert [group["name"] for group in RULES["groups"]] == ["ganserve-records", "ganserve", "ganserve-kubernetes"]
     assert {rule["alert"] for rule in ALERTS} == {
-        "GanserveDown", "GanserveErrorBudgetBurn", "GanserveModelNotReady", "GanserveNoTraffic",
-        "GanservePrecisionFallback", "GanserveQueueWaitHigh",
+        "GanserveAtMaxReplicas", "GanserveCertificateExpires", "GanserveDown", "GanserveEngineFallback",
+        "GanserveErrorBudgetBurn", "GanserveExportFailed", "GanserveModelNotReady", "GanserveNoTraffic",
+        "GanserveOutOfMemory", "GanservePrecisionFallback", "GanserveQueueWaitHigh", "GanserveRestarts",
     }  # fmt: skip
 
 
