@@ -6,20 +6,19 @@ makes what ours need: a sixth of the event loop's time for a call that is reject
 
 import asyncio
 import contextlib
-import contextvars
 import logging
 import shutil
 import tempfile
 import threading
 import time
-import types
-from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from pygrpc_native import EVENT_CANCEL, STREAM_FULL, NativeGrpcFront
 
+from server.api.begin import begin
 from server.api.unknown_methods import make_tolerant_server
 from server.observability.trace import Metadata
 
@@ -30,6 +29,8 @@ MAX_EVENTS = 64
 METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
+# How often a server that stops looks whether its replies are sent.
+UNSENT_S = 0.005
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
 ENTRY_BYTES = 32
 
@@ -107,7 +108,9 @@ class NativeServer(grpc.aio.Server):
             RuntimeError: the port is taken.
         """
         try:
-            self._front = NativeGrpcFront(address, [], call_details=True, delay_stream_headers=True, **self._settings)
+            self._front = NativeGrpcFront(
+                address, [], call_details=True, delay_stream_headers=True, metrics=True, **self._settings
+            )
         except OSError as error:
             raise RuntimeError(f"cannot listen on {address}") from error
         return int(self._front.bound_port)
@@ -137,6 +140,7 @@ class NativeServer(grpc.aio.Server):
             await self._ended.wait()
             return
         self._stopping = True
+        over_at = time.monotonic() + (grace or 0.0)
         others = asyncio.create_task(self._others.stop(grace))
         tasks = [call.task for call in self._calls.values() if call.task is not None]
         if tasks and grace:
@@ -148,7 +152,7 @@ class NativeServer(grpc.aio.Server):
             async with asyncio.timeout(self._stream_ended_s + RELAY_S - time.monotonic()):
                 await asyncio.Event().wait()
         if self._front is not None:
-            await asyncio.to_thread(self._front.close)
+            await asyncio.to_thread(close, self._front, over_at)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._ended.set()
@@ -203,49 +207,24 @@ class NativeServer(grpc.aio.Server):
             call.end()
 
 
+def close(front: NativeGrpcFront, over_at: float) -> None:
+    """Closes the front end once it has sent what it was given, or `over_at`. Blocks.
+
+    It drops the rest of replies that it only holds yet. A call has a status in its metrics when all of it was sent,
+    which nothing tells.
+    """
+    never = threading.Event()
+    while time.monotonic() < over_at:
+        counts = front.metrics()["methods"].values()
+        if all(each["started"] == sum(status["count"] for status in each["status"].values()) for each in counts):
+            break
+        never.wait(UNSENT_S)
+    front.close()
+
+
 def metadata_bytes(metadata: Metadata) -> int:
     """Its size as HTTP/2 counts it."""
     return sum([len(key) + len(value) + ENTRY_BYTES for key, value in metadata])
-
-
-def begin(work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-    """Runs a coroutine at once, up to where it first waits; the rest of it as a task, None if it has ended.
-
-    A task that is created runs at the loop's next turn, which for a call that is rejected takes a fifth of its time.
-    Python 3.12 has it as `asyncio.eager_task_factory`. Until it first waits there is no `asyncio.current_task`.
-    """
-    context = contextvars.copy_context()
-    try:
-        awaited = context.run(work.send, None)
-    except StopIteration:
-        return None
-    rest = _rest(work, awaited)
-    rest.send(None)  # begun, so that a cancellation before the task's first step gets into it
-    return asyncio.Task(rest, context=context)
-
-
-async def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> None:
-    await _resumed(work, awaited)
-
-
-@types.coroutine
-def _resumed(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that waits for `awaited`: a future, which the task has to see first, or None for the
-    loop's next turn. Stops once before that, for `begin`."""
-    waits = [None, awaited]
-    while True:
-        try:
-            yield from waits
-        except BaseException as error:  # what it waits for has failed, or the task is cancelled
-            if waits[-1] is not None:
-                waits[-1].cancel()
-            try:
-                waits = [work.throw(error)]
-            except StopIteration:
-                return
-        else:
-            yield from work.__await__()
-            return
 
 
 class NativeCall:

@@ -1,11 +1,13 @@
-"""What the native front end's calls are run by: a coroutine that begins at once and goes on as a task."""
+"""What the native front end's calls are run by: a coroutine that begins at once and goes on as a task; and its end."""
 
 import asyncio
 from contextvars import ContextVar
 
+import grpc
 import pytest
 
-from server.api.native import begin
+from server.api.begin import begin
+from server.api.native import NativeServer
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -115,3 +117,24 @@ async def test_it_may_wait_for_the_next_turn_of_the_loop_only() -> None:
     with pytest.raises(asyncio.CancelledError):
         await cancelled
     assert seen == ["ran"]
+
+
+async def test_a_server_that_stops_sends_the_whole_of_a_large_reply() -> None:
+    reply, answered = b"x" * (32 << 20), asyncio.Event()
+
+    async def method(request: bytes, context: object) -> bytes:
+        answered.set()
+        return reply
+
+    server = NativeServer([], 1 << 30, 1 << 16)
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(method, bytes, bytes)
+    server.add_registered_method_handlers("test.Service", {"Call": handler})
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    options = [("grpc.max_receive_message_length", -1)]
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) as channel:
+        stub: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Service/Call", bytes, bytes)
+        call = asyncio.ensure_future(stub(b""))
+        await answered.wait()
+        await server.stop(30)
+        assert await call == reply
