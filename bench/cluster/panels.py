@@ -44,6 +44,7 @@ def read_panels(dashboard: Path) -> list[Panel]:
     for found in json.loads(dashboard.read_text())["panels"]:
         if found["type"] == "row":
             row = found["title"]
+            panels += [_panel(row, inside) for inside in found["panels"]]  # of a row that is folded
         else:
             panels.append(_panel(row, found))
     return panels

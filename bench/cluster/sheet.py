@@ -18,6 +18,7 @@ UNITS: dict[str, Formatter] = {
     "s": EngFormatter("s"),
     "percentunit": PercentFormatter(1.0),
     "bytes": EngFormatter("B"),
+    "Bps": EngFormatter("B/s"),
     "watt": FuncFormatter(lambda value, _: f"{value:.0f} W"),
 }
 

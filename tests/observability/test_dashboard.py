@@ -13,10 +13,12 @@ from tests.observability.promql import names
 
 DASHBOARD = Path(__file__).resolve().parents[2] / "k8s" / "base" / "dashboards" / "ganserve.json"
 BOARD: dict[str, Any] = json.loads(DASHBOARD.read_text())
-PANELS: list[dict[str, Any]] = [panel for panel in BOARD["panels"] if panel["type"] != "row"]
+ROWS: list[dict[str, Any]] = [panel for panel in BOARD["panels"] if panel["type"] == "row"]
+ALL: list[dict[str, Any]] = [each for panel in BOARD["panels"] for each in (panel, *panel.get("panels", ()))]
+PANELS: list[dict[str, Any]] = [panel for panel in ALL if panel["type"] != "row"]
 VARIABLES: dict[str, dict[str, Any]] = {each["name"]: each for each in BOARD["templating"]["list"]}
 BUILT_IN = {"__rate_interval"}
-UNITS = {"short", "s", "reqps", "percentunit", "bytes", "watt"}
+UNITS = {"short", "s", "reqps", "percentunit", "bytes", "Bps", "watt"}
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -33,7 +35,7 @@ def test_it_is_of_grafana_10_and_keeps_its_address() -> None:
 
 def test_panels_differ_in_number_and_title() -> None:
     for key in ("id", "title"):
-        values = [panel[key] for panel in BOARD["panels"]]
+        values = [panel[key] for panel in ALL]
         assert len(set(values)) == len(values) > 30
 
 
@@ -43,6 +45,24 @@ def test_panels_lie_side_by_side() -> None:
     for (one, a), (other, b) in itertools.combinations(places, 2):
         apart = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
         assert apart or a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"], f"{one} covers {other}"
+
+
+def test_only_the_row_of_gpus_is_folded_and_has_its_panels_inside() -> None:
+    assert [row["title"] for row in ROWS if row["collapsed"]] == ["GPU"]
+    assert [row["title"] for row in ROWS if row["panels"]] == ["GPU"]
+
+
+def test_panels_lead_to_the_runbooks_of_the_alerts_that_they_explain() -> None:
+    headings = re.findall(r"^## (.+)$", (DASHBOARD.parents[3] / "docs" / "runbooks.md").read_text(), re.MULTILINE)
+    linked = set()
+    for panel in PANELS:
+        for link in panel.get("links", ()):
+            alert = link["title"].removeprefix("Runbook: ")
+            assert alert in headings
+            assert link["url"].endswith(f"/docs/runbooks.md#{alert.lower()}")
+            linked.add(alert)
+    without = {"GanserveCertificateExpires", "GanserveExportFailed"}  # nothing is drawn of these
+    assert {heading for heading in headings if heading.startswith("Ganserve")} - without == linked
 
 
 def test_the_source_and_what_is_looked_at_can_be_chosen() -> None:
@@ -66,7 +86,7 @@ def test_a_panel_asks_the_chosen_source_for_what_was_chosen(panel: dict[str, Any
         found = names(target["expr"])
         for metric, labels in found.selected.items():
             assert "namespace" in labels, f"{metric} of every namespace"
-            assert metric.startswith("job:") or "pod" in labels, f"{metric} of every pod"
+            assert metric.startswith(("job:", "kube_")) or "pod" in labels, f"{metric} of every pod"
 
 
 @pytest.mark.parametrize("panel", PANELS, ids=titled)

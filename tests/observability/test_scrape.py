@@ -21,8 +21,9 @@ PANELS = read_panels(DASHBOARD)
 CHOSEN = {"namespace": "ganserve", "pod": ".*", "model": ".*", "__rate_interval": "10s"}
 
 
-def on_gpu(panel: Panel) -> bool:
-    return panel.row == "GPU"
+def elsewhere(panel: Panel) -> bool:
+    """Whether this server has nothing for it: no GPU, no Kubernetes."""
+    return panel.row == "GPU" or "kube_" in panel.queries[0].expression
 
 
 def evaluate(watched: Watched, expression: str, **chosen: str) -> list[Series]:
@@ -84,7 +85,7 @@ def test_refusals_of_the_load_are_about_to_raise_the_alert_of_the_error_budget_a
     assert evaluate(watched, 'ALERTS{alertstate="firing"}') == []
 
 
-@pytest.mark.parametrize("panel", [panel for panel in PANELS if not on_gpu(panel)], ids=lambda panel: panel.title)
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if not elsewhere(panel)], ids=lambda panel: panel.title)
 def test_every_query_of_the_dashboard_has_data(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
         found = evaluate(watched, query.expression)
@@ -94,14 +95,14 @@ def test_every_query_of_the_dashboard_has_data(watched: Watched, panel: Panel) -
         assert len(set(called)) == len(called), f"two lines are called the same: {called}"
 
 
-@pytest.mark.parametrize("panel", [panel for panel in PANELS if on_gpu(panel)], ids=lambda panel: panel.title)
-def test_the_panels_of_gpus_are_empty_without_one(watched: Watched, panel: Panel) -> None:
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if elsewhere(panel)], ids=lambda panel: panel.title)
+def test_the_panels_of_gpus_and_of_kubernetes_are_empty_without(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
-        assert any(metric.startswith("nv_") for metric in names(query.expression).selected)
+        assert any(metric.startswith(("nv_", "kube_")) for metric in names(query.expression).selected)
         assert evaluate(watched, query.expression) == []
 
 
-@pytest.mark.parametrize("panel", [panel for panel in PANELS if not on_gpu(panel)], ids=lambda panel: panel.title)
+@pytest.mark.parametrize("panel", [panel for panel in PANELS if not elsewhere(panel)], ids=lambda panel: panel.title)
 def test_what_is_chosen_above_the_dashboard_counts(watched: Watched, panel: Panel) -> None:
     for query in panel.queries:
         assert evaluate(watched, query.expression, namespace="other") == []
@@ -147,7 +148,7 @@ def test_the_gauge_of_saturation_says_what_the_counters_say(watched: Watched) ->
 def test_every_chart_of_the_dashboard_can_be_drawn_from_the_answers(watched: Watched) -> None:
     now = time.time()
     rows = charts(PANELS, watched.prometheus, now - SCRAPES, now)
-    wanted = [panel.title for panel in PANELS if panel.kind == "timeseries" and not on_gpu(panel)]
+    wanted = [panel.title for panel in PANELS if panel.kind == "timeseries" and not elsewhere(panel)]
     assert [chart.title for _, row in rows for chart in row] == wanted
     axes = [each for each in draw_sheet("a run", rows).get_axes() if each.axison]
     assert [each.get_title(loc="left") for each in axes] == wanted
