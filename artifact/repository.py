@@ -2,6 +2,7 @@
 
 <repository>/<model>/config.pbtxt
 <repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx
+<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png
 <repository>/<model>/<version>/manifest.json
 """
 
@@ -22,6 +23,10 @@ CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
 ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items that overflow in it
 PLAN = "model.plan"
+MAPPING = "mapping.onnx"  # of StyleGANs: from the latent to w, which the graph itself has inside
+DIRECTIONS = "directions.npz"  # in the latent space, see artifact.directions
+STRIP = "directions.png"  # images along them
+DIRECTION_NAMES = "directions.txt"  # next to config.pbtxt, written by people: other names for them
 IS_EMPTY = "is empty"
 # Of a manifest or config, which are read whole.
 MAX_TEXT_BYTES = 16 << 20

@@ -165,6 +165,7 @@ class Spec:
     truncation_default: float | None = None  # None: the graph has no truncation input
     truncation_range: tuple[float, float] = TRUNCATION_RANGE  # min and max of a request
     w_shape: tuple[int, int] | None = None  # (layers, length); None: the graph has no w input
+    truncation_cutoff: int = 0  # of w's layers, how many truncation_psi acts on; 0: all
     scale: int = 1
     tile: Tile | None = None
     multiple_px: int = 1
@@ -221,6 +222,7 @@ def _check_sizes(spec: Spec) -> None:
     least: dict[str, tuple[int, Sequence[int]]] = {  # by field: the smallest that it may be, and what it is
         "latent_size": (0, (spec.latent_size,)),
         "noise_size": (0, (spec.noise_size,)),
+        "truncation_cutoff": (0, (spec.truncation_cutoff,)),
         "scale": (1, (spec.scale,)),
         "multiple_px": (1, (spec.multiple_px,)),
         "least_px": (1, (spec.least_px,)),

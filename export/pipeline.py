@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from artifact.repository import (
+    MAPPING,
     ONNX,
     PLAN,
     ArtifactError,
@@ -25,10 +26,13 @@ from artifact.shapes import Profile, Sides
 from artifact.spec import Parity, Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
+from export.directions.space import Space
 from export.engine.build import build, installed_library, local_compute_capability
 from export.engine.profiles import NetworkShapes, largest_batch, parse_profiles
 from export.engine.targets import target_capabilities
 from export.errors import ExportError
+from export.graph.mapping import write_mapping
 from export.graph.parity import run
 from export.graph.samples import encode_images, to_uint8
 from export.graph.seams import seam_levels
@@ -71,6 +75,8 @@ class Request:
     tensorrt: str | None = None  # "rtx" or "classic": an engine in addition to the graph
     profiles: tuple[str, ...] = ()  # "min,opt,max[:SIZE,...]", see export.engine.profiles
     compute_capabilities: tuple[str, ...] = ()  # "8.9"
+    directions: str = "none"  # the command's default is auto; see export.directions.make
+    direction_files: tuple[str, ...] = ()  # NAME=FILE
 
 
 @dataclass(frozen=True)
@@ -95,9 +101,11 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     version = target_version(request)
     existing = read_config(request.repository / request.name)
     label_names = read_labels(request)
+    method, direction_files = parse_wanted(request.directions, request.direction_files)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     labels = _labels(request, label_names, source)
+    wanted = check_wanted(method, direction_files, _space_shape(request, generator), generator.mapping is not None)
     profiles = _profiles(request, generator)
     max_batch_size = min(generator.max_batch_size, largest_batch(profiles) if profiles else generator.max_batch_size)
     require_compatible(existing, (ONNX, PLAN) if profiles else (ONNX,), max_batch_size)
@@ -113,14 +121,18 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
         spec = _spec(request, source, labels, graphs.measured.parity, tile, plan)
+        mapping = _mapping(request, generator, folder, progress)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
+        files |= {MAPPING: folder / MAPPING} if mapping else {}
+        found, notes = _directions(wanted, Space(spec, graphs.session, mapping), generator, folder, progress)
+        files |= found
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
         except (ArtifactError, OSError) as error:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.notes, *graphs.notes, *seam_notes))
+    return Exported(target, written, (*source.notes, *graphs.notes, *notes, *seam_notes))
 
 
 def _require_options(request: Request) -> None:
@@ -214,6 +226,30 @@ def _plan(
     )
 
 
+def _space_shape(request: Request, generator: Generator) -> tuple[int, int] | None:
+    """(layers, length) of the space that directions are in; None if there is none."""
+    if not generator.task.draws or request.tensors != "uint8":
+        return None
+    return generator.w_shape or (1, generator.latent_size)
+
+
+def _mapping(
+    request: Request, generator: Generator, folder: Path, progress: Progress
+) -> onnxruntime.InferenceSession | None:
+    """Writes the mapping network of a generator that has one, if images are served."""
+    if generator.mapping is None or request.tensors != "uint8":
+        return None
+    return write_mapping(generator, folder / MAPPING, progress)
+
+
+def _directions(
+    wanted: Wanted, space: Space, generator: Generator, folder: Path, progress: Progress
+) -> tuple[Mapping[str, Path], tuple[str, ...]]:
+    """Writes what is wanted of directions; files by name, and what the user should know."""
+    network = None if space.mapping is None else generator.network
+    return make_directions(wanted, space, network, folder, progress) if wanted else ({}, ())
+
+
 def _tools() -> dict[str, str]:
     """Versions of what exports. ONNX Runtime says its own: its package has another name where it is for GPUs."""
     return {**{tool: installed(tool) for tool in TOOLS}, "onnxruntime": onnxruntime.__version__}
@@ -278,6 +314,7 @@ def _spec(
         truncation_default=generator.truncation_default,
         truncation_range=generator.truncation_range,
         w_shape=generator.w_shape,
+        truncation_cutoff=generator.truncation_cutoff,
         scale=generator.scale,
         tile=tile,
         multiple_px=generator.multiple_px,

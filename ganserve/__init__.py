@@ -24,10 +24,10 @@ from ganserve.client.errors import (
     Unavailable,
 )
 from ganserve.client.formats import FormatName
-from ganserve.client.options import AlphaName, FitName, GenerateOptions, ImageOptions, UpscaleOptions
+from ganserve.client.options import AlphaName, Edit, FitName, GenerateOptions, ImageOptions, Mix, UpscaleOptions
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
-from ganserve.client.results import GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
+from ganserve.client.results import Direction, GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
 from ganserve.module.errors import ExportError
 from ganserve.module.export import Exported, export_module
 
@@ -38,6 +38,8 @@ __all__ = [
     "Client",
     "Comparison",
     "DeadlinePassed",
+    "Direction",
+    "Edit",
     "ExportError",
     "Exported",
     "FitName",
@@ -47,6 +49,7 @@ __all__ = [
     "ImageOptions",
     "InvalidRequest",
     "Knob",
+    "Mix",
     "NotFound",
     "Overloaded",
     "Picture",

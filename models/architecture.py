@@ -46,7 +46,10 @@ class Generator:
     normal; with `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all
     noise maps of one image one after the other; with `truncation_default`, `truncation_psi` (N,) float32; with
     `w_shape` (layers, length), `w` (N, layers, length) float32 and `w_given` (N,) float32: items where that is 1 are
-    generated from `w` as it stands, the others from the latent. `image_size_px` is (H, W) of what is generated.
+    generated from `w` as it stands, the others from the latent. Of those, `mapping` makes w (N, layers, length) from
+    the latent, the label if there is one, and psi for each layer (N, layers), as the network does; psi acts on the
+    first `truncation_cutoff` layers unless a request says otherwise, 0: on all. `image_size_px` is (H, W) of what is
+    generated.
 
     Networks whose input is an image have the input `image` (N, C, H, W) float32 in `input_range`, H and W multiples of
     `multiple_px` and not smaller than `least_px`, or `image_size_px` where that is not (0, 0); it has `input_channels`,
@@ -72,6 +75,8 @@ class Generator:
     truncation_default: float | None = None
     truncation_range: tuple[float, float] = TRUNCATION_RANGE
     w_shape: tuple[int, int] | None = None
+    mapping: nn.Module | None = None
+    truncation_cutoff: int = 0
     input_range: Bounds = (0.0, 1.0)
     input_channels: int = 0
     encode: nn.Module | None = None

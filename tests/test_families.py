@@ -17,7 +17,7 @@ from tritonclient.grpc.model_config_pb2 import DataType, ModelConfig
 
 from artifact.dtypes import NUMPY_OF, TRITON_OF
 from artifact.spec import Spec, Task
-from ganserve import Client, InvalidRequest
+from ganserve import Client, GeneratedImage, InvalidRequest
 from tests.models.all_cases import CASES, GRAPHS
 from tests.models.exported import exported, repository
 from tests.serving import running
@@ -123,6 +123,7 @@ def test_both_apis_give_the_same_image_to_the_byte(server: str, specs: dict[str,
     assert images[0].data != images[1].data
     if spec.w_shape is not None:
         check_ws(server, model, spec, arrays)
+        check_w_out(server, model, asked, images)
 
 
 def one(asked: dict[str, Any], index: int) -> dict[str, Any]:
@@ -142,6 +143,17 @@ def check_ws(server: str, model: str, spec: Spec, arrays: Arrays) -> None:
             images = client.generate(model, ws=sent, format="raw")
             assert [image.data for image in images] == [row.tobytes() for row in expected]
         assert images[0].data != client.generate(model, format="raw", **one(knobs_of(spec)[0], 0))[0].data
+
+
+def check_w_out(server: str, model: str, asked: dict[str, Any], images: list[GeneratedImage]) -> None:
+    """With the w of each image comes the same image, and that w as input gives it again."""
+    with Client(server) as client:
+        with_w = client.generate(model, format="raw", return_w=True, **asked)
+        ws = np.stack([image.w for image in with_w if image.w is not None])
+        noise = {"noise_seeds": asked["noise_seeds"]} if "noise_seeds" in asked else {}
+        again = client.generate(model, format="raw", ws=ws, **noise)
+    for by_seed, by_mapping, by_w in zip(images, with_w, again, strict=True):
+        assert by_seed.data == by_mapping.data == by_w.data
 
 
 def check_image(server: str, model: str, spec: Spec) -> None:

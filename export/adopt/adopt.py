@@ -19,9 +19,11 @@ from export.adopt.reference import require_reference
 from export.adopt.roles import Adoption, Range, find_roles
 from export.adopt.wrap import wrapped
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
+from export.directions.space import Space
 from export.errors import ExportError
 from export.graph.finite_flag import add_finite_flag
-from export.graph.parity import LIMITS
+from export.graph.parity import LIMITS, open_session
 from export.graph.samples import synthetic_image
 from export.graph.seams import seam_levels
 from export.graph.trace import save, without_debug_info
@@ -51,6 +53,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     version = target_version(request)
     existing = read_config(request.repository / request.name)
     names = read_labels(request)
+    method, direction_files = parse_wanted(request.directions, request.direction_files)
     progress(f"reading {path.name}")
     proto = without_debug_info(read_graph(path))
     roles = find_roles(proto, said)
@@ -63,6 +66,8 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     max_batch_size = MAX_BATCH_SIZE.get(task, MAX_DRAWN) if found.is_batched else 1
     require_compatible(existing, (ONNX,), max_batch_size)
     inputs, output = _specs(found, task)
+    latent = found.core.roles.latent
+    wanted = check_wanted(method, direction_files, (1, latent_size(latent)) if latent else None, has_w=False)
     try:
         served = wrapped(found.core, inputs, output, None if found.is_batched else 1)
         if found.precision == "fp16":
@@ -78,10 +83,10 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     notes = (*found.notes, *tile_notes, *agreed)
     spec = _spec(path, found, labels, (inputs, output), parity, tile, notes)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
-    target = _write(request, version, spec, served, config)
+    target, more = _write(request, version, spec, served, config, wanted, progress)
     progress(f"wrote {target}")
     said_parity = f"{PARITY}: largest difference {parity.max_difference:g}, batches of {parity.batch_sizes[-1]}"
-    return Exported(target, read_manifest(target) or spec, (*notes, said_parity))
+    return Exported(target, read_manifest(target) or spec, (*notes, *more, said_parity))
 
 
 def parse_range(option: str, text: str) -> Range:
@@ -240,11 +245,25 @@ def _spec(
     )
 
 
-def _write(request: Request, version: int, spec: Spec, served: onnx.ModelProto, config: str) -> Path:
+def _write(
+    request: Request,
+    version: int,
+    spec: Spec,
+    served: onnx.ModelProto,
+    config: str,
+    wanted: Wanted,
+    progress: Progress,
+) -> tuple[Path, tuple[str, ...]]:
+    """Writes the version, with directions if they are wanted; its folder, and what the user should know."""
     with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
-        file = Path(name) / ONNX
+        file, notes = Path(name) / ONNX, tuple[str, ...]()
+        found: Mapping[str, Path] = {}
         try:
             save(served, file)
-            return write_version(request.repository, request.name, version, spec, {ONNX: file}, config)
+            if wanted:
+                space = Space(spec, open_session(file))
+                found, notes = make_directions(wanted, space, None, Path(name), progress)
+            files = {ONNX: file, **found}
+            return write_version(request.repository, request.name, version, spec, files, config), notes
         except (ArtifactError, OSError, ValueError) as error:
             raise ExportError(str(error).splitlines()[0]) from None

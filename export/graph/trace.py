@@ -4,7 +4,7 @@ import contextlib
 import inspect
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import onnx
@@ -59,7 +59,15 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
     Raises:
         ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
     """
-    axes = _dynamic_axes(generator, tensors)
+    return trace(module, example, _dynamic_axes(generator, tensors), output_name(generator))
+
+
+def trace(module: nn.Module, example: Arrays, axes: Mapping[str, dict[int, str]], output: str) -> onnx.ModelProto:
+    """The checked graph of `module`, with the inputs and free axes of `axes`, in that order, and one output.
+
+    Raises:
+        ExportError: torch cannot trace the network, or onnx.checker refuses the graph.
+    """
     shapes = tuple(axes.values())
     try:
         with _quiet(), torch.no_grad():
@@ -69,7 +77,7 @@ def to_onnx(module: nn.Module, generator: Generator, tensors: str, example: Arra
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=list(axes),
-                output_names=[output_name(generator)],
+                output_names=[output],
                 dynamic_shapes=(shapes,) if _has_varargs(module) else shapes,
                 optimize=True,
                 verbose=False,

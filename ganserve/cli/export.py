@@ -43,6 +43,16 @@ class Tensors(StrEnum):
     FLOAT32 = "float32"
 
 
+class Directions(StrEnum):
+    """How directions in the latent space are found."""
+
+    AUTO = "auto"
+    JACOBIAN = "jacobian"
+    SEFA = "sefa"
+    PCA = "pca"
+    NONE = "none"
+
+
 class Variant(StrEnum):
     """Which TensorRT builds the engine: TensorRT for RTX, which needs no GPU to build, or classic TensorRT."""
 
@@ -94,6 +104,21 @@ CapabilityOption = Annotated[
     ),
 ]
 
+TensorsOption = Annotated[Tensors, typer.Option(help="uint8: pixels in and out; float32: the network's own tensors.")]
+DirectionsOption = Annotated[
+    Directions,
+    typer.Option(
+        help="How directions in the latent space are found, for edits. auto: sefa and pca for a StyleGAN, jacobian for "
+        "other generators if it takes less than a minute."
+    ),
+]
+DirectionFileOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--direction", metavar="NAME=FILE", help="Direction from a file (.npy, .npz, .pt, .safetensors). Repeatable."
+    ),
+]
+
 
 def inspect(
     checkpoint: CheckpointArgument,
@@ -138,9 +163,7 @@ def export(
     key: KeyOption = None,
     settings: SetOption = None,
     precision: Annotated[Precision, typer.Option(help="Type of the weights and of the computation.")] = Precision.FP32,
-    tensors: Annotated[
-        Tensors, typer.Option(help="uint8: pixels in and out; float32: the network's own tensors.")
-    ] = Tensors.UINT8,
+    tensors: TensorsOption = Tensors.UINT8,
     version: Annotated[int | None, typer.Option(min=1, help="Version (default: the next free one).")] = None,
     labels: Annotated[Path | None, typer.Option(metavar="FILE", help="Class names, one per line.")] = None,
     cache: CacheOption = None,
@@ -156,6 +179,8 @@ def export(
     output_range: RangeOption = None,
     input_range: InputRangeOption = None,
     reference: ReferenceOption = None,
+    directions: DirectionsOption = Directions.AUTO,
+    direction: DirectionFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
@@ -180,6 +205,8 @@ def export(
         tensorrt=tensorrt and tensorrt.value,
         profiles=tuple(profile or ()),
         compute_capabilities=capabilities,
+        directions=directions.value,
+        direction_files=tuple(direction or ()),
     )
     try:
         with steps() as progress:

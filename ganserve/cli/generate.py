@@ -5,9 +5,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from PIL import Image
 
+from ganserve.cli.change_options import (
+    CutoffOption,
+    EditOption,
+    LayerTruncationOption,
+    MixOption,
+    WithoutOption,
+    read_changes,
+)
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -44,6 +53,13 @@ from ganserve.client.formats import FormatName
 from ganserve.client.received import Timings
 from ganserve.client.results import GeneratedImage, StepReport
 
+SaveWOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-w", metavar="FILE.npz", help="Also write the images' w, key `w` (n, layers, size): --w reads it again."
+    ),
+]
+
 
 def generate(
     model: ModelArgument,
@@ -55,6 +71,12 @@ def generate(
     labels: LabelsOption = None,
     truncation: TruncationOption = None,
     noise_seeds: NoiseSeedsOption = None,
+    edit: EditOption = None,
+    without: WithoutOption = None,
+    mix: MixOption = None,
+    layer_truncation: LayerTruncationOption = None,
+    truncation_cutoff: CutoffOption = None,
+    save_w: SaveWOption = None,
     then: ThenOption = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
@@ -71,10 +93,13 @@ def generate(
     """Generates images; the same seed always gives the same image.
 
     A single image is written to FILE, several to FILE-<seed> or, with --grid, to FILE as one image. A single seed is
-    repeated for each of several labels, truncations or noise seeds. `ganserve models` lists what a model supports.
+    repeated for each of several labels, truncations, noise seeds, strengths or mixed seeds. `ganserve models` lists
+    what a model supports.
     """
     format = read_format(output)
-    options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds)
+    changes = read_changes(edit, without, mix, layer_truncation, truncation_cutoff)
+    options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds, changes)
+    options["return_w"] = save_w is not None
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
     options["version"] = version
@@ -93,6 +118,8 @@ def generate(
     else:
         for image, path in zip(images, paths, strict=True):
             image.save(path)
+    if save_w is not None:
+        np.savez(save_w, w=np.stack([image.w for image in images if image.w is not None]))
     _report(images, paths, as_json)
 
 

@@ -51,10 +51,11 @@ def read_generate_options(
     labels: str | None,
     truncation: str | None,
     noise_seeds: str | None,
+    changes: tuple[GenerateOptions, int] = ({}, 1),
 ) -> tuple[GenerateOptions, int]:
     """The client's options and the number of images.
 
-    A single seed is repeated for each of several labels, truncations or noise seeds.
+    A single seed is repeated for each of several labels, truncations, noise seeds, or values of `changes`.
 
     Raises:
         CommandError: two options that exclude each other, or a text or file that cannot be read.
@@ -65,6 +66,8 @@ def read_generate_options(
         "truncation": _read("--truncation", truncation, parse_numbers),
         "noise_seeds": _read("--noise-seeds", noise_seeds, parse_seeds),
     }
+    several = max([changes[1], *(len(each) for each in found.values() if isinstance(each, Sequence))])
+    found.update(changes[0])
     if latents is not None:
         found["latents"] = items = read_items("--latents", latents, "z", (1, 2))
         return found, _count_items(items)
@@ -76,8 +79,7 @@ def read_generate_options(
         found["count"] = count or 1
         return found, count or 1
     if len(numbers) == 1:
-        n = max((len(each) for each in found.values() if isinstance(each, Sequence)), default=1)
-        numbers = [numbers[0]] * n
+        numbers = [numbers[0]] * several
     found["seeds"] = numbers
     return found, len(numbers)
 

@@ -16,10 +16,12 @@ from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_r
 from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
+    Direction,
     GeneratedImage,
     ServedModel,
     Translated,
     Upscaled,
+    read_directions,
     read_generated,
     read_models,
     read_translated,
@@ -133,6 +135,12 @@ class AsyncClient:
         """Every model in the server's repository, loaded or not."""
         async with self._translated(deadline_s) as timeout_s:
             return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
+
+    async def directions(self, model: str, *, version: str = "", deadline_s: float | None = None) -> list[Direction]:
+        """The directions of a generator that `edits` may name."""
+        request = pb.ListDirectionsRequest(model=model, version=version)
+        async with self._translated(deadline_s) as timeout_s:
+            return read_directions(await self._stub.ListDirections(request, timeout=timeout_s))
 
     async def _stream(
         self, request: pb.GenerateRequest, n: int, deadline_s: float | None

@@ -15,10 +15,12 @@ from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_r
 from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
+    Direction,
     GeneratedImage,
     ServedModel,
     Translated,
     Upscaled,
+    read_directions,
     read_generated,
     read_models,
     read_translated,
@@ -101,6 +103,12 @@ class Client:
             labels: class indices (int) or names (str); class-conditional models require them.
             truncation: float, psi: 1 = none, 0 = mean image. None: the model's default.
             noise_seeds: int or ints, 0..2**32-1; seeds for the noise inputs. None: the image's seed.
+            edits: {direction: strength}, or a list of `Edit`: changes along directions of the model, which `directions`
+                lists, by name or index; strengths in standard deviations, one for all images or one for each.
+            mixes: a list of `Mix`: layers of w that are taken from other seeds.
+            layer_truncations: psi of each layer of w, instead of truncation.
+            truncation_cutoff: how many of the first layers truncation acts on; 0: all. None: the model's own.
+            return_w: whether each image comes with its w, as `image.w`.
             then: models that each image goes through on the server before it is encoded, in this order: the name of an
                 upscaler or translator, or several; (name, version) for another version than the newest.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
@@ -212,6 +220,12 @@ class Client:
         """Every model in the server's repository, loaded or not."""
         with self._translated(deadline_s) as timeout_s:
             return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
+
+    def directions(self, model: str, *, version: str = "", deadline_s: float | None = None) -> list[Direction]:
+        """The directions of a generator that `edits` may name."""
+        request = pb.ListDirectionsRequest(model=model, version=version)
+        with self._translated(deadline_s) as timeout_s:
+            return read_directions(self._stub.ListDirections(request, timeout=timeout_s))
 
     def _stream(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
         for part, places in split_request(request, n):

@@ -1,15 +1,16 @@
 """Python arguments -> request messages, for both clients. Invalid arguments are refused before anything is sent."""
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import SupportsIndex, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ganserve.client.changes import select_changes, write_changes
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.formats import WIRE_FORMATS, FormatName
-from ganserve.client.options import AlphaName, FitName, Labels, Seeds, Steps, Truncations
+from ganserve.client.options import AlphaName, Edit, FitName, Labels, Mix, Seeds, Steps, Strengths, Truncations
 from ganserve.client.pictures import sent
 from ganserve.v1 import images_pb2 as pb
 
@@ -37,6 +38,11 @@ def generate_request(
     labels: Labels | None = None,
     truncation: Truncations | None = None,
     noise_seeds: Seeds | None = None,
+    edits: Mapping[str | int, Strengths] | Sequence[Edit] = (),
+    mixes: Sequence[Mix] = (),
+    layer_truncations: Sequence[float] | None = None,
+    truncation_cutoff: int | None = None,
+    return_w: bool = False,
     then: Steps = (),
     format: FormatName = "png",
     quality: int | None = None,
@@ -55,6 +61,8 @@ def generate_request(
         request.truncations.extend(np.atleast_1d(truncation).tolist())
     if noise_seeds is not None:
         request.noise_seeds.extend(_checked_seeds("noise_seeds", noise_seeds))
+    write_changes(request, edits, mixes, layer_truncations, truncation_cutoff, _checked_seeds)
+    request.return_w = return_w
     for step in [then] if isinstance(then, str) else then:
         name, of = (step, "") if isinstance(step, str) else step
         request.then.add(model=name, version=of)
@@ -125,6 +133,7 @@ def select_images(request: pb.GenerateRequest, indexes: Sequence[int], n: int) -
             getattr(selected, name).extend(values)
         elif len(values) > 1:
             getattr(selected, name).extend(values[index] for index in indexes)
+    select_changes(request, selected, indexes)
     return selected
 
 

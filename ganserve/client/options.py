@@ -1,6 +1,7 @@
 """The keyword arguments of both clients' calls. `Client.generate`, `upscale` and `translate` document each of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -16,6 +17,39 @@ Seeds = int | Iterable[int]
 Steps = str | Sequence[str | tuple[str, str]]
 
 
+Strengths = float | Sequence[float]
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of the latent along a direction of the model.
+
+    Attributes:
+        direction: its name or index, as `directions` lists them.
+        strength: in standard deviations; one for all images or one for each.
+        layers: of w, such as "0-3,6"; "": all.
+        without: names or indices of directions that are to stay as they are.
+    """
+
+    direction: str | int
+    strength: Strengths
+    layers: str = ""
+    without: Sequence[str | int] = ()
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Some layers of w from other seeds.
+
+    Attributes:
+        seeds: one for all images or one for each.
+        layers: such as "0-3,6".
+    """
+
+    seeds: Seeds
+    layers: str
+
+
 class GenerateOptions(TypedDict, total=False):
     """What `generate` and `generate_stream` accept besides the model and `deadline_s`. None: not given."""
 
@@ -27,6 +61,11 @@ class GenerateOptions(TypedDict, total=False):
     labels: Labels | None
     truncation: Truncations | None
     noise_seeds: Seeds | None
+    edits: Mapping[str | int, Strengths] | Sequence[Edit]
+    mixes: Sequence[Mix]
+    layer_truncations: Sequence[float] | None
+    truncation_cutoff: int | None
+    return_w: bool
     then: Steps
     format: FormatName
     quality: int | None

@@ -1,7 +1,10 @@
 """What a call returns: images with what is known about them, and the served models."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.client.formats import FORMAT_NAMES
 from ganserve.client.received import ReceivedImage, Timings
@@ -30,6 +33,7 @@ class GeneratedImage(ReceivedImage):
         batch_size: items in the batch that it ran in, other callers' included; for images of one reply, those of the
             largest batch.
         then: the models that it went through after the generator `model`.
+        w: what it was generated from, (layers, w size) float32, if `return_w` was set.
     """
 
     index: int
@@ -38,6 +42,7 @@ class GeneratedImage(ReceivedImage):
     noise_seed: int | None
     batch_size: int
     then: tuple[StepReport, ...] = ()
+    w: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,28 @@ class ServedModel:
     engine_choice: str = ""
 
 
+@dataclass(frozen=True)
+class Direction:
+    """A direction in a model's latent space, along which `edits` change images.
+
+    Attributes:
+        index: by which edits may name it too.
+        kind: how it was found: jacobian, sefa, pca or file.
+        sigma: length of what a strength of 1 adds to the latent, or to each layer of w.
+        space: what edits act on: latent or w.
+        layers: of w; 1 for latents.
+        per_layer: whether it has another vector for each layer.
+    """
+
+    index: int
+    name: str
+    kind: str
+    sigma: float
+    space: str
+    layers: int
+    per_layer: bool
+
+
 Reply = pb.GenerateReply | pb.GenerateStreamReply | pb.UpscaleReply | pb.TranslateReply
 
 
@@ -149,6 +176,7 @@ def _generated(
         noise_seed=image.noise_seed if image.HasField("noise_seed") else None,
         batch_size=batch_size,
         then=tuple(StepReport(step.model, step.version, step.tiles, step.largest_batch) for step in reply.then),
+        w=np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1) if image.w else None,
     )
 
 
@@ -200,6 +228,14 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             engine_choice=model.engine_choice,
         )
         for model in reply.models
+    ]
+
+
+def read_directions(reply: pb.ListDirectionsReply) -> list[Direction]:
+    """The directions of a reply, by index."""
+    return [
+        Direction(index, each.name, each.kind, each.sigma, reply.space, reply.layers, each.per_layer)
+        for index, each in enumerate(reply.directions)
     ]
 
 

@@ -257,11 +257,79 @@ class StepReport(_message.Message):
 Global___StepReport: _TypeAlias = StepReport  # noqa: Y015
 
 @_typing.final
-class GenerateRequest(_message.Message):
+class Edit(_message.Message):
     """labels, truncations and noise_seeds hold one value for all images or one for each. A parameter that the model does not
     have (Model.knobs lists those that it has) is refused.
+    A change of the latent along a direction of the model (ListDirections): of the latent itself before the network, or of
+    a StyleGAN's w after truncation, so that it is the same at every truncation.
     """
 
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    STRENGTHS_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    WITHOUT_FIELD_NUMBER: _builtins.int
+    direction: _builtins.str
+    """its name, or its index in ListDirections"""
+    layers: _builtins.str
+    """of w, such as "0-3,6"; empty: all"""
+    @_builtins.property
+    def strengths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """in standard deviations, -100..100: one for all images or one for each"""
+
+    @_builtins.property
+    def without(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names or indices of directions that are to stay as they are: their part of the direction is taken out of it, and the
+        rest brought to the same length.
+        """
+
+    def __init__(
+        self,
+        *,
+        direction: _builtins.str = ...,
+        strengths: _abc.Iterable[_builtins.float] | None = ...,
+        layers: _builtins.str = ...,
+        without: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["direction", b"direction", "layers", b"layers", "strengths", b"strengths", "without", b"without"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Edit: _TypeAlias = Edit  # noqa: Y015
+
+@_typing.final
+class Mix(_message.Message):
+    """Some layers of w from another seed: coarse ones give pose and shape, fine ones colour."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEEDS_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    layers: _builtins.str
+    """such as "0-3,6" """
+    @_builtins.property
+    def seeds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """one for all images or one for each; their labels and truncations are the image's own"""
+
+    def __init__(
+        self,
+        *,
+        seeds: _abc.Iterable[_builtins.int] | None = ...,
+        layers: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["layers", b"layers", "seeds", b"seeds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Mix: _TypeAlias = Mix  # noqa: Y015
+
+@_typing.final
+class GenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     MODEL_FIELD_NUMBER: _builtins.int
@@ -276,12 +344,21 @@ class GenerateRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     NOISE_SEEDS_FIELD_NUMBER: _builtins.int
     THEN_FIELD_NUMBER: _builtins.int
+    EDITS_FIELD_NUMBER: _builtins.int
+    MIXES_FIELD_NUMBER: _builtins.int
+    LAYER_TRUNCATIONS_FIELD_NUMBER: _builtins.int
+    TRUNCATION_CUTOFF_FIELD_NUMBER: _builtins.int
+    RETURN_W_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
     count: _builtins.int
     """seeds first_seed, first_seed + 1, ...; without first_seed chosen by the server and reported"""
     first_seed: _builtins.int
+    truncation_cutoff: _builtins.int
+    """How many of the first layers truncation acts on; 0: all. Unset: the model's own."""
+    return_w: _builtins.bool
+    """Whether each image comes with its w: sent as ws, it gives the same image."""
     @_builtins.property
     def seeds(self) -> Global___Seeds: ...
     @_builtins.property
@@ -310,6 +387,20 @@ class GenerateRequest(_message.Message):
     def then(self) -> _containers.RepeatedCompositeFieldContainer[Global___Step]:
         """Up to 8 steps, in this order. Nothing leaves the server between them, and the deadline is for all of them together."""
 
+    @_builtins.property
+    def edits(self) -> _containers.RepeatedCompositeFieldContainer[Global___Edit]:
+        """Up to 32, added one to the other."""
+
+    @_builtins.property
+    def mixes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mix]:
+        """The rest is for models with w (Model.knobs lists mix). Order: mapping network, truncation, mixes, edits.
+        up to 8, in this order
+        """
+
+    @_builtins.property
+    def layer_truncations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Psi of each layer, for all images, instead of truncations."""
+
     def __init__(
         self,
         *,
@@ -325,17 +416,26 @@ class GenerateRequest(_message.Message):
         encoding: Global___Encoding | None = ...,
         noise_seeds: _abc.Iterable[_builtins.int] | None = ...,
         then: _abc.Iterable[Global___Step] | None = ...,
+        edits: _abc.Iterable[Global___Edit] | None = ...,
+        mixes: _abc.Iterable[Global___Mix] | None = ...,
+        layer_truncations: _abc.Iterable[_builtins.float] | None = ...,
+        truncation_cutoff: _builtins.int | None = ...,
+        return_w: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "truncation_cutoff", b"truncation_cutoff", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "model", b"model", "noise_seeds", b"noise_seeds", "seeds", b"seeds", "then", b"then", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "then", b"then", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015
+    _WhichOneofReturnType__truncation_cutoff: _TypeAlias = _typing.Literal["truncation_cutoff"]  # noqa: Y015
+    _WhichOneofArgType__truncation_cutoff: _TypeAlias = _typing.Literal["_truncation_cutoff", b"_truncation_cutoff"]  # noqa: Y015
     _WhichOneofReturnType_what: _TypeAlias = _typing.Literal["seeds", "count", "latents", "ws"]  # noqa: Y015
     _WhichOneofArgType_what: _TypeAlias = _typing.Literal["what", b"what"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seed) -> _WhichOneofReturnType__first_seed | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__truncation_cutoff) -> _WhichOneofReturnType__truncation_cutoff | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_what) -> _WhichOneofReturnType_what | None: ...
 
@@ -353,6 +453,8 @@ class Image(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     NOISE_SEED_FIELD_NUMBER: _builtins.int
+    W_FIELD_NUMBER: _builtins.int
+    W_LAYERS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     format: Global___ImageFormat.ValueType
     width: _builtins.int
@@ -364,6 +466,9 @@ class Image(_message.Message):
     """class index, for class-conditional models"""
     noise_seed: _builtins.int
     """for models with noise inputs"""
+    w: _builtins.bytes
+    """if requested: little-endian float32, row-major (w_layers, w size)"""
+    w_layers: _builtins.int
     def __init__(
         self,
         *,
@@ -375,10 +480,12 @@ class Image(_message.Message):
         seed: _builtins.int | None = ...,
         label: _builtins.int | None = ...,
         noise_seed: _builtins.int | None = ...,
+        w: _builtins.bytes = ...,
+        w_layers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "w", b"w", "w_layers", b"w_layers", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -708,7 +815,7 @@ class Knob(_message.Message):
     DEFAULT_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """seed, latent, w, label, truncation, noise_seed"""
+    """seed, latent, w, label, truncation, noise_seed, edit, mix, layer_truncation"""
     description: _builtins.str
     minimum: _builtins.float
     """Inclusive limits; unset: any finite number."""
@@ -865,3 +972,93 @@ class ListModelsReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsReply: _TypeAlias = ListModelsReply  # noqa: Y015
+
+@_typing.final
+class ListDirectionsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    """empty: the newest that is ready"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDirectionsRequest: _TypeAlias = ListDirectionsRequest  # noqa: Y015
+
+@_typing.final
+class Direction(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    SIGMA_FIELD_NUMBER: _builtins.int
+    PER_LAYER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    kind: _builtins.str
+    """how it was found: jacobian, sefa, pca, file"""
+    sigma: _builtins.float
+    """what a strength of 1 adds to the latent or to each layer of w: so many times a vector of length 1"""
+    per_layer: _builtins.bool
+    """whether it has another vector for each layer of w"""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        sigma: _builtins.float = ...,
+        per_layer: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name", "per_layer", b"per_layer", "sigma", b"sigma"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Direction: _TypeAlias = Direction  # noqa: Y015
+
+@_typing.final
+class ListDirectionsReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SPACE_FIELD_NUMBER: _builtins.int
+    LAYERS_FIELD_NUMBER: _builtins.int
+    DIRECTIONS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    space: _builtins.str
+    """what edits act on: latent, w"""
+    layers: _builtins.int
+    """of w; 1 for latents"""
+    @_builtins.property
+    def directions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Direction]:
+        """by index"""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        space: _builtins.str = ...,
+        layers: _builtins.int = ...,
+        directions: _abc.Iterable[Global___Direction] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["directions", b"directions", "layers", b"layers", "model", b"model", "space", b"space", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListDirectionsReply: _TypeAlias = ListDirectionsReply  # noqa: Y015

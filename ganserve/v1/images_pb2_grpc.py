@@ -59,6 +59,11 @@ class ImageServiceStub:
                 request_serializer=ganserve_dot_v1_dot_images__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=ganserve_dot_v1_dot_images__pb2.ListModelsReply.FromString,
                 _registered_method=True)
+        self.ListDirections = channel.unary_unary(
+                '/ganserve.v1.ImageService/ListDirections',
+                request_serializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.SerializeToString,
+                response_deserializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
@@ -99,6 +104,13 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListDirections(self, request, context):
+        """Lists the directions of a generator's latent space that edits may name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -126,6 +138,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=ganserve_dot_v1_dot_images__pb2.ListModelsRequest.FromString,
                     response_serializer=ganserve_dot_v1_dot_images__pb2.ListModelsReply.SerializeToString,
+            ),
+            'ListDirections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListDirections,
+                    request_deserializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.FromString,
+                    response_serializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -263,6 +280,33 @@ class ImageService:
             '/ganserve.v1.ImageService/ListModels',
             ganserve_dot_v1_dot_images__pb2.ListModelsRequest.SerializeToString,
             ganserve_dot_v1_dot_images__pb2.ListModelsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListDirections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ganserve.v1.ImageService/ListDirections',
+            ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.SerializeToString,
+            ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,8 @@ class ImageServiceStub:
     """Turns one encoded image into another (image-to-image)."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]
     """Lists the models of the repository, loaded or not."""
+    ListDirections: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]
+    """Lists the directions of a generator's latent space that edits may name."""
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -57,6 +59,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Turns one encoded image into another (image-to-image)."""
     ListModels: _aio.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]  # type: ignore[assignment]
     """Lists the models of the repository, loaded or not."""
+    ListDirections: _aio.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]  # type: ignore[assignment]
+    """Lists the directions of a generator's latent space that edits may name."""
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -98,5 +102,13 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.ListModelsReply, _abc.Awaitable[_images_pb2.ListModelsReply]]:
         """Lists the models of the repository, loaded or not."""
+
+    @_abc_1.abstractmethod
+    def ListDirections(
+        self,
+        request: _images_pb2.ListDirectionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.ListDirectionsReply, _abc.Awaitable[_images_pb2.ListDirectionsReply]]:
+        """Lists the directions of a generator's latent space that edits may name."""
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

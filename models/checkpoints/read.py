@@ -64,7 +64,7 @@ def read(path: Path, arch: str = "auto", key: str | None = None) -> Checkpoint:
         return _read_ncnn(path.with_suffix(".param"), path.with_suffix(".bin"))
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     try:
-        return from_contents(_load(path), files, arch, key)
+        return from_contents(load(path), files, arch, key)
     except (CheckpointError, PickleError, FormatError) as error:
         raise CheckpointError(f"{path.name}: {error}") from None
     except OSError as error:
@@ -116,7 +116,7 @@ def _checkpoint(
     return Checkpoint(tensors, dtype, sha256, notes, config)
 
 
-def _load(path: Path) -> Any:
+def load(path: Path) -> Any:
     """The top object of the file."""
     if path.is_dir():
         return read_archive(path)

@@ -12,10 +12,12 @@ from artifact.dtypes import NUMPY_OF
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
 from server.api.formats import read_encoding
+from server.api.latent_request import read_changes
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.images import latents
 from server.images.generate import GenerateJob, Passage
+from server.images.latent_space import LatentSpace
 
 # Beyond these, reading a request takes more than a millisecond, which is work for another thread.
 _MANY_IMAGES = 128
@@ -24,6 +26,8 @@ _MANY_BYTES = 1 << 18
 
 def is_large(request: pb.GenerateRequest) -> bool:
     """Whether to read the request in another thread than the event loop's."""
+    if request.edits or request.mixes or request.layer_truncations or request.return_w:
+        return True
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
 
@@ -38,7 +42,7 @@ def input_bytes(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> int:
 
 
 def read_generate_request(
-    request: pb.GenerateRequest, spec: Spec, limits: Limits, then: tuple[Passage, ...] = ()
+    request: pb.GenerateRequest, space: LatentSpace, limits: Limits, then: tuple[Passage, ...] = ()
 ) -> GenerateJob:
     """What the generator has to compute. `then`: what its images go through afterwards.
 
@@ -46,7 +50,7 @@ def read_generate_request(
         InvalidRequest: a field missing, contradictory, out of range, or of a parameter that the model does not have.
         ImageTooLarge: more images, or more bytes of inputs, than the limits allow.
     """
-    what = request.WhichOneof("what")
+    spec, what = space.spec, request.WhichOneof("what")
     if what is None:
         raise InvalidRequest("what: nothing to generate; set one of seeds, count, latents, ws")
     if request.HasField("first_seed") and what != "count":
@@ -72,16 +76,20 @@ def read_generate_request(
     labels = None if what == "ws" else latents.resolve_labels(request.labels, n, spec.labels)
     psi = latents.resolve_truncation(request.truncations, n, spec)
     noise = latents.resolve_noise(request.noise_seeds, n, seeds, spec)
+    changes = read_changes(request, n, space, psi)
     if seeds is not None:  # last: the costly part
         given = {"latent": latents.from_seeds(seeds, spec.latent_size)}
     if labels is not None:
         given["label"] = labels
     if psi is not None:
         given["truncation_psi"] = psi
+    if changes:
+        given = changes.apply(given, labels)
     step = f"step 1 (model {request.model!r})" if then else ""
     job = GenerateJob(
-        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, shape, then, step
-    )
+        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, shape, then, step,
+        given["w"] if request.return_w else None,
+    )  # fmt: skip
     limits.check_inputs(job)
     return job
 

@@ -16,7 +16,7 @@ from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.formats import WIRE_FORMATS, read_encoding, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
-from server.api.model_info import describe
+from server.api.model_info import describe, describe_directions
 from server.api.quotas import charge
 from server.errors import InvalidRequest, in_step
 from server.images.channels import plan_translation, plan_upscale
@@ -38,6 +38,7 @@ _RPC_OF = {
     Task.SUPER_RESOLUTION: ("Upscale", "an image"),
     Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
 }
+GENERATORS = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 # After the generator.
 MAX_STEPS = 8
 _FEWER = "use GenerateStream, or request fewer images"
@@ -64,13 +65,13 @@ class ImageService(ImageServiceServicer):
         with ExitStack() as visits:
             model, job, steps = await self._read(request, context, visits)
             if job.encoding.format is Format.RAW:  # known before any work
-                self._limits.check_reply(job.n * job.image_bytes, _FEWER)
-            nbytes = min(job.n * job.image_bytes, self._limits.max_message_bytes) * REPLY_COPIES
+                self._limits.check_reply(job.n * job.reply_bytes, _FEWER)
+            nbytes = min(job.n * job.reply_bytes, self._limits.max_message_bytes) * REPLY_COPIES
             nbytes += window_of(model.batcher, job) * job.passing_bytes
             if nbytes > COUNTED_BYTES:
                 self._hold(context, nbytes)
             images: dict[int, GeneratedImage] = {}
-            nbytes = 0
+            nbytes = job.n * (job.reply_bytes - job.image_bytes)
             async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
                 async for image in generated:
                     images[image.index] = image
@@ -92,7 +93,7 @@ class ImageService(ImageServiceServicer):
         with ExitStack() as visits:
             model, job, steps = await self._read(request, context, visits)
             window = window_of(model.batcher, job)
-            nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes * (1 + REPLY_COPIES))
+            nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes + job.reply_bytes * REPLY_COPIES)
             with Hold(self._budget) as hold:
                 if nbytes > COUNTED_BYTES:
                     hold.take(nbytes)
@@ -133,6 +134,12 @@ class ImageService(ImageServiceServicer):
         """What the repository holds."""
         return pb.ListModelsReply(models=[describe(entry) for entry in self._repository.index()])
 
+    async def ListDirections(self, request: pb.ListDirectionsRequest, context: Context) -> pb.ListDirectionsReply:
+        """The directions of a generator, by index."""
+        with ExitStack() as visits:
+            model, _ = self._find(request.model, request.version, GENERATORS, visits)
+            return describe_directions(model)
+
     def _find(self, name: str, version: str, tasks: Collection[Task], visits: ExitStack) -> tuple[Model, Spec]:
         """The model, whose task must be one of those that the RPC serves, and which stays open for `visits`."""
         model = self._repository.get_model(name, version)
@@ -150,22 +157,22 @@ class ImageService(ImageServiceServicer):
         self, request: pb.GenerateRequest, context: Context, visits: ExitStack
     ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
         """The generator, what it has to compute, and the models of the further steps."""
-        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL), visits)
+        model, spec = self._find(request.model, request.version, GENERATORS, visits)
         steps, passages = self._plan_steps(request.then, spec, visits)
         # An overload is rejected before the latents are made; `admit` decides once the request is read.
         model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
         if not is_large(request):
-            job = read_generate_request(request, spec, self._limits, passages)
+            job = read_generate_request(request, model.space, self._limits, passages)
         else:
-            job = await self._workers.run(read_generate_request, request, spec, self._limits, passages)
+            job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
         charge(job.n, job.n * job.shape[0] * job.shape[1])
         return model, job, steps
 
     def read(self, request: pb.GenerateRequest, visits: ExitStack) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
         """The generator, what it has to compute, and the models of the further steps; all stay open for `visits`."""
-        model, spec = self._find(request.model, request.version, (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL), visits)
+        model, spec = self._find(request.model, request.version, GENERATORS, visits)
         steps, passages = self._plan_steps(request.then, spec, visits)
-        return model, read_generate_request(request, spec, self._limits, passages), steps
+        return model, read_generate_request(request, model.space, self._limits, passages), steps
 
     def _plan_steps(
         self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack
@@ -261,6 +268,9 @@ class ImageService(ImageServiceServicer):
             message.label = int(job.labels[image.index])
         if job.noise is not None:
             message.noise_seed = job.noise.seeds[image.index]
+        if job.w is not None:
+            message.w = job.w[image.index].astype("<f4").tobytes()
+            message.w_layers = job.w.shape[1]
 
     def _fill_steps(self, reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
         """What was made of the images after they were generated; every image has as many tiles as the others, or

@@ -2,8 +2,11 @@
 
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
+from server.api.latent_request import MAX_STRENGTH
 from server.images import latents
+from server.images.latent_space import LatentSpace
 from server.repository.index import IndexEntry
+from server.repository.loader import Model
 
 
 def describe(entry: IndexEntry) -> pb.Model:
@@ -36,11 +39,22 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.licence = spec.provenance.licence
         model.source = spec.provenance.source
         if spec.tensors == "uint8":  # others are served as plain tensors only
-            model.knobs.extend(parameters(spec))
+            model.knobs.extend(parameters(spec, entry.space))
     return model
 
 
-def parameters(spec: Spec) -> list[pb.Knob]:
+def describe_directions(model: Model) -> pb.ListDirectionsReply:
+    """The directions of a model, by index."""
+    directions = model.space.directions
+    reply = pb.ListDirectionsReply(
+        model=model.name, version=str(model.version), space=directions.space, layers=model.space.layers
+    )
+    for each in directions.found:
+        reply.directions.add(name=each.name, kind=each.kind, sigma=each.sigma, per_layer=len(each.vector) > 1)
+    return reply
+
+
+def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:
     """What a GenerateRequest may set for each image, with the limits that `generate_request` and `latents` enforce."""
     if not spec.task.draws:
         return []
@@ -70,4 +84,19 @@ def parameters(spec: Spec) -> list[pb.Knob]:
     if spec.noise_size:
         what = "seed of the noise; default: the image's seed, or 0 without one"
         found.append(pb.Knob(name="noise_seed", description=what, minimum=0, maximum=max_seed))
+    return found if space is None else found + _changes(space)
+
+
+def _changes(space: LatentSpace) -> list[pb.Knob]:
+    """What may be changed of a latent or w."""
+    found, spec = [], space.spec
+    if count := len(space.directions.found):
+        what = f"strength along one of {count} directions (ListDirections), in standard deviations"
+        found.append(pb.Knob(name="edit", description=what, minimum=-MAX_STRENGTH, maximum=MAX_STRENGTH, default=0))
+    if space.mapping is not None and spec.w_shape is not None:
+        layers, (low, high) = spec.w_shape[0], spec.truncation_range
+        what = f"seed that some of the layers 0..{layers - 1} of w are taken from; not with w"
+        found.append(pb.Knob(name="mix", description=what, minimum=0, maximum=latents.SEEDS - 1))
+        what = "psi of each layer, for all images, instead of truncation; not with w"
+        found.append(pb.Knob(name="layer_truncation", description=what, minimum=low, maximum=high, shape=[layers]))
     return found

@@ -53,6 +53,7 @@ class GenerateJob:
         shape: (H, W, C) of each image, as it is returned.
         then: what the images go through before they are encoded.
         step: the generator's, for the texts of errors if others follow it.
+        w: what the images were generated from, (n, layers, length), if the caller wants it.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -65,6 +66,7 @@ class GenerateJob:
     shape: tuple[int, int, int]
     then: tuple[Passage, ...] = ()
     step: str = ""
+    w: NDArray[Any] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +83,11 @@ class GenerateJob:
         """Bytes of one image's pixels."""
         height, width, channels = self.shape
         return height * width * channels
+
+    @property
+    def reply_bytes(self) -> int:
+        """Bytes of one image in the reply if it is not compressed, with its w."""
+        return self.image_bytes + (0 if self.w is None else self.w.nbytes // self.n)
 
     @property
     def passing_bytes(self) -> int:

@@ -97,7 +97,10 @@ class Catalogue:
         if isinstance(model, Ensemble):
             return IndexEntry(model.name, model.version, State.READY, shown, None, model.max_batch_size)
         choice = replace(model.choice, why=self._reasons.of(model.choice.why))
-        return IndexEntry(model.name, model.version, State.READY, shown, model.spec, model.max_batch_size, choice)
+        space = None if model.spec is None else model.space
+        return IndexEntry(
+            model.name, model.version, State.READY, shown, model.spec, model.max_batch_size, choice, space
+        )
 
     def _changed(self) -> None:
         """After every change of state: ensembles follow their models."""

@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from artifact.spec import Spec
 from server.errors import InvalidRequest, ModelNotFound, NotServing
+from server.images.latent_space import LatentSpace
 from server.repository.cpu.kept import Choice
 
 UNLOADED = "unloaded"
@@ -32,6 +33,7 @@ class IndexEntry:
     spec: Spec | None = None
     max_batch_size: int = 0
     choice: Choice | None = None
+    space: LatentSpace | None = None  # a generator's, once READY
     withdrawn: bool = False  # an ensemble that cannot serve because a client unloaded a model of it
 
     @property

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
+from artifact.directions import NO_DIRECTIONS, Directions
 from artifact.formats import other_format
 from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manifest, verify
 from artifact.spec import Spec, SpecError
@@ -20,6 +21,7 @@ from server.batching.visitors import Visitors
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.errors import NotServing, StartError
+from server.images.latent_space import LatentSpace
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.config_fields import without_effect
@@ -29,6 +31,7 @@ from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, file_names, has_batch_axis
 from server.repository.identity import NOBODY, Identity, identify
+from server.repository.latent_tools import open_latent_tools
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
@@ -68,7 +71,15 @@ class Model:
     choice: Choice = UNKNOWN  # what runs it on the first of its devices
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
     identity: Identity = NOBODY
+    mapping: Engine | None = None  # of a StyleGAN: from latents to w
+    directions: Directions = NO_DIRECTIONS
     visitors: Visitors = field(default_factory=Visitors)
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        """What a generator's latents can be changed in."""
+        assert self.spec is not None, "the image API serves models with a manifest"
+        return LatentSpace(self.spec, self.directions, self.mapping)
 
     @cached_property
     def inputs(self) -> tuple[DeclaredTensor, ...]:
@@ -142,6 +153,8 @@ class Loader:
         await model.visitors.gone()
         await model.batcher.drain()
         await _free(model.batcher.engines)
+        if model.mapping is not None:
+            model.mapping.close()
         if not replaced:
             self.metrics.forget(model.name, model.version)
 
@@ -158,6 +171,7 @@ class Loader:
         defaults = await asyncio.to_thread(OptionalInputs, spec)
         config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
         labels = await asyncio.to_thread(read_labels, config, version.folder.parent)
+        mapping, directions = await asyncio.to_thread(open_latent_tools, version)
         policy = policy_of(config, self._settings)
         reader = SampleReader(
             config,
@@ -196,6 +210,8 @@ class Loader:
             first.choice,
             labels,
             await asyncio.to_thread(identify, spec, opened),
+            mapping,
+            directions,
         )
 
     async def _warm(

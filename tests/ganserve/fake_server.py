@@ -122,6 +122,12 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         sketch.input_channels, sketch.channels = 1, 3
         return pb.ListModelsReply(models=[faces, broken, digits, sketch])
 
+    async def ListDirections(self, request: pb.ListDirectionsRequest, context: Any) -> pb.ListDirectionsReply:
+        await self._heed(request, context)
+        reply = pb.ListDirectionsReply(model=request.model, version="3", space="w", layers=16)
+        reply.directions.add(name="smile", kind="file", sigma=1.5, per_layer=True)
+        return reply
+
     async def _heed(self, request: Any, context: Any) -> None:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))

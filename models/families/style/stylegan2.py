@@ -24,6 +24,7 @@ from models.families.style.stylegan2_ops import (
     FirUpsample,
     LatentsPerLayer,
     ModulatedConv,
+    ToW,
     activate,
     mean_latent,
     normalise_second_moment,
@@ -208,6 +209,8 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         noise_size=sum(size * size for size in config.noise_sizes_px) if noise == "input" else 0,
         truncation_default=1.0,
         w_shape=(config.layers, config.style_dim),
+        mapping=ToW(network.mapping, network.latents),
+        truncation_cutoff=cutoff,
         tolerance=1e-3,
     )
 

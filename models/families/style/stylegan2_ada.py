@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
+from models.families.style.stylegan2_ops import ToW
 from models.families.style.stylegan2_synthesis import Synthesis, noise_sizes_px
 from models.families.style.stylegan_mapping import (
     KEYS,
@@ -151,8 +152,9 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     side = config.resolutions[-1]
     takes = {"label": mapping.classes > 0, "noise": noise == "input"}
     inputs = [name for name in ("latent", "label", "noise", "truncation_psi", "w", "w_given") if takes.get(name, True)]
+    network = StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs)
     return Generator(
-        network=StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs),
+        network=network,
         task=Task.CLASS_CONDITIONAL if mapping.classes else Task.UNCONDITIONAL,
         hyperparameters={
             "z_dim": mapping.z_dim,
@@ -173,6 +175,8 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         noise_size=sum(size * size for size in noise_sizes_px(config.resolutions)) if noise == "input" else 0,
         truncation_default=1.0,
         w_shape=(config.latents, mapping.w_dim),
+        mapping=ToW(network.mapping, network.latents),
+        truncation_cutoff=network.cutoff,
         tolerance=TOLERANCE,
     )
 

@@ -19,7 +19,7 @@ from torch.nn import functional
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, Generator, Setting, StateDict
 from models.families.style.stylegan2_lucidrains_config import HEAD, LucidrainsConfig, averages, read_config
-from models.families.style.stylegan2_ops import Fir, LatentsPerLayer, ModulatedConv, activate, mean_latent
+from models.families.style.stylegan2_ops import Fir, LatentsPerLayer, ModulatedConv, ToW, activate, mean_latent
 from models.state_dict import load
 
 MEAN_OF = 2000
@@ -248,6 +248,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         noise_size=config.size_px**2,
         truncation_default=0.75,
         w_shape=(config.layers, config.latent_dim),
+        mapping=ToW(network.mapping, network.latents),
         tolerance=1e-3,
     )
 

@@ -151,8 +151,24 @@ class LatentsPerLayer(nn.Module):
             w_given: (N,), 0 or 1.
         """
         shares = torch.where(self.truncated, truncation_psi[:, None], torch.ones_like(truncation_psi)[:, None])
-        truncated = self.average + shares[:, :, None] * (mapped[:, None, :] - self.average)
-        return torch.where(w_given[:, None, None] > 0.5, w, truncated)
+        return torch.where(w_given[:, None, None] > 0.5, w, self.move(mapped, shares))
+
+    def move(self, mapped: Tensor, shares: Tensor) -> Tensor:
+        """(N, layers, size) from `mapped` (N, size): its share (N, layers) of the way from the average."""
+        return self.average + shares[:, :, None] * (mapped[:, None, :] - self.average)
+
+
+class ToW(nn.Module):
+    """The first half of a StyleGAN as a network of its own: the mapping network, then truncation."""
+
+    def __init__(self, mapping: nn.Module, latents: LatentsPerLayer) -> None:
+        super().__init__()
+        self.mapping, self.latents = mapping, latents
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """w (N, layers, size) from the latent (N, Z), the label (N,) if there are classes, and psi (N, layers)."""
+        *mapped, shares = inputs
+        return self.latents.move(self.mapping(*mapped), shares)
 
 
 @torch.no_grad()

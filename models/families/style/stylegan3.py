@@ -12,6 +12,7 @@ from collections.abc import Mapping
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, Generator, Setting, StateDict
+from models.families.style.stylegan2_ops import ToW
 from models.families.style.stylegan3_config import GEOMETRY, INPUT, LAYER, named_layers, synthesis_config
 from models.families.style.stylegan3_synthesis import Synthesis
 from models.families.style.stylegan_mapping import (
@@ -59,8 +60,9 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     synthesis = Synthesis(state, config, float(settings["conv_clamp"]), float(settings["output_scale"]))
     side, colours = config.img_resolution, config.layers[-1].outer
     inputs = ("latent", *(["label"] if mapping.classes else []), "truncation_psi", "w", "w_given")
+    network = StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs)
     return Generator(
-        network=StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs),
+        network=network,
         task=Task.CLASS_CONDITIONAL if mapping.classes else Task.UNCONDITIONAL,
         hyperparameters={
             "z_dim": mapping.z_dim,
@@ -80,6 +82,8 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         classes=mapping.classes,
         truncation_default=1.0,
         w_shape=(config.latents, mapping.w_dim),
+        mapping=ToW(network.mapping, network.latents),
+        truncation_cutoff=network.cutoff,
         tolerance=TOLERANCE,
     )
 

@@ -109,7 +109,7 @@ class MappingNetwork(nn.Module):
             embedded = weight.T / math.sqrt(config.classes) + bias
             self.register_buffer("rows", normalise_second_moment(embedded).float())
 
-    def forward(self, latent: Tensor, label: Tensor | None) -> Tensor:
+    def forward(self, latent: Tensor, label: Tensor | None = None) -> Tensor:
         """(N, w_dim) float32 from `latent` (N, Z) float32 and `label` (N,) int64, None without classes."""
         mapped = normalise_second_moment(latent)
         if label is not None:
@@ -147,6 +147,7 @@ class StyleGenerator(nn.Module):
         self.mapping = MappingNetwork(state, config, float(settings["lr_multiplier"]))
         self.latents = LatentsPerLayer(layers, config.w_dim, cutoff)
         self.latents.average.copy_(state["mapping.w_avg"])
+        self.cutoff = cutoff
         self.synthesis = synthesis
         self.inputs = tuple(inputs)
         self.eval().requires_grad_(False)

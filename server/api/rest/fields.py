@@ -86,6 +86,33 @@ def read_number(field: str, value: Any) -> float:
     raise InvalidRequest(f"{field}: {reprlib.repr(value)} is not a number")
 
 
+def read_json_number(field: str, value: Any) -> float:
+    """Of a JSON number; texts are none.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    if isinstance(value, str):
+        raise InvalidRequest(f"{field}: {reprlib.repr(value)} is not a number")
+    return read_number(field, value)
+
+
+def one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | None:
+    """The values of the field `many`, or the one of `one`; None if neither is there.
+
+    Raises:
+        InvalidRequest: both are, or `many` is no array.
+    """
+    if one in fields and many in fields:
+        raise InvalidRequest(f"{one}: given with {many}; set one of them")
+    if one in fields:
+        return [fields[one]]
+    found = fields.get(many)
+    if found is not None and not isinstance(found, list):
+        raise InvalidRequest(f"{many}: must be an array, got {reprlib.repr(found)}; one value is {one!r}")
+    return found
+
+
 def read_text(fields: Mapping[str, Any], field: str) -> str:
     """A string, or a number as one; empty if there is none.
 

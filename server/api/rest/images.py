@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,14 +13,17 @@ from starlette.routing import Route
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
+from server.api.rest.changes import read_changes
 from server.api.rest.endpoint import LARGE_BYTES, Endpoint
 from server.api.rest.fields import (
     check_fields,
     extend,
+    one_or_many,
     read_base64,
     read_choice,
     read_floats,
     read_integer,
+    read_json_number,
     read_number,
     read_text,
     set_field,
@@ -44,7 +48,8 @@ MEDIA_TYPES = {
 ALPHA = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
 _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
-    "latents", "ws", "then", "format", "quality", "version",
+    "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "return_w", "then", "format",
+    "quality", "version",
 )  # fmt: skip
 _IMAGE_FIELDS = ("image", "format", "quality", "alpha", "version")
 _SIZE_FIELDS = ("scale", "width", "height", "fit")
@@ -64,6 +69,7 @@ class ImageApi:
         return [
             Route("/v1/models", self._list, methods=["GET"]),
             Route("/v1/models/{model}", self._list, methods=["GET"]),
+            Route("/v1/models/{model}/directions", self._directions, methods=["GET"]),
             Route("/v1/models/{model}:generate", self._generate, methods=["POST"]),
             Route("/v1/models/{model}:upscale", self._transforming("Upscale", pb.UpscaleRequest), methods=["POST"]),
             Route(
@@ -87,6 +93,16 @@ class ImageApi:
 
         return await self._endpoint.answer(request, self._methods.ListModels, read, write)
 
+    async def _directions(self, request: Request) -> Response:
+        async def read(body: bytes, context: HttpContext) -> Any:
+            version = request.query_params.get("version", "")
+            return pb.ListDirectionsRequest(model=request.path_params["model"], version=version)
+
+        async def write(answer: Any, context: HttpContext) -> Response:
+            return Reply([orjson.dumps(to_json(answer))], JSON, context)
+
+        return await self._endpoint.answer(request, self._methods.ListDirections, read, write)
+
     async def _generate(self, request: Request) -> Response:
         wanted = Wanted(request)
 
@@ -95,6 +111,7 @@ class ImageApi:
             check_fields(fields, _GENERATE_FIELDS)
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
             read_what(message, fields)
+            read_changes(message, fields)
             read_then(message.then, fields)
             wanted.write(message.encoding, fields)
             return message
@@ -185,10 +202,11 @@ class Wanted:
         image = images[0]
         media_type = MEDIA_TYPES[image.format]
         as_image = next((each for each in self._accepted if each == JSON or _fits(each, media_type)), JSON) != JSON
-        if as_image and len(images) == 1:
+        if as_image and len(images) == 1 and not image.w:
             return Reply([image.data], media_type, context, headers_of(answer, image))
         if not any(_fits(each, JSON) for each in self._accepted):
-            raise InvalidRequest(f"{len(images)} images are sent as {JSON}, Accept has {', '.join(self._accepted)}")
+            what = "an image with its w is" if len(images) == 1 else f"{len(images)} images are"
+            raise InvalidRequest(f"{what} sent as {JSON}, Accept has {', '.join(self._accepted)}")
         is_large = sum(len(each.data) for each in images) > LARGE_BYTES
         return Reply([await workers.run_if(is_large, _write_json, answer, images)], JSON, context)
 
@@ -243,12 +261,14 @@ def _shown(image: pb.Image) -> dict[str, Any]:
     format = next(name for name, value in FORMATS.items() if value == image.format)
     found = {"data": b64encode(image.data).decode(), "format": format, "width": image.width, "height": image.height}
     found["channels"] = image.channels
+    if image.w:
+        found["w"] = np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1).tolist()
     return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}
 
 
 def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
     """What to generate, from the fields of the same names; `seed` is `seeds` of one, and so on."""
-    if (seeds := _one_or_many(fields, "seed", "seeds")) is not None:
+    if (seeds := one_or_many(fields, "seed", "seeds")) is not None:
         message.seeds.SetInParent()
         extend(message.seeds.values, "seeds", [read_integer("seeds", each) for each in seeds])
     for key, kind in (("latents", message.latents), ("ws", message.ws)):
@@ -265,15 +285,13 @@ def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
         set_field(message, "count", read_integer("count", fields["count"]))
     if "first_seed" in fields:
         set_field(message, "first_seed", read_integer("first_seed", fields["first_seed"]))
-    for label in _one_or_many(fields, "label", "labels") or []:
+    for label in one_or_many(fields, "label", "labels") or []:
         if not isinstance(label, int | str) or isinstance(label, bool):
             raise InvalidRequest(f"labels: {reprlib.repr(label)} is neither a name nor an index")
         message.labels.append(str(label))
-    for value in _one_or_many(fields, "truncation", "truncations") or []:
-        if not isinstance(value, int | float) or isinstance(value, bool):
-            raise InvalidRequest(f"truncations: {reprlib.repr(value)} is not a number")
-        message.truncations.append(value)
-    noise = _one_or_many(fields, "noise_seed", "noise_seeds") or []
+    for value in one_or_many(fields, "truncation", "truncations") or []:
+        message.truncations.append(read_json_number("truncations", value))
+    noise = one_or_many(fields, "noise_seed", "noise_seeds") or []
     extend(message.noise_seeds, "noise_seeds", [read_integer("noise_seeds", each) for each in noise])
 
 
@@ -296,17 +314,6 @@ def read_then(steps: Any, fields: Mapping[str, Any]) -> None:
             raise InvalidRequest(f"then: {reprlib.repr(given)} is neither a model's name nor an array of steps")
         check_fields(step, ("model", "version"))
         steps.add(model=read_text(step, "model"), version=read_text(step, "version"))
-
-
-def _one_or_many(fields: Mapping[str, Any], one: str, many: str) -> list[Any] | None:
-    if one in fields and many in fields:
-        raise InvalidRequest(f"{one}: given with {many}; set one of them")
-    if one in fields:
-        return [fields[one]]
-    found = fields.get(many)
-    if found is not None and not isinstance(found, list):
-        raise InvalidRequest(f"{many}: must be an array, got {reprlib.repr(found)}; one value is {one!r}")
-    return found
 
 
 def _media_type(header: str) -> str:

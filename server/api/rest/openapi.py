@@ -48,6 +48,26 @@ _STEP: Schema = {
     "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
 }
 
+_SEED: Schema = {"type": "integer", "minimum": 0, "maximum": 4294967295}
+_EDIT: Schema = {
+    "type": "object",
+    "required": ["direction"],
+    "additionalProperties": False,
+    "properties": {
+        "direction": {"type": ["string", "integer"], "description": "name or index, see /v1/models/{model}/directions"},
+        "strength": {"type": "number", "minimum": -100, "maximum": 100, "description": "in standard deviations"},
+        "strengths": {"type": "array", "items": {"type": "number"}},
+        "layers": {"type": "string", "description": "of w, such as 0-3,6"},
+        "without": {"type": "array", "items": {"type": ["string", "integer"]}},
+    },
+}
+_MIX: Schema = {
+    "type": "object",
+    "required": ["layers"],
+    "additionalProperties": False,
+    "properties": {"seed": _SEED, "seeds": {"type": "array", "items": _SEED}, "layers": {"type": "string"}},
+}
+
 _SCHEMAS: Mapping[str, Schema] = {
     "Error": {"type": "object", "properties": {"error": {"type": "string"}}, "required": ["error"]},
     "GenerateRequest": {
@@ -67,6 +87,11 @@ _SCHEMAS: Mapping[str, Schema] = {
             "truncations": {"type": "array", "items": {"type": "number"}},
             "noise_seed": {"type": "integer"},
             "noise_seeds": {"type": "array", "items": {"type": "integer"}},
+            "edits": {"type": "array", "items": _EDIT},
+            "mixes": {"type": "array", "items": _MIX},
+            "layer_truncations": {"type": "array", "items": {"type": "number"}, "description": "psi of each layer"},
+            "truncation_cutoff": {"type": "integer", "description": "layers that truncation acts on; 0: all"},
+            "return_w": {"type": "boolean", "description": "the reply is JSON, each image with its w"},
             "then": {
                 "description": "models that the images go through next: super-resolution, image-to-image",
                 "type": ["string", "array"],
@@ -107,6 +132,7 @@ _SCHEMAS: Mapping[str, Schema] = {
                         "seed": {"type": "integer"},
                         "label": {"type": "integer"},
                         "noise_seed": {"type": "integer"},
+                        "w": {"type": "array", "description": "(layers, w size), if return_w is set"},
                     },
                 },
             },
@@ -160,6 +186,7 @@ def document(version: str) -> dict[str, Any]:
         "/v2/models/{model}/trace/setting": _settings("Settings of a model's traces", [_NAME]),
         "/v1/models": {"get": _operation("All models, as the image API sees them")},
         "/v1/models/{model}": {"get": _operation("One model, as the image API sees it", [_NAME])},
+        "/v1/models/{model}/directions": {"get": _operation("Directions that edits may name", [_NAME])},
         "/v1/models/{model}:generate": {
             "post": _operation("Images from seeds and labels", [_NAME], _ref("GenerateRequest"), images=True)
         },

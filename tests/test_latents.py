@@ -1,0 +1,218 @@
+"""Edits, mixes and truncation by layer, from the export to the client: a class-conditional StyleGAN and a plain GAN."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import torch
+
+from artifact.spec import Spec
+from export.pipeline import Request, export
+from ganserve import Client, Edit, GeneratedImage, InvalidRequest, Mix
+from models.families.basic.dcgan import DcganGenerator
+from tests.models.all_cases import CASES
+from tests.models.cases.base import ready
+from tests.serving import ServerProcess, running
+
+STYLE, PLAIN = "style", "plain"
+SEEDS = [0, 7, 7, 3]
+LABELS = [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StyleGAN2-ADA with 4 classes, 6 layers of w and a cutoff of 3; a DCGAN of 6 numbers."""
+    folder = tmp_path_factory.mktemp("latents")
+    case = CASES["stylegan2-ada-labels-cutoff"]
+    torch.save(dict(case.file(ready(case))), folder / "style.pt")
+    np.save(folder / "age.npy", np.array([1.0, 0, 0, 0, 0]))
+    np.save(folder / "smile.npy", np.array([1.0, 1, 0, 0, 0]))
+    files = tuple(f"{name}={folder / name}.npy" for name in ("smile", "age"))
+    target = folder / "repository"
+    overrides = dict(case.overrides)
+    export(Request(folder / "style.pt", target, STYLE, overrides=overrides, directions="auto", direction_files=files))
+    torch.manual_seed(0)
+    torch.save(DcganGenerator((6, 16, 8, 3)).state_dict(), folder / "plain.pth")
+    export(Request(folder / "plain.pth", target, PLAIN, directions="auto"))
+    (target / PLAIN / "directions.txt").write_text("jacobian-0 = brighter\n")
+    return target
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path) -> Iterator[ServerProcess]:
+    with running(repository, "--rest-port", "0") as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def client(server: ServerProcess) -> Iterator[Client]:
+    with Client(server.address) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def spec(repository: Path) -> Spec:
+    return Spec.from_json((repository / STYLE / "1" / "manifest.json").read_text())
+
+
+def style(client: Client, **given: Any) -> list[GeneratedImage]:
+    return client.generate(STYLE, **{"seeds": SEEDS, "labels": LABELS, "format": "raw", **given})
+
+
+def ws(client: Client, **given: Any) -> np.ndarray[Any, Any]:
+    return np.stack([image.w for image in style(client, return_w=True, **given) if image.w is not None])
+
+
+def pixels(images: list[GeneratedImage]) -> list[bytes]:
+    return [image.data for image in images]
+
+
+def test_directions_are_listed_with_the_names_that_people_gave(client: Client) -> None:
+    found = client.directions(STYLE)
+    assert [each.name for each in found[:2]] == ["smile", "age"]
+    assert {each.kind for each in found} == {"file", "sefa", "pca"}
+    assert {(each.space, each.layers) for each in found} == {("w", 6)}
+    assert all(each.sigma > 0 for each in found)
+    assert [each.name for each in client.directions(PLAIN)][:2] == ["brighter", "jacobian-1"]
+
+
+def test_an_edit_in_w_adds_its_standard_deviations_after_truncation(client: Client) -> None:
+    sigma = client.directions(STYLE)[1].sigma
+    strengths = [0.0, 1.0, -2.5, 3.0]
+    plain, edited = ws(client, truncation=0.5), ws(client, truncation=0.5, edits=[Edit("age", strengths, "1,4-5")])
+    expected = np.zeros((4, 6, 5))
+    expected[:, [1, 4, 5], 0] = sigma * np.array(strengths)[:, None]
+    np.testing.assert_allclose(edited - plain, expected, atol=1e-5)
+    np.testing.assert_array_equal(edited, ws(client, truncation=0.5, edits=[Edit(1, strengths, "1,4-5")]))
+
+
+def test_an_edit_without_another_direction_leaves_that_alone(client: Client) -> None:
+    (moved,) = (ws(client, edits=[Edit("smile", 1.0, without=["age"])]) - ws(client))[:1]
+    np.testing.assert_allclose(moved[:, 0], 0, atol=1e-5)
+    assert np.abs(moved[:, 1]).min() > 0.1
+    length = np.linalg.norm(moved[0])
+    assert length == pytest.approx(client.directions(STYLE)[0].sigma, rel=1e-4)
+
+
+def test_an_edit_of_a_latent_is_the_latent_that_it_says(client: Client, repository: Path) -> None:
+    with np.load(repository / PLAIN / "1" / "directions.npz") as arrays:
+        vectors = arrays["vectors"][:, 0]
+    z = np.random.RandomState(5).randn(1, 6).astype(np.float32)
+    expected = client.generate(PLAIN, latents=z + np.float32(2) * vectors[0] - np.float32(1) * vectors[2], format="raw")
+    edited = client.generate(PLAIN, seeds=5, edits={"brighter": 2, 2: -1}, format="raw")
+    assert pixels(expected) == pixels(edited)
+    assert edited[0].data != client.generate(PLAIN, seeds=5, format="raw")[0].data
+
+
+def test_no_strength_changes_no_byte(client: Client) -> None:
+    assert pixels(style(client)) == pixels(style(client, edits={0: 0.0}))
+    plain = client.generate(PLAIN, seeds=SEEDS, format="raw")
+    assert pixels(plain) == pixels(client.generate(PLAIN, seeds=SEEDS, edits={0: 0.0}, format="raw"))
+
+
+def test_an_image_does_not_depend_on_the_other_images_of_its_request(client: Client) -> None:
+    strengths, mixed = [1.0, -1.0, 2.0, 0.5], [4, 5, 6, 7]
+    together = style(client, edits={"smile": strengths}, mixes=[Mix(mixed, "0-2")], return_w=True)
+    for index, image in enumerate(together):
+        (alone,) = style(
+            client,
+            seeds=SEEDS[index],
+            labels=LABELS[index],
+            edits={"smile": strengths[index]},
+            mixes=[Mix(mixed[index], "0-2")],
+            return_w=True,
+        )
+        assert (image.data, image.w.tobytes()) == (alone.data, alone.w.tobytes())  # type: ignore[union-attr]
+
+
+def test_mixed_layers_are_the_other_seeds_and_the_rest_is_the_own(client: Client) -> None:
+    mixed = ws(client, truncation=0.7, mixes=[Mix(11, "0,2-3"), Mix([1, 2, 3, 4], "3")])
+    own, other = ws(client, truncation=0.7), ws(client, truncation=0.7, seeds=[11] * 4)
+    third = ws(client, truncation=0.7, seeds=[1, 2, 3, 4])
+    np.testing.assert_array_equal(mixed[:, [1, 4, 5]], own[:, [1, 4, 5]])
+    np.testing.assert_array_equal(mixed[:, [0, 2]], other[:, [0, 2]])
+    np.testing.assert_array_equal(mixed[:, 3], third[:, 3])
+
+
+def test_truncation_acts_on_the_layers_that_are_said(client: Client, spec: Spec) -> None:
+    assert spec.truncation_cutoff == 3
+    whole, mean = ws(client, truncation=1), ws(client, truncation=0, truncation_cutoff=0)[0, 0]
+    own = ws(client, truncation=0)
+    np.testing.assert_allclose(own[:, :3], np.broadcast_to(mean, (4, 3, 5)), atol=1e-6)
+    np.testing.assert_array_equal(own[:, 3:], whole[:, 3:])
+    np.testing.assert_array_equal(ws(client, truncation=0, truncation_cutoff=1)[:, 1:], whole[:, 1:])
+    each = ws(client, layer_truncations=[0, 1, 0.5, 1, 1, -1])
+    np.testing.assert_allclose(each[:, 0], np.broadcast_to(mean, (4, 5)), atol=1e-6)
+    np.testing.assert_allclose(each[:, 2], mean + 0.5 * (whole[:, 2] - mean), atol=1e-6)
+    np.testing.assert_allclose(each[:, 5], mean - (whole[:, 5] - mean), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"edits": {"frown": 1}}, r"edits: no direction 'frown'; the model has 0\.\.\d+ or smile, age, sefa-0"),
+        ({"edits": {99: 1}}, "edits: no direction '99'"),
+        ({"edits": {"age": [1, 2]}}, "edits.strengths: 2 given for 4 images"),
+        ({"edits": {"age": 101}}, r"edits.strengths: 101; must be -100\.\.100"),
+        ({"edits": {"age": float("nan")}}, "edits.strengths: nan; must be"),
+        ({"edits": [Edit("age", 1, "5-6")]}, r"edits.layers: '5-6'; the model has the layers 0\.\.5"),
+        ({"edits": [Edit("age", 1, "coarse")]}, "edits.layers: 'coarse' is not a list of layers such as 0-3,6"),
+        ({"edits": [Edit("age", 1, without=["age"])]}, "nothing is left of direction 'age' without age"),
+        ({"edits": [Edit("age", 0)] * 33}, "edits: 33 given, at most 32"),
+        ({"mixes": [Mix(1, "")]}, "mixes.layers: '' is not a list of layers"),
+        ({"mixes": [Mix([1, 2], "0")]}, "mixes.seeds: 2 given for 4 images"),
+        ({"layer_truncations": [1, 1]}, "layer_truncations: 2 given; the model has 6 layers"),
+        ({"layer_truncations": [1] * 5 + [3]}, "truncations: 3; must be -2..2"),
+        ({"layer_truncations": [1] * 6, "truncation": 1}, "given together with truncations"),
+        ({"truncation_cutoff": 7}, r"truncation_cutoff: 7; must be 0 \(all\) to 6"),
+        (
+            {"seeds": None, "labels": None, "ws": np.zeros((1, 5)), "mixes": [Mix(1, "0")]},
+            "mixes: given together with ws",
+        ),
+    ],
+)
+def test_what_the_model_does_not_have_is_refused(client: Client, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidRequest, match=sentence):
+        style(client, **given)
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"return_w": True}, "return_w: the model has no w"),
+        ({"mixes": [Mix(1, "0")]}, "mixes: the model has no w"),
+        ({"truncation_cutoff": 0}, "truncation_cutoff: the model has no w"),
+        ({"edits": [Edit(0, 1, "0")]}, "edits.layers: '0' given; the model's edits are of the latent"),
+    ],
+)
+def test_a_model_without_w_says_so(client: Client, given: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(InvalidRequest, match=sentence):
+        client.generate(PLAIN, seeds=1, **given)
+
+
+def test_a_given_w_can_be_edited(client: Client) -> None:
+    given = ws(client)
+    edited = style(client, seeds=None, labels=None, ws=given, edits={"age": 1}, return_w=True)
+    assert pixels(edited) == pixels(style(client, edits={"age": 1}))
+
+
+def test_http_offers_the_same(server: ServerProcess, client: Client) -> None:
+    url = f"http://127.0.0.1:{server.ready['rest_port']}/v1/models/{STYLE}"
+    with httpx.Client() as http:
+        listed = http.get(f"{url}/directions").json()
+        assert [each["name"] for each in listed["directions"]] == [each.name for each in client.directions(STYLE)]
+        changes = {"edits": [{"direction": "smile", "strength": 1, "layers": "0-2", "without": ["age"]}]}
+        changes |= {"mixes": [{"seed": 4, "layers": "5"}], "truncation_cutoff": 2}  # type: ignore[dict-item]
+        body = {"seed": 7, "label": 1, "truncation": 0.5, "format": "raw", **changes}
+        expected = style(
+            client, seeds=7, labels=1, truncation=0.5, truncation_cutoff=2, mixes=[Mix(4, "5")],
+            edits=[Edit("smile", 1, "0-2", ["age"])], return_w=True,
+        )  # fmt: skip
+        assert http.post(f"{url}:generate", json=body).content == expected[0].data
+        (shown,) = http.post(f"{url}:generate", json={**body, "return_w": True}).json()["images"]
+        np.testing.assert_array_equal(np.array(shown["w"], np.float32), expected[0].w)
+        refused = http.post(f"{url}:generate", json={**body, "edits": [{"direction": "smile", "strenght": 1}]})
+        assert (refused.status_code, "strenght" in refused.text) == (400, True)
