@@ -1,7 +1,7 @@
 """The model repository on disk, in Triton's layout: written in one step, hashed, read back. Torch-free.
 
 <repository>/<model>/config.pbtxt
-<repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx
+<repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx | model.float.onnx
 <repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png
 <repository>/<model>/<version>/manifest.json
 """
@@ -22,6 +22,7 @@ MANIFEST = "manifest.json"
 CONFIG = "config.pbtxt"
 ONNX = "model.onnx"
 ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items that overflow in it
+ONNX_FLOAT = "model.float.onnx"  # next to a graph of uint8 images, for images of 16 bits
 PLAN = "model.plan"
 MAPPING = "mapping.onnx"  # of StyleGANs: from the latent to w, which the graph itself has inside
 DIRECTIONS = "directions.npz"  # in the latent space, see artifact.directions

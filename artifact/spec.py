@@ -145,6 +145,7 @@ class Spec:
     The others have the input `image` (N, H, W, C) uint8 and one output of the same kind, `scale` times larger; in ONNX
     an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
     multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0.
+    A second graph for images of 16 bits (`float_parity`) takes and gives float32 in [0, 1] instead of uint8.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 
@@ -171,6 +172,7 @@ class Spec:
     multiple_px: int = 1
     least_px: int = 1
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
+    float_parity: Parity | None = None  # None: no graph for images of 16 bits
     files: Mapping[str, str] = field(default_factory=dict)  # file name next to the manifest -> sha256
 
     def to_json(self) -> str:

@@ -23,7 +23,7 @@ from artifact.repository import (
     write_version,
 )
 from artifact.shapes import Profile, Sides
-from artifact.spec import Parity, Spec, TensorRTPlan, Tile
+from artifact.spec import Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
@@ -120,7 +120,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         if profiles and tile is None:
             profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
-        spec = _spec(request, source, labels, graphs.measured.parity, tile, plan)
+        spec = _spec(request, source, labels, graphs, tile, plan)
         mapping = _mapping(request, generator, folder, progress)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         files |= {MAPPING: folder / MAPPING} if mapping else {}
@@ -290,7 +290,7 @@ def _spec(
     request: Request,
     source: Source,
     labels: tuple[str, ...],
-    parity: Parity,
+    graphs: Graphs,
     tile: Tile | None,
     plan: TensorRTPlan | None,
 ) -> Spec:
@@ -307,7 +307,7 @@ def _spec(
         outputs=outputs,
         image_shape=(*generator.image_size_px, generator.image_channels),
         provenance=replace(source.provenance, exported_with=_tools()),
-        parity=parity,
+        parity=graphs.measured.parity,
         latent_size=generator.latent_size,
         labels=labels,
         noise_size=generator.noise_size,
@@ -320,4 +320,5 @@ def _spec(
         multiple_px=generator.multiple_px,
         least_px=generator.least_px,
         plan=plan,
+        float_parity=graphs.float_parity,
     )

@@ -1,14 +1,16 @@
 """The ONNX files of one version, each compared with torch before it counts."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
 import onnxruntime
 
-from artifact.repository import ONNX, ONNX_FP32
+from artifact.repository import ONNX, ONNX_FLOAT, ONNX_FP32
+from artifact.spec import Parity
 from export.graph.finite_flag import add_finite_flag
+from export.graph.float_variant import float_references, to_float
 from export.graph.half_precision import FORMATS, NOT_BUILT_BY_TENSORRT, to_half_precision
 from export.graph.parity import Measurement, Reference, measure, open_session, torch_references, worse
 from export.graph.pixels import wrap
@@ -28,7 +30,8 @@ class Graphs:
 
     `files`: those of the version, by name. `engine_source`: the graph that a TensorRT engine is built from; one of
     `files`, or in bf16, which ONNX Runtime cannot run, a graph for the engine alone. `session`, `measured`: of
-    `model.onnx`. `notes`: what the user should know.
+    `model.onnx`. `float_parity`: measured of the graph for images of 16 bits, if there is one. `notes`: what the user
+    should know.
     """
 
     files: Mapping[str, Path]
@@ -36,6 +39,7 @@ class Graphs:
     session: onnxruntime.InferenceSession
     measured: Measurement
     notes: tuple[str, ...]
+    float_parity: Parity | None = None
 
 
 def write_graphs(
@@ -44,7 +48,8 @@ def write_graphs(
     """Writes the version's graphs into `folder`.
 
     fp32: `model.onnx`. fp16: `model.onnx` in float16 and `model.fp32.onnx`. bf16: `model.onnx` in float32, and the
-    engine's graph. In fp16 and bf16 every graph says which items are finite (see `export.graph.finite_flag`).
+    engine's graph. In fp16 and bf16 every graph says which items are finite (see `export.graph.finite_flag`). For
+    networks from images to images also `model.float.onnx`, in float32 whatever the precision.
 
     Raises:
         ExportError: torch cannot trace the network, or a graph is not as close to it as its precision must be.
@@ -54,6 +59,17 @@ def write_graphs(
     writer = _Writer(references, generator, tensors, folder, progress)
     progress(f"tracing to ONNX, opset {OPSET}")
     proto = to_onnx(module, generator, tensors, sample_inputs(generator, tensors, (0, 1)))
+    graphs = _write_graphs(proto, writer, precision, folder)
+    if generator.task.draws or tensors != "uint8" or generator.encode is not None:  # maps of classes have no 16 bits
+        return graphs
+    writer = replace(writer, references=float_references(generator), tensors="float32")
+    _, measured = writer.write(to_float(proto), ONNX_FLOAT, "fp32")
+    files = {**graphs.files, ONNX_FLOAT: folder / ONNX_FLOAT}
+    return replace(graphs, files=files, float_parity=measured.parity)
+
+
+def _write_graphs(proto: onnx.ModelProto, writer: "_Writer", precision: str, folder: Path) -> Graphs:
+    """Those that compute uint8 images, or tensors."""
     if precision == "fp32":
         session, measured = writer.write(proto, ONNX, "fp32")
         return Graphs({ONNX: folder / ONNX}, folder / ONNX, session, measured, (f"{PARITY}: {measured}",))

@@ -78,8 +78,9 @@ class Reporter:
         target = str(conversion.target or "-")
         size = {"width": result.width, "height": result.height}
         frames = {"frames": made.frames} if made.frames > 1 else {}
-        if made.note:
-            print(f"ganserve: {conversion}: {made.note}", file=sys.stderr)
+        for note in (made.note, *result.warnings):
+            if note:
+                print(f"ganserve: {conversion}: {note}", file=sys.stderr)
         if self.alone and not self.as_json:
             counts = {**frames, **tiles, "batch": result.batch_size}
             line = "  ".join(f"{name} {count}" for name, count in counts.items())
@@ -185,9 +186,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         if sized:
             options |= {"scale": scale, "width": width, "height": height, "fit": fit.value if fit else None}
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
-        films = any(each.is_film for each in conversions)
-        page = Page(compare, len(conversions), films)
+        page = Page(compare, len(conversions))
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
+        films = any(each.is_film for each in conversions)
         with connect(server, deadline, ca, api_key_file) as client:
             patience_s = deadline if films or not reporter.alone else 0
             sending = Sending(client, call, model, options, threading.Semaphore(in_flight), patience_s)

@@ -169,6 +169,8 @@ class Client:
             alpha: "keep" (default) enlarges the alpha channel too, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
+            bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
+                lost is in the result's `warnings`.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:
@@ -204,6 +206,8 @@ class Client:
             alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
+            bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
+                lost is in the result's `warnings`.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:

@@ -150,6 +150,7 @@ def image_request(
     alpha: AlphaName = "keep",
     format: FormatName = "png",
     quality: int | None = None,
+    bits: int | None = None,
     version: str = "",
 ) -> ImageRequest:
     """The message for Upscale or Translate; see `sent` for what a picture may be.
@@ -160,7 +161,7 @@ def image_request(
     """
     if alpha not in WIRE_ALPHAS:
         raise InvalidRequest(f"alpha must be keep or drop, got {alpha!r}")
-    request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality))
+    request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality, bits))
     found = sent(image)
     request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
     return request
@@ -177,6 +178,7 @@ def upscale_request(
     alpha: AlphaName = "keep",
     format: FormatName = "png",
     quality: int | None = None,
+    bits: int | None = None,
     version: str = "",
 ) -> pb.UpscaleRequest:
     """The message for Upscale; see `image_request`."""
@@ -188,7 +190,7 @@ def upscale_request(
     if scale is not None and not 0 < scale < float("inf"):
         raise InvalidRequest(f"scale must be above 0, got {scale}")
     request = image_request(
-        pb.UpscaleRequest, model, image, alpha=alpha, format=format, quality=quality, version=version
+        pb.UpscaleRequest, model, image, alpha=alpha, format=format, quality=quality, bits=bits, version=version
     )
     request.scale = scale or 0.0
     request.width, request.height = width or 0, height or 0
@@ -197,12 +199,14 @@ def upscale_request(
     return request
 
 
-def _encoding(format: FormatName, quality: int | None) -> pb.Encoding:
+def _encoding(format: FormatName, quality: int | None, bits: int | None = None) -> pb.Encoding:
     if format not in WIRE_FORMATS:
         raise InvalidRequest(f"format must be one of {', '.join(WIRE_FORMATS)}, got {format!r}")
     if quality is not None and not 0 <= quality <= 100:
         raise InvalidRequest(f"quality must be 0..9 for png and 1..100 for jpeg and webp, got {quality}")
-    return pb.Encoding(format=WIRE_FORMATS[format], quality=quality)
+    if bits not in (None, 8, 16):
+        raise InvalidRequest(f"bits must be 8 or 16, got {bits}")
+    return pb.Encoding(format=WIRE_FORMATS[format], quality=quality, bits=bits)
 
 
 def _checked_labels(labels: Labels) -> list[str]:

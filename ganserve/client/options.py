@@ -78,6 +78,7 @@ class ImageOptions(TypedDict, total=False):
     alpha: AlphaName
     format: FormatName
     quality: int | None
+    bits: int | None
     version: str
 
 

@@ -52,9 +52,11 @@ class ReceivedImage:
 
     @cached_property
     def array(self) -> NDArray[Any]:
-        """(H, W, C) uint8, of a PNG with 16 bits uint16; C = 1..4; decoded on first use."""
+        """(H, W, C) uint8, with 16 bits uint16; C = 1..4; decoded on first use."""
         if self.format == "raw":
-            return np.frombuffer(self.data, np.uint8).reshape(self.height, self.width, self.channels)
+            values = self.height * self.width * self.channels
+            samples = np.frombuffer(self.data, "<u2" if len(self.data) == 2 * values else np.uint8)
+            return samples.reshape(self.height, self.width, self.channels)
         if self.format == "png":
             return decode_png(self.data).reshape(self.height, self.width, self.channels)
         return pixels_of(self.pil).reshape(self.height, self.width, self.channels)

@@ -47,17 +47,22 @@ class GeneratedImage(ReceivedImage):
 
 @dataclass(frozen=True)
 class Upscaled(ReceivedImage):
-    """An enlarged image, the number of tiles it was cut into and the items in the largest batch that they ran in."""
+    """An enlarged image, the number of tiles it was cut into and the items in the largest batch that they ran in.
+
+    `warnings`: what of the sent image was not kept, such as its 16 bits.
+    """
 
     tiles: int
     batch_size: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Translated(ReceivedImage):
-    """An image made from another, and the items in the batch that it ran in."""
+    """An image made from another, and the items in the batch that it ran in. `warnings`: as of `Upscaled`."""
 
     batch_size: int
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -192,12 +197,17 @@ def read_streamed(reply: pb.GenerateStreamReply) -> GeneratedImage:
 
 def read_upscaled(reply: pb.UpscaleReply) -> Upscaled:
     """The image of a reply."""
-    return Upscaled(**_image_fields(reply.image, reply), tiles=reply.tiles, batch_size=reply.largest_batch)
+    return Upscaled(
+        **_image_fields(reply.image, reply),
+        tiles=reply.tiles,
+        batch_size=reply.largest_batch,
+        warnings=tuple(reply.warnings),
+    )
 
 
 def read_translated(reply: pb.TranslateReply) -> Translated:
     """The image of a reply."""
-    return Translated(**_image_fields(reply.image, reply), batch_size=reply.batch_size)
+    return Translated(**_image_fields(reply.image, reply), batch_size=reply.batch_size, warnings=tuple(reply.warnings))
 
 
 def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:

@@ -109,21 +109,32 @@ class Encoding(_message.Message):
 
     FORMAT_FIELD_NUMBER: _builtins.int
     QUALITY_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
     format: Global___ImageFormat.ValueType
     quality: _builtins.int
     """JPEG and WebP quality 1..100 (default 90); PNG compression level 0..9 (default 1). Unset: the default."""
+    bits: _builtins.int
+    """8 or 16, which PNG and RAW (little-endian) may have. Unset: in PNG as many as the sent image has, if the model
+    computes images of 16 bits; else 8. A generated image has 8.
+    """
     def __init__(
         self,
         *,
         format: Global___ImageFormat.ValueType = ...,
         quality: _builtins.int | None = ...,
+        bits: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "quality", b"quality"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bits", b"_bits", "_quality", b"_quality", "bits", b"bits", "quality", b"quality"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_quality", b"_quality", "format", b"format", "quality", b"quality"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bits", b"_bits", "_quality", b"_quality", "bits", b"bits", "format", b"format", "quality", b"quality"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bits: _TypeAlias = _typing.Literal["bits"]  # noqa: Y015
+    _WhichOneofArgType__bits: _TypeAlias = _typing.Literal["_bits", b"_bits"]  # noqa: Y015
     _WhichOneofReturnType__quality: _TypeAlias = _typing.Literal["quality"]  # noqa: Y015
     _WhichOneofArgType__quality: _TypeAlias = _typing.Literal["_quality", b"_quality"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bits) -> _WhichOneofReturnType__bits | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__quality) -> _WhichOneofReturnType__quality | None: ...
 
 Global___Encoding: _TypeAlias = Encoding  # noqa: Y015
@@ -455,6 +466,7 @@ class Image(_message.Message):
     NOISE_SEED_FIELD_NUMBER: _builtins.int
     W_FIELD_NUMBER: _builtins.int
     W_LAYERS_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     format: Global___ImageFormat.ValueType
     width: _builtins.int
@@ -469,6 +481,8 @@ class Image(_message.Message):
     w: _builtins.bytes
     """if requested: little-endian float32, row-major (w_layers, w size)"""
     w_layers: _builtins.int
+    bits: _builtins.int
+    """of a sample: 8 or 16"""
     def __init__(
         self,
         *,
@@ -482,10 +496,11 @@ class Image(_message.Message):
         noise_seed: _builtins.int | None = ...,
         w: _builtins.bytes = ...,
         w_layers: _builtins.int = ...,
+        bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "w", b"w", "w_layers", b"w_layers", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "bits", b"bits", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "w", b"w", "w_layers", b"w_layers", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015
@@ -635,12 +650,13 @@ class UpscaleRequest(_message.Message):
     WIDTH_FIELD_NUMBER: _builtins.int
     HEIGHT_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
+    RAW_BITS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
     """PNG, JPEG, WebP, or raw with the two sizes below"""
     raw_width: _builtins.int
-    """Only for raw input (uint8, 1, 3 or 4 channels): set both, the channels follow from the byte count."""
+    """Only for raw input (uint8 or, with raw_bits, uint16; 1, 3 or 4 channels): set both, the channels follow from the byte count."""
     raw_height: _builtins.int
     alpha: Global___AlphaPolicy.ValueType
     scale: _builtins.float
@@ -650,6 +666,8 @@ class UpscaleRequest(_message.Message):
     height: _builtins.int
     fit: Global___Fit.ValueType
     """only with both"""
+    raw_bits: _builtins.int
+    """of raw input: 8 (default), or 16, little-endian"""
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     def __init__(
@@ -666,10 +684,11 @@ class UpscaleRequest(_message.Message):
         width: _builtins.int = ...,
         height: _builtins.int = ...,
         fit: Global___Fit.ValueType = ...,
+        raw_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "fit", b"fit", "height", b"height", "image", b"image", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "scale", b"scale", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "fit", b"fit", "height", b"height", "image", b"image", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "scale", b"scale", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -685,6 +704,7 @@ class UpscaleReply(_message.Message):
     TILES_FIELD_NUMBER: _builtins.int
     LARGEST_BATCH_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     tiles: _builtins.int
@@ -693,6 +713,10 @@ class UpscaleReply(_message.Message):
     def image(self) -> Global___Image: ...
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what of the sent image was not kept, such as its 16 bits"""
+
     def __init__(
         self,
         *,
@@ -702,10 +726,11 @@ class UpscaleReply(_message.Message):
         tiles: _builtins.int = ...,
         largest_batch: _builtins.int = ...,
         timings: Global___Timings | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "largest_batch", b"largest_batch", "model", b"model", "tiles", b"tiles", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "largest_batch", b"largest_batch", "model", b"model", "tiles", b"tiles", "timings", b"timings", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -722,6 +747,7 @@ class TranslateRequest(_message.Message):
     RAW_HEIGHT_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
+    RAW_BITS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
@@ -732,6 +758,8 @@ class TranslateRequest(_message.Message):
     raw_width: _builtins.int
     raw_height: _builtins.int
     alpha: Global___AlphaPolicy.ValueType
+    raw_bits: _builtins.int
+    """of raw input: 8 (default), or 16, little-endian"""
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     def __init__(
@@ -744,10 +772,11 @@ class TranslateRequest(_message.Message):
         raw_height: _builtins.int = ...,
         alpha: Global___AlphaPolicy.ValueType = ...,
         encoding: Global___Encoding | None = ...,
+        raw_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -762,6 +791,7 @@ class TranslateReply(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     BATCH_SIZE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     batch_size: _builtins.int
@@ -770,6 +800,10 @@ class TranslateReply(_message.Message):
     def image(self) -> Global___Image: ...
     @_builtins.property
     def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what of the sent image was not kept, such as its 16 bits"""
+
     def __init__(
         self,
         *,
@@ -778,10 +812,11 @@ class TranslateReply(_message.Message):
         version: _builtins.str = ...,
         batch_size: _builtins.int = ...,
         timings: Global___Timings | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["image", b"image", "timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "image", b"image", "model", b"model", "timings", b"timings", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "image", b"image", "model", b"model", "timings", b"timings", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -881,6 +916,7 @@ class Model(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     PRECISION_FIELD_NUMBER: _builtins.int
     ENGINE_CHOICE_FIELD_NUMBER: _builtins.int
+    BITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -919,6 +955,10 @@ class Model(_message.Message):
 
     @_builtins.property
     def knobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Knob]: ...
+    @_builtins.property
+    def bits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """of images that it computes: 8, or 8 and 16"""
+
     def __init__(
         self,
         *,
@@ -944,10 +984,11 @@ class Model(_message.Message):
         engine: _builtins.str = ...,
         precision: _builtins.str = ...,
         engine_choice: _builtins.str = ...,
+        bits: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

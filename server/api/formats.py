@@ -28,7 +28,32 @@ def read_encoding(encoding: pb.Encoding) -> Encoding:
     format = _FORMATS.get(encoding.format)
     if format is None:
         raise InvalidRequest(f"encoding.format: {encoding.format} is unknown; must be PNG, JPEG, WebP or RAW (1..4)")
-    return Encoding.of(format, encoding.quality if encoding.HasField("quality") else None)
+    bits = encoding.bits if encoding.HasField("bits") else 0
+    return Encoding.of(format, encoding.quality if encoding.HasField("quality") else None, bits)
+
+
+def choose_bits(sent_bits: int, encoding: Encoding, takes_floats: bool) -> tuple[int, str]:
+    """The bits with which an image is computed and returned, and a warning if that loses what was sent. `takes_floats`:
+    whether the model computes 16.
+
+    Raises:
+        InvalidRequest: 16 are asked for, and the model has 8.
+    """
+    if encoding.bits == 16:
+        if not takes_floats:
+            raise InvalidRequest(
+                "encoding.bits: 16, but the model was exported for images of 8 bits; export it again, or leave it unset"
+            )
+        return 16, ""
+    if sent_bits < 16 or encoding.bits == 8:
+        return 8, ""
+    if encoding.format is Format.RAW:
+        return 8, "the image has 16 bits, the reply 8: encoding.bits was not set"
+    if encoding.format is not Format.PNG:
+        return 8, f"the image has 16 bits, the reply 8: {encoding.format} has no more; PNG keeps them"
+    if not takes_floats:
+        return 8, "the image has 16 bits, the reply 8: the model was exported for 8; export it again to keep them"
+    return 16, ""
 
 
 def read_size(request: pb.UpscaleRequest) -> Size:

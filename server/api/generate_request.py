@@ -65,6 +65,8 @@ def read_generate_request(
         n = _count(request, what, spec)
     limits.check_count(what, n)
     encoding = read_encoding(request.encoding)
+    if encoding.bits == 16:
+        raise InvalidRequest("encoding.bits: 16, but generated images have 8")
     height, width, channels = shape = returned_shape(spec, then)
     encoding.check(width, height, channels)
     if what == "count":

@@ -13,7 +13,7 @@ from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
-from server.api.formats import WIRE_FORMATS, read_encoding, read_size
+from server.api.formats import WIRE_FORMATS, choose_bits, read_encoding, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions
@@ -123,8 +123,8 @@ class ImageService(ImageServiceServicer):
         """The image, translated."""
         reply = pb.TranslateReply()
 
-        def make_plan(spec: Spec, header: Header, keeps_alpha: bool) -> TransformPlan:
-            return in_one_pass(plan_translation(spec, header, keeps_alpha))
+        def make_plan(spec: Spec, header: Header, keeps_alpha: bool, bits: int) -> TransformPlan:
+            return in_one_pass(plan_translation(spec, header, keeps_alpha, bits))
 
         image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan)
         reply.batch_size = image.largest_batch
@@ -202,14 +202,15 @@ class ImageService(ImageServiceServicer):
         context: Context,
         reply: ImageReply,
         task: Task,
-        make_plan: Callable[[Spec, Header, bool], TransformPlan],
+        make_plan: Callable[[Spec, Header, bool, int], TransformPlan],
     ) -> TransformedImage:
         """Runs the image through the model, counts it, and fills in what both replies have."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
-            plan = make_plan(spec, self._header(request), request.alpha != pb.ALPHA_POLICY_DROP)
-            encoding = read_encoding(request.encoding)
+            encoding, header = read_encoding(request.encoding), self._header(request)
+            bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
+            plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
             self._check(plan, encoding)
             charge(1, plan.width * plan.height)
             sent_bytes = hold_of(context, self._budget).nbytes
@@ -223,6 +224,8 @@ class ImageService(ImageServiceServicer):
             self._metrics.cut(model.name, image.tiles)
             reply.model, reply.version = model.name, str(model.version)
             _fill_image(reply.image, image, encoding)
+            reply.image.bits = bits
+            reply.warnings.extend([warning] if warning else [])
             _fill_timings(reply.timings, [image], started)
             reply.timings.decode_s = image.decode_s
             return image
@@ -237,7 +240,9 @@ class ImageService(ImageServiceServicer):
     def _header(self, request: ImageRequest) -> Header:
         """The image's header, within the limit by pixels."""
         if request.raw_width or request.raw_height:
-            header = raw_header(len(request.image), request.raw_width, request.raw_height)
+            header = raw_header(len(request.image), request.raw_width, request.raw_height, request.raw_bits or 8)
+        elif request.raw_bits:
+            raise InvalidRequest(f"raw_bits: {request.raw_bits} given without raw_width and raw_height")
         else:
             header = read_header(request.image)
         self._limits.check_image("image", header.width, header.height)
@@ -248,7 +253,7 @@ class ImageService(ImageServiceServicer):
         self._check_size(plan)
         encoding.check(plan.width, plan.height, plan.channels)
         if encoding.format is Format.RAW:
-            self._limits.check_reply(plan.height * plan.width * plan.channels, "use an encoded format")
+            self._limits.check_reply(plan.nbytes, "use an encoded format")
 
     def _check_size(self, plan: TransformPlan) -> None:
         for each in plan.passes:
@@ -290,6 +295,7 @@ def _fill_image(message: pb.Image, image: EncodedImage, encoding: Encoding) -> N
     message.data = image.data
     message.format = WIRE_FORMATS[encoding.format]
     message.height, message.width, message.channels = image.shape
+    message.bits = 8
 
 
 def _fill_timings(timings: pb.Timings, images: Collection[EncodedImage], started: float) -> None:

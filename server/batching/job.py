@@ -132,8 +132,8 @@ class Job:
         shape = []
         for name, array in arrays.items():
             self.nbytes += array.nbytes
-            shape.append((name, array.shape[1:] if batched else array.shape))
-        # Jobs of equal trailing shapes can share a batch. The names tell apart which optional inputs are given.
+            shape.append((name, array.dtype.num, array.shape[1:] if batched else array.shape))
+        # Jobs of equal types and trailing shapes can share a batch. The names tell which optional inputs are given.
         self.shape = tuple(shape)
         self.queued_at = time.monotonic()
         self.future: asyncio.Future[Done] = asyncio.get_running_loop().create_future()

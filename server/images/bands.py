@@ -26,8 +26,10 @@ class Plane:
     channels: slice
 
     def tile(self, index: int, channels: int) -> Pixels:
-        """Tile `index` as the engine takes it: (1, h, w, channels), contiguous."""
+        """Tile `index` as the engine takes it: (1, h, w, channels), contiguous; of 16 bits as floats in [0, 1]."""
         tile = self.tiles[index]
+        if tile.dtype == np.uint16:
+            tile = tile.astype(np.float32) / np.float32(65535)
         return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], channels)))[None]
 
 
@@ -103,6 +105,8 @@ class Bands:
         channels = target.shape[2]
         if output.shape[2] > channels:
             output = codecs.to_grey(output) if channels == 1 else output[..., :channels]
+        if output.dtype == np.float32:
+            output = np.rint(np.clip(output, 0.0, 1.0) * np.float32(65535)).astype(np.uint16)
         tiling.place(target, output, self._plan.grid, index, self._plan.scale)
 
     def leaving(self, index: int) -> list[int]:

@@ -49,6 +49,7 @@ class ChannelPlan:
     colours: int
     alpha: Alpha
     keeps_alpha: bool  # whether a network of four channels sees the image's alpha
+    bits: int = 8  # of a sample of the image; 16: the network takes and gives floats in [0, 1]
 
     @property
     def tiles(self) -> int:
@@ -78,7 +79,17 @@ class ChannelPlan:
     @property
     def dtype(self) -> Any:
         """Of its channels."""
-        return np.uint8
+        return np.uint8 if self.bits == 8 else np.uint16
+
+    @property
+    def sample_bytes(self) -> int:
+        """Of one channel of a pixel."""
+        return self.bits // 8
+
+    @property
+    def nbytes(self) -> int:
+        """Of the image that is returned."""
+        return self.height * self.width * self.channels * self.sample_bytes
 
     @property
     def network_channels(self) -> int:
@@ -88,19 +99,25 @@ class ChannelPlan:
     @property
     def tile_bytes(self) -> int:
         """Bytes of one tile as the engine's input."""
-        return self.grid.tile_height * self.grid.tile_width * self.input_channels
+        return self.grid.tile_height * self.grid.tile_width * self.input_channels * self._tensor_bytes
 
     @property
     def output_bytes(self) -> int:
         """Bytes of the engine's output for it."""
-        return self.grid.tile_height * self.grid.tile_width * self.scale**2 * self.output_channels
+        tile_px = self.grid.tile_height * self.grid.tile_width * self.scale**2
+        return tile_px * self.output_channels * self._tensor_bytes
+
+    @property
+    def _tensor_bytes(self) -> int:
+        """Of one value as the engine takes and gives it."""
+        return 1 if self.bits == 8 else 4
 
     @property
     def hides_colours(self) -> bool:
         """Whether the returned image may have pixels whose colour is not seen."""
         return self.header.has_alpha and self.keeps_alpha
 
-    def network_input(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def network_input(self, pixels: NDArray[Any]) -> NDArray[Any]:
         """What of the decoded image (H, W, C) the network gets: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
 
         Raises:
@@ -111,7 +128,11 @@ class ChannelPlan:
         if self.hides_colours and self.input_channels != 4:
             colours = spread_colours(colours, pixels[..., -1:])
         if self.input_channels == 4:
-            alpha = pixels[..., -1:] if self.hides_colours else np.full((*pixels.shape[:2], 1), 255, np.uint8)
+            alpha = (
+                pixels[..., -1:]
+                if self.hides_colours
+                else np.full((*pixels.shape[:2], 1), np.iinfo(pixels.dtype).max, pixels.dtype)
+            )
             return np.concatenate([np.broadcast_to(colours, (*colours.shape[:2], 3)), alpha], axis=2)
         if self.input_channels == 1 and colours.shape[2] == 3:
             if (colours != colours[..., :1]).any():
@@ -120,7 +141,7 @@ class ChannelPlan:
         return colours
 
 
-def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPlan:
+def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -> ChannelPlan:
     """The plan for super-resolution.
 
     Raises:
@@ -129,10 +150,10 @@ def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPlan:
     ins, outs = _channels(spec, (1, 3))
     colours = 1 if header.channels < 3 else min(ins, outs)
     alpha = Alpha.UPSCALED if header.has_alpha and keeps_alpha else Alpha.NONE
-    return _plan(spec, header, ins, outs, colours, alpha, keeps_alpha)
+    return _plan(spec, header, ins, outs, colours, alpha, keeps_alpha, bits)
 
 
-def plan_translation(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPlan:
+def plan_translation(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -> ChannelPlan:
     """The plan for image-to-image.
 
     Raises:
@@ -152,11 +173,11 @@ def plan_translation(spec: Spec, header: Header, keeps_alpha: bool) -> ChannelPl
         alpha = Alpha.GENERATED
     else:
         alpha = Alpha.PASSED if header.has_alpha and ins < 4 else Alpha.NONE
-    return _plan(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha)
+    return _plan(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha, bits)
 
 
 def _plan(
-    spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool
+    spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool, bits: int
 ) -> ChannelPlan:
     if spec.tile is None:
         grid = whole_grid(header.height, header.width, spec.multiple_px, spec.least_px)
@@ -174,6 +195,7 @@ def _plan(
         colours=colours,
         alpha=alpha,
         keeps_alpha=keeps_alpha,
+        bits=bits,
     )
 
 

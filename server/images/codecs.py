@@ -1,7 +1,7 @@
 """PNG, JPEG, WebP and raw bytes <-> (H, W, C) arrays. Any thread; made for the codec pool.
 
-Decoding honours the EXIF orientation and keeps the ICC profile if it still describes the pixels. 16-bit samples keep
-their high byte (v >> 8), so an 8-bit image saved with 16 bits comes back exactly.
+Decoding honours the EXIF orientation and keeps the ICC profile if it still describes the pixels. Where 8 bits are
+wanted, 16-bit samples keep their high byte (v >> 8), so an 8-bit image saved with 16 bits comes back exactly.
 """
 
 import io
@@ -10,6 +10,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from server.errors import InvalidRequest
+from server.images.deep import read_16_bits
 from server.images.header import Format, Header
 from server.images.png import encode_png
 from server.images.workers import check_time
@@ -38,6 +40,8 @@ _ICC_SPACES = {1: b"GRAY", 2: b"GRAY", 3: b"RGB ", 4: b"RGB "}
 warnings.filterwarnings("ignore", module=r"PIL\.")
 _DEFAULT_QUALITY = {Format.PNG: 1, Format.JPEG: 90, Format.WEBP: 90, Format.RAW: 0}
 _QUALITY_RANGE = {Format.PNG: (0, 9), Format.JPEG: (1, 100), Format.WEBP: (1, 100)}
+# That may have 16 bits.
+DEEP_FORMATS = (Format.PNG, Format.RAW)
 _MAX_SIDE_PX = {Format.JPEG: 65_500, Format.WEBP: 16_383}
 # A file is decoded in about so many pieces if it is small: a few hundred bytes may be ten passes over a large image.
 _PIECES = 256
@@ -46,9 +50,10 @@ _WEBP_METHOD = 2  # of 0..6: half the time of Pillow's default 4 for about 3 % m
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels`: (H, W, C) uint8, 0..255; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. `icc`: their profile."""
+    """`pixels`: (H, W, C) uint8, or uint16 of 16 bits; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. `icc`: their
+    profile."""
 
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[Any]
     icc: bytes | None = None
 
 
@@ -58,22 +63,27 @@ class Encoding:
 
     format: Format
     quality: int
+    bits: int = 0  # 8 or 16; 0: not given
 
     @staticmethod
-    def of(kind: Format, quality: int | None) -> "Encoding":
+    def of(kind: Format, quality: int | None, bits: int = 0) -> "Encoding":
         """The encoding with that quality, or with the format's default quality.
 
         Raises:
-            InvalidRequest: a quality out of the format's range.
+            InvalidRequest: a quality out of the format's range, or bits that it does not have.
         """
+        if bits not in (0, 8, 16):
+            raise InvalidRequest(f"encoding.bits: {bits}; must be 8 or 16")
+        if bits == 16 and kind not in DEEP_FORMATS:
+            raise InvalidRequest(f"encoding.bits: 16, but {kind} has 8 bits; use PNG or RAW")
         if quality is None:
-            return Encoding(kind, _DEFAULT_QUALITY[kind])
+            return Encoding(kind, _DEFAULT_QUALITY[kind], bits)
         if kind is Format.RAW:
             raise InvalidRequest(f"encoding.quality: {quality} given, but raw images have none; leave it unset")
         low, high = _QUALITY_RANGE[kind]
         if not low <= quality <= high:
             raise InvalidRequest(f"encoding.quality: {quality}; {kind} accepts {low}..{high}")
-        return Encoding(kind, quality)
+        return Encoding(kind, quality, bits)
 
     def check(self, width: int, height: int, channels: int) -> None:
         """Returns if an image of this size can be encoded so.
@@ -108,35 +118,52 @@ class _Source(io.BytesIO):
         return super().read(size)
 
 
-def decode(data: bytes, header: Header) -> DecodedImage:
-    """The image that `header` was read from, with `header.channels` channels, upright.
+def decode(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
+    """The image that `header` was read from, with `header.channels` channels of `bits` bits, upright.
 
-    CMYK becomes sRGB, by its profile if it has one.
+    CMYK becomes sRGB, by its profile if it has one. 8 bits become 16 exactly: v * 257.
 
     Raises:
         InvalidRequest: damaged or cut short.
         ImageTooLarge: it takes longer than a worker's limit.
     """
     try:
-        with _READERS[header.format](_Source(data)) as image:
+        with _opened(data, header) as image:
             if image.size != header.stored_size:
                 raise ValueError(f"the header says {header.stored_size}, the pixels {image.size}")
             image.decodermaxblock = min(max(len(data) // _PIECES, 256), MAXBLOCK)
-            image.load()
-            pixels = _turn_upright(_to_pixels(image, header), header.orientation)
+            if bits == 16 and header.bits == 16:
+                samples: NDArray[Any] = read_16_bits(image, partial(_opened, data, header), header.channels)
+            else:
+                image.load()
+                samples = _to_pixels(image, header)
+            pixels = _turn_upright(samples, header.orientation)
             icc = image.info.get("icc_profile")
     except _DAMAGE as error:
         raise InvalidRequest(f"image: damaged {header.format}: {error}") from None
+    if bits == 16 and pixels.dtype == np.uint8:
+        pixels = pixels.astype(np.uint16) * np.uint16(257)
     describes = isinstance(icc, bytes) and icc[16:20] == _ICC_SPACES[header.channels]
     return DecodedImage(np.ascontiguousarray(pixels), icc if describes else None)
 
 
-def decode_raw(data: bytes, width: int, height: int) -> DecodedImage:
-    """Raw pixels, row-major (height, width, channels) uint8, as a read-only view; for a header by `raw_header`."""
-    return DecodedImage(np.frombuffer(data, np.uint8).reshape(height, width, -1))
+def _opened(data: bytes, header: Header) -> ImageFile:
+    return _READERS[header.format](_Source(data))
 
 
-def raw_header(nbytes: int, width: int, height: int) -> Header:
+def decode_raw(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
+    """Raw pixels, row-major (height, width, channels) of `header.bits` bits, with `bits`; a read-only view if they are
+    the same. See `raw_header`."""
+    samples = np.frombuffer(data, np.uint8 if header.bits == 8 else "<u2")
+    pixels = samples.reshape(header.height, header.width, -1)
+    if bits > header.bits:
+        pixels = pixels.astype(np.uint16) * np.uint16(257)
+    elif bits < header.bits:
+        pixels = (pixels >> 8).astype(np.uint8)
+    return DecodedImage(pixels)
+
+
+def raw_header(nbytes: int, width: int, height: int, bits: int = 8) -> Header:
     """The header of raw pixels; the channels follow from the byte count.
 
     Raises:
@@ -144,17 +171,20 @@ def raw_header(nbytes: int, width: int, height: int) -> Header:
     """
     if not width or not height:
         raise InvalidRequest(f"raw_width, raw_height: {width} x {height}; set both, or neither for an encoded image")
-    channels = nbytes // (width * height)
-    if channels not in (1, 3, 4) or channels * width * height != nbytes:
-        raise InvalidRequest(f"image: {nbytes} bytes is not {height} x {width} x 1, 3 or 4 channels of uint8")
-    return Header(Format.RAW, width, height, channels)
+    if bits not in (8, 16):
+        raise InvalidRequest(f"raw_bits: {bits}; must be 8 or 16")
+    channel_bytes = width * height * bits // 8
+    channels = nbytes // channel_bytes
+    if channels not in (1, 3, 4) or channels * channel_bytes != nbytes:
+        raise InvalidRequest(f"image: {nbytes} bytes is not {height} x {width} x 1, 3 or 4 channels of uint{bits}")
+    return Header(Format.RAW, width, height, channels, bits)
 
 
 def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
     """The encoded image: the same bytes for the same pixels. The ICC profile is kept, except in raw."""
     pixels, icc = decoded.pixels, decoded.icc
     if encoding.format is Format.RAW:
-        return pixels.tobytes()
+        return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     if encoding.format is Format.PNG:
         return encode_png(pixels, encoding.quality, icc)
     image = _to_image(pixels)
@@ -167,8 +197,11 @@ def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
     return output.getvalue()
 
 
-def to_grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Luma (ITU-R 601) of (H, W, 3) as (H, W, 1); equal channels come back exactly."""
+def to_grey(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Luma (ITU-R 601) of (H, W, 3), uint8 or float32, as (H, W, 1); equal channels come back exactly."""
+    if pixels.dtype == np.float32:
+        red, green, blue = (pixels[..., c : c + 1] for c in range(3))
+        return np.asarray(green + (red - green) * np.float32(0.299) + (blue - green) * np.float32(0.114))
     return np.asarray(_to_image(pixels).convert("L"))[..., None]
 
 
@@ -219,7 +252,7 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _turn_upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
+def _turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The view that EXIF orientation 1..8 describes."""
     if orientation > 4:
         pixels = pixels.transpose(1, 0, 2)

@@ -21,7 +21,7 @@ REACH_PX = 64
 _CHUNK = 1 << 16
 
 
-def spread_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def spread_colours(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     """`colours` (H, W, C) with new ones where `alpha` (H, W, 1) is below SEEN_ALPHA; visible pixels stay as they are.
 
     Colours grow from the visible pixels outward, ring by ring: each pixel becomes the mean of its neighbours that have
@@ -31,21 +31,21 @@ def spread_colours(colours: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDAr
     Raises:
         ImageTooLarge, Left: see `server.images.workers.check_time`.
     """
-    hidden = alpha[..., 0] < SEEN_ALPHA
+    hidden = alpha[..., 0] < (SEEN_ALPHA if alpha.dtype == np.uint8 else SEEN_ALPHA << 8)
     if hidden.all():
         hidden = alpha[..., 0] == 0
     if hidden.all() or not hidden.any():
         return colours
     height, width, channels = colours.shape
     # A border of one pixel, neither coloured nor to be filled: every pixel has eight neighbours.
-    values = np.zeros((height + 2, width + 2, channels), np.uint8)
+    values = np.zeros((height + 2, width + 2, channels), colours.dtype)
     coloured, empty = np.zeros((2, height + 2, width + 2), np.bool_)
     inner = np.s_[1:-1, 1:-1]
     values[inner], empty[inner] = colours, hidden
     np.logical_not(hidden, out=coloured[inner])
     mean = [np.mean(colours[..., c], where=~hidden) for c in range(channels)]
     _fill(values.reshape(-1, channels), coloured.reshape(-1), empty.reshape(-1), width + 2)
-    np.copyto(values, np.rint(mean).astype(np.uint8), where=empty[..., None])
+    np.copyto(values, np.rint(mean).astype(colours.dtype), where=empty[..., None])
     return values[inner]
 
 
@@ -70,7 +70,7 @@ def _of_neighbours(padded: NDArray[Any], extreme: np.ufunc) -> NDArray[Any]:
     return np.asarray(extreme(extreme(lines[:, :-2], lines[:, 1:-1]), lines[:, 2:]))
 
 
-def _fill(values: NDArray[np.uint8], coloured: NDArray[np.bool_], empty: NDArray[np.bool_], stride: int) -> None:
+def _fill(values: NDArray[Any], coloured: NDArray[np.bool_], empty: NDArray[np.bool_], stride: int) -> None:
     """Fills `empty` pixels up to REACH_PX from `coloured` ones, in place; all are flat, rows of `stride` px."""
     offsets = [y * stride + x for y in (-1, 0, 1) for x in (-1, 0, 1) if y or x]
     ring = _beside(coloured, empty, offsets)
@@ -79,8 +79,9 @@ def _fill(values: NDArray[np.uint8], coloured: NDArray[np.bool_], empty: NDArray
             return
         check_time()
         for pixels in _chunks(ring):
-            total = np.zeros((len(pixels), values.shape[1]), np.uint16)
-            count = np.zeros((len(pixels), 1), np.uint16)
+            sums = np.uint16 if values.dtype == np.uint8 else np.uint32
+            total = np.zeros((len(pixels), values.shape[1]), sums)
+            count = np.zeros((len(pixels), 1), sums)
             for offset in offsets:
                 near = coloured[pixels + offset, None]
                 total += values[pixels + offset] * near

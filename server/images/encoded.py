@@ -45,7 +45,7 @@ class Output:
         self._canvas: Canvas | None = None
         rows: Rows
         if encoding.format is Format.PNG:
-            rows = self._png = PngWriter(plan.shape, encoding.quality, icc)
+            rows = self._png = PngWriter(plan.shape, encoding.quality, icc, plan.bits)
         else:
             rows = self._canvas = Canvas(plan.shape, plan.passes[-1].dtype)
         if plan.is_resampled:

@@ -1,6 +1,5 @@
 """Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
-import math
 from typing import Self
 
 from server.errors import Overloaded
@@ -12,6 +11,7 @@ from server.images.sizes import TransformPlan
 
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
 _WEBP_DECODE_BYTES = {3: 20, 4: 23}
+_DEEP_DECODE_BYTES = {1: 8, 2: 16, 3: 18, 4: 24}
 _ENCODE_BYTES = {
     Format.JPEG: {1: 3, 3: 6},
     # Of alpha that is noise; two thirds of it if alpha is even.
@@ -38,34 +38,33 @@ def transform_bytes(plan: TransformPlan, encoding: Encoding, batch: int, goes_on
     needed whole afterwards."""
     header, first = plan.header, plan.passes[0]
     sent_px = header.width * header.height
-    pixels = sent_px * header.channels
-    peak = sent_px * decode_bytes(header)
+    pixels = sent_px * header.channels * first.sample_bytes
+    peak = sent_px * decode_bytes(header, first.bits)
     if first.hides_colours:
         peak = max(peak, pixels + _spread_bytes(first))
     for each in plan.passes[:-1]:
-        canvas = math.prod(each.shape)
-        peak = max(peak, pixels + _pass_bytes(each, batch) + canvas)
-        pixels = canvas
+        peak = max(peak, pixels + _pass_bytes(each, batch) + each.nbytes)
+        pixels = each.nbytes
     last = plan.passes[-1]
     returned_px = plan.width * plan.height
-    encoded = returned_px * encode_bytes(encoding, plan.channels)
+    encoded = returned_px * encode_bytes(encoding, plan.channels, plan.bits)
     if encoding.format is Format.PNG and not goes_on:
         return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
-    canvas = math.prod(plan.shape)
+    canvas = plan.nbytes
     rows = _rows_bytes(plan, batch) if plan.is_resampled else 0
     return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, canvas + encoded)
 
 
 def _spread_bytes(plan: ChannelPlan) -> int:
     """Of spreading colours under transparency, the copy of the colours included."""
-    return plan.header.width * plan.header.height * (plan.header.channels - 1 + _SPREAD_BYTES)
+    return plan.header.width * plan.header.height * (plan.header.channels - 1 + _SPREAD_BYTES) * plan.sample_bytes
 
 
 def _pass_bytes(plan: ChannelPlan, batch: int) -> int:
     """Of the tiles that are in flight, and of the colours that are spread."""
     tiles = min(plan.tiles, window_of(plan, batch)) * (plan.tile_bytes + plan.output_bytes)
     colours = plan.header.width * plan.header.height * (plan.header.channels - 1) if plan.hides_colours else 0
-    return tiles + colours
+    return tiles + colours * plan.sample_bytes
 
 
 def _rows_bytes(plan: TransformPlan, batch: int) -> int:
@@ -73,18 +72,22 @@ def _rows_bytes(plan: TransformPlan, batch: int) -> int:
     last = plan.passes[-1]
     columns, rows = len(last.grid.column_spans), len(last.grid.row_spans)
     bands = min(rows, -(-min(last.tiles, window_of(last, batch)) // columns) + 1)
-    band = last.grid.tile_height * last.scale * last.width * last.channels
-    held = min(bands * band, math.prod(last.shape))
+    band = last.grid.tile_height * last.scale * last.width * last.channels * last.sample_bytes
+    held = min(bands * band, last.nbytes)
     if not plan.is_resampled:
         return held
     strip = min(last.height, rows_for_strip(last.height, plan.height)) * last.width
-    return held + band + strip * (last.channels + _RESAMPLE_BYTES)
+    return held + band + strip * (last.channels * last.sample_bytes + _RESAMPLE_BYTES)
 
 
-def decode_bytes(header: Header) -> int:
-    """For each pixel, its bytes in the result included."""
+def decode_bytes(header: Header, bits: int = 8) -> int:
+    """For each pixel, its bytes in the result of `bits` bits included."""
     if header.format is Format.RAW:
-        return 0
+        return 0 if bits == header.bits else 3 * header.channels
+    if bits == 16 and header.bits == 16:
+        return _DEEP_DECODE_BYTES[header.channels]
+    if bits == 16:  # 8 bits become 16
+        return max(decode_bytes(header), 3 * header.channels)
     if header.format is Format.WEBP:
         return _WEBP_DECODE_BYTES[header.channels]
     # Pillow holds grey in 1 byte and everything else in 4, and copies it twice on its way to numpy.
@@ -94,11 +97,11 @@ def decode_bytes(header: Header) -> int:
     return nbytes + header.stored_channels  # before they are converted
 
 
-def encode_bytes(encoding: Encoding, channels: int) -> int:
+def encode_bytes(encoding: Encoding, channels: int, bits: int = 8) -> int:
     """For each pixel, of encoding and sending, without the image itself. A PNG counts as if it could not be
     compressed."""
     by_channels = _ENCODE_BYTES.get(encoding.format)
-    return REPLY_COPIES * channels if by_channels is None else by_channels[channels]
+    return REPLY_COPIES * channels * bits // 8 if by_channels is None else by_channels[channels]
 
 
 class MemoryBudget:

@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from isal import isal_zlib
@@ -32,28 +32,32 @@ class PngWriter:
     data, which leaves out the short matches that make photographs larger. Nearly all of the work is outside the GIL.
     """
 
-    def __init__(self, shape: tuple[int, int, int], level: int, icc: bytes | None) -> None:
-        """`shape`: (H, W, C). `level`: 0 stores, 1 is fast, 2..9 take longer for fewer bytes."""
-        self._height, width, self._channels = shape
-        size = struct.pack(">IIBBBBB", width, self._height, 8, _COLOUR_TYPES[self._channels], 0, 0, 0)
+    def __init__(self, shape: tuple[int, int, int], level: int, icc: bytes | None, bits: int = 8) -> None:
+        """`shape`: (H, W, C). `level`: 0 stores, 1 is fast, 2..9 take longer for fewer bytes. `bits`: 8, or 16 of rows
+        of uint16."""
+        height, width, channels = shape
+        self._pixel_bytes = channels * bits // 8
+        size = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0)
         self._parts = [b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", size)]
         if icc is not None:
             self._parts += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
         self._level = level
         self._compressor = _compressor(level)
-        self._strip = max(1, _STRIP_BYTES // (width * self._channels))
-        self._above = np.zeros((1, width * self._channels), np.uint8)
+        self._strip = max(1, _STRIP_BYTES // (width * self._pixel_bytes))
+        self._above = np.zeros((1, width * self._pixel_bytes), np.uint8)
         self._waiting: list[NDArray[np.uint8]] = []  # less than a strip
-        self._left = self._height  # rows to come
+        self._left = height  # rows to come
 
     def space(self, top: int, bottom: int) -> None:
         """Rows need no place of their own."""
         return
 
-    def write(self, rows: NDArray[np.uint8]) -> None:
+    def write(self, rows: NDArray[Any]) -> None:
         """Encodes the next rows, (h, W, C): strips of one size, however many rows come at once, so that an image gives
         the same bytes whichever way it was made."""
-        lines = np.ascontiguousarray(rows).reshape(len(rows), -1)
+        if rows.dtype == np.uint16:
+            rows = rows.astype(">u2")
+        lines = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
         self._left -= len(lines)
         if self._waiting:  # they are completed first
             missing = self._strip - sum(map(len, self._waiting))
@@ -83,7 +87,7 @@ class PngWriter:
         filtered = np.empty((len(lines), 1 + lines.shape[1]), np.uint8)
         if self._level:
             filtered[:, 0] = _PAETH
-            _filter_paeth(lines, self._above, self._channels, filtered[:, 1:])
+            _filter_paeth(lines, self._above, self._pixel_bytes, filtered[:, 1:])
             self._above = lines[-1:].copy()
         else:
             filtered[:, 0] = _NO_FILTER
@@ -98,10 +102,10 @@ class PngWriter:
             self._parts += _chunk(b"IEND", b"")
 
 
-def encode_png(pixels: NDArray[np.uint8], level: int, icc: bytes | None) -> bytes:
+def encode_png(pixels: NDArray[Any], level: int, icc: bytes | None) -> bytes:
     """A PNG of (H, W, C) pixels; see `PngWriter`."""
     height, width, channels = pixels.shape
-    writer = PngWriter((height, width, channels), level, icc)
+    writer = PngWriter((height, width, channels), level, icc, 8 * pixels.dtype.itemsize)
     writer.write(pixels)
     return writer.take()
 
@@ -114,19 +118,20 @@ def _compressor(level: int) -> _Compressor:
     return zlib.compressobj(max(level, _MIN_ZLIB_LEVEL), strategy=zlib.Z_FILTERED)
 
 
-def _filter_paeth(here: NDArray[np.uint8], before: NDArray[np.uint8], channels: int, out: NDArray[np.uint8]) -> None:
+def _filter_paeth(here: NDArray[np.uint8], before: NDArray[np.uint8], step: int, out: NDArray[np.uint8]) -> None:
     """Writes rows minus their prediction to `out`, which has as many. `before`: the row above them, (1, row bytes).
+    `step`: bytes of a pixel.
 
     Of the neighbours a (left), b (above) and c (above left) the one nearest to a + b - c is the prediction, a before b
     before c if they are equally near. The distances are |b - c|, |a - c| and |a + b - 2c|. The last one is the sum of
     the first two unless c lies between a and b, when it is their difference: so 8 bits suffice, and no branch.
     """
     left = np.zeros_like(here)
-    left[:, channels:] = here[:, :-channels]
-    above = np.zeros((len(here), channels + here.shape[1]), np.uint8)
-    above[:1, channels:] = before
-    above[1:, channels:] = here[:-1]
-    above, above_left = above[:, channels:], above[:, : here.shape[1]]
+    left[:, step:] = here[:, :-step]
+    above = np.zeros((len(here), step + here.shape[1]), np.uint8)
+    above[:1, step:] = before
+    above[1:, step:] = here[:-1]
+    above, above_left = above[:, step:], above[:, : here.shape[1]]
     to_left = np.maximum(above, above_left) - np.minimum(above, above_left)
     to_above = np.maximum(left, above_left) - np.minimum(left, above_left)
     nearer = np.minimum(to_left, to_above)

@@ -68,6 +68,16 @@ class TransformPlan:
         return self.passes[-1].channels
 
     @property
+    def bits(self) -> int:
+        """Of each of its samples."""
+        return self.passes[-1].bits
+
+    @property
+    def nbytes(self) -> int:
+        """Of its pixels."""
+        return self.height * self.width * self.channels * self.bits // 8
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, C) of the image that is returned."""
         return self.height, self.width, self.channels
@@ -94,7 +104,7 @@ def in_one_pass(plan: ChannelPlan) -> TransformPlan:
 
 
 def plan_sized_upscale(
-    spec: Spec, header: Header, keeps_alpha: bool, size: Size, check: Callable[[int, int], None]
+    spec: Spec, header: Header, keeps_alpha: bool, bits: int, size: Size, check: Callable[[int, int], None]
 ) -> TransformPlan:
     """The plan for super-resolution to a size. `check`: refuses a width and height that are too large, before the tiles
     for them are laid out.
@@ -104,14 +114,14 @@ def plan_sized_upscale(
         ImageTooLarge: `check` does.
     """
     if size == NATIVE:
-        return in_one_pass(plan_upscale(spec, header, keeps_alpha))
+        return in_one_pass(plan_upscale(spec, header, keeps_alpha, bits))
     crop, width, height = _target(size, header.width, header.height)
     check(width, height)
     used = header if crop is None else replace(header, width=crop.width, height=crop.height)
     ratio = math.sqrt(width * height / (used.width * used.height))
     passes: list[ChannelPlan] = []
     for _ in range(_passes(spec.scale, ratio)):
-        passes.append(plan_upscale(spec, used, keeps_alpha))
+        passes.append(plan_upscale(spec, used, keeps_alpha, bits))
         used = Header(Format.RAW, passes[-1].width, passes[-1].height, passes[-1].channels)
     return TransformPlan(header, crop, tuple(passes), height, width)
 

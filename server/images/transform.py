@@ -137,7 +137,10 @@ async def _pass(
 
     async def run_tile(plane: Plane, index: int) -> int:
         band = bands.open(index)
-        done = await run({plan.input_name: plane.tile(index, plan.input_channels)})
+        is_long = plan.bits == 16  # samples become floats
+        tile = await workers.run_if(is_long, plane.tile, index, plan.input_channels)
+        done = await run({plan.input_name: tile})
+        del tile
         await workers.run(bands.place, band, plane, index, done.outputs[plan.output_name][0])
         tally.add(done)
         return index
@@ -171,9 +174,9 @@ def _decode(sent: bytes, plan: TransformPlan) -> tuple[Prepared, float, float]:
     started_at = time.monotonic()
     header = plan.header
     if header.format is Format.RAW:
-        image = codecs.decode_raw(sent, header.width, header.height)
+        image = codecs.decode_raw(sent, header, plan.bits)
     else:
-        image = codecs.decode(sent, header)
+        image = codecs.decode(sent, header, plan.bits)
     if (crop := plan.crop) is not None:
         part = image.pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
         image = DecodedImage(part, image.icc)

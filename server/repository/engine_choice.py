@@ -22,10 +22,11 @@ from typing import Any
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.repository import ONNX, ONNX_FP32, PLAN
+from artifact.repository import ONNX, ONNX_FLOAT, ONNX_FP32, PLAN
 from artifact.spec import FINITE
 from server.engines.base import DeviceId, Engine
 from server.engines.float32_fallback import FallbackEngine
+from server.engines.float_variant import FloatVariantEngine
 from server.engines.tensorrt.cuda import find_gpu
 from server.engines.tensorrt.engine import TensorRTEngine
 from server.errors import NotServing, StartError
@@ -148,6 +149,7 @@ class EngineFactory:
             try:
                 engine, note, choice = self._open_file(version, name, device, batched)
                 engine = self._with_fallback(engine, version, name, device, batched)
+                engine = self._with_float_variant(engine, version, device, batched)
             except StartError as error:
                 reason = "; ".join(part for part in (reason, str(error)) if part)
                 continue
@@ -222,6 +224,17 @@ class EngineFactory:
                 if opened is not None:
                     opened.close()
             raise
+
+    def _with_float_variant(self, engine: Engine, version: ModelVersion, device: DeviceId, batched: bool) -> Engine:
+        """`engine`, which also runs images of 16 bits, if the version has a graph for them."""
+        spec = version.spec
+        if spec is None or spec.float_parity is None or not batched or not (version.folder / ONNX_FLOAT).is_file():
+            return engine
+
+        def open_float() -> Engine:
+            return self._onnx.open(version, ONNX_FLOAT, device, batched, is_spare=True)[0]
+
+        return FloatVariantEngine(engine, spec.inputs[0].name, open_float)
 
 
 def _more_precise(version: ModelVersion, name: str) -> str | None:

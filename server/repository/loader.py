@@ -20,6 +20,7 @@ from server.batching.policy import Policy
 from server.batching.visitors import Visitors
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
+from server.engines.float_variant import FloatVariantEngine
 from server.errors import NotServing, StartError
 from server.images.latent_space import LatentSpace
 from server.observability.metrics import Metrics
@@ -95,6 +96,11 @@ class Model:
     def has_fixed_outputs(self) -> bool:
         """Whether every axis of the outputs has one size."""
         return all(tensor.is_fixed for tensor in self.outputs)
+
+    @cached_property
+    def takes_floats(self) -> bool:
+        """Whether it computes images of 16 bits."""
+        return all(isinstance(engine, FloatVariantEngine) for engine in self.batcher.engines.values())
 
     @cached_property
     def max_batch_size(self) -> int:
@@ -288,6 +294,7 @@ def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> 
         loop.call_soon_threadsafe(statistics.fell_back, items)
 
     for engine in engines:
+        engine = engine.engine if isinstance(engine, FloatVariantEngine) else engine
         if isinstance(engine, FallbackEngine):
             engine.on_fallback = on_fallback
 

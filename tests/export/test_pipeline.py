@@ -122,10 +122,23 @@ def test_the_networks_own_tensors_pass_the_same_checks(
     check_precision(export(Request(path, tmp_path, "m", precision=precision, tensors="float32")), precision, "FP32")
 
 
+def test_the_graph_for_16_bits_is_the_same_network_without_rounding(upscaler: Exported) -> None:
+    image = np.random.RandomState(0).randint(0, 256, (2, 16, 20, 3)).astype(np.uint8)
+    coarse = open_session(upscaler.folder / "model.fp32.onnx").run(None, {"image": image})[0].astype(int)
+    session = open_session(upscaler.folder / "model.float.onnx")
+    (fine,) = session.run(None, {"image": image.astype(np.float32) / 255})
+    assert (fine.dtype, fine.shape, fine.min() >= 0, fine.max() <= 1) == (np.float32, coarse.shape, True, True)
+    assert np.abs(np.rint(fine * 255) - coarse).max() <= 1
+    (nearby,) = session.run(None, {"image": (image.astype(np.float32) + np.float32(0.2)) / 255})
+    assert (nearby != fine).mean() > 0.5, "steps smaller than a level come through"
+    assert upscaler.spec.float_parity is not None
+    assert upscaler.spec.float_parity.max_difference < 1e-3
+
+
 def test_float16_is_inside_the_graph_and_not_at_its_borders(upscaler: Exported) -> None:
     check_precision(upscaler, "fp16", "UINT8")
     verify(upscaler.folder, upscaler.spec)
-    assert sorted(upscaler.spec.files) == ["model.fp32.onnx", "model.onnx"]
+    assert sorted(upscaler.spec.files) == ["model.float.onnx", "model.fp32.onnx", "model.onnx"]
 
 
 def check_precision(exported: Exported, precision: str, output: str) -> None:

@@ -51,7 +51,7 @@ _GENERATE_FIELDS = (
     "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "return_w", "then", "format",
     "quality", "version",
 )  # fmt: skip
-_IMAGE_FIELDS = ("image", "format", "quality", "alpha", "version")
+_IMAGE_FIELDS = ("image", "format", "quality", "bits", "alpha", "version")
 _SIZE_FIELDS = ("scale", "width", "height", "fit")
 FITS = {"contain": pb.FIT_CONTAIN, "cover": pb.FIT_COVER, "fill": pb.FIT_FILL}
 
@@ -190,8 +190,9 @@ class Wanted:
         if not any(_fits(each, media_type) or each in self._others for each in self._accepted):
             offered_types = " or ".join((media_type, *self._others))
             raise InvalidRequest(f"the reply is {offered_types}, Accept has {', '.join(self._accepted)}")
-        if "quality" in fields:
-            encoding.quality = read_integer("quality", fields["quality"])
+        for field in ("quality", "bits"):
+            if field in fields:
+                set_field(encoding, field, read_integer(field, fields[field]))
 
     async def reply(self, answer: Any, images: Any, context: HttpContext, workers: Workers) -> Reply:
         """One image as itself, unless JSON is preferred; several as JSON.
@@ -238,7 +239,10 @@ def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
         "Ganserve-Width": str(image.width),
         "Ganserve-Height": str(image.height),
         "Ganserve-Channels": str(image.channels),
+        "Ganserve-Bits": str(image.bits),
     }
+    if warnings := getattr(answer, "warnings", None):
+        headers["Ganserve-Warning"] = "; ".join(warnings)
     for field in ("seed", "label", "noise_seed"):
         if image.HasField(field):
             headers[f"Ganserve-{field.replace('_', '-').title()}"] = str(getattr(image, field))
@@ -251,6 +255,8 @@ def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
 def _write_json(answer: Any, images: Any) -> bytes:
     shown = [_shown(each) for each in images]
     body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
+    if warnings := getattr(answer, "warnings", None):
+        body["warnings"] = list(warnings)
     if steps := getattr(answer, "then", None):
         body["then"] = [to_json(step) for step in steps]
     return orjson.dumps(body)
@@ -260,7 +266,7 @@ def _shown(image: pb.Image) -> dict[str, Any]:
     """An image in JSON."""
     format = next(name for name, value in FORMATS.items() if value == image.format)
     found = {"data": b64encode(image.data).decode(), "format": format, "width": image.width, "height": image.height}
-    found["channels"] = image.channels
+    found |= {"channels": image.channels, "bits": image.bits}
     if image.w:
         found["w"] = np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1).tolist()
     return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}

@@ -13,10 +13,12 @@ _IMAGES = ("image/png", "image/jpeg", "image/webp")
 _FORMAT: Schema = {"type": "string", "enum": ["png", "jpeg", "jpg", "webp", "raw"]}
 _QUALITY: Schema = {"type": "integer", "description": "JPEG and WebP 1..100, PNG compression level 0..9"}
 
+_BITS: Schema = {"type": "integer", "enum": [8, 16], "description": "of PNG and raw; default: those of the image"}
 _IMAGE_PROPERTIES: Mapping[str, Schema] = {
     "image": {"type": "string", "contentEncoding": "base64"},
     "format": _FORMAT,
     "quality": _QUALITY,
+    "bits": _BITS,
     "alpha": {"type": "string", "enum": ["keep", "drop"]},
     "version": {"type": "string"},
 }
@@ -129,6 +131,7 @@ _SCHEMAS: Mapping[str, Schema] = {
                         "width": {"type": "integer"},
                         "height": {"type": "integer"},
                         "channels": {"type": "integer"},
+                        "bits": {"type": "integer"},
                         "seed": {"type": "integer"},
                         "label": {"type": "integer"},
                         "noise_seed": {"type": "integer"},

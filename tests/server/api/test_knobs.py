@@ -14,7 +14,7 @@ from tritonclient.utils import InferenceServerException
 
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
-from server.images.codecs import decode_raw
+from server.images.codecs import decode_raw, raw_header
 from tests.server.graphs import LAYERS, Z, styled_image, write_styled, write_translator
 
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
@@ -152,7 +152,8 @@ async def test_a_translator_with_instance_norm_sees_the_whole_reflected_image(im
             model="translator", image=picture.tobytes(), raw_width=width, raw_height=height, encoding=RAW
         )
         image = (await images.Translate(request)).image
-        assert np.array_equal(decode_raw(image.data, image.width, image.height).pixels, expected)
+        header = raw_header(len(image.data), image.width, image.height)
+        assert np.array_equal(decode_raw(image.data, header).pixels, expected)
 
 
 async def test_a_translator_is_warmed_at_a_size_that_it_takes(start: Any, repository: Path) -> None:

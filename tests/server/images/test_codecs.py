@@ -135,7 +135,7 @@ def test_raw_is_the_pixels_row_by_row() -> None:
     assert data == pixels.tobytes()
     header = codecs.raw_header(len(data), 7, 5)
     assert (header.width, header.height, header.channels) == (7, 5, 3)
-    assert np.array_equal(codecs.decode_raw(data, 7, 5).pixels, pixels)
+    assert np.array_equal(codecs.decode_raw(data, codecs.raw_header(len(data), 7, 5)).pixels, pixels)
 
 
 @pytest.mark.parametrize(("nbytes", "width", "height"), [(0, 4, 4), (31, 4, 4), (32, 4, 4), (80, 4, 4), (48, 0, 4)])

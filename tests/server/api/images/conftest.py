@@ -5,6 +5,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.policy import Policy
 from server.engines.base import Arrays
+from server.engines.float_variant import FloatVariantEngine
 from server.images import codecs, latents
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
@@ -82,6 +84,7 @@ UPSCALER = replace(
     latent_size=0,
     scale=2,
     tile=Tile(16, 4, 1, 4, 0.0),
+    float_parity=Parity(1.0, 0.0, (1,), (0,)),
 )
 
 
@@ -90,7 +93,13 @@ def translator(ins: int, outs: int, **fields: Any) -> Spec:
     tensors = {"inputs": (TensorSpec("image", "UINT8", (-1, -1, ins)),)}
     tensors["outputs"] = (TensorSpec("translated", "UINT8", (-1, -1, outs)),)
     return replace(
-        UPSCALER, task=Task.IMAGE_TO_IMAGE, image_shape=(0, 0, ins), scale=1, tile=None, **{**tensors, **fields}
+        UPSCALER,
+        task=Task.IMAGE_TO_IMAGE,
+        image_shape=(0, 0, ins),
+        scale=1,
+        tile=None,
+        float_parity=None,
+        **{**tensors, **fields},
     )
 
 
@@ -98,6 +107,7 @@ SPECS: dict[str, Spec | None] = {
     "faces": GENERATOR,
     "digits": DIGITS,
     "big": UPSCALER,
+    "old": replace(UPSCALER, float_parity=None),
     "pyramid": PYRAMID,
     "layered": replace(GENERATOR, image_shape=(SIDE, SIDE, 5)),
     "styles": STYLES,
@@ -125,6 +135,10 @@ def generate(
     if noise is not None:
         values += np.resize(noise * 20, values.shape)
     return np.clip(values, 0, 255).astype(np.uint8).reshape(SIDE, SIDE, 3)
+
+
+def _given(engine: Any) -> Any:
+    return engine
 
 
 def enlarge(image: Pixels, scale: int = 2) -> Pixels:
@@ -176,7 +190,7 @@ class FakeEngine:
             self.received.append(image)
         outs = self.spec.outputs[0].shape[-1]
         if outs != image.shape[3]:
-            image = image.mean(axis=3, keepdims=True).astype(np.uint8).repeat(outs, axis=3)
+            image = image.mean(axis=3, keepdims=True).astype(image.dtype).repeat(outs, axis=3)
         return enlarge(image, self.spec.scale)
 
     def _generate(self, row: dict[str, Any]) -> Pixels:
@@ -196,9 +210,11 @@ class ReadyRepository(Repository):
         for name, spec in SPECS.items():
             engine, statistics = self.engines[name], metrics.model(name, 3)
             engine.gate.set()
-            batcher = Batcher({device: engine}, Policy(4, 4096, 1 << 30), statistics)
+            floats = FloatVariantEngine(engine, "image", partial(_given, engine))
+            served = floats if spec is not None and spec.float_parity else engine
+            batcher = Batcher({device: served}, Policy(4, 4096, 1 << 30), statistics)
             config = ModelConfig(name=name, max_batch_size=4)
-            self._models[name] = {3: Model(name, 3, spec, config, engine, batcher, statistics)}
+            self._models[name] = {3: Model(name, 3, spec, config, served, batcher, statistics)}
             self._entries[name] = {3: IndexEntry(name, 3, State.READY, "", spec, 4)}
 
 
@@ -248,8 +264,9 @@ class World:
     def pixels(self, image: pb.Image) -> Pixels:
         """The image in a reply."""
         if image.format == pb.IMAGE_FORMAT_RAW:
-            return codecs.decode_raw(image.data, image.width, image.height).pixels
-        return codecs.decode(image.data, read_header(image.data)).pixels
+            header = codecs.raw_header(len(image.data), image.width, image.height, image.bits)
+            return codecs.decode_raw(image.data, header, image.bits).pixels
+        return codecs.decode(image.data, read_header(image.data), image.bits).pixels
 
     async def until(self, condition: Callable[[], bool]) -> None:
         """Returns once `condition` holds; the loop goes on meanwhile."""
