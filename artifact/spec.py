@@ -13,6 +13,8 @@ SCHEMA_VERSION = 2
 
 # Inputs of a generator's graph that a request for tensors may leave out.
 OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
+# Input of an image-to-image graph: (N, K) float32, 1 for each of the K labels that the image shall have.
+ATTRIBUTES = "attributes"
 # Output (N,) bool of graphs that may compute in less than float32: whether every value of the item's image is finite.
 # The server reads it and does not send it.
 FINITE = "finite"
@@ -144,7 +146,9 @@ class Spec:
     (N, H, W, C) uint8 with `image_shape` = (H, W, C).
     The others have the input `image` (N, H, W, C) uint8 and one output of the same kind, `scale` times larger; in ONNX
     an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
-    multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0.
+    multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0. With
+    `labels` they have the input `attributes` (N, number of labels) float32 after the image, 1 for each label that the
+    image shall have.
     A second graph for images of 16 bits (`float_parity`) takes and gives float32 in [0, 1] instead of uint8.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """

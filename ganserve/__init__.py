@@ -24,7 +24,16 @@ from ganserve.client.errors import (
     Unavailable,
 )
 from ganserve.client.formats import FormatName
-from ganserve.client.options import AlphaName, Edit, FitName, GenerateOptions, ImageOptions, Mix, UpscaleOptions
+from ganserve.client.options import (
+    AlphaName,
+    Edit,
+    FitName,
+    GenerateOptions,
+    ImageOptions,
+    Mix,
+    TranslateOptions,
+    UpscaleOptions,
+)
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
 from ganserve.client.results import Direction, GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
@@ -58,6 +67,7 @@ __all__ = [
     "ServerFault",
     "StepReport",
     "Timings",
+    "TranslateOptions",
     "Translated",
     "Unavailable",
     "UpscaleOptions",

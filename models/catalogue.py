@@ -24,6 +24,7 @@ from models.families.translation import (
     pix2pix_pytorch_gan,
     pix2pixhd,
     resnet_translator,
+    stargan,
     ugatit,
     unet,
 )
@@ -76,6 +77,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         sngan_cosgrove.ARCHITECTURE,
         animegan2.ARCHITECTURE,
         ugatit.ARCHITECTURE,
+        stargan.ARCHITECTURE,
     )
 }
 

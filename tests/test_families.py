@@ -164,10 +164,16 @@ def check_image(server: str, model: str, spec: Spec) -> None:
     sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in image.shape[:2]]
     padding = [(0, padded - side) for padded, side in zip(sides, image.shape[:2], strict=True)]
     whole = np.pad(image, [*padding, (0, 0)], "reflect")
-    expected = infer(server, model, {"image": whole[None]})[0][: height * spec.scale, : width * spec.scale]
+    arrays: Arrays = {"image": whole[None]}
+    asked: dict[str, Any] = {}
+    if spec.labels:
+        asked = {"labels": [spec.labels[0], len(spec.labels) - 1]}
+        arrays["attributes"] = np.zeros((1, len(spec.labels)), np.float32)
+        arrays["attributes"][0, [0, -1]] = 1
+    expected = infer(server, model, arrays)[0][: height * spec.scale, : width * spec.scale]
     with Client(server) as client:
-        call = client.upscale if spec.task is Task.SUPER_RESOLUTION else client.translate
-        made = call(model, image, format="raw")
+        call: Any = client.upscale if spec.task is Task.SUPER_RESOLUTION else client.translate
+        made = call(model, image, format="raw", **asked)
     np.testing.assert_array_equal(made.array, expected)
 
 

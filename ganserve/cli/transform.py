@@ -3,7 +3,7 @@
 import inspect
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +23,7 @@ from ganserve.cli.files import ModelArgument, QualityOption, VersionOption, desc
 from ganserve.cli.media.image import ImageConverter, Made, Result
 from ganserve.cli.media.options import (
     Alpha,
+    AttributesOption,
     CodecOption,
     CompareOption,
     CrfOption,
@@ -44,6 +45,7 @@ from ganserve.cli.media.options import (
     SkipOption,
     SuffixOption,
     WidthOption,
+    read_attributes,
 )
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
@@ -51,10 +53,10 @@ from ganserve.cli.media.run import Summary, patiently, run
 from ganserve.cli.output import CommandError, needing, print_json
 from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
-from ganserve.client.options import UpscaleOptions
 from ganserve.client.results import Upscaled
 
-_SIZES = ("scale", "width", "height", "fit")
+_UPSCALE_ONLY = ("scale", "width", "height", "fit")
+_TRANSLATE_ONLY = ("labels",)
 
 if TYPE_CHECKING:
     from ganserve.cli.media.film.convert import FilmConverter, FilmReport
@@ -120,7 +122,7 @@ class Sending:
     client: Client
     call: Callable[..., Result]
     model: str
-    options: UpscaleOptions
+    options: Mapping[str, Any]
     places: threading.Semaphore
     patience_s: float
     stopped: threading.Event = field(default_factory=threading.Event)
@@ -149,7 +151,7 @@ class Sending:
 
 
 def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) -> Callable[..., int]:
-    """A subcommand named after the client's method `call`. `sized`: whether it has the options of `_SIZES`."""
+    """A subcommand named after the client's method `call`. `sized`: whether it has the options of Upscale."""
 
     def transform(
         model: ModelArgument,
@@ -166,6 +168,7 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         width: WidthOption = None,
         height: HeightOption = None,
         fit: FitOption = None,
+        labels: AttributesOption = None,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
         quality: QualityOption = None,
         version: VersionOption = "",
@@ -182,9 +185,11 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
-        options: UpscaleOptions = {"alpha": alpha.value, "version": version}
+        options: dict[str, Any] = {"alpha": alpha.value, "version": version}
         if sized:
             options |= {"scale": scale, "width": width, "height": height, "fit": fit.value if fit else None}
+        else:
+            options["labels"] = read_attributes(labels)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
         page = Page(compare, len(conversions))
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
@@ -199,10 +204,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
 
     transform.__name__ = call.__name__
     transform.__doc__ = help
-    if not sized:
-        signature = inspect.signature(transform)
-        kept = [each for each in signature.parameters.values() if each.name not in _SIZES]
-        transform.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    signature, others = inspect.signature(transform), _TRANSLATE_ONLY if sized else _UPSCALE_ONLY
+    kept = [each for each in signature.parameters.values() if each.name not in others]
+    transform.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
     return transform
 
 

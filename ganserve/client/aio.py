@@ -12,8 +12,14 @@ from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.client import MAX_IN_FLIGHT, Client
 from ganserve.client.errors import translated_aio
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request, upscale_request
-from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
+from ganserve.client.messages import (
+    MAX_UNARY_IMAGES,
+    generate_request,
+    split_request,
+    translate_request,
+    upscale_request,
+)
+from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     Direction,
@@ -113,21 +119,26 @@ class AsyncClient:
 
     @overload
     async def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[TranslateOptions]
     ) -> Translated: ...
 
     @overload
     async def translate(
-        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[TranslateOptions]
     ) -> list[Translated]: ...
 
     async def translate(
-        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self,
+        model: str,
+        image: Picture | Pictures,
+        *,
+        deadline_s: float | None = None,
+        **options: Unpack[TranslateOptions],
     ) -> Translated | list[Translated]:
         """`Client.translate`, awaited."""
         if is_many(image):
             return await _in_order(lambda each: self.translate(model, each, deadline_s=deadline_s, **options), image)
-        request = await asyncio.to_thread(lambda: image_request(pb.TranslateRequest, model, image, **options))
+        request = await asyncio.to_thread(lambda: translate_request(model, image, **options))
         async with self._translated(deadline_s) as timeout_s:
             return read_translated(await self._stub.Translate(request, timeout=timeout_s))
 

@@ -11,8 +11,14 @@ import grpc
 from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.errors import translated
-from ganserve.client.messages import MAX_UNARY_IMAGES, generate_request, image_request, split_request, upscale_request
-from ganserve.client.options import GenerateOptions, ImageOptions, UpscaleOptions
+from ganserve.client.messages import (
+    MAX_UNARY_IMAGES,
+    generate_request,
+    split_request,
+    translate_request,
+    upscale_request,
+)
+from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.results import (
     Direction,
@@ -110,7 +116,8 @@ class Client:
             truncation_cutoff: how many of the first layers truncation acts on; 0: all. None: the model's own.
             return_w: whether each image comes with its w, as `image.w`.
             then: models that each image goes through on the server before it is encoded, in this order: the name of an
-                upscaler or translator, or several; (name, version) for another version than the newest.
+                upscaler or translator, or several; (name, version) for another version than the newest, (name, "",
+                labels) for a translator with attributes.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
             version: version of the model; "" (default): the newest that is ready.
@@ -185,16 +192,21 @@ class Client:
 
     @overload
     def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too
-        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[TranslateOptions]
     ) -> Translated: ...
 
     @overload
     def translate(
-        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[TranslateOptions]
     ) -> list[Translated]: ...
 
     def translate(
-        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ImageOptions]
+        self,
+        model: str,
+        image: Picture | Pictures,
+        *,
+        deadline_s: float | None = None,
+        **options: Unpack[TranslateOptions],
     ) -> Translated | list[Translated]:
         """The image, turned into another of the same size by an image-to-image model.
 
@@ -203,6 +215,8 @@ class Client:
             image: as for `upscale`, also a list. The server pads an image if the network requires multiples of some
                 size.
             deadline_s: maximum time in seconds; None: the client's.
+            labels: attributes that the image shall have, names (str) or indices (int), and no others; "" for none of
+                them. Models with attributes require them.
             alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
@@ -216,7 +230,7 @@ class Client:
         """
         if is_many(image):
             return in_order(lambda each: self.translate(model, each, deadline_s=deadline_s, **options), image)
-        request = image_request(pb.TranslateRequest, model, image, **options)
+        request = translate_request(model, image, **options)
         with self._translated(deadline_s) as timeout_s:
             return read_translated(self._stub.Translate(request, timeout=timeout_s))
 

@@ -64,8 +64,8 @@ def generate_request(
     write_changes(request, edits, mixes, layer_truncations, truncation_cutoff, _checked_seeds)
     request.return_w = return_w
     for step in [then] if isinstance(then, str) else then:
-        name, of = (step, "") if isinstance(step, str) else step
-        request.then.add(model=name, version=of)
+        name, of, *given = (step, "") if isinstance(step, str) else step
+        request.then.add(model=name, version=of, labels=_checked_labels(given[0]) if given else ())
     return request, n
 
 
@@ -164,6 +164,25 @@ def image_request(
     request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality, bits))
     found = sent(image)
     request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
+    return request
+
+
+def translate_request(
+    model: str,
+    image: object,
+    *,
+    labels: Labels | None = None,
+    alpha: AlphaName = "keep",
+    format: FormatName = "png",
+    quality: int | None = None,
+    version: str = "",
+) -> pb.TranslateRequest:
+    """The message for Translate; see `image_request`."""
+    request = image_request(
+        pb.TranslateRequest, model, image, alpha=alpha, format=format, quality=quality, version=version
+    )
+    if labels is not None:
+        request.labels.extend(_checked_labels(labels))
     return request
 
 

@@ -14,7 +14,7 @@ FitName = Literal["contain", "cover", "fill"]
 Labels = str | int | Sequence[str | int]
 Truncations = float | Sequence[float]
 Seeds = int | Iterable[int]
-Steps = str | Sequence[str | tuple[str, str]]
+Steps = str | Sequence[str | tuple[str, str] | tuple[str, str, Labels]]
 
 
 Strengths = float | Sequence[float]
@@ -80,6 +80,12 @@ class ImageOptions(TypedDict, total=False):
     quality: int | None
     bits: int | None
     version: str
+
+
+class TranslateOptions(ImageOptions, total=False):
+    """What `translate` accepts as well. None: not given."""
+
+    labels: Labels | None
 
 
 class UpscaleOptions(ImageOptions, total=False):

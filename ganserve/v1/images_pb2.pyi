@@ -218,18 +218,24 @@ class Step(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """as in TranslateRequest"""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.str = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["labels", b"labels", "model", b"model", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -747,6 +753,7 @@ class TranslateRequest(_message.Message):
     RAW_HEIGHT_FIELD_NUMBER: _builtins.int
     ALPHA_FIELD_NUMBER: _builtins.int
     ENCODING_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     RAW_BITS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
@@ -762,6 +769,12 @@ class TranslateRequest(_message.Message):
     """of raw input: 8 (default), or 16, little-endian"""
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Attributes that the image shall have, by name or index; it shall not have the others. One empty text: none of them.
+        Required by models with labels, refused by others.
+        """
+
     def __init__(
         self,
         *,
@@ -772,11 +785,12 @@ class TranslateRequest(_message.Message):
         raw_height: _builtins.int = ...,
         alpha: Global___AlphaPolicy.ValueType = ...,
         encoding: Global___Encoding | None = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
         raw_bits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -839,7 +853,7 @@ Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
 
 @_typing.final
 class Knob(_message.Message):
-    """A parameter of a model that a GenerateRequest may set."""
+    """A parameter of a model that a GenerateRequest may set; of image-to-image models, a TranslateRequest."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

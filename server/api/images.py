@@ -124,7 +124,7 @@ class ImageService(ImageServiceServicer):
         reply = pb.TranslateReply()
 
         def make_plan(spec: Spec, header: Header, keeps_alpha: bool, bits: int) -> TransformPlan:
-            return in_one_pass(plan_translation(spec, header, keeps_alpha, bits))
+            return in_one_pass(plan_translation(spec, header, keeps_alpha, bits, request.labels))
 
         image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan)
         reply.batch_size = image.largest_batch
@@ -188,8 +188,15 @@ class ImageService(ImageServiceServicer):
                 if not 1 <= channels <= 4:
                     raise InvalidRequest(f"images of {channels} channels come in; a network takes 1 to 4")
                 model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE), visits)
-                make_plan = plan_upscale if spec.task is Task.SUPER_RESOLUTION else plan_translation
-                plan = make_plan(spec, Header(Format.RAW, width, height, channels), True)
+                header = Header(Format.RAW, width, height, channels)
+                if spec.task is Task.IMAGE_TO_IMAGE:
+                    plan = plan_translation(spec, header, True, labels=each.labels)
+                elif each.labels:
+                    raise InvalidRequest(
+                        f"labels: {len(each.labels)} given, but the model is {spec.task}; leave them out"
+                    )
+                else:
+                    plan = plan_upscale(spec, header, True)
                 self._check_size(in_one_pass(plan))
             models.append(model)
             passages.append(Passage(step, model.batcher, plan))

@@ -56,9 +56,11 @@ def describe_directions(model: Model) -> pb.ListDirectionsReply:
 
 
 def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:
-    """What a GenerateRequest may set for each image, with the limits that `generate_request` and `latents` enforce."""
+    """What a GenerateRequest may set for each image, or a TranslateRequest for its image, with the limits that
+    `generate_request` and `latents` enforce."""
     if not spec.task.draws:
-        return []
+        what = "attributes that the image shall have, by index or name, all of them; required"
+        return [pb.Knob(name="label", description=what, minimum=0, maximum=len(spec.labels) - 1)] if spec.labels else []
     max_seed = latents.SEEDS - 1
     not_with_w = "; not with w" if spec.w_shape is not None else ""
     found = [

@@ -10,7 +10,8 @@ three channels that are equal everywhere, but no colours, since it may read a la
 No network sees the colours that alpha hides, unless alpha is dropped, and with it what hides them.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
 
@@ -22,6 +23,7 @@ from artifact.spec import Spec
 from server.errors import InvalidRequest
 from server.images.cutouts import spread_colours
 from server.images.header import Header
+from server.images.latents import resolve_attributes
 from server.images.tiling import TileGrid, tile_grid, whole_grid
 
 
@@ -50,6 +52,7 @@ class ChannelPlan:
     alpha: Alpha
     keeps_alpha: bool  # whether a network of four channels sees the image's alpha
     bits: int = 8  # of a sample of the image; 16: the network takes and gives floats in [0, 1]
+    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)  # inputs beside the image
 
     @property
     def tiles(self) -> int:
@@ -153,13 +156,16 @@ def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -
     return _plan(spec, header, ins, outs, colours, alpha, keeps_alpha, bits)
 
 
-def plan_translation(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -> ChannelPlan:
-    """The plan for image-to-image.
+def plan_translation(
+    spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8, labels: Sequence[str] = ()
+) -> ChannelPlan:
+    """The plan for image-to-image; `labels` are the attributes that the image shall have, for models that have any.
 
     Raises:
         InvalidRequest: the network does not take and return images of one, three or four channels, or takes another
-            size only.
+            size only; labels that do not fit the model.
     """
+    others = resolve_attributes(labels, spec)
     height, width, _ = spec.image_shape
     if (height or width) and (header.height, header.width) != (height, width):
         raise InvalidRequest(
@@ -173,7 +179,7 @@ def plan_translation(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 
         alpha = Alpha.GENERATED
     else:
         alpha = Alpha.PASSED if header.has_alpha and ins < 4 else Alpha.NONE
-    return _plan(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha, bits)
+    return replace(_plan(spec, header, ins, outs, min(outs, 3), alpha, keeps_alpha, bits), others=others)
 
 
 def _plan(

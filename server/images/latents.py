@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from artifact.spec import Spec
+from artifact.spec import ATTRIBUTES, Spec
 from server.errors import InvalidRequest
 
 SEEDS = 1 << 32  # numpy.random.RandomState takes 0..SEEDS-1
@@ -117,6 +117,28 @@ def resolve_labels(labels: Sequence[str], n: int, names: Sequence[str]) -> NDArr
     return np.resize(np.array([index_of[label] for label in labels], np.int64), n)
 
 
+def resolve_attributes(labels: Sequence[str], spec: Spec) -> dict[str, NDArray[np.float32]]:
+    """The input `attributes` (1, K) float32 of one image: 1 for each that is named, 0 for the others; nothing for a
+    model without. One empty text names none.
+
+    Raises:
+        InvalidRequest: labels missing, unknown, or given to a model without attributes.
+    """
+    if all(tensor.name != ATTRIBUTES for tensor in spec.inputs):
+        if labels:
+            raise InvalidRequest(f"labels: {len(labels)} given, but the model has no attributes; leave them out")
+        return {}
+    if not labels:
+        raise InvalidRequest(
+            f"labels: missing; give all attributes that the image shall have, each by {_range(spec.labels)}, or one "
+            "empty text for none of them"
+        )
+    chosen = np.zeros((1, len(spec.labels)), np.float32)
+    if list(labels) != [""]:
+        chosen[0, [_index(label, spec.labels) for label in labels]] = 1
+    return {ATTRIBUTES: chosen}
+
+
 def resolve_truncation(values: Sequence[float], n: int, spec: Spec) -> NDArray[np.float32] | None:
     """Truncation psi of each image (n,) float32, from one for all or one for each, else the model's default; None for a
     model without truncation.
@@ -163,7 +185,7 @@ def _index(label: str, names: Sequence[str]) -> int:
         return names.index(label)
     if label.isdecimal() and label.isascii() and len(label) < 10 and int(label) < len(names):
         return int(label)
-    raise InvalidRequest(f"labels: no class {label!r}; the model has {_range(names)}")
+    raise InvalidRequest(f"labels: no class or attribute {label!r}; the model has {_range(names)}")
 
 
 def _range(names: Sequence[str]) -> str:

@@ -139,7 +139,7 @@ async def _pass(
         band = bands.open(index)
         is_long = plan.bits == 16  # samples become floats
         tile = await workers.run_if(is_long, plane.tile, index, plan.input_channels)
-        done = await run({plan.input_name: tile})
+        done = await run({plan.input_name: tile, **plan.others})
         del tile
         await workers.run(bands.place, band, plane, index, done.outputs[plan.output_name][0])
         tally.add(done)

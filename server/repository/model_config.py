@@ -17,7 +17,7 @@ from tritonclient.grpc.model_config_pb2 import (
 
 from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
-from artifact.spec import Spec, TensorSpec
+from artifact.spec import ATTRIBUTES, Spec, TensorSpec
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.checksums import verify_checksums
@@ -212,7 +212,7 @@ def check_spec(spec: Spec, engine: Engine) -> None:
     _check_image(spec)
     promised = _inputs_of(spec)
     for tensor in spec.inputs:
-        if spec.task.draws and tensor not in promised:
+        if tensor not in promised and (spec.task.draws or tensor is not spec.inputs[0]):
             what = f"{tensor.name!r} is {tensor.dtype} {list(tensor.shape)}"
             raise NotServing(f"manifest.json: input {what}, which does not follow from its other fields")
     for tensor in (*promised, *engine.inputs):
@@ -240,9 +240,9 @@ def _check_image(spec: Spec) -> None:
 
 
 def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
-    """The inputs of a generator of that manifest; none for the others, whose only input is an image."""
+    """The inputs of a generator of that manifest; of the others what they take beside the image."""
     if not spec.task.draws:
-        return ()
+        return (TensorSpec(ATTRIBUTES, "FP32", (len(spec.labels),)),) if spec.labels else ()
     inputs = [TensorSpec("latent", "FP32", (spec.latent_size,))]
     if spec.labels:
         inputs.append(TensorSpec("label", "INT64", ()))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import anime, progan, r3gan, spectral_power
+from tests.models.references import anime, progan, r3gan, spectral_power, stargan
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -102,6 +102,13 @@ def from_ugatit(light: bool) -> Tensor:
     return image
 
 
+def from_stargan(stored: bool) -> Tensor:
+    network = fill(stargan.Generator(8, 5, 2))
+    arrays = {"image": picture(3, 32, 32), "attributes": torch.tensor([[1.0, 0, 0, 1, 1]], dtype=torch.float64)}
+    image: Tensor = network(*arrays.values()) if stored else stargan.in_training(network, arrays)
+    return image
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
     "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
@@ -113,6 +120,8 @@ MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "animegan2-cli": (lambda: from_animegan2(False), (-0.080670, 0.289316, -0.329783, 0.373662, 0.205389, -0.212457)),
     "ugatit-light": (lambda: from_ugatit(True), (-0.000436, 0.106979, 0.003531, -0.004655, -0.033718, -0.004050)),
     "ugatit": (lambda: from_ugatit(False), (-0.000436, 0.107006, 0.003550, -0.004674, -0.033711, -0.004045)),
+    "stargan-stored": (lambda: from_stargan(True), (0.000018, 0.004212, -0.001722, 0.003581, 0.003831, 0.004646)),
+    "stargan": (lambda: from_stargan(False), (-0.000398, 0.231761, -0.162687, 0.055480, 0.277427, 0.015430)),
 }
 
 

@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from ganserve.cli.output import CommandError
+from ganserve.cli.parsing import parse_labels
+
 
 class Alpha(StrEnum):
     """What happens to the alpha channel."""
@@ -62,6 +65,14 @@ FitOption = Annotated[
         "stretches.",
     ),
 ]  # fmt: skip
+AttributesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--label", "--labels",
+        help="Attributes that the image shall have, and no others, such as Blond_Hair,Male or 1,3; '' for none of "
+        "them.",
+    ),
+]  # fmt: skip
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="IN...", help="Files, folders, patterns such as '*.jpg', or - for stdin.")
 ]
@@ -102,3 +113,17 @@ PixelFormatOption = Annotated[
     typer.Option("--pixel-format", help="Of films, such as yuv420p10le for 10 bits (default: like the input's)."),
 ]
 DeinterlaceOption = Annotated[Deinterlace, typer.Option("--deinterlace", help="Of films.")]
+
+
+def read_attributes(text: str | None) -> list[str] | None:
+    """The labels of --label.
+
+    Raises:
+        CommandError: an empty part, or a range that runs backwards.
+    """
+    if not text:
+        return None if text is None else [""]
+    try:
+        return parse_labels(text)
+    except ValueError as error:
+        raise CommandError(f"--label: {error}") from None

@@ -168,6 +168,18 @@ def read_choice(fields: Mapping[str, Any], field: str, choices: Mapping[str, int
     return choices[value.lower()]
 
 
+def read_labels(labels: Any, fields: Mapping[str, Any]) -> None:
+    """`label`, or `labels`, into a message's field.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    for label in one_or_many(fields, "label", "labels") or []:
+        if not isinstance(label, int | str) or isinstance(label, bool):
+            raise InvalidRequest(f"labels: {reprlib.repr(label)} is neither a name nor an index")
+        labels.append(str(label))
+
+
 def check_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:
     """Refuses fields that do not exist.
 

@@ -24,6 +24,7 @@ from server.api.rest.fields import (
     read_floats,
     read_integer,
     read_json_number,
+    read_labels,
     read_number,
     read_text,
     set_field,
@@ -51,6 +52,7 @@ _GENERATE_FIELDS = (
     "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "return_w", "then", "format",
     "quality", "version",
 )  # fmt: skip
+_LABEL_FIELDS = ("label", "labels")
 _IMAGE_FIELDS = ("image", "format", "quality", "bits", "alpha", "version")
 _SIZE_FIELDS = ("scale", "width", "height", "fit")
 FITS = {"contain": pb.FIT_CONTAIN, "cover": pb.FIT_COVER, "fill": pb.FIT_FILL}
@@ -129,7 +131,7 @@ class ImageApi:
 
             def read(body: bytes) -> Any:
                 fields = self._image_fields(request, body)
-                check_fields(fields, _IMAGE_FIELDS + (_SIZE_FIELDS if kind is pb.UpscaleRequest else ()))
+                check_fields(fields, _IMAGE_FIELDS + (_SIZE_FIELDS if kind is pb.UpscaleRequest else _LABEL_FIELDS))
                 if not isinstance(fields.get("image"), bytes):
                     raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
                 message = kind(model=request.path_params["model"], version=read_text(fields, "version"))
@@ -138,6 +140,10 @@ class ImageApi:
                 wanted.write(message.encoding, fields)
                 if kind is pb.UpscaleRequest:
                     _read_size(message, fields)
+                else:
+                    if isinstance(fields.get("labels"), str):  # of an address or a form
+                        fields["labels"] = [part.strip() for part in fields["labels"].split(",")]
+                    read_labels(message.labels, fields)
                 return message
 
             async def write(answer: Any, context: HttpContext) -> Response:
@@ -151,7 +157,7 @@ class ImageApi:
     def _image_fields(self, request: Request, body: bytes) -> dict[str, Any]:
         """The fields of a request with an image, whichever way it was sent: `image` as bytes, the others as in JSON."""
         media_type = _media_type(request.headers.get("content-type", ""))
-        query = dict(request.query_params)
+        query = _query(request)
         if media_type == JSON:
             fields = read_json(body, self._endpoint.max_bytes)
             if "image" in fields:
@@ -291,10 +297,7 @@ def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
         set_field(message, "count", read_integer("count", fields["count"]))
     if "first_seed" in fields:
         set_field(message, "first_seed", read_integer("first_seed", fields["first_seed"]))
-    for label in one_or_many(fields, "label", "labels") or []:
-        if not isinstance(label, int | str) or isinstance(label, bool):
-            raise InvalidRequest(f"labels: {reprlib.repr(label)} is neither a name nor an index")
-        message.labels.append(str(label))
+    read_labels(message.labels, fields)
     for value in one_or_many(fields, "truncation", "truncations") or []:
         message.truncations.append(read_json_number("truncations", value))
     noise = one_or_many(fields, "noise_seed", "noise_seeds") or []
@@ -311,15 +314,30 @@ def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
 
 
+def _query(request: Request) -> dict[str, Any]:
+    """The fields of the address.
+
+    Raises:
+        InvalidRequest: one is given twice.
+    """
+    fields: dict[str, Any] = {}
+    for key, value in request.query_params.multi_items():
+        if key in fields:
+            raise InvalidRequest(f"{key[:100]}: given twice")
+        fields[key] = value
+    return fields
+
+
 def read_then(steps: Any, fields: Mapping[str, Any]) -> None:
-    """The steps after the generator: a model's name, or an array of names and of objects with model and version."""
+    """The steps after the generator: a model's name, or an array of names and of objects with the fields of a step."""
     given = fields.get("then", [])
     for each in [given] if isinstance(given, str) else given if isinstance(given, list) else [None]:
         step = {"model": each} if isinstance(each, str) else each
         if not isinstance(step, dict):
             raise InvalidRequest(f"then: {reprlib.repr(given)} is neither a model's name nor an array of steps")
-        check_fields(step, ("model", "version"))
-        steps.add(model=read_text(step, "model"), version=read_text(step, "version"))
+        check_fields(step, ("model", "version", *_LABEL_FIELDS))
+        added = steps.add(model=read_text(step, "model"), version=read_text(step, "version"))
+        read_labels(added.labels, step)
 
 
 def _media_type(header: str) -> str:

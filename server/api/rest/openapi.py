@@ -42,12 +42,20 @@ _QUERY = [
         "version": {"type": "string"},
     }.items()
 ]
+_LABELS: Mapping[str, Schema] = {
+    "label": {"type": ["string", "integer"]},
+    "labels": {
+        "description": "attributes that the image shall have, an array or a text with commas",
+        "type": ["array", "string"],
+        "items": {"type": ["string", "integer"]},
+    },
+}
 
 _STEP: Schema = {
     "type": "object",
     "required": ["model"],
     "additionalProperties": False,
-    "properties": {"model": {"type": "string"}, "version": {"type": "string"}},
+    "properties": {"model": {"type": "string"}, "version": {"type": "string"}, **_LABELS},
 }
 
 _SEED: Schema = {"type": "integer", "minimum": 0, "maximum": 4294967295}
@@ -114,7 +122,7 @@ _SCHEMAS: Mapping[str, Schema] = {
         "type": "object",
         "additionalProperties": False,
         "required": ["image"],
-        "properties": _IMAGE_PROPERTIES,
+        "properties": {**_IMAGE_PROPERTIES, **_LABELS},
     },
     "Images": {
         "type": "object",

@@ -75,6 +75,25 @@ def test_with_grid_all_images_are_one_file(fake: Fake, tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels_of(out), compose_grid([image_of(seed) for seed in range(6)], 3))
 
 
+@pytest.mark.parametrize(
+    ("given", "sent"), [("Blond_Hair,Male", ["Blond_Hair", "Male"]), ("0-2", ["0", "1", "2"]), ("", [""])]
+)
+def test_attributes_are_sent_by_name(fake: Fake, tmp_path: Path, given: str, sent: list[str]) -> None:
+    face = tmp_path / "face.png"
+    Image.fromarray(image_of(1)).save(face)
+    command = ["translate", "stargan", str(face), "-o", str(tmp_path / "out.png"), "--server", fake.server]
+    assert main([*command, "--label", given]) == 0
+    assert list(fake.service.requests[-1].labels) == sent
+
+
+def test_an_empty_part_of_attributes_is_refused(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    face = tmp_path / "face.png"
+    Image.fromarray(image_of(1)).save(face)
+    command = ["translate", "stargan", str(face), "-o", str(tmp_path / "out.png"), "--server", fake.server]
+    assert main([*command, "--label", "a,,b"]) == 2
+    assert "--label: 'a,,b' has an empty part" in capsys.readouterr().err
+
+
 def test_one_seed_is_generated_once_for_each_label(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
     out = ["-o", str(tmp_path / "d.png"), "--server", fake.server, "--json"]
     assert main(["generate", "digits", "--seeds", "5", "--labels", "0-2", *out]) == 0

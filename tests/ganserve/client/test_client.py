@@ -20,11 +20,11 @@ from ganserve import (
     AsyncClient,
     Client,
     GenerateOptions,
-    ImageOptions,
     InvalidRequest,
     Knob,
     ServerError,
     StepReport,
+    TranslateOptions,
     UpscaleOptions,
 )
 from ganserve.client import errors, messages
@@ -360,7 +360,7 @@ def test_an_unknown_option_is_a_type_error(call: Call, fake: Fake) -> None:
     [
         ("generate", GenerateOptions, messages.generate_request),
         ("upscale", UpscaleOptions, messages.upscale_request),
-        ("translate", ImageOptions, messages.image_request),
+        ("translate", TranslateOptions, messages.translate_request),
     ],
 )
 def test_help_describes_every_option_of_a_method_and_no_other(

@@ -117,6 +117,13 @@ SPECS: dict[str, Spec | None] = {
     "cut-out": translator(4, 4, multiple_px=2, least_px=8),
     "masked": translator(4, 3),
     "deep": translator(5, 3),
+    "one-size": replace(translator(3, 3), image_shape=(8, 12, 3)),
+    "attributed": translator(
+        3,
+        3,
+        labels=("dark", "Blond_Hair", "Male"),
+        inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)), TensorSpec("attributes", "FP32", (3,))),
+    ),
     "floats": replace(GENERATOR, tensors="float32"),
     "plain": None,
 }
@@ -177,7 +184,10 @@ class FakeEngine:
         self.shapes.append({name: array.shape for name, array in arrays.items()})
         assert list(arrays) == [tensor.name for tensor in self.spec.inputs]
         if not self.spec.task.draws:
-            return {self.spec.outputs[0].name: self._transform(arrays["image"])}
+            image = self._transform(arrays["image"])
+            if "attributes" in arrays:  # their bits are added to each image's values
+                image += (arrays["attributes"] @ (1, 2, 4)).astype(np.uint8)[:, None, None, None]
+            return {self.spec.outputs[0].name: image}
         return {
             "image": np.stack([self._generate({k: v[i] for k, v in arrays.items()}) for i in range(self.batches[-1])])
         }

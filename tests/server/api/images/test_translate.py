@@ -201,3 +201,75 @@ async def test_phases_and_pixels_are_counted(world: Any) -> None:
     for line in ("decode_seconds_count", "images_total"):
         assert f'ganserve_{line}{{model="styled"}} 1\n' in page
     assert 'ganserve_pixels_total{model="styled"} 100\n' in page
+
+
+@pytest.mark.parametrize(
+    ("labels", "added"), [(["Blond_Hair", "Male"], 6), (["2", "dark"], 5), ([""], 0), (["dark", "Male", "1"], 7)]
+)
+async def test_the_attributes_that_are_named_and_no_others_go_in(world: Any, labels: list[str], added: int) -> None:
+    picture = noise(5, 7) // 2
+    reply = await world.stub.Translate(sent(picture, "attributed", labels=labels))
+    assert reply.image.data == (picture + added).tobytes()
+
+
+async def test_images_with_other_attributes_share_a_batch_and_come_back_each_with_its_own(world: Any) -> None:
+    engine, picture = world.engine("attributed"), noise(4, 4) // 2
+    engine.gate.clear()
+    calls = [asyncio.ensure_future(world.stub.Translate(sent(picture, "attributed", labels=[""])))]
+    await world.until(lambda: engine.running)
+    for labels in (["dark"], ["Male"], ["Blond_Hair"]):
+        calls.append(asyncio.ensure_future(world.stub.Translate(sent(picture, "attributed", labels=labels))))
+    await world.until(lambda: world.queued("attributed") == 3)
+    engine.gate.set()
+    replies = await asyncio.gather(*calls)
+    assert [reply.image.data for reply in replies] == [(picture + added).tobytes() for added in (0, 1, 4, 2)]
+    assert [reply.batch_size for reply in replies] == [1, 3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "text"),
+    [
+        ("attributed", [], r"labels: missing; give all attributes .*0\.\.2 or name \(dark, Blond_Hair, Male\), or one"),
+        ("attributed", ["Bald"], r"labels: no class or attribute 'Bald'; the model has index 0\.\.2"),
+        ("attributed", ["dark", ""], "labels: no class or attribute ''"),
+        ("attributed", ["3"], "labels: no class or attribute '3'"),
+        ("styled", ["dark"], "labels: 1 given, but the model has no attributes; leave them out"),
+    ],
+)
+async def test_labels_that_do_not_fit_the_model_are_refused(
+    world: Any, model: str, labels: list[str], text: str
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
+        await world.stub.Translate(sent(noise(4, 4), model, labels=labels))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_generated_image_goes_on_with_the_attributes_of_its_step(world: Any) -> None:
+    then = [pb.Step(model="attributed", labels=["Male"]), pb.Step(model="attributed", labels=["dark"])]
+    plain = await world.stub.Generate(pb.GenerateRequest(model="faces", count=1, first_seed=3, encoding=RAW))
+    changed = await world.stub.Generate(
+        pb.GenerateRequest(model="faces", count=1, first_seed=3, encoding=RAW, then=then)
+    )
+    before = np.frombuffer(plain.images[0].data, np.uint8)
+    assert changed.images[0].data == (before + np.uint8(5)).tobytes()
+    for step, text in (
+        (pb.Step(model="attributed"), r"step 2 \(model 'attributed'\): labels: missing"),
+        (pb.Step(model="big", labels=["1"]), r"step 2 \(model 'big'\): labels: 1 given, but the model is super-res"),
+    ):
+        with pytest.raises(grpc.aio.AioRpcError, match=text):
+            await world.stub.Generate(pb.GenerateRequest(model="faces", count=1, then=[step]))
+
+
+async def test_a_network_of_one_size_refuses_others_by_name(world: Any) -> None:
+    picture = noise(8, 12)
+    assert (await world.stub.Translate(sent(picture, "one-size"))).image.data == picture.tobytes()
+    text = "image: 9 x 8 px, but the model takes images of 12 x 8 px only; crop or resize it"
+    with pytest.raises(grpc.aio.AioRpcError, match=text):
+        await world.stub.Translate(sent(noise(8, 9), "one-size"))
+
+
+async def test_the_list_of_models_names_attributes(world: Any) -> None:
+    models = {model.name: model for model in (await world.stub.ListModels(pb.ListModelsRequest())).models}
+    assert list(models["attributed"].labels) == ["dark", "Blond_Hair", "Male"]
+    assert [(knob.name, knob.maximum) for knob in models["attributed"].knobs] == [("label", 2)]
+    assert (models["one-size"].height, models["one-size"].width) == (8, 12)

@@ -180,6 +180,32 @@ async def test_translate_gives_an_image_of_the_same_size(http: httpx.AsyncClient
 
 
 @pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (
+            {"content": png(), "params": {"labels": "Blond_Hair, Male"}},
+            "labels: 2 given, but the model has no attributes",
+        ),
+        ({"files": {"image": png()}, "data": {"labels": "a,b,c"}}, "labels: 3 given"),
+        ({"content": png(), "params": {"label": "Blond_Hair"}}, "labels: 1 given"),
+        ({"json": {"image": base64.b64encode(png()).decode(), "labels": ["a", 3]}}, "labels: 2 given"),
+        ({"json": {"image": base64.b64encode(png()).decode(), "labels": [1.5]}}, "labels: 1.5 is neither a name"),
+        ({"content": png(), "params": [("label", "a"), ("label", "b")]}, "label: given twice"),
+    ],
+)
+async def test_labels_reach_translate_however_they_are_sent(http: httpx.AsyncClient, options: Any, text: str) -> None:
+    answer = await http.post("/v1/models/translate:translate", **options)
+    assert answer.status_code == 400
+    assert text in error_of(answer)
+
+
+async def test_a_step_may_have_labels(http: httpx.AsyncClient) -> None:
+    body = {"seed": 7, "label": 0, "then": [{"model": "translate", "labels": ["x", "y"]}]}
+    answer = await http.post("/v1/models/styled:generate", json=body)
+    assert "step 2 (model 'translate'): labels: 2 given" in error_of(answer)
+
+
+@pytest.mark.parametrize(
     ("options", "code", "text"),
     [
         ({"content": b""}, 400, "image: is missing"),
