@@ -25,6 +25,7 @@ from server.errors import InvalidRequest
 from server.images.deep import read_16_bits
 from server.images.header import Format, Header
 from server.images.png import encode_png
+from server.images.png_chunks import needed
 from server.images.workers import check_time
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -128,6 +129,8 @@ def decode(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
         ImageTooLarge: it takes longer than a worker's limit.
     """
     try:
+        if header.format is Format.PNG:
+            data = needed(data)
         with _opened(data, header) as image:
             if image.size != header.stored_size:
                 raise ValueError(f"the header says {header.stored_size}, the pixels {image.size}")

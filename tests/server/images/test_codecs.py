@@ -342,3 +342,24 @@ def test_a_side_that_a_format_cannot_say_is_rejected(kind: Format, side: int) ->
 @given(arrays(np.uint8, (4, 6, 1)))
 def test_grey_as_three_channels_comes_back_as_the_same_grey(grey: Pixels) -> None:
     assert np.array_equal(codecs.to_grey(np.repeat(grey, 3, axis=2)), grey)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        [(b"zTXt", b"note\0\0" + zlib.compress(b"x" * (3 << 20)))],
+        [(b"tEXt", b"layer\0" + str(number).encode()) for number in range(5000)],
+        [(b"prIV", bytes(2 << 20)), (b"iTXt", b"xmp\0\0\0\0\0" + b"<x/>" * (1 << 19))],
+    ],
+    ids=["a long text", "many texts", "private data"],
+)
+def test_what_lies_beside_the_pixels_of_a_png_is_skipped(beside: list[tuple[bytes, bytes]]) -> None:
+    pixels = noise(3, 4, 3)
+    plain = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    texts = b"".join(chunk(*each) for each in beside)
+    assert np.array_equal(decoded(plain[:33] + texts + plain[33:]).pixels, pixels)
+    assert np.array_equal(decoded(plain[:-12] + texts + plain[-12:]).pixels, pixels)
