@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, Formatter, FuncFormatter, PercentFormatter
 
 COLUMNS = 4
-PANEL_INCHES = (4.6, 2.6)
+PANEL_INCHES = (4.6, 2.9)
 DPI = 85
 
 # Grafana's units.
@@ -71,8 +72,9 @@ def _draw(plot: Any, chart: Chart) -> None:
     for line in chart.lines:
         plot.plot(*zip(*((at / 60, value) for at, value in line.points), strict=True), label=line.name, linewidth=1.2)
     plot.set_title(chart.title, size="medium", loc="left")
-    plot.set_ylim(bottom=0, top=chart.max)
-    top = plot.get_ylim()[1]
+    largest = max((value for line in chart.lines for _, value in line.points if isfinite(value)), default=0.0)
+    top = 1.04 * max(chart.max or 0.0, largest) or 1.0
+    plot.set_ylim(bottom=0, top=top)
     for limit in chart.limits:
         if limit <= top:
             plot.axhline(limit, color="firebrick", linestyle="--", linewidth=0.8)
@@ -80,4 +82,4 @@ def _draw(plot: Any, chart: Chart) -> None:
     plot.xaxis.set_major_formatter(lambda minutes, _: f"{minutes:g} min")
     plot.grid(alpha=0.3)
     plot.tick_params(labelsize="small")
-    plot.legend(fontsize="x-small", loc="upper left", framealpha=0.6)
+    plot.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(-0.02, -0.12), ncols=3, frameon=False)

@@ -5,9 +5,15 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from server.observability.logs import JsonLines, TextLines
+
+ROOT = Path(__file__).resolve().parents[3]
+LINE = Draft202012Validator(json.loads((ROOT / "docs" / "log.schema.json").read_text()))
 
 
 class Lines:
@@ -20,8 +26,10 @@ class Lines:
             handler.setFormatter(lines)
 
     def read(self, message: str) -> list[dict[str, Any]]:
-        """The JSON lines of one message; all that there are parse."""
+        """The JSON lines of one message; all that there are are as docs/log.schema.json says."""
         lines = [json.loads(line) for line in self._json.getvalue().splitlines()]
+        for line in lines:
+            LINE.validate(line)
         return [line for line in lines if line["message"] == message]
 
     @property
