@@ -13,7 +13,8 @@ from jsonschema import Draft202012Validator
 from server.observability.logs import JsonLines, TextLines
 
 ROOT = Path(__file__).resolve().parents[3]
-LINE = Draft202012Validator(json.loads((ROOT / "docs" / "log.schema.json").read_text()))
+SCHEMA: dict[str, Any] = json.loads((ROOT / "docs" / "log.schema.json").read_text())
+LINE = Draft202012Validator(SCHEMA)
 
 
 class Lines:
