@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from models.architecture import ArchitectureError
 from models.catalogue import assumed, build, detect
 from models.checkpoints.read import read
-from tests.models.references import esrgan, plksr, span, srresnet, srvgg
+from tests.models.cases.base import Case, ready
+from tests.models.references import esrgan, plksr, span, srresnet, srvgg, swinir
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SEEING: dict[str, tuple[Callable[[], nn.Module], dict[str, str], int]] = {
@@ -239,3 +240,42 @@ def test_groups_that_do_not_divide_the_channels_and_dilated_kernels_are_refused(
     dilated = {key.replace("lk.conv.", "lk.convs.0."): value for key, value in state.items()}
     with pytest.raises(ArchitectureError, match="dilated ones; no file tells the dilations"):
         detect(dilated)
+
+
+def test_windows_of_7_px_are_of_networks_for_a_range_of_255_unless_it_is_said() -> None:
+    state = swinir.SwinIr("", 1, 1, w=7).state_dict()
+    assert build(state)[1].hyperparameters["img_range"] == 255.0
+    assert build(state, overrides={"img_range": "1"})[1].hyperparameters["img_range"] == 1.0
+
+
+def test_a_swinir_of_one_size_of_image_is_refused() -> None:
+    state = {**swinir.SwinIr("", 1).state_dict(), "absolute_pos_embed": torch.zeros(1, 1024, 12)}
+    with pytest.raises(ArchitectureError, match="absolute_pos_embed, which is of one size of image only"):
+        detect(state)
+
+
+@pytest.mark.parametrize(
+    ("upsampler", "scale", "fold"),
+    [("nearest+conv", 4, 1), ("pixelshuffle", 2, 1), ("", 1, 1), ("pixelshuffledirect", 4, 2)],
+)
+def test_tiles_of_window_attention_equal_the_whole_within_the_receptive_field(
+    upsampler: str, scale: int, fold: int
+) -> None:
+    network = ready(
+        Case("swinir", lambda: swinir.SwinIr(upsampler, scale, depths=(2,), heads=(2,), fold=fold), {}, (0, 0, 0, 0))
+    )
+    generator = build(network.state_dict())[1]
+    tile = generator.tile
+    assert tile is not None
+    assert (tile.multiple_px, tile.overlap_px, generator.scale) == (4 * fold, tile.receptive_field_px, scale // fold)
+    step, margin = tile.multiple_px, -(-tile.receptive_field_px // tile.multiple_px) * tile.multiple_px
+    side = 2 * margin + 6 * step
+    image = torch.rand(1, 3, step, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        whole = generator.network(image)
+        torch.testing.assert_close(whole, network(image))
+        cut = generator.network(image[..., 2 * step : side - 2 * step])
+    inner = slice(tile.overlap_px * generator.scale, -tile.overlap_px * generator.scale)
+    torch.testing.assert_close(
+        cut[..., inner], whole[..., 2 * step * generator.scale : -2 * step * generator.scale][..., inner]
+    )
