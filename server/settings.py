@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     rest_port: Annotated[int | None, Panel.NETWORK, Unset("8000, or any free port if grpc_port is 0")] = Field(
         None, ge=-1, le=65535, description="Port of the HTTP API (KServe v2 and images); 0: any free port, -1: none."
     )
+    page: Annotated[bool, Panel.NETWORK] = Field(True, description="The HTTP API has a page at / to try the models on.")
     frontend: Annotated[Literal["auto", "native", "grpcio"], Panel.NETWORK] = Field(
         "auto",
         description="HTTP/2 implementation. auto: native if it is installed, supports the other settings and only this "
@@ -255,9 +256,7 @@ class Settings(BaseSettings):
     shutdown_delay_s: Annotated[float, Panel.SHUTDOWN] = Field(
         3.0, ge=0, description="After SIGTERM: how long the server is not ready but still accepts requests."
     )
-    drain_s: Annotated[float, Panel.SHUTDOWN] = Field(
-        30.0, ge=0, description="After that: how long it waits at most for accepted requests to complete."
-    )
+    drain_s: Annotated[float, Panel.SHUTDOWN] = Field(30.0, ge=0, description="Then: how long accepted ones may take.")
 
     otlp_endpoint: Annotated[str | None, BeforeValidator(_url), Panel.OBSERVABILITY, Unset("no tracing")] = Field(
         None, description="OpenTelemetry collector for traces (OTLP over gRPC), such as http://collector:4317."

@@ -57,6 +57,12 @@ def needs_openssl() -> None:
 
 
 @pytest.fixture(scope="session")
+def needs_chromium() -> None:
+    """For the tests of the page."""
+    _need("chromium-driver", "chromium", "chromedriver")
+
+
+@pytest.fixture(scope="session")
 def needs_nginx() -> None:
     """For the test of a caching proxy."""
     _need("nginx-light", "nginx")

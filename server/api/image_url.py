@@ -63,6 +63,7 @@ class ImageAt:
     Attributes:
         tag: as ETag has it; empty for an image that has none.
         has: the caller has it.
+        kept: it was there, or on its way.
         reply: with the image; None if the caller has it, or wants none and it would have to be made.
         pin: the graph's PIN_DIGITS.
         scope: who may keep it, for Cache-Control.
@@ -70,6 +71,7 @@ class ImageAt:
 
     tag: str
     has: bool
+    kept: bool
     reply: pb.GenerateReply | None
     pin: str
     scope: str
@@ -100,19 +102,23 @@ class ImagesByUrl:
                 raise ModelNotFound(f"model {model.name!r}: no graph {request.pin}; {pin} is served")
             tag = "" if message.HasField("count") else _tag(job, (model, *steps))
         if not tag:  # the server chooses the seed
-            return ImageAt("", False, await self._images.Generate(message, context), pin, "")
+            return ImageAt("", False, False, await self._images.Generate(message, context), pin, "")
+
+        kept = False
 
         def told(is_hit: bool) -> None:
+            nonlocal kept
+            kept = is_hit
             self._metrics.image_at_url(message.model, "hit" if is_hit else "miss")
 
         key = tag.encode()
         if "*" in request.known or tag.removeprefix("W/") in request.known:
             self._metrics.image_at_url(message.model, "not_modified")
-            return ImageAt(tag, True, None, pin, self._scope)
+            return ImageAt(tag, True, False, None, pin, self._scope)
         if request.head:
-            return ImageAt(tag, False, self._answers.find(key), pin, self._scope)
+            return ImageAt(tag, False, True, self._answers.find(key), pin, self._scope)
         reply = await self._answers.get(key, lambda: self._images.Generate(message, context), _size_of, told)
-        return ImageAt(tag, False, reply, pin, self._scope)
+        return ImageAt(tag, False, kept, reply, pin, self._scope)
 
 
 def _size_of(reply: pb.GenerateReply) -> int:

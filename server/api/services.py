@@ -20,6 +20,7 @@ from server.api.rest.app import make_rest_app
 from server.api.rest.endpoint import Endpoint
 from server.api.rest.image_url import ImageUrls
 from server.api.rest.images import ImageApi
+from server.api.rest.page import page_routes
 from server.api.rest.v2 import V2
 from server.api.transport import add_reflection, awaits_messages
 from server.images.memory import MemoryBudget
@@ -70,7 +71,8 @@ class Services:
         tensors, images = self._wrapped(calls)
         by_url = calls.wrap(self._access.guard(self._by_url, ["GetImage"]), IMAGES.full_name, ["GetImage"])
         apis = V2(endpoint, tensors), ImageApi(endpoint, images), ImageUrls(endpoint, by_url)
-        return make_rest_app([route for api in apis for route in api.routes()], version)
+        page = page_routes(self._settings.grpc_port) if self._settings.page else []
+        return make_rest_app([*(route for api in apis for route in api.routes()), *page], version)
 
     def _wrapped(self, calls: Calls) -> tuple[SimpleNamespace, SimpleNamespace]:
         """The servicers of tensors and images with what surrounds every call, and the checks of its caller."""

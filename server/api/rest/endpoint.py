@@ -3,7 +3,9 @@
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,6 +21,23 @@ from server.settings import Settings
 LARGE_BYTES = 64 << 10
 
 log = logging.getLogger(__name__)
+
+
+def is_own_page(origin: str, host: str) -> bool:
+    """Whether a request that a browser sends for a page of `origin` to `host` comes from this server's page.
+
+    Any page in a browser on this machine reaches a loopback address, too, and by a name that it lets point there, which
+    makes it the same origin for the browser. Digits and `localhost` cannot be made to point elsewhere.
+    """
+    scheme, _, where = origin.partition("://")
+    if scheme not in ("http", "https") or where != host:
+        return False
+    try:
+        name = urlsplit(origin).hostname or ""
+        return name == "localhost" or bool(ip_address(name))
+    except ValueError:
+        return False
+
 
 Read = Callable[[bytes, HttpContext], Awaitable[Any]]
 """The message for a body; raises a RequestError."""
@@ -58,10 +77,17 @@ class Endpoint:
 
         A body that cannot be read goes to `method` as the error it is, so that it is counted and logged as any call.
         """
-        if self._settings.api_keys is None and "origin" in request.headers:
-            # A page in a browser on this machine reaches a loopback address, too.
+        if (
+            self._settings.api_keys is None
+            and (origin := request.headers.get("origin")) is not None
+            and not (self._settings.page and is_own_page(origin, request.headers.get("host", "")))
+        ):
             return refusal(
-                Refusal("PERMISSION_DENIED", "web pages may call only a server with API keys (header Origin)")
+                Refusal(
+                    "PERMISSION_DENIED",
+                    f"web pages of {origin[:100]!r} may call only a server with API keys; without them its own may, "
+                    "at localhost or an address of digits",
+                )
             )
         hold = Hold(self._budget)
         try:

@@ -65,7 +65,12 @@ class ImageUrls:
                 headers["Vary"] = "Accept"
             if answer.reply is not None:
                 image = answer.reply.images[0]
-                headers |= headers_of(answer.reply, image)
+                told = headers_of(answer.reply, image)
+                if answer.kept:  # the phases are those of another request
+                    del told["Server-Timing"], told["Ganserve-Batch"]
+                if answer.tag:
+                    headers["Cache-Status"] = f"ganserve; {'hit' if answer.kept else 'fwd=miss'}"
+                headers |= told
                 return Reply([image.data], MEDIA_TYPES[image.format], context, headers)
             reply = Reply([], "image/*", context, headers)
             for name in ("content-type", "content-length"):  # of what is not sent

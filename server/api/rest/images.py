@@ -252,6 +252,12 @@ def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
     for field in ("seed", "label", "noise_seed"):
         if image.HasField(field):
             headers[f"Ganserve-{field.replace('_', '-').title()}"] = str(getattr(image, field))
+    batch = getattr(answer, "largest_batch", 0) or getattr(answer, "batch_size", 0)
+    headers["Ganserve-Batch"] = str(batch)
+    phases = (
+        (name, getattr(answer.timings, f"{name}_s")) for name in ("queue", "compute", "decode", "encode", "total")
+    )
+    headers["Server-Timing"] = ", ".join(f"{name};dur={1000 * seconds:.3f}" for name, seconds in phases)
     if steps := getattr(answer, "then", None):
         headers["Ganserve-Then"] = ", ".join(f"{step.model}/{step.version}" for step in steps)
     # A header is latin-1; names of models are folders, which may be anything.

@@ -194,3 +194,12 @@ async def test_another_network_of_the_same_name_has_other_tags(start: Start, rep
         assert after.status_code == 200
         assert after.content != before.content
         assert (await http.get(before.headers["content-location"])).status_code == 404
+
+
+async def test_what_is_kept_says_so_and_names_no_phases_of_others(http: httpx.AsyncClient) -> None:
+    first, second = [await http.get(f"{STYLED}?seed=1&label=0") for _ in range(2)]
+    assert first.headers["cache-status"] == "ganserve; fwd=miss"
+    assert "compute;dur=" in first.headers["server-timing"]
+    assert int(first.headers["ganserve-batch"]) >= 1
+    assert second.headers["cache-status"] == "ganserve; hit"
+    assert not {"server-timing", "ganserve-batch"} & set(second.headers)
