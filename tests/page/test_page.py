@@ -94,9 +94,9 @@ class Page:
           context.drawImage(image, 0, 0);
           const {data} = context.getImageData(0, 0, canvas.width, canvas.height);
           done([canvas.height, canvas.width, [...data]]);
-        });
+        }).catch(() => done(null));  // another image has come
         """
-        height, width, data = self.driver.execute_async_script(script, name)
+        height, width, data = self.until(lambda: self.driver.execute_async_script(script, name))
         return np.array(data, np.uint8).reshape(height, width, 4)[..., :3]
 
     def code(self, language: str) -> str:

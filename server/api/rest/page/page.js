@@ -233,8 +233,10 @@ function draw() {
 // What came back
 
 function show(element, blob) {
-  if (element.src) URL.revokeObjectURL(element.src);
+  const before = element.src;
   element.src = URL.createObjectURL(blob);
+  // not sooner: it may still be loading
+  element.decode().catch(() => {}).finally(() => before && URL.revokeObjectURL(before));
 }
 
 function showResult(found) {
@@ -253,7 +255,6 @@ function showResult(found) {
     show(at("before"), sent);
     split();
   }
-  if (found.link) URL.revokeObjectURL(found.link);
   at("download").href = at("after").src;
   at("download").download = `${found.name}.${blob.type.replace("image/", "")}`;
   at("share").hidden = !generates;
