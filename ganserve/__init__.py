@@ -34,6 +34,7 @@ from ganserve.client.options import (
     TranslateOptions,
     UpscaleOptions,
 )
+from ganserve.client.paths import interpolate, latents_of
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
 from ganserve.client.results import Direction, GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
@@ -73,4 +74,6 @@ __all__ = [
     "UpscaleOptions",
     "Upscaled",
     "export_module",
+    "interpolate",
+    "latents_of",
 ]

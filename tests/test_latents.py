@@ -8,10 +8,12 @@ import httpx
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageSequence
 
 from artifact.spec import Spec
 from export.pipeline import Request, export
 from ganserve import Client, Edit, GeneratedImage, InvalidRequest, Mix
+from ganserve.cli.main import main
 from models.families.basic.dcgan import DcganGenerator
 from tests.models.all_cases import CASES
 from tests.models.cases.base import ready
@@ -216,3 +218,68 @@ def test_http_offers_the_same(server: ServerProcess, client: Client) -> None:
         np.testing.assert_array_equal(np.array(shown["w"], np.float32), expected[0].w)
         refused = http.post(f"{url}:generate", json={**body, "edits": [{"direction": "smile", "strenght": 1}]})
         assert (refused.status_code, "strenght" in refused.text) == (400, True)
+
+
+def animated(server: ServerProcess, model: str, output: Path, *options: str) -> int:
+    return main(["animate", model, "-o", str(output), "--server", server.address, *options])
+
+
+@pytest.mark.parametrize("suffix", ["webp", "gif", "png"])
+def test_an_animation_lasts_as_long_as_its_path(server: ServerProcess, suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"path.{suffix}"
+    assert animated(server, PLAIN, file, "--seeds", "1,2,5", "--frames", "12", "--fps", "20") == 0
+    with Image.open(file) as image:
+        assert image.info.get("loop") == 0
+        # Encoders may make equal neighbours one frame that lasts longer.
+        assert sum(frame.info["duration"] for frame in map(loaded, ImageSequence.Iterator(image))) == 600
+
+
+def loaded(frame: Image.Image) -> Image.Image:
+    """WebP tells a frame's duration once it is decoded."""
+    frame.load()
+    return frame
+
+
+def test_a_path_in_w_goes_from_class_to_class_as_numbered_images(
+    server: ServerProcess, client: Client, tmp_path: Path
+) -> None:
+    options = ["--seeds", "7", "--labels", "1,3", "--frames", "3", "--no-loop", "--truncation", "0.5"]
+    assert animated(server, STYLE, tmp_path, *options, "--edit", "age:0,2") == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000.png", "0001.png", "0002.png"]
+    ends = style(client, seeds=[7, 7], labels=[1, 3], truncation=0.5, edits={"age": [0, 2]})
+    for name, end in zip(("0000.png", "0002.png"), ends, strict=True):
+        np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / name)), end.array[:, :, 0])
+
+
+def test_a_film_has_its_length(server: ServerProcess, tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    assert animated(server, PLAIN, tmp_path / "path.mp4", "--seeds", "1,2", "--frames", "10", "--fps", "25") == 0
+    with av.open(str(tmp_path / "path.mp4")) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 10
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "sentence"),
+    [
+        (PLAIN, ["--seeds", "1,2", "--space", "w"], "--space w, which plain does not have"),
+        (STYLE, ["--seeds", "1", "--labels", "0,1", "--space", "latent"], "leave out --space latent"),
+        (PLAIN, ["--seeds", "1,2", "--edit", "0:1,2,3"], "3 strengths for 2 keys"),
+        ("nobody", ["--seeds", "1,2"], "no model 'nobody' that is ready"),
+    ],
+)
+def test_paths_that_a_model_does_not_have_are_refused(
+    server: ServerProcess,
+    model: str,
+    options: list[str],
+    sentence: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert animated(server, model, tmp_path / "path.webp", *options) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_other_kinds_are_refused_before_anything_is_generated(tmp_path: Path, capsys: Any) -> None:
+    assert main(["animate", PLAIN, "-o", str(tmp_path / "path.jpg"), "--server", "127.0.0.1:1"]) == 2
+    assert "must be a file with .webp, .gif" in capsys.readouterr().err

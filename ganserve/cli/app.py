@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ganserve.cli.animate import animate
 from ganserve.cli.architectures import architectures
 from ganserve.cli.directions import directions
 from ganserve.cli.exit_codes import EXIT_CODES
@@ -54,6 +55,7 @@ app.command(epilog=_example("ganserve export faces --repository repository --nam
 app.command(cls=ServeCommand, epilog=_example("ganserve serve --repository repository --grpc-port 8001"))(serve)
 app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o faces.png"))(generate)
 app.command(epilog=_example("ganserve directions faces"))(directions)
+app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)
 app.command(epilog=_example("ganserve models --server localhost:8001"))(models)

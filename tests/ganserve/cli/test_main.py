@@ -32,6 +32,8 @@ COMMANDS = [
     "generate",
     "upscale",
     "translate",
+    "directions",
+    "animate",
     "models",
 ]
 Capture = pytest.CaptureFixture[str]
