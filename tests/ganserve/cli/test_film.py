@@ -68,6 +68,17 @@ def test_what_the_server_sees_follows_the_films_own_matrix(upscale: Any, fake: F
     assert (frame.color_primaries, int(frame.colorspace), frame.color_range) == (6, 6, 1)
 
 
+def test_odd_sides_are_cut_where_the_pixel_format_needs_even_ones(
+    upscale: Any, tmp_path: Path, capsys: Capture
+) -> None:
+    write_clip(tmp_path / "in.mkv", [moving(0, 63, 47)])
+    options = ("--pixel-format", "yuv420p", *FAST)
+    assert upscale(tmp_path / "in.mkv", "-o", tmp_path / "out.mkv", *options, command="translate", model="photo") == 0
+    assert "cut from 63 x 47 to 62 x 46 px" in capsys.readouterr().err
+    assert (frame := read_film(tmp_path / "out.mkv")[0]).width == 62
+    assert frame.height == 46
+
+
 def test_containers_without_time_stamps_become_mkv(upscale: Any, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     write_clip(tmp_path / "in/film.avi", [moving(0), moving(1)])
@@ -235,7 +246,12 @@ def test_what_is_no_film_is_a_sentence(upscale: Any, tmp_path: Path, capsys: Cap
 
 @pytest.mark.parametrize(
     ("suffix", "codec", "pixel_format"),
-    [(".webm", "vp9", "yuv420p"), (".mkv", "hevc", "yuv420p10le"), (".mov", "prores", "yuv422p10le")],
+    [
+        (".webm", "vp9", "yuv420p"),
+        (".mp4", "av1", "yuv420p10le"),
+        (".mkv", "hevc", "yuv420p10le"),
+        (".mov", "prores", "yuv422p10le"),
+    ],
 )
 def test_codecs_and_ten_bits_can_be_chosen(
     upscale: Any, tmp_path: Path, suffix: str, codec: str, pixel_format: str

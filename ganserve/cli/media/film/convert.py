@@ -164,13 +164,18 @@ class _Work:
 
     def _received(self, frame: Any, sent: "Future[Result]", time_base: Fraction) -> Any:
         result = sent.result()
+        width, height = self.encoder.sides(result.width, result.height)
         if self.report.result is None:
-            self.encoder.check_size(result.width, result.height)
             self.segments.note_version(result.version)
+            if (width, height) != (result.width, result.height):
+                self.report.notes.append(
+                    f"cut from {result.width} x {result.height} to {width} x {height} px: {self.encoder.pixel_format} "
+                    "needs even sides, --pixel-format yuv444p does not"
+                )
         self.report.result = result
-        self.report.width, self.report.height = result.width, result.height
+        self.report.width, self.report.height = width, height
         self.report.frames += 1
-        made = self.colour.frame(result.array, self.encoder.pixel_format)
+        made = self.colour.frame(result.array[:height, :width], self.encoder.pixel_format)
         made.pts, made.time_base = frame.pts - round((self.segments.origin or 0) / time_base), time_base
         return made
 

@@ -1,5 +1,6 @@
 """How a film is encoded: codec, quality, speed and pixel format, and one segment of it."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -78,14 +79,11 @@ class Chosen:
     preset: str | None
     pixel_format: str
 
-    def check_size(self, width: int, height: int) -> None:
-        """Raises CommandError if the pixel format cannot have this size."""
+    def sides(self, width: int, height: int) -> tuple[int, int]:
+        """The largest size not above this one that the pixel format can have: some need even sides."""
         format = av.VideoFormat(self.pixel_format)
-        if (format.chroma_width(2) == 1 and width % 2) or (format.chroma_height(2) == 1 and height % 2):
-            raise CommandError(
-                f"its frames become {width} x {height} px, and {self.pixel_format} needs even sides; "
-                "pass --pixel-format yuv444p"
-            )
+        across, down = 3 - format.chroma_width(2), 3 - format.chroma_height(2)
+        return width // across * across, height // down * down
 
     def write(
         self,
@@ -128,6 +126,7 @@ class Chosen:
             options |= {"b": "0", "row-mt": "1"}
         if self.encoder == "libx265":
             options["x265-params"] = "log-level=error"
+        os.environ.setdefault("SVT_LOG", "1")  # errors only
         stream = container.add_stream(self.encoder, rate=rate, options=options)
         context = stream.codec_context
         context.width, context.height, context.pix_fmt = frame.width, frame.height, self.pixel_format

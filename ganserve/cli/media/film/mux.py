@@ -30,7 +30,9 @@ def check_streams(source: Path, target: Path) -> list[str]:
             if not _fits(stream, target):
                 name = f"stream {stream.index} ({stream.type}, {_codec_name(stream)})"
                 if stream.type != "data":
-                    raise CommandError(f"{name} of {source} cannot be in a {target.suffix} file; .mkv can hold more")
+                    raise CommandError(
+                        f"{name} of {source} cannot be in a {target.suffix} file; .mkv or the input's own may"
+                    )
                 lost.append(name)
     return lost
 
@@ -45,7 +47,7 @@ def _fits(stream: Any, target: Path) -> bool:
     trial = target.with_name(f".{target.name}.trial{target.suffix}")
     try:
         with av.open(str(trial), "w", format=FORMATS.get(target.suffix.lower())) as container:
-            container.add_stream_from_template(stream)
+            container.add_stream_from_template(stream, opaque=True)
             container.start_encoding()
     except (av.FFmpegError, ValueError):
         return False
@@ -69,7 +71,7 @@ def mux(source: Path, segments: Segments, part: Path, target: Path, lost: list[s
             elif stream.type == "attachment":
                 out.add_attachment(stream.name, stream.mimetype, stream.data)
             elif f"stream {stream.index} ({stream.type}, {_codec_name(stream)})" not in lost:
-                streams[stream.index] = _copied(out.add_stream_from_template(stream), stream)
+                streams[stream.index] = _copied(out.add_stream_from_template(stream, opaque=True), stream)
         out.metadata.update(read.metadata)
         out.set_chapters(read.chapters())
         others = [read.streams[index] for index in streams]
@@ -79,7 +81,7 @@ def mux(source: Path, segments: Segments, part: Path, target: Path, lost: list[s
 
 
 def _video_stream(out: Any, pattern: Any, source: Any, first: Any) -> Any:
-    stream = out.add_stream_from_template(pattern)
+    stream = out.add_stream_from_template(pattern, opaque=True)
     stream.time_base = source.time_base
     Colour.of(first).tag(stream.codec_context)  # not every piece's container has them
     if first.rotation:
