@@ -175,11 +175,12 @@ def translate_request(
     alpha: AlphaName = "keep",
     format: FormatName = "png",
     quality: int | None = None,
+    bits: int | None = None,
     version: str = "",
 ) -> pb.TranslateRequest:
     """The message for Translate; see `image_request`."""
     request = image_request(
-        pb.TranslateRequest, model, image, alpha=alpha, format=format, quality=quality, version=version
+        pb.TranslateRequest, model, image, alpha=alpha, format=format, quality=quality, bits=bits, version=version
     )
     if labels is not None:
         request.labels.extend(_checked_labels(labels))

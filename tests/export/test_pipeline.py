@@ -130,7 +130,8 @@ def test_the_graph_for_16_bits_is_the_same_network_without_rounding(upscaler: Ex
     assert (fine.dtype, fine.shape, fine.min() >= 0, fine.max() <= 1) == (np.float32, coarse.shape, True, True)
     assert np.abs(np.rint(fine * 255) - coarse).max() <= 1
     (nearby,) = session.run(None, {"image": (image.astype(np.float32) + np.float32(0.2)) / 255})
-    assert (nearby != fine).mean() > 0.5, "steps smaller than a level come through"
+    inside = (fine > 0) & (fine < 1)
+    assert (nearby != fine)[inside].mean() > 0.9, "steps smaller than a level come through"
     assert upscaler.spec.float_parity is not None
     assert upscaler.spec.float_parity.max_difference < 1e-3
 
