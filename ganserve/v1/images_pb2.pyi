@@ -743,6 +743,39 @@ class UpscaleReply(_message.Message):
 Global___UpscaleReply: _TypeAlias = UpscaleReply  # noqa: Y015
 
 @_typing.final
+class UpscaleStreamReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TILES_DONE_FIELD_NUMBER: _builtins.int
+    TILES_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    RESULT_FIELD_NUMBER: _builtins.int
+    tiles_done: _builtins.int
+    tiles: _builtins.int
+    """at most; fewer if alpha is even"""
+    data: _builtins.bytes
+    """the next bytes of the encoded image"""
+    @_builtins.property
+    def result(self) -> Global___UpscaleReply:
+        """in the last message; its image has no data"""
+
+    def __init__(
+        self,
+        *,
+        tiles_done: _builtins.int = ...,
+        tiles: _builtins.int = ...,
+        data: _builtins.bytes = ...,
+        result: Global___UpscaleReply | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "result", b"result", "tiles", b"tiles", "tiles_done", b"tiles_done"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UpscaleStreamReply: _TypeAlias = UpscaleStreamReply  # noqa: Y015
+
+@_typing.final
 class TranslateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

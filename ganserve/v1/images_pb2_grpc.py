@@ -49,6 +49,11 @@ class ImageServiceStub:
                 request_serializer=ganserve_dot_v1_dot_images__pb2.UpscaleRequest.SerializeToString,
                 response_deserializer=ganserve_dot_v1_dot_images__pb2.UpscaleReply.FromString,
                 _registered_method=True)
+        self.UpscaleStream = channel.unary_stream(
+                '/ganserve.v1.ImageService/UpscaleStream',
+                request_serializer=ganserve_dot_v1_dot_images__pb2.UpscaleRequest.SerializeToString,
+                response_deserializer=ganserve_dot_v1_dot_images__pb2.UpscaleStreamReply.FromString,
+                _registered_method=True)
         self.Translate = channel.unary_unary(
                 '/ganserve.v1.ImageService/Translate',
                 request_serializer=ganserve_dot_v1_dot_images__pb2.TranslateRequest.SerializeToString,
@@ -85,6 +90,14 @@ class ImageServiceServicer:
 
     def Upscale(self, request, context):
         """Enlarges one encoded image (super-resolution).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpscaleStream(self, request, context):
+        """Upscale for work that takes long and for images that fit into no message: says how far it is, and sends the image in
+        pieces, those of a PNG while it is made. Cancelling the call ends the work.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +141,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.Upscale,
                     request_deserializer=ganserve_dot_v1_dot_images__pb2.UpscaleRequest.FromString,
                     response_serializer=ganserve_dot_v1_dot_images__pb2.UpscaleReply.SerializeToString,
+            ),
+            'UpscaleStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.UpscaleStream,
+                    request_deserializer=ganserve_dot_v1_dot_images__pb2.UpscaleRequest.FromString,
+                    response_serializer=ganserve_dot_v1_dot_images__pb2.UpscaleStreamReply.SerializeToString,
             ),
             'Translate': grpc.unary_unary_rpc_method_handler(
                     servicer.Translate,
@@ -226,6 +244,33 @@ class ImageService:
             '/ganserve.v1.ImageService/Upscale',
             ganserve_dot_v1_dot_images__pb2.UpscaleRequest.SerializeToString,
             ganserve_dot_v1_dot_images__pb2.UpscaleReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpscaleStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/ganserve.v1.ImageService/UpscaleStream',
+            ganserve_dot_v1_dot_images__pb2.UpscaleRequest.SerializeToString,
+            ganserve_dot_v1_dot_images__pb2.UpscaleStreamReply.FromString,
             options,
             channel_credentials,
             insecure,

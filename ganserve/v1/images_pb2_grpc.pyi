@@ -39,6 +39,10 @@ class ImageServiceStub:
     """Generates n images and sends each as soon as it is ready; `index` is its position in the request."""
     Upscale: _grpc.UnaryUnaryMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleReply]
     """Enlarges one encoded image (super-resolution)."""
+    UpscaleStream: _grpc.UnaryStreamMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleStreamReply]
+    """Upscale for work that takes long and for images that fit into no message: says how far it is, and sends the image in
+    pieces, those of a PNG while it is made. Cancelling the call ends the work.
+    """
     Translate: _grpc.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]
     """Turns one encoded image into another (image-to-image)."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]
@@ -55,6 +59,10 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Generates n images and sends each as soon as it is ready; `index` is its position in the request."""
     Upscale: _aio.UnaryUnaryMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleReply]  # type: ignore[assignment]
     """Enlarges one encoded image (super-resolution)."""
+    UpscaleStream: _aio.UnaryStreamMultiCallable[_images_pb2.UpscaleRequest, _images_pb2.UpscaleStreamReply]  # type: ignore[assignment]
+    """Upscale for work that takes long and for images that fit into no message: says how far it is, and sends the image in
+    pieces, those of a PNG while it is made. Cancelling the call ends the work.
+    """
     Translate: _aio.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]  # type: ignore[assignment]
     """Turns one encoded image into another (image-to-image)."""
     ListModels: _aio.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]  # type: ignore[assignment]
@@ -86,6 +94,16 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.UpscaleReply, _abc.Awaitable[_images_pb2.UpscaleReply]]:
         """Enlarges one encoded image (super-resolution)."""
+
+    @_abc_1.abstractmethod
+    def UpscaleStream(
+        self,
+        request: _images_pb2.UpscaleRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_images_pb2.UpscaleStreamReply], _abc.AsyncIterator[_images_pb2.UpscaleStreamReply]]:
+        """Upscale for work that takes long and for images that fit into no message: says how far it is, and sends the image in
+        pieces, those of a PNG while it is made. Cancelling the call ends the work.
+        """
 
     @_abc_1.abstractmethod
     def Translate(

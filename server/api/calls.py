@@ -26,7 +26,7 @@ from server.observability.trace import Tracer
 # Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 # Streams of which only so many may be open.
-LIMITED = frozenset({"GenerateStream", "ModelStreamInfer"})
+LIMITED = frozenset({"GenerateStream", "ModelStreamInfer", "UpscaleStream"})
 
 # gRPC clients that retry wait so long first (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"

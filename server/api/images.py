@@ -17,6 +17,7 @@ from server.api.formats import WIRE_FORMATS, choose_bits, read_encoding, read_si
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions
+from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.errors import InvalidRequest, in_step
 from server.images.channels import plan_translation, plan_upscale
@@ -112,12 +113,25 @@ class ImageService(ImageServiceServicer):
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
         """The image at the model's scale, or at the size that the request has."""
         reply = pb.UpscaleReply()
+        await self._upscale(request, context, reply)
+        return reply
+
+    async def UpscaleStream(
+        self, request: pb.UpscaleRequest, context: Context
+    ) -> AsyncGenerator[pb.UpscaleStreamReply, None]:
+        """How far the image is, its encoded bytes, and in the end what Upscale replies."""
+        async with aclosing(in_pieces(partial(self._upscale, request, context))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _upscale(
+        self, request: pb.UpscaleRequest, context: Context, reply: pb.UpscaleReply, pieces: Pieces | None = None
+    ) -> None:
         size = read_size(request)
         check = partial(self._limits.check_image, "the returned image")
         make_plan = partial(plan_sized_upscale, size=size, check=check)
-        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, make_plan)
+        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, make_plan, pieces)
         reply.tiles, reply.largest_batch = image.tiles, image.largest_batch
-        return reply
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
         """The image, translated."""
@@ -210,21 +224,28 @@ class ImageService(ImageServiceServicer):
         reply: ImageReply,
         task: Task,
         make_plan: Callable[[Spec, Header, bool, int], TransformPlan],
+        pieces: Pieces | None = None,
     ) -> TransformedImage:
-        """Runs the image through the model, counts it, and fills in what both replies have."""
+        """Runs the image through the model, counts it, and fills in what both replies have. `pieces`: the image is sent
+        in these as well, and may be longer than a message."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
             encoding, header = read_encoding(request.encoding), self._header(request)
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
             plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
-            self._check(plan, encoding)
+            self._check(plan, encoding, pieces is not None)
             charge(1, plan.width * plan.height)
             sent_bytes = hold_of(context, self._budget).nbytes
-            hold = self._hold(context, transform_bytes(plan, encoding, model.batcher.max_batch_size))
-            image = await transform(model.batcher, plan, request.image, encoding, deadline(context), self._workers)
+            batch = model.batcher.max_batch_size
+            hold = self._hold(context, transform_bytes(plan, encoding, batch, in_pieces=pieces is not None))
+            watch = None if pieces is None else pieces.of(plan.tiles)
+            image = await transform(
+                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch
+            )
             hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
-            self._limits.check_reply(len(image.data), "use JPEG or WebP, or send a smaller image")
+            if pieces is None:
+                self._limits.check_reply(len(image.data), "use UpscaleStream, JPEG or WebP, or send a smaller image")
             self._metrics.decoded(model.name, image.decode_s)
             self._metrics.encoded(model.name, image.encode_s)
             self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
@@ -255,11 +276,11 @@ class ImageService(ImageServiceServicer):
         self._limits.check_image("image", header.width, header.height)
         return header
 
-    def _check(self, plan: TransformPlan, encoding: Encoding) -> None:
+    def _check(self, plan: TransformPlan, encoding: Encoding, in_pieces: bool) -> None:
         """Rejects, before any work, what could not be computed, encoded or sent."""
         self._check_size(plan)
         encoding.check(plan.width, plan.height, plan.channels)
-        if encoding.format is Format.RAW:
+        if encoding.format is Format.RAW and not in_pieces:
             self._limits.check_reply(plan.nbytes, "use an encoded format")
 
     def _check_size(self, plan: TransformPlan) -> None:

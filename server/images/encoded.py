@@ -63,8 +63,12 @@ class Output:
         self._rows.write(rows)
         self.seconds += time.monotonic() - started_at
 
+    def take(self) -> bytes:
+        """What of the encoded image there is so far and was not taken yet: of a PNG, the others are encoded whole."""
+        return b"" if self._png is None else self._png.take()
+
     def finish(self) -> bytes:
-        """The encoded image, all of whose rows were written."""
+        """The rest of the encoded image, all of whose rows were written."""
         started_at = time.monotonic()
         if self._png is not None:
             data = self._png.take()

@@ -33,9 +33,11 @@ def window_of(plan: ChannelPlan, batch: int) -> int:
     return max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
 
 
-def transform_bytes(plan: TransformPlan, encoding: Encoding, batch: int, goes_on: bool = False) -> int:
+def transform_bytes(
+    plan: TransformPlan, encoding: Encoding, batch: int, goes_on: bool = False, in_pieces: bool = False
+) -> int:
     """What an image takes on its way through a network, at its peak. `batch`: the model's largest. `goes_on`: it is
-    needed whole afterwards."""
+    needed whole afterwards. `in_pieces`: what is encoded leaves before the next rows come."""
     header, first = plan.header, plan.passes[0]
     sent_px = header.width * header.height
     pixels = sent_px * header.channels * first.sample_bytes
@@ -49,6 +51,7 @@ def transform_bytes(plan: TransformPlan, encoding: Encoding, batch: int, goes_on
     returned_px = plan.width * plan.height
     encoded = returned_px * encode_bytes(encoding, plan.channels, plan.bits)
     if encoding.format is Format.PNG and not goes_on:
+        encoded = min(encoded, 2 * REPLY_COPIES * _rows_bytes(plan, batch)) if in_pieces else encoded
         return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
     canvas = plan.nbytes
     rows = _rows_bytes(plan, batch) if plan.is_resampled else 0

@@ -6,12 +6,12 @@ images of the same padded size.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from server.batching.batcher import Batcher
 from server.batching.chain import Run
@@ -30,6 +30,7 @@ from server.images.workers import Workers
 from server.observability.context import show_phase
 
 T = TypeVar("T")
+Watch: TypeAlias = Callable[[int, bytes], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,12 @@ async def transform(
     encoding: Encoding,
     deadline: float | None,
     workers: Workers,
+    watch: Watch | None = None,
 ) -> TransformedImage:
     """The image `sent`, through the network. Leaving (also by cancellation) drops the tiles that have not run.
+
+    `watch` gets how many tiles are done, and what of the encoded image is there; its `data` is the rest then. The work
+    goes on when it returns.
 
     Raises:
         InvalidRequest: the image is damaged, or has colours and the network takes grey.
@@ -78,9 +83,11 @@ async def transform(
         for each, following in pairwise(plan.passes):
             canvas = Canvas(each.shape, each.dtype)
             finish = partial(_prepare_again, canvas, prepared.icc, following)
-            prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally)
+            told = None if watch is None else partial(_tell, watch, tally, None)
+            prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
         output = Output(plan, encoding, prepared.icc)
-        data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally)
+        told = None if watch is None else partial(_tell, watch, tally, output)
+        data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally, told)
     show_phase("encode", output.started_at, output.seconds)
     return TransformedImage(
         data=data,
@@ -131,8 +138,10 @@ async def _pass(
     finish: Callable[[], T],
     workers: Workers,
     tally: _Tally,
+    told: Callable[[], Awaitable[None]] | None = None,
 ) -> T:
-    """Runs the tiles, whose rows go to `rows` from the top down; what `finish` returns when all of them are there."""
+    """Runs the tiles, whose rows go to `rows` from the top down; what `finish` returns when all of them are there.
+    `told`: awaited after every tile but the last."""
     bands = Bands(plan, prepared, rows)
 
     async def run_tile(plane: Plane, index: int) -> int:
@@ -159,7 +168,13 @@ async def _pass(
                 return await workers.run(_end, bands, leaving, finish)
             for row in leaving:
                 await workers.run(bands.close, row)
+            if told is not None:
+                await told()
     raise AssertionError("the last tile completes the bands")
+
+
+async def _tell(watch: Watch, tally: _Tally, output: Output | None) -> None:
+    await watch(tally.tiles, b"" if output is None else output.take())
 
 
 def _end(bands: Bands, leaving: list[int], finish: Callable[[], T]) -> T:
