@@ -102,8 +102,8 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
         return (plan,)
     if not (has_plan or has_onnx):
         raise NotServing(f"{plan if wants_plan else onnx} {missing}")
-    # On the CPU a plan is tried only for the reason why it does not run: if there is nothing else or it was requested.
-    tries_plan = has_plan and (device.kind == "cuda" or wants_plan or not has_onnx)
+    # A plan that was requested is tried even where it cannot run, or is missing, for the reason.
+    tries_plan = wants_plan or (has_plan and (device.kind == "cuda" or not has_onnx))
     return ((plan,) if tries_plan else ()) + ((onnx,) if has_onnx else ())
 
 
@@ -164,6 +164,8 @@ class EngineFactory:
         """The engine, its note and what it is."""
         spec = version.spec
         if name.endswith(".plan"):
+            if not (version.folder / name).is_file():
+                raise StartError(f"{name} is missing in version {version.version}")
             precision = "" if spec is None or spec.plan is None else spec.plan.precision
             return self._open_plan(version, name, device, batched), "", Choice("tensorrt", precision)
         if device.kind == "cuda":

@@ -151,6 +151,9 @@ def test_who_asks_for_the_plan_hears_why_something_else_serves(folder: Path, ope
         assert result.note.startswith("serves model.onnx: model.plan: TensorRT needs an NVIDIA GPU")
         assert result.platform == ONNX_PLATFORM
     assert opened(config='backend: "onnxruntime"').note == ""
+    (folder / PLAN).unlink()
+    for asked in ('platform: "tensorrt_plan"', 'backend: "tensorrt"', 'default_model_filename: "model.plan"'):
+        assert opened(config=asked).note.startswith("serves model.onnx: model.plan is missing in version 1")
 
 
 def test_a_file_that_the_config_names_is_the_one(folder: Path, opened: Open) -> None:
