@@ -57,6 +57,10 @@ def read_model(
             "version_policy names versions that are not there", extra={"fields": {"model": name, "versions": missing}}
         )
     if not choice.versions:
-        why = f"version_policy names others than {present}" if present else "a version is a folder named by a number"
+        why = (
+            f"version_policy names others than {present}"
+            if present
+            else "a version is a folder named by a number without leading zeros"
+        )
         raise NotServing(f"no version of {name!r} to serve: {why}")
     return ModelFolder(path, config, choice)
