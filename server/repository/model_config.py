@@ -96,6 +96,8 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     for requested, supported in ((config.backend, BACKEND_OF.values()), (config.platform, (*BACKEND_OF, PLATFORM))):
         if requested and requested not in supported:
             raise NotServing(f"{CONFIG}: backend {requested!r} is not supported; {' and '.join(supported)} are")
+    if config.backend and BACKEND_OF.get(config.platform, config.backend) != config.backend:
+        raise NotServing(f"{CONFIG}: backend {config.backend!r} does not run platform {config.platform!r}")
     check_fields(config)
     if is_ensemble(config):
         check_ensemble(config)
