@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from artifact.repository import ONNX, ArtifactError, read_manifest, sha256_of, write_version
 from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from export.adopt.amend import fix_inputs
 from export.adopt.cores import SEEDS, Found, find_core, image_runner
 from export.adopt.plain import Plain, RunError, latent_size, latents
 from export.adopt.probe import REACH_PX, reach_px
@@ -56,6 +57,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     method, direction_files = parse_wanted(request.directions, request.direction_files)
     progress(f"reading {path.name}")
     proto = without_debug_info(read_graph(path))
+    fix_inputs(proto, said.fixed)
     roles = find_roles(proto, said)
     labels = _labels(request, names, roles.classes)
     progress("running the graph on fixed inputs")
@@ -77,11 +79,12 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     parity = _parity(found, served, output)
     progress(f"wrapped graph agrees with the graph as it came: largest difference {parity.max_difference:g} level(s)")
     try:
-        tile, tile_notes = _tile(found, progress) if task is Task.SUPER_RESOLUTION else (None, ())
+        is_tiled = task is Task.SUPER_RESOLUTION and found.sizes and not found.sizes.only_px
+        tile, tile_notes = _tile(found, progress) if is_tiled else (None, ())
     except RunError as error:
         raise ExportError(f"{path.name} runs on small images, and not on larger ones: {error}") from None
     notes = (*found.notes, *tile_notes, *agreed)
-    spec = _spec(path, found, labels, (inputs, output), parity, tile, notes)
+    spec = _spec(path, found, labels, (inputs, output), parity, tile, notes, said.fixed)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
     target, more = _write(request, version, spec, served, config, wanted, progress)
     progress(f"wrote {target}")
@@ -102,6 +105,40 @@ def parse_range(option: str, text: str) -> Range:
     if not (np.isfinite([low, high]).all() and low < high):
         raise ExportError(f"{option} {text}: must be two finite numbers, the lower one first")
     return low, high
+
+
+def parse_numbers(option: str, text: str) -> tuple[float, ...]:
+    """One number, or one for each channel.
+
+    Raises:
+        ExportError: other than that.
+    """
+    try:
+        found = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ExportError(f"{option} {text}: must be numbers, such as 0.485,0.456,0.406") from None
+    if not np.isfinite(found).all() or (option == "--std" and min(found) <= 0):
+        raise ExportError(f"{option} {text}: must be finite{' and above 0' if option == '--std' else ''}")
+    return found
+
+
+def parse_fixed(texts: Sequence[str]) -> dict[str, float]:
+    """NAME=NUMBER for each input.
+
+    Raises:
+        ExportError: other than that, or twice.
+    """
+    found: dict[str, float] = {}
+    for text in texts:
+        name, _, number = text.rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = float("nan")
+        if not name or not np.isfinite(value) or name in found:
+            raise ExportError(f"--fix {text}: must be NAME=NUMBER, once for each input")
+        found[name] = value
+    return found
 
 
 def _require_options(request: Request) -> None:
@@ -137,8 +174,10 @@ def _specs(found: Found, task: Task) -> tuple[tuple[TensorSpec, ...], TensorSpec
         return (latent, *label), TensorSpec("image", "UINT8", found.shape)
     assert found.sizes is not None
     name = "upscaled" if task is Task.SUPER_RESOLUTION else "translated"
-    output = TensorSpec(name, "UINT8", (-1, -1, found.output_channels))
-    return (TensorSpec("image", "UINT8", (-1, -1, found.shape[2])),), output
+    height, width = found.sizes.only_px or (-1, -1)
+    image = TensorSpec("image", "UINT8", (height, width, found.shape[2]))
+    scaled = (side if side < 0 else side * found.sizes.scale for side in (height, width))
+    return (image,), TensorSpec(name, "UINT8", (*scaled, found.output_channels))
 
 
 def _served_inputs(found: Found, seeds: Sequence[int]) -> Mapping[str, NDArray[np.generic]]:
@@ -216,14 +255,18 @@ def _spec(
     parity: Parity,
     tile: Tile | None,
     notes: tuple[str, ...],
+    fixed: Mapping[str, float],
 ) -> Spec:
     core, sizes = found.core, found.sizes
     assert core.roles.task is not None
-    (low, high), (least, most) = core.output_range, core.input_range
+    low, high = core.output_range
     hyperparameters: dict[str, str | int] = {"layout": core.layout, "range": f"{low:g},{high:g}"}
     if sizes is not None:
-        hyperparameters |= {"input_layout": core.input_layout, "input_range": f"{least:g},{most:g}"}
+        ends = (" ".join(f"{one:g}" for one in bound) for bound in core.input_range)
+        hyperparameters |= {"input_layout": core.input_layout, "input_range": ",".join(ends)}
     tools = {tool: installed(tool) for tool in ("onnx", "onnxruntime")}
+    if fixed:
+        hyperparameters["fixed"] = ", ".join(f"{name}={value:g}" for name, value in fixed.items())
     return Spec(
         task=core.roles.task,
         architecture="onnx",

@@ -18,8 +18,19 @@ from export.adopt.plain import (
     require_image,
     to_pixels,
 )
-from export.adopt.probe import Sizes, find_sizes, free_batch, open_plain
-from export.adopt.roles import CHANNELS, LAYOUTS, LEVELS, Adoption, Range, Roles, layout_of, told_range
+from export.adopt.probe import Sizes, find_sizes, free_batch, open_plain, scale_of
+from export.adopt.roles import (
+    CHANNELS,
+    LAYOUTS,
+    LEVELS,
+    Adoption,
+    Bounds,
+    Range,
+    Roles,
+    Tensor,
+    layout_of,
+    told_range,
+)
 from export.adopt.wrap import TO_NHWC, Core, prefixed, with_free_axes
 from export.errors import ExportError
 from export.graph.parity import LIMITS
@@ -29,6 +40,8 @@ SEEDS = (0, 1, 2)
 RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), LEVELS)
 # Share of values beyond black and white that a graph may have.
 MAX_OUTSIDE = 0.25
+# Of an upscaled image, averaged over what each px became, from that px.
+MAX_FROM_INPUT_LEVELS = 32.0
 FIXED_BATCH = "serves a fixed batch of 1, since its batch axis is not free: "
 
 Arrays = dict[str, NDArray[np.generic]]
@@ -94,7 +107,7 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
         raise ExportError(f"the graph takes {image}; its number of channels must be fixed")
     # Of an upscaler nearly all are trained on 0..1; what a translator takes nobody can tell.
     bounds = said.output_range or told or (None if roles.task is Task.IMAGE_TO_IMAGE else (0.0, 1.0))
-    input_range = LEVELS if image.element_type == TensorProto.UINT8 else said.input_range or bounds
+    input_range = _input_bounds(image, said, bounds, channels)
     if bounds is None or input_range is None:
         raise ExportError(
             "say what black and white are: --range LOW,HIGH, and --input-range if it differs for the input"
@@ -109,8 +122,18 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
     if task is Task.IMAGE_TO_IMAGE and sizes.scale != 1:
         raise ExportError(f"--task {task}: the graph gives images {sizes.scale} times as large")
     core = replace(core, roles=replace(roles, task=task))
+    if task is Task.SUPER_RESOLUTION and channels == 4:
+        raise ExportError(
+            "the graph takes 4 channels; upscalers of 1 and 3 are served, with alpha upscaled beside them"
+        )
+    if not (told or said.output_range or said.input_range or said.mean or said.std) and task is Task.SUPER_RESOLUTION:
+        bounds = _likely_range(core, sizes, channels)
+        if image.element_type != TensorProto.UINT8:
+            input_range = _of_all_channels(bounds)
+        core = replace(core, output_range=bounds, input_range=input_range)
     notes = [] if said.output_range else [_assumed("range", bounds)]
-    height, width = _side(sizes, 40), _side(sizes, 56)
+    notes += _size_notes(image, sizes, layout)
+    height, width = sizes.only_px or (sizes.near(40), sizes.near(56))
     pictures = [synthetic_image(height, width, channels, seed)[None] for seed in SEEDS]
     items = [{image_name(core): own_image(image, picture, layout, input_range)} for picture in pictures]
     singles = _singles(open_plain(core.proto, "the graph"), items, core.roles)
@@ -119,7 +142,18 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
         raise ExportError(f"the graph gives {shape}; an image has {', '.join(map(str, CHANNELS))} channels")
     _require_range(singles, bounds, said.output_range is not None)
     found = _batched(core, items, singles, notes)
-    return replace(found, shape=(0, 0, channels), sizes=sizes, output_channels=found.expected[0].shape[3])
+    only = sizes.only_px or (0, 0)
+    return replace(found, shape=(*only, channels), sizes=sizes, output_channels=found.expected[0].shape[3])
+
+
+def _size_notes(image: Tensor, sizes: Sizes, layout: str) -> list[str]:
+    height, width = (image.shape[layout.index(axis)] for axis in "HW")
+    if sizes.only_px:
+        return [f"takes images of {width} x {height} px only; export it with free height and width for others"]
+    if height > 0 or width > 0:
+        declared = " x ".join("any" if side < 0 else str(side) for side in (width, height))
+        return [f"exported for images of {declared} px; it runs at other sizes too, which nothing was compared with"]
+    return []
 
 
 def image_name(core: Core) -> str:
@@ -137,6 +171,8 @@ def image_runner(core: Core, plain: Plain) -> Callable[[NDArray[np.uint8]], NDAr
         values = plain.run({image_name(core): own}, core.roles.output.name)
         if values.ndim != 4:
             raise RunError(f"it gives {values.ndim} axes")
+        if len(values) != len(images):  # a size of the image went into the batch
+            raise RunError(f"it gives {len(values)} images for {len(images)}")
         return values.transpose(TO_NHWC) if core.layout == "NCHW" else values
 
     return run
@@ -161,14 +197,63 @@ def _sized(core: Core, channels: int) -> tuple[Core, Sizes]:
             if sizes is not None:
                 return laid, sizes
     if height > 0 and width > 0:
-        raise ExportError(
-            f"the graph runs at {width}x{height} px only; export it with free height and width (dynamic axes)"
-        )
+        return _at_one_size(core, channels, (height, width))
     raise ExportError(f"the graph runs at no size from 40 to 768 px, or not by a whole number of times larger{failure}")
 
 
-def _side(sizes: Sizes, px: int) -> int:
-    return max(-(-px // sizes.multiple_px) * sizes.multiple_px, sizes.least_px)
+def _at_one_size(core: Core, channels: int, size: tuple[int, int]) -> tuple[Core, Sizes]:
+    """The graph as it is, at the size that it declares."""
+    plain = open_plain(with_free_axes(core.proto, (), False), "the graph")
+    for layout in LAYOUTS:
+        laid = replace(core, layout=layout)
+        if scale := scale_of(image_runner(laid, plain), *size, channels):
+            return laid, Sizes(1, 1, scale, size)
+    height, width = size
+    raise ExportError(
+        f"the graph takes images of {height}x{width} px (H x W), and gives none that is a whole number of times larger"
+    )
+
+
+def _input_bounds(image: Tensor, said: Adoption, bounds: Range | None, channels: int) -> Bounds | None:
+    """The values of black and white in the input image."""
+    if said.mean or said.std:
+        mean, std = said.mean or (0.0,), said.std or (1.0,)
+        for option, values in (("--mean", mean), ("--std", std)):
+            if len(values) not in (1, channels):
+                raise ExportError(f"{option}: {len(values)} numbers, the image has {channels} channel(s)")
+        if said.input_range is not None:
+            raise ExportError("--mean and --std stand in place of --input-range; give one of them")
+        count = max(len(mean), len(std))
+        pairs = [(mean[at % len(mean)], std[at % len(std)]) for at in range(count)]
+        return tuple(-m / s for m, s in pairs), tuple((1 - m) / s for m, s in pairs)
+    if image.element_type == TensorProto.UINT8:
+        return _of_all_channels(LEVELS)
+    found = said.input_range or bounds
+    return found and _of_all_channels(found)
+
+
+def _of_all_channels(bounds: Range) -> Bounds:
+    return (bounds[0],), (bounds[1],)
+
+
+def _likely_range(core: Core, sizes: Sizes, channels: int) -> Range:
+    """The range in which an upscaler gives its input back, enlarged: nearly all are trained on 0..1, some on 0..255."""
+    plain = open_plain(core.proto, "the graph")
+    height, width = sizes.only_px or (sizes.near(64), sizes.near(64))
+    image = synthetic_image(height, width, channels)[None]
+    for bounds in ((0.0, 1.0), LEVELS):
+        tried = replace(core, output_range=bounds, input_range=_of_all_channels(bounds))
+        try:
+            found = image_runner(tried, plain)(image).astype(np.float64)[..., :channels]
+        except RunError:
+            continue
+        means = found.reshape(height, sizes.scale, width, sizes.scale, -1).mean((1, 3))
+        if means.shape[2] != channels:  # grey from colours
+            continue
+        levels = (means - bounds[0]) * (255.0 / (bounds[1] - bounds[0]))
+        if np.abs(levels - image[0]).mean() < MAX_FROM_INPUT_LEVELS:
+            return bounds
+    return 0.0, 1.0
 
 
 def _singles(plain: Plain, items: Sequence[Arrays], roles: Roles) -> list[NDArray[np.generic]]:

@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.adopt.read import MAX_ELEMENTS
-from export.adopt.roles import Range, Tensor
+from export.adopt.roles import Bounds, Tensor
 from export.adopt.wrap import TO_NCHW, Core
 from export.errors import ExportError
 from export.graph.samples import to_uint8
@@ -86,11 +86,12 @@ def own_label(tensor: Tensor, labels: Sequence[int], classes: int) -> NDArray[np
     return np.reshape(labels, (-1, *tensor.shape[1:])).astype(dtype)
 
 
-def own_image(tensor: Tensor, images: NDArray[np.uint8], layout: str, bounds: Range) -> NDArray[np.generic]:
+def own_image(tensor: Tensor, images: NDArray[np.uint8], layout: str, bounds: Bounds) -> NDArray[np.generic]:
     """Images (N, H, W, C) uint8 as the graph takes them."""
     dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.element_type)
-    low, high = bounds
-    values = images if dtype == np.uint8 else low + images.astype(np.float32) * np.float32((high - low) / 255.0)
+    low, high = (np.array(bound) for bound in bounds)  # channels are last
+    scaled = low.astype(np.float32) + images.astype(np.float32) * ((high - low) / 255.0).astype(np.float32)
+    values = images if dtype == np.uint8 else scaled
     laid = values.transpose(TO_NCHW) if layout == "NCHW" else values
     return np.ascontiguousarray(laid.astype(dtype))
 

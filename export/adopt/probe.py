@@ -27,11 +27,19 @@ RunImage = Callable[[NDArray[np.uint8]], NDArray[np.generic]]
 
 @dataclass(frozen=True)
 class Sizes:
-    """Heights and widths that an image may have, and how many times larger the output is."""
+    """Heights and widths that an image may have, and how many times larger the output is.
+
+    `only_px`: the one (H, W) of a graph that runs at no other.
+    """
 
     multiple_px: int
     least_px: int
     scale: int
+    only_px: tuple[int, int] | None = None
+
+    def near(self, px: int) -> int:
+        """The smallest side of at least that many px."""
+        return max(-(-px // self.multiple_px) * self.multiple_px, self.least_px)
 
 
 def scale_of(run: RunImage, height: int, width: int, channels: int) -> int | None:

@@ -12,6 +12,7 @@ from onnx import TensorProto
 
 from artifact.formats import other_format
 from artifact.repository import placeholder
+from export.adopt.amend import sort_nodes
 from export.errors import ExportError
 
 # A protobuf message ends here, and the adopted graph is one file.
@@ -46,6 +47,7 @@ def read_graph(path: Path) -> onnx.ModelProto:
         _require_bounded_functions(proto, path.name)
         proto = onnx.inliner.inline_local_functions(proto)
     _require_operators(proto, path.name)
+    sort_nodes(proto.graph)
     _embed(proto, path)
     _require_sizes(proto, path.name)
     return proto

@@ -1,7 +1,8 @@
 """What the inputs and outputs of a graph are: told by the user, else by their shapes; asked for where neither tells."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -20,6 +21,8 @@ BOUNDED = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
 LEVELS = (0.0, 255.0)
 
 Range = tuple[float, float]
+# Values of black and of white, one for all channels or one for each.
+Bounds = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,9 @@ class Adoption:
     layout: str | None = None
     output_range: Range | None = None
     input_range: Range | None = None  # None: the same
+    mean: tuple[float, ...] = ()  # of the input image in 0..1, by channel; then divided by `std`
+    std: tuple[float, ...] = ()
+    fixed: Mapping[str, float] = field(default_factory=dict)  # inputs and the value that they have in every run
     reference: Path | None = None  # inputs, and what the graph must give for them: export.adopt.reference
 
 
@@ -73,9 +79,18 @@ def find_roles(proto: onnx.ModelProto, said: Adoption) -> Roles:
     output = _output([_tensor(value) for value in proto.graph.output], said)
     task = _task(said)
     pictures = [tensor for tensor in inputs if _is_picture(tensor)]
+    scalars = [tensor for tensor in inputs if tensor not in pictures]
+    if len(pictures) == 1 and scalars and not said.latent and (not task or not task.draws) and _are_knobs(scalars):
+        raise ExportError(
+            f"the graph takes the image {pictures[0]} and also {_listed(scalars)}; "
+            f"give each its value: --fix {scalars[0].name}=NUMBER"
+        )
     if (task is None and said.latent is None and len(pictures) == len(inputs) == 1) or (task and not task.draws):
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
-            raise ExportError(f"--task {said.task}: takes one image (4 axes); the graph takes {_listed(inputs)}")
+            raise ExportError(
+                f"--task {said.task}: takes one image (4 axes), other inputs only with a value, --fix NAME=NUMBER; "
+                f"the graph takes {_listed(inputs)}"
+            )
         for option, value in (("--latent", said.latent), ("--label", said.label), ("--classes", said.classes)):
             if value is not None:
                 raise ExportError(f"{option} {value}: the graph takes an image, {inputs[0]}, and no latent")
@@ -85,11 +100,12 @@ def find_roles(proto: onnx.ModelProto, said: Adoption) -> Roles:
     latent = _latent(inputs, label, said)
     if others := [tensor for tensor in inputs if tensor not in (latent, label)]:
         raise ExportError(
-            f"the graph takes also {_listed(others)}; if one is the class, say --label NAME; "
-            "a graph that takes more than latent and label is not adopted"
+            f"the graph takes also {_listed(others)}; if one is the class, say --label NAME; others (noise, "
+            f"truncation, w) are not served: give each the value that it always has, --fix {others[0].name}=NUMBER"
         )
-    if said.input_range is not None:
-        raise ExportError("--input-range: the graph takes a latent and no image")
+    for option, given in (("--input-range", said.input_range), ("--mean", said.mean), ("--std", said.std)):
+        if given:
+            raise ExportError(f"{option}: the graph takes a latent and no image")
     classes = _classes(label, said)
     found = Task.CLASS_CONDITIONAL if label else Task.UNCONDITIONAL
     if task not in (None, found):
@@ -151,6 +167,11 @@ def _is_picture(tensor: Tensor) -> bool:
     """Four axes, with channels where channels are. A latent (N, Z, 1, 1) is none."""
     shape = tensor.shape
     return len(shape) == 4 and shape[2:] != (1, 1) and (shape[1] in CHANNELS or shape[3] in CHANNELS)
+
+
+def _are_knobs(tensors: list[Tensor]) -> bool:
+    """Whether none is so large that it could be a latent."""
+    return all(math.prod(map(abs, tensor.shape)) == 1 for tensor in tensors)
 
 
 def _output(outputs: list[Tensor], said: Adoption) -> Tensor:

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from artifact.spec import TensorSpec
 from export.adopt.read import nodes_of, opset_of
-from export.adopt.roles import Range, Roles, Tensor
+from export.adopt.roles import Bounds, Range, Roles, Tensor
 
 PREFIX = "adopted/"
 TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
@@ -30,7 +30,7 @@ class Core:
     layout: str
     output_range: Range
     input_layout: str = "NCHW"
-    input_range: Range = (0.0, 1.0)
+    input_range: Bounds = ((0.0,), (1.0,))
 
 
 def prefixed(proto: onnx.ModelProto, roles: Roles) -> tuple[onnx.ModelProto, Roles]:
@@ -160,9 +160,10 @@ class _Around:
             value = self._node("Cast", value, to=TensorProto.FLOAT)
         if self._core.input_layout == "NCHW":
             value = self._node("Transpose", value, perm=TO_NCHW)
-        low, high = self._core.input_range
-        if tensor.element_type == TensorProto.UINT8 or (low, high) == (0.0, 255.0):
+        if tensor.element_type == TensorProto.UINT8 or self._core.input_range == ((0.0,), (255.0,)):
             return value
+        axes = (-1, 1, 1) if self._core.input_layout == "NCHW" else (-1,)
+        low, high = (np.reshape(bound, axes if len(bound) > 1 else ()) for bound in self._core.input_range)
         return self._scaled(value, (high - low) / 255.0, low)
 
     def _label(self, value: str, tensor: Tensor) -> str:
@@ -173,9 +174,9 @@ class _Around:
             return self._node("Reshape", value, self._constant([-1, 1], np.int64))
         return value
 
-    def _scaled(self, value: str, gain: float, offset: float) -> str:
+    def _scaled(self, value: str, gain: object, offset: object) -> str:
         value = self._node("Mul", value, self._constant(gain))
-        return value if offset == 0 else self._node("Add", value, self._constant(offset))
+        return value if not np.asarray(offset).any() else self._node("Add", value, self._constant(offset))
 
     def _constant(self, value: object, dtype: type[np.generic] = np.float32) -> str:
         array: NDArray[np.generic] = np.asarray(value, dtype=dtype)

@@ -11,14 +11,17 @@ import typer
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.graph_options import (
     ClassesOption,
+    FixOption,
     GraphOptions,
     ImageOption,
     InputRangeOption,
     LabelOption,
     LatentOption,
     LayoutOption,
+    MeanOption,
     RangeOption,
     ReferenceOption,
+    StdOption,
     TaskOption,
 )  # fmt: skip
 from ganserve.cli.output import CommandError, needing, print_json, steps
@@ -178,14 +181,17 @@ def export(
     layout: LayoutOption = None,
     output_range: RangeOption = None,
     input_range: InputRangeOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    fix: FixOption = None,
     reference: ReferenceOption = None,
     directions: DirectionsOption = Directions.AUTO,
     direction: DirectionFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
-    graph = GraphOptions(task, latent, label, classes, image, layout, output_range, input_range, reference)
-    overrides = parse_settings(settings or [])
+    ranges = (output_range, input_range, mean, std)
+    graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference)
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
         from export.errors import ExportError
@@ -196,7 +202,7 @@ def export(
         name=name,
         arch=arch,
         key=key,
-        overrides=overrides,
+        overrides=parse_settings(settings or []),
         precision=precision.value,
         tensors=tensors.value,
         version=version,

@@ -46,6 +46,26 @@ InputRangeOption = Annotated[
         rich_help_panel=_PANEL, metavar="LOW,HIGH", help="The same of the input image (default: as of the output)."
     ),
 ]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="NUMBER[,...]",
+        help="Subtracted from the input image in 0..1, by channel, in place of --input-range.",
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_PANEL, metavar="NUMBER[,...]", help="What that is divided by."),
+]
+FixOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="INPUT=NUMBER",
+        help="Value of a further input, the same in every run: a strength, a noise map. Repeatable.",
+    ),
+]
 ReferenceOption = Annotated[
     Path | None,
     typer.Option(
@@ -68,6 +88,9 @@ class GraphOptions:
     layout: str | None
     range: str | None
     input_range: str | None
+    mean: str | None
+    std: str | None
+    fix: tuple[str, ...]
     reference: Path | None
 
     def parsed(self) -> "Adoption":
@@ -76,7 +99,7 @@ class GraphOptions:
         Raises:
             ExportError: a range is none.
         """
-        from export.adopt.adopt import parse_range
+        from export.adopt.adopt import parse_fixed, parse_numbers, parse_range
         from export.adopt.roles import Adoption
 
         return Adoption(
@@ -88,6 +111,9 @@ class GraphOptions:
             self.layout,
             parse_range("--range", self.range) if self.range is not None else None,
             parse_range("--input-range", self.input_range) if self.input_range is not None else None,
+            parse_numbers("--mean", self.mean) if self.mean is not None else (),
+            parse_numbers("--std", self.std) if self.std is not None else (),
+            parse_fixed(self.fix),
             self.reference,
         )
 
@@ -98,5 +124,5 @@ class GraphOptions:
             CommandError: one is.
         """
         for name, value in asdict(self).items():
-            if value is not None:
+            if value is not None and value != ():
                 raise CommandError(f"--{name.replace('_', '-')} {value}: applies to ONNX graphs (*.onnx) only")

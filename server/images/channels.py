@@ -148,7 +148,8 @@ def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -
     """The plan for super-resolution.
 
     Raises:
-        InvalidRequest: the network does not take and return images of one or three channels.
+        InvalidRequest: the network does not take and return images of one or three channels, or takes another size
+            only.
     """
     ins, outs = _channels(spec, (1, 3))
     colours = 1 if header.channels < 3 else min(ins, outs)
@@ -166,12 +167,6 @@ def plan_translation(
             size only; labels that do not fit the model.
     """
     others = resolve_attributes(labels, spec)
-    height, width, _ = spec.image_shape
-    if (height or width) and (header.height, header.width) != (height, width):
-        raise InvalidRequest(
-            f"image: {header.width} x {header.height} px, but the model takes images of {width} x {height} px only; "
-            "crop or resize it"
-        )
     ins, outs = _channels(spec, (1, 3, 4))
     if not keeps_alpha:
         alpha = Alpha.NONE
@@ -185,6 +180,12 @@ def plan_translation(
 def _plan(
     spec: Spec, header: Header, ins: int, outs: int, colours: int, alpha: Alpha, keeps_alpha: bool, bits: int
 ) -> ChannelPlan:
+    only_height, only_width, _ = spec.image_shape
+    if (only_height or only_width) and (header.height, header.width) != (only_height, only_width):
+        raise InvalidRequest(
+            f"image: {header.width} x {header.height} px, but the model takes images of {only_width} x {only_height} "
+            "px only; crop or resize it"
+        )
     if spec.tile is None:
         grid = whole_grid(header.height, header.width, spec.multiple_px, spec.least_px)
     else:

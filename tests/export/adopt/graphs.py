@@ -101,6 +101,44 @@ def upscaler(*, size: Axes = ("H", "W"), batch: int | str = "N", whole: bool = F
     return graph.made(value, (batch, 3, "H2", "W2"))
 
 
+def enlarger(*, levels: bool = False, channels: int = 3) -> onnx.ModelProto:
+    """x2 by repeating px. `levels`: trained on 0..255, else with a second input that says how bright it shall be."""
+    graph = Graph()
+    value = graph.takes("input", ("N", channels, "H", "W"))
+    value = graph.node("DepthToSpace", graph.node("Concat", *[value] * 4, axis=1), blocksize=2)
+    if levels:
+        value = graph.node(
+            "Add", graph.node("Mul", value, graph.constant(0.9, np.float32)), graph.constant(9, np.float32)
+        )
+    else:
+        value = graph.node("Mul", value, graph.takes("strength", (1,)))
+    return graph.made(value, ("N", channels, "H2", "W2"))
+
+
+def one_size(*, scale: int = 1) -> onnx.ModelProto:
+    """Images of 12 x 16 px alone: every px sees every other through weights."""
+    graph = Graph()
+    value = graph.node("Reshape", graph.takes("x", (1, 3, 12, 16)), graph.constant([1, 576], np.int64))
+    value = graph.node("Tanh", graph.node("MatMul", value, graph.weight(576, 576 * scale**2, scale=0.1)))
+    value = graph.node("Reshape", value, graph.constant([1, 3, 12 * scale, 16 * scale], np.int64))
+    return graph.made(value, (1, 3, 12 * scale, 16 * scale))
+
+
+def whitened() -> onnx.ModelProto:
+    """A translator that takes what networks of ImageNet take."""
+    graph = Graph()
+    value = graph.node("Conv", graph.takes("x", ("N", 3, "H", "W")), graph.weight(3, 3, 3, 3), pads=[1, 1, 1, 1])
+    return graph.made(graph.node("Tanh", value), ("N", 3, "H", "W"))
+
+
+def unsorted(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """As converters to float16 leave it."""
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in reversed(proto.graph.node)]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
+
+
 def features() -> onnx.ModelProto:
     """Twelve channels, which are no image."""
     graph = Graph()

@@ -19,17 +19,22 @@ from export.pipeline import Exported, Request
 from ganserve import Client, InvalidRequest
 from tests.export.adopt.graphs import (
     FLOAT16,
+    enlarger,
     features,
     generator,
     mixing_generator,
     old_generator,
+    one_size,
     saved,
     translator,
+    unsorted,
     upscaler,
+    whitened,
 )
 from tests.serving import running
 
 SEEDS = [3, 0, 7]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DRAWN: dict[str, tuple[onnx.ModelProto, Adoption]] = {
     "plain": (generator(), Adoption("unconditional", latent="image", output_range=(-1, 1))),
     "fixed-batch": (generator(batch=1), Adoption()),
@@ -46,7 +51,13 @@ TRANSFORMING: dict[str, tuple[onnx.ModelProto, Adoption]] = {
     "fixed-upscaler": (upscaler(size=(16, 16), batch=1), Adoption()),
     "whole-upscaler": (upscaler(whole=True), Adoption("super-resolution")),
     "translator": (translator(), Adoption("image-to-image")),
+    "levels": (enlarger(levels=True), Adoption()),
+    "strong": (enlarger(), Adoption(fixed={"strength": 0.75})),
+    "one-size": (one_size(), Adoption("image-to-image")),
+    "one-size-twice": (one_size(scale=2), Adoption()),
+    "whitened": (unsorted(whitened()), Adoption("image-to-image", mean=MEAN, std=STD)),
 }
+WHITENED = {"one-size": (0.5, 0.5), "one-size-twice": (0.5, 0.5), "translator": (0.5, 0.5), "whitened": (MEAN, STD)}
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +111,18 @@ def test_generated_images_are_the_graphs_own(name: str, client: Client, adopted:
 
 
 @pytest.mark.parametrize("name", TRANSFORMING)
-def test_transformed_images_are_the_graphs_own(name: str, client: Client, adopted: dict[str, Exported]) -> None:
-    proto, _ = TRANSFORMING[name]
-    image = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
-    if name == "translator":
-        found = client.translate(name, image).array
-        expected = levels(alone(proto, image=image[None] / 127.5 - 1)[0], -1.0)
-    else:
-        found = client.upscale(name, image).array
-        expected = levels(alone(proto, image=image[None].transpose(0, 3, 1, 2) / 255)[0], 0.0)
+def test_transformed_images_are_the_graphs_own(name: str, client: Client) -> None:
+    proto, said = TRANSFORMING[name]
+    height = 16 if name == "fixed-upscaler" else 12  # as it was exported
+    image = np.random.RandomState(0).randint(0, 256, (height, 16, 3)).astype(np.uint8)
+    mean, std = WHITENED.get(name, (0.0, 1 / 255 if name == "levels" else 1.0))
+    values = ((image / 255 - mean) / std)[None]
+    given = {"image": values if name == "translator" else values.transpose(0, 3, 1, 2)}
+    if name == "strong":
+        given["strength"] = np.array([0.75])
+    own = alone(proto, **given)[0]
+    expected = np.clip(own, 0, 255) if name == "levels" else levels(own, -1.0 if name in WHITENED else 0.0)
+    found = (client.translate if said.task == "image-to-image" else client.upscale)(name, image).array
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 0.51
 
@@ -122,6 +136,21 @@ def test_sizes_and_tiles_are_measured(adopted: dict[str, Exported]) -> None:
     assert facts("translator") == (1, 4, 4, None)
     assert facts("whole-upscaler") == (2, 1, 1, None)
     assert any("not tileable" in note for note in adopted["whole-upscaler"].notes)
+
+
+def test_a_graph_of_one_size_takes_no_other(client: Client, adopted: dict[str, Exported]) -> None:
+    assert adopted["one-size-twice"].spec.image_shape == (12, 16, 3)
+    assert "takes images of 16 x 12 px only" in adopted["one-size"].notes[1]
+    for call, name in ((client.translate, "one-size"), (client.upscale, "one-size-twice")):
+        with pytest.raises(InvalidRequest, match="24 x 12 px, but the model takes images of 16 x 12 px only"):
+            call(name, np.zeros((12, 24, 3), np.uint8))
+
+
+def test_what_was_done_to_a_graph_is_in_its_manifest(adopted: dict[str, Exported]) -> None:
+    assert adopted["strong"].spec.hyperparameters["fixed"] == "strength=0.75"
+    assert adopted["levels"].spec.hyperparameters["range"] == "0,255"
+    assert str(adopted["whitened"].spec.hyperparameters["input_range"]).startswith("-2.1179 -2.03571 -1.80444,2.2489")
+    assert any("exported for images of 16 x 16 px" in note for note in adopted["fixed-upscaler"].notes)
 
 
 def test_a_translator_takes_sizes_between_its_multiples(client: Client) -> None:
@@ -171,6 +200,10 @@ def test_weights_in_another_file_are_taken_in(tmp_path: Path) -> None:
         (generator(), Adoption(layout="NHWC"), "--layout NHWC: the image has 8 channels"),
         (upscaler(), Adoption(latent="input"), "all axes but the batch must be fixed"),
         (upscaler(), Adoption("image-to-image", output_range=(0, 1)), "gives images 2 times as large"),
+        (enlarger(), Adoption(), r"takes the image input .* and also strength FLOAT \(1\); .*: --fix strength=NUMBER"),
+        (enlarger(), Adoption(fixed={"gain": 1}), "--fix gain: the graph takes input, strength"),
+        (enlarger(levels=True, channels=4), Adoption(), "takes 4 channels; upscalers of 1 and 3 are served"),
+        (whitened(), Adoption("image-to-image", mean=(1.0, 2.0)), r"--mean: 2 numbers, the image has 3 channel\(s\)"),
         (features(), Adoption("image-to-image", output_range=(0, 1)), "gives 1x12x40x56; an image has 1, 3, 4"),
         (translator(), Adoption(), "say --task image-to-image or super-resolution"),
     ],
