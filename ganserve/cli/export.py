@@ -194,7 +194,6 @@ def export(
     graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference)
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
-        from export.errors import ExportError
         from export.pipeline import Request
     request = Request(
         checkpoint=checkpoint,
@@ -214,12 +213,17 @@ def export(
         directions=directions.value,
         direction_files=tuple(direction or ()),
     )
+    _show(_exported(request, graph), as_json)
+
+
+def _exported(request: "Request", graph: GraphOptions) -> "Exported":
+    from export.errors import ExportError
+
     try:
         with steps() as progress:
-            exported = _export(request, graph, progress)
+            return _export(request, graph, progress)
     except ExportError as error:
         raise CommandError(str(error)) from None
-    _show(exported, as_json)
 
 
 def _export(request: "Request", graph: GraphOptions, progress: "Progress") -> "Exported":

@@ -115,7 +115,7 @@ def test_transformed_images_are_the_graphs_own(name: str, client: Client) -> Non
     proto, said = TRANSFORMING[name]
     height = 16 if name == "fixed-upscaler" else 12  # as it was exported
     image = np.random.RandomState(0).randint(0, 256, (height, 16, 3)).astype(np.uint8)
-    mean, std = WHITENED.get(name, (0.0, 1 / 255 if name == "levels" else 1.0))
+    mean, std = map(np.asarray, WHITENED.get(name, (0.0, 1 / 255 if name == "levels" else 1.0)))
     values = ((image / 255 - mean) / std)[None]
     given = {"image": values if name == "translator" else values.transpose(0, 3, 1, 2)}
     if name == "strong":
