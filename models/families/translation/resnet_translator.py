@@ -18,6 +18,7 @@ from dataclasses import replace
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, ArchitectureError, Generator, Setting, StateDict
+from models.families.translation.colouring import SIZE, coloured
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
     NORM_STATISTICS,
@@ -78,7 +79,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     found: dict[str, Scalar] = {**_hyperparameters(config), "dropout": config.dropout}
     if is_blurred(state):
         found |= {"no_antialias": not config.blurred_halving, "no_antialias_up": config.doubling != "blur"}
-    return generator(served, weights, found)
+    return coloured(generator(served, weights, found), int(settings["size"]))
 
 
 def _hyperparameters(config: ResnetConfig) -> dict[str, Scalar]:
@@ -136,7 +137,7 @@ ARCHITECTURE = Architecture(
     reference="junyanz/pytorch-CycleGAN-and-pix2pix ResnetGenerator",
     matches=lambda state: not is_blurred(state) and _matches(state),
     build=_build,
-    settings={"norm_statistics": NORM_STATISTICS},
+    settings={"norm_statistics": NORM_STATISTICS, "size": SIZE},
     relative=describe,
 )
 CUT = Architecture(
@@ -144,7 +145,7 @@ CUT = Architecture(
     reference="taesungp/contrastive-unpaired-translation ResnetGenerator",
     matches=lambda state: is_blurred(state) and _matches(state),
     build=_build,
-    settings={"norm_statistics": NORM_STATISTICS},
+    settings={"norm_statistics": NORM_STATISTICS, "size": SIZE},
     relative=describe,
 )
 CYCLEGAN = Architecture(

@@ -3,7 +3,8 @@ arXiv:1611.07004.
 
 Reads the checkpoints of junyanz/pytorch-CycleGAN-and-pix2pix (`UnetGenerator`, `<epoch>_net_G.pth`): nested keys
 `model.model.0`, `model.model.1.model.1`, ... Any depth and widths, batch norm, instance norm or none, with or without
-dropout. Running statistics of an InstanceNorm (checkpoints until 2018) are ignored, as the repository does.
+dropout. One from 1 channel to 2 colours grey images (`--model colorization`). Running statistics of an InstanceNorm
+(checkpoints until 2018) are ignored, as the repository does.
 Differences: dropout is off and batch norm uses its stored statistics, which is the repository's `test.py --eval`.
 Without `--eval` it uses each image's own statistics (`--set norm_statistics=picture`) and dropout (not offered).
 """
@@ -17,6 +18,7 @@ from torch import nn
 
 from artifact.spec import Scalar, Task
 from models.architecture import Architecture, Generator, StateDict
+from models.families.translation.colouring import SIZE, coloured
 from models.families.translation.patch_discriminators import describe
 from models.families.translation.translator_layers import (
     NORM_STATISTICS,
@@ -121,7 +123,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     served = config
     if config.kind == "batch" and settings["norm_statistics"] == "picture":
         served, weights = replace(config, kind="picture"), without_statistics(weights)
-    return Generator(
+    generator = Generator(
         network=load(UnetTranslator(served), weights),
         task=Task.IMAGE_TO_IMAGE,
         hyperparameters={
@@ -138,6 +140,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         input_channels=config.inputs,
         multiple_px=2 ** len(config.widths),
     )
+    return coloured(generator, int(settings["size"]))
 
 
 ARCHITECTURE = Architecture(
@@ -145,6 +148,6 @@ ARCHITECTURE = Architecture(
     reference="junyanz/pytorch-CycleGAN-and-pix2pix UnetGenerator",
     matches=_matches,
     build=_build,
-    settings={"norm_statistics": NORM_STATISTICS},
+    settings={"norm_statistics": NORM_STATISTICS, "size": SIZE},
     relative=describe,
 )

@@ -7,7 +7,17 @@ from torch import Tensor, nn
 
 from artifact.spec import Scalar
 from tests.models.cases.base import Case
+from tests.models.references.lab import lab2rgb, rgb2lab
 from tests.models.references.unet import UnetGenerator
+
+
+def as_colours(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
+    """As the repository's colorization model and its data set do, at a size of 32, under the image's own lightness."""
+    lightness = rgb2lab(arrays["image"].double())[:, :1]
+    small = nn.functional.interpolate(lightness, (32, 32), mode="bilinear", antialias=True)
+    colours = network((small / 50 - 1).float()).double() * 110
+    enlarged = nn.functional.interpolate(colours, arrays["image"].shape[2:], mode="bilinear", antialias=True)
+    return lab2rgb(torch.cat([lightness, enlarged], 1)).float()
 
 
 def call_without_eval(network: nn.Module, arrays: Mapping[str, Tensor]) -> Tensor:
@@ -50,6 +60,16 @@ CASES = {
         _found(1, 3, 8, "none"),
         (2, 256, 256, 3),
         sizes_px=((256, 256), (256, 256)),
+    ),
+    "unet-colouring": Case(
+        "unet",
+        lambda: UnetGenerator(1, 2, 5, 4, "batch"),
+        _found(1, 2, 5, "batch"),
+        (2, 40, 56, 3),
+        call=as_colours,
+        overrides={"size": "32"},
+        sizes_px=((40, 56), (20, 72)),
+        graph=True,
     ),
     "unet-without-eval": Case(
         "unet",
