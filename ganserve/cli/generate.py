@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import typer
-from PIL import Image
 
 from ganserve.cli.change_options import (
     CutoffOption,
@@ -47,9 +46,9 @@ from ganserve.cli.generate_options import (
     WOption,
     read_generate_options,
 )
-from ganserve.cli.grid import compose_grid
+from ganserve.cli.generated_files import GeneratedFiles
 from ganserve.cli.output import CommandError, counted, print_json
-from ganserve.client.formats import FormatName
+from ganserve.client.formats import SUFFIXES
 from ganserve.client.received import Timings
 from ganserve.client.results import GeneratedImage, StepReport
 
@@ -105,47 +104,19 @@ def generate(
     options["version"] = version
     options["then"] = then or []
     options["format"] = "raw" if grid else format
-    options["quality"] = None if grid else quality
-    images = []
-    with connect(server, deadline, ca, api_key_file) as client, counted(n, model) as advance:
+    options["quality"] = quality if not grid and output.suffix.lower() in SUFFIXES else None
+    with (
+        GeneratedFiles(output, quality, grid, columns) as files,
+        connect(server, deadline, ca, api_key_file) as client,
+        counted(n, model) as advance,
+    ):
         for image in client.generate_stream(model, **options):
-            images.append(image)
+            files.add(image)
             advance()
-    images.sort(key=lambda image: image.index)
-    paths = [output] * len(images) if grid else file_names(output, images)
-    if grid:
-        _write_grid(images, columns, output, format, quality)
-    else:
-        for image, path in zip(images, paths, strict=True):
-            image.save(path)
+        images, paths = files.images, files.finish()
     if save_w is not None:
         np.savez(save_w, w=np.stack([image.w for image in images if image.w is not None]))
     _report(images, paths, as_json)
-
-
-def file_names(output: Path, images: Sequence[GeneratedImage]) -> list[Path]:
-    """A path for each image: FILE for a single one, else FILE-<seed>, made unique by label, else by index.
-
-    Images without a seed are numbered by index.
-    """
-    if len(images) == 1:
-        return [output]
-    if images[0].seed is None:
-        return [output.with_name(f"{output.stem}-{image.index}{output.suffix}") for image in images]
-    by_seed = [f"{image.seed}" for image in images]
-    by_label = [f"{image.seed}-{image.label}" for image in images]
-    by_index = [f"{image.seed}-{image.index}" for image in images]
-    names = next(names for names in (by_seed, by_label, by_index) if len(set(names)) == len(names))
-    return [output.with_name(f"{output.stem}-{name}{output.suffix}") for name in names]
-
-
-def _write_grid(
-    images: Sequence[GeneratedImage], columns: int | None, output: Path, format: FormatName, quality: int | None
-) -> None:
-    grid = compose_grid([image.array for image in images], columns)
-    pixels = grid.squeeze(2) if grid.shape[2] == 1 else grid
-    settings: dict[str, Any] = {} if quality is None else {"compress_level" if format == "png" else "quality": quality}
-    Image.fromarray(pixels).save(output, format, **settings)
 
 
 def _steps(images: Sequence[GeneratedImage]) -> list[StepReport]:

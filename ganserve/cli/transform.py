@@ -191,9 +191,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         else:
             options["labels"] = read_attributes(labels)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
-        page = Page(compare, len(conversions))
-        reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
         films = any(each.is_film for each in conversions)
+        page = Page(compare, len(conversions), films)
+        reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
         with connect(server, deadline, ca, api_key_file) as client:
             patience_s = deadline if films or not reporter.alone else 0
             sending = Sending(client, call, model, options, threading.Semaphore(in_flight), patience_s)

@@ -22,6 +22,7 @@ SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS, GEO_DOUBLES, GEO_TEXTS = 33550, 33922
 GDAL_METADATA, GDAL_NODATA = 42112, 42113
 PLACED = (SCALE, TIEPOINT, TRANSFORMATION, GEO_KEYS)
 COPIED = (GEO_KEYS, GEO_DOUBLES, GEO_TEXTS, GDAL_METADATA, GDAL_NODATA)
+SUBFILE, MASK = 254, 4
 RASTER_TYPE, POINT = 1025, 2
 ASCII, SHORT, DOUBLE = 2, 3, 12  # TIFF's types
 TYPES = {GEO_KEYS: SHORT, GEO_TEXTS: ASCII, GDAL_METADATA: ASCII, GDAL_NODATA: ASCII}
@@ -61,7 +62,11 @@ def read_geotiff(data: bytes) -> GeoTiff | None:
             page = file.pages[0]
             pixels = np.asarray(page.asarray())
             tags = {tag.code: tag.value for tag in page.tags if tag.code in (*PLACED, *COPIED)}
+            if any(int(each.tags.valueof(SUBFILE) or 0) & MASK for each in file.pages[1:]):
+                raise CommandError("its mask is a page of its own; write the missing pixels as a no-data value first")
             separate, colours = page.planarconfig == 2, int(page.photometric) == 2
+    except CommandError:
+        raise
     except Exception as error:  # of a damaged file it raises whatever its parsers meet
         raise CommandError(f"not a GeoTIFF that can be read: {error}") from None
     if separate and pixels.ndim == 3:

@@ -18,17 +18,20 @@ class Page:
     """Collects pairs, from any thread, and writes them. Without a path it does nothing.
 
     Raises:
-        CommandError: more pairs than a page holds.
+        CommandError: more pairs than a page holds, or a film.
     """
 
     path: Path | None
     total: int
+    films: bool
     _pairs: dict[str, Pair] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if self.path is not None and self.total > MAX_PAIRS:
             raise CommandError(f"--compare: a page holds at most {MAX_PAIRS} pairs, got {self.total} inputs")
+        if self.path is not None and self.films:
+            raise CommandError("--compare: a page holds images, and there is a film among the inputs")
 
     def add(self, conversion: Conversion, made: Made) -> None:
         """Before and after of one input."""

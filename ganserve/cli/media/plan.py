@@ -123,8 +123,17 @@ def _files_below(folder: Path, skipped: Path | None) -> Iterator[Path]:
             name for name in folders if not name.startswith(".") and (Path(at) / name).resolve() != skipped
         )
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in (*READABLE, *FILMS):
-                yield Path(at) / name
+            path = Path(at) / name
+            if not name.startswith(".") and path.suffix.lower() in (*READABLE, *FILMS) and not _is_typescript(path):
+                yield path
+
+
+def _is_typescript(path: Path) -> bool:
+    """A .ts that is no film: those begin with the byte 0x47."""
+    if path.suffix.lower() != ".ts":
+        return False
+    with path.open("rb") as file:
+        return file.read(1) != b"G"
 
 
 def _named(

@@ -49,6 +49,7 @@ def folder(tmp_path: Path) -> Path:
         format = {".png": "PNG", ".bmp": "BMP", ".JPG": "JPEG"}[(found / name).suffix]
         Image.fromarray(image_of(seed)).save(found / name, format)
     (found / "notes.txt").write_text("no image")
+    (found / "script.ts").write_text("import { no } from 'film'")
     return found
 
 
@@ -122,7 +123,7 @@ def test_what_cannot_be_is_refused_before_anything_is_read(
     with pytest.raises(CommandError) as caught:
         plan(inputs, output, PLAIN)
     assert text in str(caught.value)
-    assert names_below(folder) == [".hidden/c.png", "a.png", "deep/d.JPG", "deep/er/b.bmp", "notes.txt"]
+    assert names_below(folder) == [".hidden/c.png", "a.png", "deep/d.JPG", "deep/er/b.bmp", "notes.txt", "script.ts"]
 
 
 def test_force_lets_an_output_take_the_place_of_its_input(upscale: Any, folder: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from PIL import Image
@@ -75,6 +76,18 @@ def test_with_grid_all_images_are_one_file(fake: Fake, tmp_path: Path) -> None:
     grid = ["--grid", "--columns", "3", "-o", str(out), "--server", fake.server]
     assert main(["generate", "faces", "--seeds", "0-5", *grid]) == 0
     np.testing.assert_array_equal(pixels_of(out), compose_grid([image_of(seed) for seed in range(6)], 3))
+    assert main(["generate", "faces", "--seeds", "0-5", *grid, "-o", str(tmp_path / "faces.bmp")]) == 0
+    np.testing.assert_array_equal(pixels_of(tmp_path / "faces.bmp"), pixels_of(out))
+
+
+def test_a_call_that_breaks_off_leaves_no_file(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr("ganserve.cli.connect.Client", partial(Client, retries=0))
+    fake.service.cuts = [(3, grpc.StatusCode.INTERNAL)]
+    out = ["-o", str(tmp_path / "faces.png"), "--server", fake.server]
+    assert main(["generate", "faces", "--seeds", "0-5", *out]) == 8
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -101,6 +101,16 @@ def test_files_that_the_server_cannot_read_are_read_here(suffix: str, tmp_path: 
     np.testing.assert_allclose(pixels_sent(path)[..., :3], np.full((8, 16, 3), (200, 30, 60)), atol=3)
 
 
+@pytest.mark.parametrize(("suffix", "module"), [(".heic", "pillow_heif"), (".jxl", "pillow_jxl")])
+def test_files_of_the_extras_are_written_and_read(suffix: str, module: str, tmp_path: Path) -> None:
+    pytest.importorskip(module)
+    pixels = np.full((16, 24, 3), (200, 30, 60), np.uint8)
+    path = tmp_path / f"in{suffix}"
+    path.write_bytes(encode(pixels, suffix, extras=Extras(icc=PROFILE), quality=95))
+    np.testing.assert_allclose(pixels_sent(path), pixels, atol=5)
+    assert b"iCCP" in sent(path).data
+
+
 @pytest.mark.parametrize("compression", [None, "zlib", "lzw"])
 @pytest.mark.parametrize("options", [{}, {"tile": (16, 16)}, {"planarconfig": "separate"}])
 def test_a_tiff_of_16_bits_keeps_them(compression: str | None, options: dict[str, Any]) -> None:
