@@ -18,7 +18,8 @@ K8S = ROOT / "k8s"
 OVERLAYS = ("cpu", "gpu", "keda", "kserve", "kind")
 WITH_ENVOY = ("cpu+envoy", "gpu+envoy", "keda+envoy")
 WITHOUT_EXPORT = ("cpu+oci-models", "gpu+pull-models")
-DEPLOYED = (*OVERLAYS, *WITH_ENVOY, *WITHOUT_EXPORT)
+REACHED = ("cpu+gateway-api", "gpu+ingress", "cpu+tls+tracing")
+DEPLOYED = (*OVERLAYS, *WITH_ENVOY, *WITHOUT_EXPORT, *REACHED)
 HASH = re.compile(r"-[a-z0-9]{10}$")  # what kustomize adds to the name of a ConfigMap that it generates
 KUBECTL = Path(sys.executable).with_name("kubectl")  # of the extra `dev`; others may carry a kustomize that is too old
 

@@ -14,7 +14,7 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from tests.k8s.rendering import DEPLOYED, K8S, OVERLAYS, Object, at, named, of_kind, overlay, title, written
+from tests.k8s.rendering import DEPLOYED, K8S, Object, at, named, of_kind, overlay, title, written
 from tests.k8s.wiring_policies import labels_are_consistent
 
 VERSIONS = ("1.32", "1.37")
@@ -81,14 +81,14 @@ def test_every_object_is_as_its_schema_says(name: str, version: str) -> None:
 
 
 def test_every_schema_is_one_and_is_needed() -> None:
-    assert {found["kind"] for name in OVERLAYS for found in overlay(name)} >= OF_OTHERS
+    assert {found["kind"] for name in DEPLOYED for found in overlay(name)} >= OF_OTHERS
     for kind in OF_OTHERS:
         Draft202012Validator.check_schema(json.loads((SCHEMAS / f"{kind}.json").read_text()))
 
 
 @pytest.mark.parametrize("kind", sorted(OF_OTHERS))
 def test_a_misspelt_field_of_others_kinds_is_found_wherever_it_stands(kind: str) -> None:
-    found = next(each for name in OVERLAYS for each in of_kind(overlay(name), kind))
+    found = next(each for name in DEPLOYED for each in of_kind(overlay(name), kind))
     paths = list(keys({"spec": found["spec"]}))
     assert len(paths) > 5
     assert [path for path in paths if not problem(misspelt(found, path), VERSIONS[1])] == []
@@ -113,7 +113,7 @@ def test_a_misspelt_field_of_kubernetes_own_is_found(version: str) -> None:
     ],
 )
 def test_a_value_of_another_type_is_found(kind: str, path: tuple[Any, ...], value: object) -> None:
-    found = next(each for name in OVERLAYS for each in of_kind(overlay(name), kind))
+    found = next(each for name in DEPLOYED for each in of_kind(overlay(name), kind))
     inner: Any = found
     for key in path[:-1]:
         inner = inner[key]

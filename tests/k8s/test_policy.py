@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.k8s import envoy_policies, pod_policies, wiring_policies  # noqa: F401  each registers its policies
+from tests.k8s import envoy_policies, pod_policies, reach_policies, wiring_policies  # noqa: F401  each registers its policies
 from tests.k8s.metric_policies import adapter_problems, adapter_rules, exported
 from tests.k8s.pods import servers, settings_of
 from tests.k8s.policy import POLICIES
