@@ -32,7 +32,7 @@ def to_float(proto: onnx.ModelProto) -> onnx.ModelProto:
     graph = found.graph
     image, output = next(tensor for tensor in graph.input if tensor.name == "image"), graph.output[0]
     for node in graph.node:
-        if image.name in node.input:
+        if image.name in node.input and node.op_type != "Shape":  # the same of either type
             if node.op_type != "Cast":
                 raise ExportError(f"no graph for 16 bits: {node.op_type} uses the input's uint8")
             node.CopyFrom(helper.make_node("Mul", [image.name, _LARGEST], list(node.output)))
