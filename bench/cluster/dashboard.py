@@ -30,12 +30,13 @@ from ganserve.v1 import images_pb2, images_pb2_grpc
 
 K8S = Path(__file__).resolve().parents[2] / "k8s" / "base"
 RATES_S, STEP_S = 10, 1
-MAX_CALLERS = 48
+MAX_CALLERS = 128
 # (share of the run, callers of the generator) from then on
 CALLERS = ((0.0, 1), (0.15, 4), (0.3, 12), (0.45, MAX_CALLERS), (0.65, 4), (0.8, 1))
 RELOADED_AT, BROKEN_AT, UNLOADED_AT = 0.72, 0.78, 0.9
 IMAGES_PER_CALL, DEADLINE_S = 8, 1.0
 UPSCALES_EVERY_S = 0.5
+BACK_OFF_S = 0.2  # of a caller who was rejected, as those of our own client
 BROKEN = "broken"
 
 
@@ -116,7 +117,7 @@ class Scenario:
             self.answered += 1
         except grpc.RpcError:
             self.refused += 1
-            self._over.wait(0.05)
+            self._over.wait(BACK_OFF_S)
 
     def _reload(self) -> None:
         self._models.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=self._asked.generator))

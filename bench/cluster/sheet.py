@@ -73,7 +73,7 @@ def _draw(plot: Any, chart: Chart) -> None:
         plot.plot(*zip(*((at / 60, value) for at, value in line.points), strict=True), label=line.name, linewidth=1.2)
     plot.set_title(chart.title, size="medium", loc="left")
     largest = max((value for line in chart.lines for _, value in line.points if isfinite(value)), default=0.0)
-    top = 1.04 * max(chart.max or 0.0, largest) or 1.0
+    top = 1.04 * max(chart.max or 0.0, largest) or 2 * max(chart.limits, default=0.5)
     plot.set_ylim(bottom=0, top=top)
     for limit in chart.limits:
         if limit <= top:
