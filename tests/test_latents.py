@@ -14,6 +14,7 @@ from artifact.spec import Spec
 from export.pipeline import Request, export
 from ganserve import Client, Edit, GeneratedImage, InvalidRequest, Mix
 from ganserve.cli.main import main
+from ganserve.client.projection import project
 from models.families.basic.dcgan import DcganGenerator
 from tests.models.all_cases import CASES
 from tests.models.cases.base import ready
@@ -283,3 +284,39 @@ def test_paths_that_a_model_does_not_have_are_refused(
 def test_files_of_other_kinds_are_refused_before_anything_is_generated(tmp_path: Path, capsys: Any) -> None:
     assert main(["animate", PLAIN, "-o", str(tmp_path / "path.jpg"), "--server", "127.0.0.1:1"]) == 2
     assert "must be a file with .webp, .gif" in capsys.readouterr().err
+
+
+def test_the_w_of_an_image_of_the_model_is_found(server: ServerProcess, client: Client, tmp_path: Path) -> None:
+    (wanted,) = style(client, seeds=600, labels=2)
+    wanted.save(tmp_path / "wanted.png")
+    options = ["--label", "2", "-o", str(tmp_path / "w.npz"), "--picture", str(tmp_path / "both.png"), "--json"]
+    assert main(["project", STYLE, str(tmp_path / "wanted.png"), *options, "--server", server.address]) == 0
+    with np.load(tmp_path / "w.npz") as arrays:
+        (again,) = style(client, seeds=None, labels=None, ws=arrays["w"])
+    error = np.mean((again.array.astype(float) - wanted.array) ** 2)
+    assert 10 * np.log10(255**2 / max(error, 1e-9)) > 35
+    both = np.asarray(Image.open(tmp_path / "both.png"))
+    np.testing.assert_array_equal(both, np.concatenate([wanted.array, again.array], axis=1).squeeze(2))
+
+
+def test_an_image_that_the_model_cannot_make_is_said_to_be_outside(client: Client) -> None:
+    (served,) = (model for model in client.models() if model.name == STYLE)
+    noise = np.random.RandomState(0).randint(0, 2, (40, 30, 3)).astype(np.uint8) * 255
+    lines: list[str] = []
+    found = project(client, served, Image.fromarray(noise), label=1, rounds=2, progress=lines.append)
+    assert not found.is_inside
+    assert (found.point.shape, found.image.shape, found.target.shape) == ((6, 5), (16, 16, 1), (16, 16, 1))
+    assert found.images >= 512
+    assert lines[0].startswith("start 1: round 1, ")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["no.png", "-o", "w.npz"], "no.png: cannot be read as an image"),
+        (["no.png", "-o", "w.png"], "must be a .npz file"),
+    ],
+)
+def test_what_cannot_be_projected_is_refused(options: list[str], sentence: str, capsys: Any) -> None:
+    assert main(["project", STYLE, *options, "--server", "127.0.0.1:1"]) == 2
+    assert sentence in capsys.readouterr().err

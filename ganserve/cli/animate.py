@@ -102,7 +102,7 @@ def animate(
     keys, n = read_generate_options(seeds or (None if w else "0"), None, None, w, labels, None, None, ({}, several))
     path = _Path(frames, curve, loop)
     with connect(server, deadline, ca, api_key_file) as client, counted(frames, model) as advance:
-        served = _served(client, model, version)
+        served = served_model(client, model, version)
         made = _frames(client, served, keys, changes, path, space, truncation)
         made |= {"version": version, "format": "raw", **_noise(served, noise_seed)}
         made |= _edits(changes.pop("edits", ()), n, path)
@@ -120,7 +120,12 @@ def animate(
     print(f"{output}  {frames} frames, {frames / fps:.1f} s, {n} keys in {'w' if 'ws' in made else 'the latent space'}")
 
 
-def _served(client: Client, model: str, version: str) -> ServedModel:
+def served_model(client: Client, model: str, version: str) -> ServedModel:
+    """What the server says of a model that is ready: of the newest version, or that one.
+
+    Raises:
+        CommandError: there is none.
+    """
     found = [each for each in client.models() if each.name == model and version in ("", each.version)]
     ready = [each for each in found if each.state == "READY"]
     if not ready:

@@ -12,6 +12,7 @@ from ganserve.cli.exit_codes import EXIT_CODES
 from ganserve.cli.export import export, inspect
 from ganserve.cli.generate import generate
 from ganserve.cli.models import models
+from ganserve.cli.project import project
 from ganserve.cli.serve import ServeCommand, serve
 from ganserve.cli.transform import translate, upscale
 from ganserve.cli.zoo import zoo
@@ -56,6 +57,7 @@ app.command(cls=ServeCommand, epilog=_example("ganserve serve --repository repos
 app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o faces.png"))(generate)
 app.command(epilog=_example("ganserve directions faces"))(directions)
 app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
+app.command(epilog=_example("ganserve project faces photo.png -o z.npz"))(project)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)
 app.command(epilog=_example("ganserve models --server localhost:8001"))(models)

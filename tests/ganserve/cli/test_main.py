@@ -35,6 +35,7 @@ COMMANDS = [
     "translate",
     "directions",
     "animate",
+    "project",
     "models",
 ]
 Capture = pytest.CaptureFixture[str]
