@@ -124,6 +124,22 @@ def counted(total: int, what: str) -> Iterator[Callable[[], None]]:
         yield lambda: progress.advance(task)
 
 
+@contextmanager
+def tiles_done(shown: bool) -> Iterator[Callable[[int, int], None] | None]:
+    """A function that shows how many tiles of an image are done of how many, with the time left: a bar on a terminal;
+    None elsewhere, or if it is not `shown`."""
+    if not (shown and sys.stderr.isatty()):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("tiles"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("tiles", total=None)
+        yield lambda done, tiles: progress.update(task, completed=done, total=tiles)
+
+
 def _escaped(text: str) -> str:
     from rich.markup import escape
 

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,7 +51,7 @@ from ganserve.cli.media.options import (
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
 from ganserve.cli.media.run import Summary, patiently, run
-from ganserve.cli.output import CommandError, needing, print_json
+from ganserve.cli.output import CommandError, needing, print_json, tiles_done
 from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
@@ -194,9 +195,11 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         films = any(each.is_film for each in conversions)
         page = Page(compare, len(conversions), films)
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
-        with connect(server, deadline, ca, api_key_file) as client:
+        is_long = sized and reporter.alone and not films  # one image, which may take minutes
+        with connect(server, deadline, ca, api_key_file) as client, tiles_done(is_long) as on_progress:
+            sends = partial(Client.upscale_stream, on_progress=on_progress) if is_long else call
             patience_s = deadline if films or not reporter.alone else 0
-            sending = Sending(client, call, model, options, threading.Semaphore(in_flight), patience_s)
+            sending = Sending(client, sends, model, options, threading.Semaphore(in_flight), patience_s)
             images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight)
             convert = _converter(images, _film_converter(sending, film, in_flight) if films else None, reporter)
             summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing, stop=sending.stop)

@@ -21,6 +21,7 @@ from ganserve.client.messages import (
 )
 from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
+from ganserve.client.pieces import OnProgress, Pieces, silent
 from ganserve.client.results import (
     Direction,
     GeneratedImage,
@@ -116,6 +117,32 @@ class AsyncClient:
         request = await asyncio.to_thread(lambda: upscale_request(model, image, **options))
         async with self._translated(deadline_s) as timeout_s:
             return read_upscaled(await self._stub.Upscale(request, timeout=timeout_s))
+
+    async def upscale_stream(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+        **options: Unpack[UpscaleOptions],
+    ) -> Upscaled:
+        """`Client.upscale_stream`, awaited."""
+        request = await asyncio.to_thread(lambda: upscale_request(model, image, **options))
+        pieces = Pieces(on_progress)
+        async with self._translated(deadline_s) as silence_s:
+            call = self._stub.UpscaleStream(request)
+            try:
+                async with asyncio.timeout(silence_s) as limit:
+                    async for message in call:
+                        pieces.add(message)
+                        if silence_s is not None:
+                            limit.reschedule(asyncio.get_running_loop().time() + silence_s)
+            except TimeoutError:
+                raise silent(silence_s) from None
+            finally:
+                call.cancel()
+        return pieces.result
 
     @overload
     async def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too

@@ -20,6 +20,7 @@ from ganserve.client.messages import (
 )
 from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
+from ganserve.client.pieces import OnProgress, collect
 from ganserve.client.results import (
     Direction,
     GeneratedImage,
@@ -189,6 +190,31 @@ class Client:
         request = upscale_request(model, image, **options)
         with self._translated(deadline_s) as timeout_s:
             return read_upscaled(self._stub.Upscale(request, timeout=timeout_s))
+
+    def upscale_stream(
+        self,
+        model: str,
+        image: Picture,
+        *,
+        on_progress: OnProgress | None = None,
+        deadline_s: float | None = None,
+        **options: Unpack[UpscaleOptions],
+    ) -> Upscaled:
+        """`upscale` for work that takes long and for images that fit into no message: the server says how far it is.
+
+        Args:
+            model: as for `upscale`, as are all others.
+            image: one, not a list.
+            on_progress: called with the tiles that are done, and how many there are at most.
+            deadline_s: how long the server may say nothing, however long the work takes; None: the client's.
+
+        Raises:
+            ServerError: one of its subclasses.
+            OSError: the file cannot be read.
+        """
+        request = upscale_request(model, image, **options)
+        with self._translated(deadline_s) as silence_s:
+            return collect(self._stub.UpscaleStream(request), silence_s, on_progress)
 
     @overload
     def translate(  # type: ignore[overload-overlap]  # text and bytes are sequences too

@@ -102,6 +102,15 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         image = encoded(large, request.encoding.format)
         return pb.UpscaleReply(image=image, model=request.model, version="1", tiles=4, largest_batch=2)
 
+    async def UpscaleStream(self, request: pb.UpscaleRequest, context: Any) -> AsyncIterator[pb.UpscaleStreamReply]:
+        reply = await self.Upscale(request, context)
+        data = reply.image.data
+        yield pb.UpscaleStreamReply(tiles_done=1, tiles=4)
+        yield pb.UpscaleStreamReply(tiles_done=3, tiles=4, data=data[:7])
+        yield pb.UpscaleStreamReply(tiles_done=4, tiles=4, data=data[7:])
+        reply.image.ClearField("data")
+        yield pb.UpscaleStreamReply(tiles_done=4, tiles=4, result=reply)
+
     async def Translate(self, request: pb.TranslateRequest, context: Any) -> pb.TranslateReply:
         await self._heed(request, context)
         image = encoded(255 - sent_image(request), request.encoding.format)

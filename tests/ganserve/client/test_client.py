@@ -311,6 +311,20 @@ def test_an_array_that_is_no_image_is_refused(call: Call, image: object) -> None
         call("upscale", "sr", image)
 
 
+def test_an_upscaled_image_comes_in_pieces_with_progress(call: Call, fake: Fake) -> None:
+    told: list[tuple[int, int]] = []
+
+    def on_progress(done: int, tiles: int) -> None:
+        told.append((done, tiles))
+
+    large = call("upscale_stream", "sr", image_of(1), on_progress=on_progress, scale=3)
+    assert told == [(1, 4), (3, 4), (4, 4), (4, 4)]
+    np.testing.assert_array_equal(large.array, call("upscale", "sr", image_of(1)).array)
+    assert fake.service.requests[0].scale == 3
+    with pytest.raises(ganserve.DeadlinePassed, match=r"the server said nothing for 0\.2 s"):
+        call("upscale_stream", "slow", image_of(1), deadline_s=0.2)
+
+
 def test_a_size_goes_with_the_image_and_nonsense_is_not_sent(call: Call, fake: Fake) -> None:
     call("upscale", "sr", image_of(1), scale=1.5)
     call("upscale", "sr", image_of(1), width=30, height=20, fit="cover")
