@@ -18,7 +18,7 @@ from models.families.basic import (
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
-from models.families.superres import msrresnet, plksr, rrdb, span, srresnet, srvgg, swinir
+from models.families.superres import dat, msrresnet, plksr, rrdb, span, srresnet, srvgg, swinir
 from models.families.translation import (
     animegan2,
     pix2pix_pytorch_gan,
@@ -50,6 +50,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         span.ARCHITECTURE,
         plksr.ARCHITECTURE,
         swinir.ARCHITECTURE,
+        dat.ARCHITECTURE,
         srresnet.ARCHITECTURE,
         msrresnet.ARCHITECTURE,
         fastgan.ARCHITECTURE,
