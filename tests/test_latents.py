@@ -320,3 +320,26 @@ def test_an_image_that_the_model_cannot_make_is_said_to_be_outside(client: Clien
 def test_what_cannot_be_projected_is_refused(options: list[str], sentence: str, capsys: Any) -> None:
     assert main(["project", STYLE, *options, "--server", "127.0.0.1:1"]) == 2
     assert sentence in capsys.readouterr().err
+
+
+def test_edits_and_mixes_are_in_addresses(server: ServerProcess, client: Client) -> None:
+    def at(model: str, query: str) -> httpx.Response:
+        return httpx.get(f"http://127.0.0.1:{server.ready['rest_port']}/v1/models/{model}/image?format=png&{query}")
+
+    (wanted,) = client.generate(PLAIN, seeds=7, edits={"brighter": 2, 1: -1})
+    found = at(PLAIN, "seed=7&edit=brighter:2&edit=1:-1")
+    assert found.content == wanted.data
+    assert at(PLAIN, "edit=0:2.0&edit=jacobian-1:-1&seed=7").headers["etag"] == found.headers["etag"]
+    assert at(PLAIN, "seed=7").headers["etag"] != found.headers["etag"]
+    (wanted,) = client.generate(STYLE, seeds=7, labels=1, edits=[Edit("age", 2, "1,4-5")], mixes=[Mix(3, "0-2")])
+    assert at(STYLE, "seed=7&label=1&edit=age:2@1,4-5&mix=3@0-2").content == wanted.data
+    for query, text in (
+        ("edit=age", "is not DIRECTION:STRENGTH"),
+        ("edit=age:x", "'x' is not a number"),
+        ("edit=nobody:1", "nobody"),
+        ("edit=age:1@9", "9"),
+        ("mix=3", "is not SEED@LAYERS"),
+        ("mix=x@1", "'x' is not an integer"),
+    ):
+        refused = at(STYLE, f"seed=7&label=1&{query}")
+        assert (refused.status_code, text in refused.text) == (400, True), refused.text

@@ -96,7 +96,7 @@ class ImagesByUrl:
         """
         message = request.message
         with ExitStack() as visits:
-            model, job, steps = self._images.read(message, visits)
+            model, job, steps = await self._images.read(message, visits)
             pin = _digits(model)
             if request.pin and not _sha256(model).startswith(request.pin):
                 raise ModelNotFound(f"model {model.name!r}: no graph {request.pin}; {pin} is served")

@@ -170,23 +170,28 @@ class ImageService(ImageServiceServicer):
     async def _read(
         self, request: pb.GenerateRequest, context: Context, visits: ExitStack
     ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
-        """The generator, what it has to compute, and the models of the further steps."""
+        """As `read`, if there is time for it; it is charged."""
+
+        def admit(model: Model, spec: Spec) -> None:
+            """Rejects an overload before the latents are made; `Batcher.admit` decides once the request is read."""
+            model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
+
+        model, job, steps = await self.read(request, visits, admit)
+        charge(job.n, job.n * job.shape[0] * job.shape[1])
+        return model, job, steps
+
+    async def read(
+        self, request: pb.GenerateRequest, visits: ExitStack, admit: Callable[[Model, Spec], None] = lambda *_: None
+    ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
+        """The generator, what it has to compute, and the models of the further steps; all stay open for `visits`."""
         model, spec = self._find(request.model, request.version, GENERATORS, visits)
         steps, passages = self._plan_steps(request.then, spec, visits)
-        # An overload is rejected before the latents are made; `admit` decides once the request is read.
-        model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
+        admit(model, spec)
         if not is_large(request):
             job = read_generate_request(request, model.space, self._limits, passages)
         else:
             job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
-        charge(job.n, job.n * job.shape[0] * job.shape[1])
         return model, job, steps
-
-    def read(self, request: pb.GenerateRequest, visits: ExitStack) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
-        """The generator, what it has to compute, and the models of the further steps; all stay open for `visits`."""
-        model, spec = self._find(request.model, request.version, GENERATORS, visits)
-        steps, passages = self._plan_steps(request.then, spec, visits)
-        return model, read_generate_request(request, model.space, self._limits, passages), steps
 
     def _plan_steps(
         self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack

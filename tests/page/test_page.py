@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
@@ -16,6 +17,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 from selenium.webdriver.support.wait import WebDriverWait
 
+from export.pipeline import Request, export
+from models.families.basic.dcgan import DcganGenerator
 from tests.server.api.test_access import write_keys
 from tests.server.graphs import LAYERS, Z, write_styled, write_translator, write_upscaler
 from tests.serving import ServerProcess, running
@@ -37,6 +40,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_styled(root, "styled")
     write_upscaler(root, "up")
     write_translator(root, "translate")
+    torch.manual_seed(0)
+    torch.save(DcganGenerator((6, 16, 8, 3)).state_dict(), root.parent / "plain.pth")
+    export(Request(root.parent / "plain.pth", root, "plain", directions="auto"))
     return root
 
 
@@ -118,8 +124,8 @@ def page(chromium: webdriver.Chrome, server: ServerProcess) -> Iterator[Page]:
     assert not wrong_in(chromium), "such as what the policy forbids"
 
 
-def image_of(page: Page, query: str) -> Any:
-    answer = httpx.get(f"{page.address}/v1/models/styled/image?{query}")
+def image_of(page: Page, query: str, model: str = "styled") -> Any:
+    answer = httpx.get(f"{page.address}/v1/models/{model}/image?{query}")
     return np.array(Image.open(io.BytesIO(answer.raise_for_status().content)).convert("RGB"))
 
 
@@ -163,6 +169,21 @@ def test_sliders_and_buttons_draw_anew(page: Page) -> None:
     page.until(lambda: int(page.at("seed").get_attribute("value")) >= 3)
     page.at("play").click()
     assert page.at("play").get_attribute("aria-pressed") == "false"
+
+
+def test_directions_are_sliders(page: Page) -> None:
+    page.open("#model=plain&seed=2&count=1&edit=jacobian-0:3")
+    page.grid()
+    page.until(lambda: page.at("caption").text.startswith("Seed 2: "))
+    np.testing.assert_array_equal(page.pixels(), image_of(page, "seed=2&edit=0:3", "plain"))
+    sliders = page.driver.find_elements(By.CSS_SELECTOR, "#directions input")
+    assert [each.get_attribute("name") for each in sliders[:2]] == ["jacobian-0", "jacobian-1"]
+    sliders[1].send_keys("\ue012")  # the left arrow
+    wanted = image_of(page, "seed=2&edit=0:3&edit=1:-0.25", "plain")
+    page.until(lambda: np.array_equal(page.pixels(), wanted))
+    assert 'edits={"jacobian-0": 3, "jacobian-1": -0.25}' in page.code("python")
+    page.at("straight").click()
+    page.until(lambda: np.array_equal(page.pixels(), image_of(page, "seed=2", "plain")))
 
 
 def test_an_image_is_enlarged_and_compared_with_what_was_sent(page: Page, tmp_path: Path) -> None:

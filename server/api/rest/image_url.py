@@ -4,6 +4,8 @@ HTTP's rules are those of RFC 9110 and 9111.
 """
 
 import re
+import reprlib
+from collections import Counter
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -14,12 +16,15 @@ from starlette.routing import Route
 from ganserve.v1 import images_pb2 as pb
 from server.api.image_url import PIN_DIGITS, ImageAt, ImageUrl
 from server.api.rest.call import HttpContext, Reply
+from server.api.rest.changes import read_changes
 from server.api.rest.endpoint import Endpoint
 from server.api.rest.fields import check_fields, read_integer, read_number, read_text
 from server.api.rest.images import MEDIA_TYPES, Wanted, headers_of, read_then, read_what
 from server.errors import InvalidRequest
 
-FIELDS = ("seed", "label", "psi", "noise_seed", "then", "format", "quality", "version")
+FIELDS = ("seed", "label", "psi", "noise_seed", "edit", "mix", "then", "format", "quality", "version")
+# They may be there several times.
+MANY = ("edit", "mix")
 # An address is longer than any of ours.
 MAX_QUERY_CHARS = 2048
 FOREVER_S = 365 * 24 * 3600
@@ -47,6 +52,7 @@ class ImageUrls:
             name, pin = split_name(request.path_params["model"])
             message = pb.GenerateRequest(model=name, version=read_text(fields, "version"))
             read_what(message, fields)
+            read_changes(message, fields)
             read_then(message.then, fields)
             if "seed" not in fields:
                 message.count = 1
@@ -85,19 +91,26 @@ def read_query(query: str) -> dict[str, Any]:
     """The fields of an address, each once.
 
     Raises:
-        InvalidRequest: unknown, repeated or empty ones, or too many characters.
+        InvalidRequest: unknown or empty ones, any but MANY repeated, or too many characters.
     """
     if len(query) > MAX_QUERY_CHARS:
         raise InvalidRequest(f"the address has {len(query)} characters after the ?, at most {MAX_QUERY_CHARS}")
     pairs = parse_qsl(query, keep_blank_values=True)
     fields: dict[str, Any] = dict(pairs)
     check_fields(fields, FIELDS)
-    if len(fields) < len(pairs):
-        name = next(name for name in fields if sum(each == name for each, _ in pairs) > 1)
-        raise InvalidRequest(f"{name}: given {sum(each == name for each, _ in pairs)} times; once in an address")
     for name, value in pairs:
         if not value:
             raise InvalidRequest(f"{name}: has no value")
+    given = Counter(name for name, _ in pairs if name not in MANY)
+    if more := {name: count for name, count in given.items() if count > 1}:
+        name, count = more.popitem()
+        raise InvalidRequest(f"{name}: given {count} times; once in an address")
+    if "edit" in fields:
+        fields["edits"] = [_edit(value) for name, value in pairs if name == "edit"]
+        del fields["edit"]
+    if "mix" in fields:
+        fields["mixes"] = [_mix(value) for name, value in pairs if name == "mix"]
+        del fields["mix"]
     if "seed" in fields:
         fields["seed"] = read_integer("seed", fields["seed"])
     if "noise_seed" in fields:
@@ -107,6 +120,20 @@ def read_query(query: str) -> dict[str, Any]:
     if "then" in fields:
         fields["then"] = fields["then"].split(",")
     return fields
+
+
+def _edit(text: str) -> dict[str, Any]:
+    found = re.fullmatch(r"([^:@]+):([^@]+)(?:@(.+))?", text)
+    if found is None:
+        raise InvalidRequest(f"edit: {reprlib.repr(text)} is not DIRECTION:STRENGTH or DIRECTION:STRENGTH@LAYERS")
+    return {"direction": found[1], "strength": read_number("edit", found[2]), "layers": found[3] or ""}
+
+
+def _mix(text: str) -> dict[str, Any]:
+    seed, at, layers = text.partition("@")
+    if not at:
+        raise InvalidRequest(f"mix: {reprlib.repr(text)} is not SEED@LAYERS")
+    return {"seed": read_integer("mix", seed), "layers": layers}
 
 
 def split_name(name: str) -> tuple[str, str]:

@@ -36,6 +36,8 @@ _QUERY = [
         "label": {"type": "string"},
         "psi": {"type": "number"},
         "noise_seed": {"type": "integer"},
+        "edit": {"type": "array", "items": {"type": "string"}, "description": "DIRECTION:STRENGTH[@LAYERS]"},
+        "mix": {"type": "array", "items": {"type": "string"}, "description": "SEED@LAYERS"},
         "then": {"type": "string", "description": "names of models, with commas"},
         "format": _FORMAT,
         "quality": _QUALITY,

@@ -65,6 +65,12 @@ function fields() {
   if (model.labels.length) found.set("label", at("label").value);
   if (model.truncation && Number(at("psi").value) !== knob("truncation").default) found.set("psi", at("psi").value);
   if (knob("noise_seed") && at("noise-seed").value !== "") found.set("noise_seed", at("noise-seed").value);
+  for (const each of sliders()) {
+    if (Number(each.value)) found.append("edit", `${each.name}:${each.value}`);
+  }
+  if (knob("mix") && at("mix-seed").value !== "" && at("mix-layers").value) {
+    found.append("mix", `${at("mix-seed").value}@${at("mix-layers").value}`);
+  }
   if (at("then").value) found.set("then", at("then").value);
   found.set("format", at("format").value);
   return found;
@@ -72,6 +78,10 @@ function fields() {
 
 function knob(name) {
   return model.knobs.find((each) => each.name === name);
+}
+
+function sliders() {
+  return [...at("directions").querySelectorAll("input")];
 }
 
 function modelPath(verb) {
@@ -82,7 +92,11 @@ function addressOf(seed) {
   const found = fields();
   found.set("seed", seed);
   found.sort();
-  return `${modelPath("/image")}?${found}`;
+  return `${modelPath("/image")}?${readable(found)}`;
+}
+
+function readable(found) {
+  return String(found).replaceAll("%3A", ":").replaceAll("%40", "@").replaceAll("%2C", ",");
 }
 
 function seeds() {
@@ -309,6 +323,12 @@ function python(generates) {
     if (words.has("label")) options.push(`labels=${words.get("label")}`);
     if (words.has("psi")) options.push(`truncation=${words.get("psi")}`);
     if (words.has("noise_seed")) options.push(`noise_seeds=${words.get("noise_seed")}`);
+    const edits = words.getAll("edit").map((each) => each.split(":"));
+    if (edits.length) options.push(`edits={${edits.map(([name, strength]) => `${text(name)}: ${strength}`).join(", ")}}`);
+    if (words.has("mix")) {
+      const [seed, layers] = words.get("mix").split("@");
+      options.push(`mixes=[Mix(${seed}, ${text(layers)})]`);
+    }
     if (words.has("then")) options.push(`then=${text(words.get("then"))}`);
   } else {
     options.push('"image.png"');
@@ -318,7 +338,7 @@ function python(generates) {
   const key = at("key").value ? ', api_key=os.environ["GANSERVE_API_KEY"]' : "";
   const verb = generates ? "generate" : model.task === "super-resolution" ? "upscale" : "translate";
   const one = generates ? "[0]" : "";
-  return `${key ? "import os\n\n" : ""}from ganserve import Client\n\nwith Client("${location.hostname}:${GRPC_PORT}"${key}) as client:\n    image = client.${verb}(${text(model.name)}, ${options.join(", ")})${one}\n    image.save(${text(at("download").download)})`;
+  return `${key ? "import os\n\n" : ""}from ganserve import Client${words.has("mix") ? ", Mix" : ""}\n\nwith Client("${location.hostname}:${GRPC_PORT}"${key}) as client:\n    image = client.${verb}(${text(model.name)}, ${options.join(", ")})${one}\n    image.save(${text(at("download").download)})`;
 }
 
 function grpcurl(generates) {
@@ -337,6 +357,8 @@ function grpcurl(generates) {
   if (words.has("label")) message.labels = [words.get("label")];
   if (words.has("psi")) message.truncations = [Number(words.get("psi"))];
   if (words.has("noise_seed")) message.noise_seeds = [Number(words.get("noise_seed"))];
+  message.edits = words.getAll("edit").map((each) => ({ direction: each.split(":")[0], strengths: [Number(each.split(":")[1])] }));
+  message.mixes = words.getAll("mix").map((each) => ({ seeds: [Number(each.split("@")[0])], layers: each.split("@")[1] }));
   if (words.has("then")) message.then = [{ model: words.get("then") }];
   message.encoding = { format };
   return `grpcurl -plaintext${key} -d ${quoted(JSON.stringify(message))} ${target}/Generate`;
@@ -367,7 +389,34 @@ function choose(name, wanted = new URLSearchParams()) {
   if (generates) setGenerator(wanted);
   else setTransformer();
   if (wanted.get("format")) at("format").value = wanted.get("format");
-  if (generates) attempt(drawGrid);
+  if (generates) attempt(async () => (await setDirections(wanted), await drawGrid()));
+}
+
+async function setDirections(wanted) {
+  at("directions").replaceChildren();
+  at("edits").hidden = !knob("edit");
+  if (!knob("edit")) return;
+  const mine = model;
+  const { answer } = await call(modelPath("/directions"));
+  const { directions } = await answer.json();
+  if (mine !== model) return;
+  const strengths = new Map(wanted.getAll("edit").map((each) => [each.split(":")[0], each.slice(each.indexOf(":") + 1)]));
+  at("directions").replaceChildren(
+    ...directions.map(({ name }) => {
+      const label = document.createElement("label");
+      const slider = document.createElement("input");
+      Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.25, name, value: strengths.get(name) ?? 0 });
+      const shown = document.createElement("span");
+      const tell = () => (shown.textContent = `${name} ${slider.value}`);
+      tell();
+      slider.addEventListener("input", () => {
+        tell();
+        attempt(drawGrid);
+      });
+      label.append(shown, slider);
+      return label;
+    }),
+  );
 }
 
 function setGenerator(wanted) {
@@ -382,6 +431,8 @@ function setGenerator(wanted) {
     at("psi").value = wanted.get("psi") ?? usual;
     at("psi-value").value = at("psi").value;
   }
+  at("mix").hidden = !knob("mix");
+  [at("mix-seed").value, at("mix-layers").value] = (wanted.get("mix") ?? "@").split("@");
   at("noise").hidden = !knob("noise_seed");
   at("noise-seed").value = wanted.get("noise_seed") ?? "";
   const next = models.filter((each) => !GENERATES.includes(each.task) && [0, model.channels].includes(each.input_channels));
@@ -408,7 +459,7 @@ function writeHash() {
   found.set("seed", at("seed").value);
   found.set("count", at("count").value);
   if (selected !== null) found.set("at", selected);
-  history.replaceState(null, "", `#${found}`);
+  history.replaceState(null, "", `#${readable(found)}`);
 }
 
 async function load() {
@@ -430,7 +481,7 @@ function listen() {
     sessionStorage.setItem(KEY, at("key").value);
     attempt(load);
   });
-  for (const id of ["seed", "count", "label", "noise-seed", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
+  for (const id of ["seed", "count", "label", "noise-seed", "mix-seed", "mix-layers", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
   at("format").addEventListener("change", () => {
     if (GENERATES.includes(model.task)) attempt(drawGrid);
     else if (sent) transform(sent);
@@ -443,6 +494,13 @@ function listen() {
   at("next").addEventListener("click", () => move(Number(at("seed").value) + seeds().length));
   at("random").addEventListener("click", () => move(crypto.getRandomValues(new Uint32Array(1))[0]));
   at("play").addEventListener("click", play);
+  at("straight").addEventListener("click", () => {
+    for (const each of sliders()) {
+      each.value = 0;
+      each.previousSibling.textContent = `${each.name} 0`;
+    }
+    attempt(drawGrid);
+  });
   at("scale").addEventListener("change", () => sent && transform(sent));
   at("split-at").addEventListener("input", split);
   at("file").addEventListener("change", () => at("file").files[0] && transform(at("file").files[0]));
