@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ganserve import Client
 from ganserve.cli.exit_codes import EXIT_CODES
 from ganserve.cli.main import main
 from ganserve.cli.media.geotiff import placed
@@ -159,7 +161,8 @@ def test_an_overloaded_server_is_called_again(
     upscale: Any, fake: Fake, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ganserve.cli.media.run.FIRST_PAUSE_S", 0.01)
-    fake.service.refusals = [Code.RESOURCE_EXHAUSTED] * 6  # more than gRPC's own five attempts
+    monkeypatch.setattr("ganserve.cli.connect.Client", partial(Client, retries=0))  # gRPC's own take seconds
+    fake.service.refusals = [Code.RESOURCE_EXHAUSTED] * 3
     assert upscale(folder, "-o", tmp_path / "out", "--in-flight", 1) == 0
 
 
