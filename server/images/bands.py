@@ -45,6 +45,7 @@ class Prepared:
     alpha: Pixels | None
     even_alpha: int | None
     icc: bytes | None
+    chunks: bytes
 
 
 def prepare(image: DecodedImage, plan: ChannelPlan) -> Prepared:
@@ -65,7 +66,7 @@ def prepare(image: DecodedImage, plan: ChannelPlan) -> Prepared:
         else:
             planes.append(Plane(_split(alpha, plan), slice(plan.channels - 1, plan.channels)))
     fits = plan.colours == plan.header.channels - plan.header.has_alpha
-    return Prepared(tuple(planes), alpha, even_alpha, image.icc if fits else None)
+    return Prepared(tuple(planes), alpha, even_alpha, *((image.icc, image.chunks) if fits else (None, b"")))
 
 
 def _split(pixels: Pixels, plan: ChannelPlan) -> list[Pixels]:

@@ -25,7 +25,7 @@ from server.errors import InvalidRequest
 from server.images.deep import read_16_bits
 from server.images.header import Format, Header
 from server.images.png import encode_png
-from server.images.png_chunks import needed
+from server.images.png_chunks import colour_chunks, needed
 from server.images.workers import check_time
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -52,10 +52,11 @@ _WEBP_METHOD = 2  # of 0..6: half the time of Pillow's default 4 for about 3 % m
 @dataclass(frozen=True)
 class DecodedImage:
     """`pixels`: (H, W, C) uint8, or uint16 of 16 bits; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. `icc`: their
-    profile."""
+    profile. `chunks`: what else a PNG said of its colours and its density, as the chunks of another."""
 
     pixels: NDArray[Any]
     icc: bytes | None = None
+    chunks: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ def decode(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
         raise InvalidRequest(f"image: damaged {header.format}: {error}") from None
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * np.uint16(257)
+    chunks = colour_chunks(data) if header.format is Format.PNG else b""
     describes = isinstance(icc, bytes) and icc[16:20] == _ICC_SPACES[header.channels]
-    return DecodedImage(np.ascontiguousarray(pixels), icc if describes else None)
+    return DecodedImage(np.ascontiguousarray(pixels), icc if describes else None, chunks)
 
 
 def _opened(data: bytes, header: Header) -> ImageFile:
@@ -189,7 +191,7 @@ def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
     if encoding.format is Format.RAW:
         return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     if encoding.format is Format.PNG:
-        return encode_png(pixels, encoding.quality, icc)
+        return encode_png(pixels, encoding.quality, icc, decoded.chunks)
     image = _to_image(pixels)
     output = io.BytesIO()
     if encoding.format is Format.JPEG:

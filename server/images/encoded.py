@@ -36,7 +36,7 @@ class Output:
     `started_at`: with the first rows, on the monotonic clock; `seconds`: that it took so far.
     """
 
-    def __init__(self, plan: TransformPlan, encoding: Encoding, icc: bytes | None) -> None:
+    def __init__(self, plan: TransformPlan, encoding: Encoding, icc: bytes | None, chunks: bytes = b"") -> None:
         self.started_at = 0.0
         self.seconds = 0.0
         self._encoding = encoding
@@ -45,7 +45,7 @@ class Output:
         self._canvas: Canvas | None = None
         rows: Rows
         if encoding.format is Format.PNG:
-            rows = self._png = PngWriter(plan.shape, encoding.quality, icc, plan.bits)
+            rows = self._png = PngWriter(plan.shape, encoding.quality, icc, plan.bits, chunks)
         else:
             rows = self._canvas = Canvas(plan.shape, plan.passes[-1].dtype)
         if plan.is_resampled:

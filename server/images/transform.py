@@ -82,10 +82,10 @@ async def transform(
         show_phase("decode", started_at, decode_s)
         for each, following in pairwise(plan.passes):
             canvas = Canvas(each.shape, each.dtype)
-            finish = partial(_prepare_again, canvas, prepared.icc, following)
+            finish = partial(_prepare_again, canvas, prepared, following)
             told = None if watch is None else partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
-        output = Output(plan, encoding, prepared.icc)
+        output = Output(plan, encoding, prepared.icc, prepared.chunks)
         told = None if watch is None else partial(_tell, watch, tally, output)
         data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally, told)
     show_phase("encode", output.started_at, output.seconds)
@@ -108,7 +108,7 @@ async def pass_through(
     tally = _Tally()
     prepared = await workers.run(prepare, image, plan)
     canvas = Canvas(plan.shape, plan.dtype)
-    finish = partial(DecodedImage, canvas.pixels, prepared.icc)
+    finish = partial(DecodedImage, canvas.pixels, prepared.icc, prepared.chunks)
     passed = await _pass(run, max_batch_size, plan, prepared, canvas, finish, workers, tally)
     return Passed(passed, tally.tiles, tally.largest_batch, tally.queue_s, tally.compute_s)
 
@@ -194,10 +194,10 @@ def _decode(sent: bytes, plan: TransformPlan) -> tuple[Prepared, float, float]:
         image = codecs.decode(sent, header, plan.bits)
     if (crop := plan.crop) is not None:
         part = image.pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-        image = DecodedImage(part, image.icc)
+        image = DecodedImage(part, image.icc, image.chunks)
     prepared = prepare(image, plan.passes[0])
     return prepared, started_at, time.monotonic() - started_at
 
 
-def _prepare_again(canvas: Canvas, icc: bytes | None, plan: ChannelPlan) -> Prepared:
-    return prepare(DecodedImage(canvas.pixels, icc), plan)
+def _prepare_again(canvas: Canvas, before: Prepared, plan: ChannelPlan) -> Prepared:
+    return prepare(DecodedImage(canvas.pixels, before.icc, before.chunks), plan)

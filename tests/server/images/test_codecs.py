@@ -344,6 +344,23 @@ def test_grey_as_three_channels_comes_back_as_the_same_grey(grey: Pixels) -> Non
     assert np.array_equal(codecs.to_grey(np.repeat(grey, 3, axis=2)), grey)
 
 
+def test_what_a_png_says_of_its_colours_is_kept() -> None:
+    pixels = noise(3, 4, 3)
+    plain = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    kept = chunk(b"cICP", bytes([9, 16, 0, 1])) + chunk(b"gAMA", struct.pack(">I", 100_000))
+    kept += (
+        chunk(b"cHRM", bytes(range(32))) + chunk(b"sRGB", b"\1") + chunk(b"pHYs", struct.pack(">IIB", 11811, 11811, 1))
+    )
+    lost = chunk(b"cICP", bytes(5)) + chunk(b"tEXt", b"a\0b")
+    found = decoded(plain[:33] + lost + kept + plain[33:])
+    assert found.chunks == kept
+    assert codecs.encode(found, Encoding(Format.PNG, 1)) == plain[:33] + kept + plain[33:]
+
+
 @pytest.mark.parametrize(
     "beside",
     [
