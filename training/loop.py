@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
@@ -90,14 +91,24 @@ def learn(
             shown = bar.add_task(f"epoch {epoch + 1}/{run.epochs}", total=steps, losses="")
             history.losses.append(_epoch(learner, batches, random, bar, shown))
             history.seconds += time.monotonic() - began
+            if not bar.console.is_terminal:
+                bar.console.print(_line(history, run), markup=False, highlight=False, soft_wrap=True)
             _save(learner, run, history)
             after_epoch(epoch + 1)
     return history
 
 
 def _bar() -> Progress:
+    """A bar on a terminal; elsewhere it shows nothing, and a line is written after each epoch."""
     columns = (BarColumn(30), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    return Progress(TextColumn("{task.description}"), *columns, TextColumn("{task.fields[losses]}"))
+    console = Console(stderr=True)
+    texts = TextColumn("{task.description}"), TextColumn("{task.fields[losses]}")
+    return Progress(texts[0], *columns, texts[1], console=console, disable=not console.is_terminal)
+
+
+def _line(history: History, run: Run) -> str:
+    losses = "  ".join(f"{name} {mean:.3f}" for name, mean in history.losses[-1].items())
+    return f"{run.state.stem}: epoch {len(history.losses)}/{run.epochs}  {losses}  {history.seconds:.0f} s in all"
 
 
 def _batches(data: Data, batch_size: int, random: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:

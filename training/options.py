@@ -26,6 +26,7 @@ class Device(StrEnum):
 Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and noise.")]
 Out = Annotated[Path, typer.Option(help="Folder of everything that is written.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch in --out.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Start over where --out holds a run already.")]
 Place = Annotated[Device, typer.Option(help="Where to train.")]
 
 
@@ -34,6 +35,15 @@ def place(device: Device) -> torch.device:
     if device is Device.CUDA and not torch.cuda.is_available():
         _refuse("--device cuda: torch finds no CUDA device here")
     return torch.device(device.value)
+
+
+def require_free(out: Path, resume: bool, overwrite: bool) -> None:
+    """Ends the command where a run would be lost, or where it is not clear what is meant."""
+    if resume and overwrite:
+        _refuse("--resume --overwrite: give one of them")
+    states = sorted(path.name for path in out.glob("*.pt")) if out.is_dir() else []
+    if states and not (resume or overwrite):
+        _refuse(f"--out {out} holds a run ({', '.join(states[:4])}): --resume goes on with it, --overwrite starts over")
 
 
 @contextmanager

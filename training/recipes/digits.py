@@ -21,6 +21,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from models.families.basic.cgan import ConditionalGenerator
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
 from training.losses import hinge_discriminator, hinge_generator
@@ -172,6 +173,7 @@ def train(
     judged = learn(judge, data, Run(out / "judge.pt", JUDGE_EPOCHS, BATCH_SIZE, seed), resume=resume)
     save_grid(draw(learner.average, GRID, device)[0], CLASSES, out / "digits.png", scale=2)
     save_weights(learner.average, out / "digits.safetensors")
+    save_discriminator(learner.discriminator, out / "digits.safetensors")
     save_weights(judge.average, out / "digits_judge.safetensors")
     return measure(learner.average, judge.average, data, test, (history, judged), device)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from models.families.basic.perceptron import MlpGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.loop import Data, Run
 from training.losses import minimax_discriminator, non_saturating_generator
 from training.metrics.judge import to_signed
@@ -105,4 +106,6 @@ def train(
     torch.manual_seed(seed)
     learner = GanLearner(device, hidden)
     run = Run(out / "digits-gan.pt", epochs, BATCH_SIZE, seed)
-    return learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged, dtype=torch.float16)
+    figures = learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged, dtype=torch.float16)
+    save_discriminator(learner.discriminator, out / "digits-gan.safetensors")
+    return figures

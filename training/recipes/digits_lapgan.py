@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from models.families.basic.pyramid import ANIRUDHMAIYA, LevelConfig, Pyramid, pyr_down, pyr_up
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.generate import draw as draw_pictures
 from training.generate import latents, noise
 from training.grid import save_grid
@@ -206,6 +207,7 @@ def train(
     history = learn(learner, data, run, resume=resume, after_epoch=after_epoch)
     pyramid = round_to_half(learner.average)
     save_weights(pyramid, out / "digits-lapgan.safetensors")
+    save_discriminator(learner.discriminators, out / "digits-lapgan.safetensors")
     save_grid(draw(pyramid, GRID), 10, out / "digits-lapgan.png", scale=2)
     parameters = sum(tensor.numel() for tensor in pyramid.parameters())
     return measure(draw(pyramid, range(judged)), data, test, history, parameters)

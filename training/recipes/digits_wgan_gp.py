@@ -17,6 +17,7 @@ from torch.nn import functional
 from models.families.basic.dcgan import DcganGenerator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.loop import Data, Run
 from training.losses import gradient_penalty, wasserstein_critic, wasserstein_generator
 from training.metrics.judge import to_signed
@@ -130,4 +131,6 @@ def train(
     torch.manual_seed(seed)
     learner = WganGpLearner(device, widths)
     run = Run(out / "digits-wgan-gp.pt", epochs, BATCH_SIZE, seed)
-    return learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged)
+    figures = learn_digits(learner, LATENT, run, data, test, resume=resume, judged=judged)
+    save_discriminator(learner.critic, out / "digits-wgan-gp.safetensors")
+    return figures

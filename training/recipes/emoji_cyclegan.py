@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from models.families.translation.translator_layers import ResnetConfig, ResnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
 from training.losses import least_squares_discriminator, least_squares_generator
@@ -143,6 +144,8 @@ def train(
     for name, network, before, after in _directions(learner, google[kept], twitter[kept]):
         draw_sheet(network, before, after, out / f"{name}.png", device)
         save_half(network, out / f"{name}.safetensors")
+        judge = learner.judges["back" if name.endswith("reverse") else "there"]
+        save_discriminator(judge, out / f"{name}.safetensors")
     return learner.averages, history
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from models.families.translation.unet import UnetConfig, UnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
+from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
 from training.losses import minimax_discriminator, non_saturating_generator
@@ -112,6 +113,7 @@ def train(
     history = learn(learner, known, run, resume=resume, after_epoch=picture_epoch)
     draw_sheet(learner.average, pictures[kept], out / "emoji-pix2pix.png", device)
     save_half(learner.average, out / "emoji-pix2pix.safetensors")
+    save_discriminator(learner.discriminator, out / "emoji-pix2pix.safetensors")
     return learner.average, history
 
 

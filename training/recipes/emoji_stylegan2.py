@@ -20,6 +20,7 @@ from training.alternating import Alternating, descend, frozen
 from training.augmentation import AdaptiveShare, augment
 from training.average import average_into
 from training.data.emoji import Emoji
+from training.discriminators import save_discriminator
 from training.generate import draw, latents
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
@@ -105,18 +106,20 @@ def train(
     resume: bool,
     device: torch.device,
     widths: tuple[int, ...] = WIDTHS,
+    name: str = "emoji-stylegan2",
+    repeats: int = REPEATS,
 ) -> tuple[StyleGan2, History]:
-    """Trains on pictures (N, 3, S, S) uint8; writes `emoji-stylegan2.safetensors`, its grid and one after each epoch.
+    """Trains on pictures (N, 3, S, S) uint8; writes `NAME.safetensors`, its grid and one after each epoch.
 
-    An epoch shows each picture REPEATS times.
+    An epoch shows each picture `repeats` times.
 
     Raises:
         ResumeError: `out` holds the state of a run with another seed.
     """
     torch.manual_seed(seed)
     learner = StyleGan2Learner(widths, device)
-    repeated = Data(data.pictures.repeat(REPEATS, 1, 1, 1), data.labels.repeat(REPEATS))
-    run = Run(out / "emoji-stylegan2.pt", epochs, BATCH_SIZE, seed)
+    repeated = Data(data.pictures.repeat(repeats, 1, 1, 1), data.labels.repeat(repeats))
+    run = Run(out / f"{name}.pt", epochs, BATCH_SIZE, seed)
     history = learn(
         learner,
         repeated,
@@ -124,8 +127,9 @@ def train(
         resume=resume,
         after_epoch=lambda epoch: sheet(learner.average, out / f"epoch-{epoch:02d}.png"),
     )
-    sheet(learner.average, out / "emoji-stylegan2.png")
-    save_weights(learner.average, out / "emoji-stylegan2.safetensors")
+    sheet(learner.average, out / f"{name}.png")
+    save_weights(learner.average, out / f"{name}.safetensors")
+    save_discriminator(learner.discriminator, out / f"{name}.safetensors")
     return learner.average, history
 
 

@@ -21,6 +21,7 @@ from torch.nn import functional
 from models.families.superres.srresnet import SrResNet, SrResNetConfig
 from training.average import average_into
 from training.data.generated_faces import SCALE, SIDE_PX, Pairs, resize, to_levels
+from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
 from training.metrics import likeness
@@ -220,6 +221,7 @@ def train(
     _picture(held_out, content.average, learner.average, out / "faces-srgan.png")
     state = {key: tensor.cpu().contiguous() for key, tensor in learner.average.state_dict().items()}
     save_file(state, out / "faces-srgan.safetensors")
+    save_discriminator(learner.discriminator, out / "faces-srgan.safetensors")
     ways = _ways(held_out, content.average, learner.average)
     return Figures(
         histories=(first, second),
