@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ HERE = Path(__file__).resolve().parent
 K8S = HERE.parent
 KUBECTL = Path(sys.executable).with_name("kubectl")
 # Variant -> the overlay and components that show it, and those that it is compared with.
-VARIANTS: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "gpu": (("gpu",), ("cpu",)),
     "kind": (("kind",), ("cpu",)),
     "keda": (("cpu", "keda"), ("cpu",)),
@@ -37,8 +37,8 @@ MADE = "# Made by `python -m k8s.chart` from the kustomizations; not to be edite
 Objects = dict[str, Any]
 
 
-def rendered(overlay: str, *components: str) -> Objects:
-    """The objects of an overlay with components, by kind and name, without hashes. Namespaces are Helm's to make."""
+def kustomized(overlay: str, *components: str) -> str:
+    """What kubectl's kustomize prints of an overlay with components."""
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made).resolve()
         kustomization = {
@@ -49,7 +49,11 @@ def rendered(overlay: str, *components: str) -> Objects:
         }
         (folder / "kustomization.yaml").write_text(json.dumps(kustomization))
         command = [str(KUBECTL), "kustomize", str(folder)]
-        text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def objects_of(text: str) -> Objects:
+    """The objects by kind and name, without hashes. Namespaces are Helm's to make."""
     found = yaml.load_all(HASHED.sub(r"\1-HASH", text), Loader=yaml.CSafeLoader)
     return {f"{each['kind']}/{each['metadata']['name']}": each for each in found if each["kind"] != "Namespace"}
 
@@ -65,9 +69,9 @@ def merge_patch(before: Any, after: Any) -> Any:
     return patch
 
 
-def generated() -> dict[str, str]:
+def generated(render: Callable[..., str] = kustomized) -> dict[str, str]:
     """The files by name."""
-    made = {names: rendered(*names) for pair in VARIANTS.values() for names in pair}
+    made = {names: objects_of(render(*names)) for names in {each for pair in VARIANTS.values() for each in pair}}
     variants = {name: merge_patch(made[before], made[after]) for name, (after, before) in VARIANTS.items()}
     contents: dict[str, Objects] = {"objects.yaml": made["cpu",], "variants.yaml": variants}
     return {name: MADE + yaml.dump(content, Dumper=_Readable, width=120) for name, content in contents.items()}
@@ -88,12 +92,13 @@ _Readable.add_representer(str, _Readable.represent_str)
 
 def main() -> int:
     """Writes the files, or with --check returns 1 if one is stale."""
-    stale = [name for name, text in generated().items() if not _is(HERE / "files" / name, text)]
+    made = generated()
+    stale = [name for name, text in made.items() if not _is(HERE / "files" / name, text)]
     if sys.argv[1:] == ["--check"]:
         if stale:
             print(f"stale: {', '.join(stale)}; run `python -m k8s.chart`", file=sys.stderr)
         return int(bool(stale))
-    for name, text in generated().items():
+    for name, text in made.items():
         (HERE / "files" / name).write_text(text)
     return 0
 

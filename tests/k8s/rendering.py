@@ -43,11 +43,14 @@ def overlay(name: str) -> list[Object]:
 
 def compose(name: str, *components: str) -> list[Object]:
     """The objects of an overlay with components over it, in that order."""
-    return _read(_composed_text(name, *components) if components else rendered_text(K8S / "overlays" / name))
+    return _read(composed_text(name, *components))
 
 
 @functools.cache
-def _composed_text(name: str, *components: str) -> str:
+def composed_text(name: str, *components: str) -> str:
+    """What kubectl prints of them."""
+    if not components:
+        return rendered_text(K8S / "overlays" / name)
     folders = [str(K8S / "components" / component) for component in components]
     kustomization = {"resources": [str(K8S / "overlays" / name)], "components": folders}
     return _written_text(kustomization, {})
