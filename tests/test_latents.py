@@ -343,3 +343,22 @@ def test_edits_and_mixes_are_in_addresses(server: ServerProcess, client: Client)
     ):
         refused = at(STYLE, f"seed=7&label=1&{query}")
         assert (refused.status_code, text in refused.text) == (400, True), refused.text
+
+
+def test_an_image_is_traced_to_its_seed_and_a_changed_one_is_not(
+    server: ServerProcess, client: Client, tmp_path: Path, capsys: Any
+) -> None:
+    (made,) = style(client, seeds=5, labels=2, edits={"age": 1.5})
+    made.save(file := tmp_path / "made.png")
+    command = ["verify", STYLE, str(file), "--seeds", "0-9", "--labels", "2", "--server", server.address]
+    assert main([*command, "--edit", "age:1.5"]) == 0
+    assert "identical to seed 5 of style version 1" in capsys.readouterr().out
+    assert main(command) == 2, "without the edit it is another image"
+    changed = made.array.copy()
+    changed[3, 4] ^= 1
+    Image.fromarray(changed.squeeze(2)).save(file)
+    assert main([*command, "--edit", "age:1.5"]) == 2
+    assert "none of 10 images is the same; the closest, of seed 5, differs by 0.00391 levels" in capsys.readouterr().err
+    Image.new("RGB", (16, 16)).save(file)
+    assert main([*command, "--json"]) == 2
+    assert "is 16 x 16 x 3 uint8, the model makes 16 x 16 x 1 uint8" in capsys.readouterr().err

@@ -15,6 +15,7 @@ from ganserve.cli.models import models
 from ganserve.cli.project import project
 from ganserve.cli.serve import ServeCommand, serve
 from ganserve.cli.transform import translate, upscale
+from ganserve.cli.verify import verify
 from ganserve.cli.zoo import zoo
 
 EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
@@ -58,6 +59,7 @@ app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o face
 app.command(epilog=_example("ganserve directions faces"))(directions)
 app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
 app.command(epilog=_example("ganserve project faces photo.png -o z.npz"))(project)
+app.command(epilog=_example("ganserve verify faces face.png --seeds 0-999"))(verify)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)
 app.command(epilog=_example("ganserve models --server localhost:8001"))(models)

@@ -25,6 +25,7 @@ def test_a_graph_is_adopted_with_what_the_options_say(tmp_path: Path) -> None:
     assert (spec["task"], spec["labels"], spec["latent_size"]) == ("class-conditional", ["0", "1", "2"], 5)
     assert spec["hyperparameters"] == {"layout": "NCHW", "range": "-1,1"}
     assert Path(json.loads(answer.stdout)["folder"], "model.onnx").is_file()
+    assert sorted(spec["files"]) == ["directions.npz", "directions.png", "model.onnx"]
 
 
 @pytest.mark.parametrize(

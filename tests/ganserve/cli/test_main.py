@@ -36,6 +36,7 @@ COMMANDS = [
     "directions",
     "animate",
     "project",
+    "verify",
     "models",
 ]
 Capture = pytest.CaptureFixture[str]
