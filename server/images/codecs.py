@@ -186,7 +186,11 @@ def raw_header(nbytes: int, width: int, height: int, bits: int = 8) -> Header:
 
 
 def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """The encoded image: the same bytes for the same pixels. The ICC profile is kept, except in raw."""
+    """The encoded image: the same bytes for the same pixels. The ICC profile is kept, except in raw.
+
+    Raises:
+        InvalidRequest: more detail than a WebP holds.
+    """
     pixels, icc = decoded.pixels, decoded.icc
     if encoding.format is Format.RAW:
         return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -198,7 +202,12 @@ def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
         image.save(output, "JPEG", quality=encoding.quality, icc_profile=icc)
     else:
         fits = pixels.shape[2] == encoding.channels(pixels.shape[2])
-        image.save(output, "WEBP", quality=encoding.quality, method=_WEBP_METHOD, icc_profile=icc if fits else None)
+        try:
+            image.save(output, "WEBP", quality=encoding.quality, method=_WEBP_METHOD, icc_profile=icc if fits else None)
+        except (ValueError, OSError) as error:  # a part of the file outgrew its limit, which only the encoder finds
+            raise InvalidRequest(
+                f"encoding.format: WebP cannot hold this image ({error}); use PNG, JPEG or a lower quality"
+            ) from None
     return output.getvalue()
 
 

@@ -19,6 +19,7 @@ _ENCODE_BYTES = {
 }
 _RESAMPLE_BYTES = 12  # of each pixel of a strip: as Pillow has it, and of its new width
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
+_PIECES_BYTES = 8 << 20  # of messages that wait for their reader
 # A reply's bytes: as encoded, in the message, serialized.
 REPLY_COPIES = 3
 # Calls that need less are not counted: the limits of the queue bound how many there are.
@@ -51,7 +52,9 @@ def transform_bytes(
     returned_px = plan.width * plan.height
     encoded = returned_px * encode_bytes(encoding, plan.channels, plan.bits)
     if encoding.format is Format.PNG and not goes_on:
-        encoded = min(encoded, 2 * REPLY_COPIES * _rows_bytes(plan, batch)) if in_pieces else encoded
+        if in_pieces:  # at most what all bands that were open become
+            share = min(1.0, (_bands(last, batch) + 1) * last.grid.tile_height / last.header.height)
+            encoded = int(encoded * share) + _PIECES_BYTES
         return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
     canvas = plan.nbytes
     rows = _rows_bytes(plan, batch) if plan.is_resampled else 0
@@ -70,13 +73,17 @@ def _pass_bytes(plan: ChannelPlan, batch: int) -> int:
     return tiles + colours * plan.sample_bytes
 
 
+def _bands(plan: ChannelPlan, batch: int) -> int:
+    """Rows of tiles that may be open at once."""
+    columns, rows = len(plan.grid.column_spans), len(plan.grid.row_spans)
+    return min(rows, -(-min(plan.tiles, window_of(plan, batch)) // columns) + 1)
+
+
 def _rows_bytes(plan: TransformPlan, batch: int) -> int:
     """Of the bands that are open and, if the image is brought to another size, of the rows that wait for it."""
     last = plan.passes[-1]
-    columns, rows = len(last.grid.column_spans), len(last.grid.row_spans)
-    bands = min(rows, -(-min(last.tiles, window_of(last, batch)) // columns) + 1)
     band = last.grid.tile_height * last.scale * last.width * last.channels * last.sample_bytes
-    held = min(bands * band, last.nbytes)
+    held = min(_bands(last, batch) * band, last.nbytes)
     if not plan.is_resampled:
         return held
     strip = min(last.height, rows_for_strip(last.height, plan.height)) * last.width
