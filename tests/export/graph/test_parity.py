@@ -8,11 +8,11 @@ import onnx
 import pytest
 import torch
 
-from artifact.spec import FINITE
+from artifact.spec import FINITE, Parity
 from export.errors import ExportError
 from export.graph.finite_flag import add_finite_flag
 from export.graph.half_precision import to_half_precision
-from export.graph.parity import LIMITS, Measurement, measure, open_session, torch_references
+from export.graph.parity import LIMITS, Measurement, _require_close, doubt, measure, open_session, torch_references
 from export.graph.pixels import ToUint8, wrap
 from export.graph.rounding import simulate_rounding
 from export.graph.samples import sample_inputs
@@ -33,7 +33,10 @@ def test_a_graph_with_other_weights_is_refused(tensors: str, tmp_path: Path) -> 
     other = build(DcganGenerator((6, 16, 8, 3)).state_dict())[1]
     module = wrap(generator, tensors)
     save(to_onnx(module, generator, tensors, sample_inputs(generator, tensors, (0, 1))), tmp_path / "model.onnx")
-    with pytest.raises(ExportError, match=r"differ by .*, tolerance .* \(fp32\); nothing was written"):
+    with pytest.raises(
+        ExportError,
+        match=r"differ by .* \(fp32\); nothing was written; torch's own float32 is \S+e-0\d from its float64",
+    ):
         measure(
             open_session(tmp_path / "model.onnx"),
             torch_references(wrap(other, tensors), other, tensors),
@@ -41,6 +44,19 @@ def test_a_graph_with_other_weights_is_refused(tensors: str, tmp_path: Path) -> 
             tensors,
             "fp32",
         )
+
+
+def test_weights_that_are_too_large_for_float32_are_named_as_the_reason() -> None:
+    """As of an untrained network whose spectral norm divides by next to nothing: engines differ, and none is right."""
+    torch.manual_seed(0)
+    generator = build(DcganGenerator((6, 16, 8, 3)).state_dict(), overrides={"output": "none"})[1]
+    assert doubt(generator) < 1e-6
+    for weights in generator.network.parameters():
+        weights.mul_(1e4)
+    with pytest.raises(
+        ExportError, match=r"float32 is [1-9]\S* from its float64 .*: neither is right, the weights make"
+    ):
+        _require_close(Measurement(Parity(2e-4, 0.03, (1,), (0,)), 90.0), "fp32", generator)
 
 
 def test_levels_are_rounded_half_to_even_after_the_clamp() -> None:
