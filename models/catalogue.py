@@ -18,7 +18,7 @@ from models.families.basic import (
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
 from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
-from models.families.superres import dat, msrresnet, plksr, rrdb, span, srresnet, srvgg, swinir
+from models.families.superres import dat, msrresnet, omnisr, plksr, rrdb, span, srresnet, srvgg, swinir
 from models.families.translation import (
     animegan2,
     pix2pix_pytorch_gan,
@@ -51,6 +51,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         plksr.ARCHITECTURE,
         swinir.ARCHITECTURE,
         dat.ARCHITECTURE,
+        omnisr.ARCHITECTURE,
         srresnet.ARCHITECTURE,
         msrresnet.ARCHITECTURE,
         fastgan.ARCHITECTURE,
