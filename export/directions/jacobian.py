@@ -32,14 +32,14 @@ def axes_of(space: Space) -> NDArray[np.float64]:
 
 
 def estimate_s(space: Space) -> float:
-    """How long `sensitive` takes, from two batches; the first one warms up."""
+    """How long `sensitive` takes, from the faster of three batches: the first one warms up, others may be disturbed."""
     points = np.repeat(space.points([0]), AT_ONCE, axis=0)
-    seconds, n = 0.0, axes_of(space).shape[1]
-    for _ in range(2):
+    seconds, n = [], axes_of(space).shape[1]
+    for _ in range(3):
         started = time.perf_counter()
         space.images(points, [0] * AT_ONCE)
-        seconds = time.perf_counter() - started
-    return seconds / AT_ONCE * POINTS * 2 * int(n)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds) / AT_ONCE * POINTS * 2 * int(n)
 
 
 def sensitive(space: Space, progress: Callable[[str, float], None]) -> NDArray[np.float64]:
