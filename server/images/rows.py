@@ -59,6 +59,7 @@ class Resampler:
     def __init__(self, shape: tuple[int, ...], height: int, width: int, rows: Rows) -> None:
         """`shape`: of what comes in; `rows`: where what goes out goes."""
         self._height = shape[0]
+        self._rows_first = width * shape[0] > shape[1] * height
         self._out_height, self._out_width = height, width
         self._rows = rows
         self._step = self._height / height
@@ -86,7 +87,8 @@ class Resampler:
             self._held = [source]
             box = (0.0, self._done * self._step - self._first, float(source.shape[1]), until * self._step - self._first)
             box = (*box[:3], min(box[3], float(len(source))))
-            self._rows.write(resize(source[: high - self._first], self._out_width, until - self._done, box))
+            source = source[: high - self._first]
+            self._rows.write(resize(source, self._out_width, until - self._done, box, self._rows_first))
             self._done = until
 
     def _needed(self, top: int, bottom: int) -> tuple[int, int]:
@@ -114,18 +116,36 @@ def rows_for_strip(height: int, out_height: int) -> int:
     return math.ceil(STRIP_ROWS * step) + 2 * _reach(step) + 1
 
 
-def resize(pixels: Pixels, width: int, height: int, box: tuple[float, float, float, float] | None = None) -> Pixels:
-    """(H, W, C) at another size, by Lanczos. `box`: the part of it that becomes the result, (left, top, right, bottom)
-    in px; what lies around it counts at its edges."""
+def resize(
+    pixels: Pixels,
+    width: int,
+    height: int,
+    box: tuple[float, float, float, float] | None = None,
+    rows_first: bool = False,
+) -> Pixels:
+    """(H, W, C) at another size, by Lanczos. `box`: the rows of it that become the result, (0, top, W, bottom) in px;
+    what lies around them counts at their edges. `rows_first`: they become fewer before they become longer."""
     if box is None and (height, width) == pixels.shape[:2]:
         return pixels
-    lanczos = Image.Resampling.LANCZOS
-    parts = [image.resize((width, height), lanczos, box) for image in _images(pixels)]
+    parts = [_resize(image, width, height, box, rows_first) for image in _images(pixels)]
     planes = [np.asarray(part).reshape(height, width, -1) for part in parts]
     found: Pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
     if pixels.dtype == np.uint16:
         found = np.clip(np.rint(found), 0, 65535).astype(np.uint16)
     return found
+
+
+def _resize(
+    image: Image.Image, width: int, height: int, box: tuple[float, float, float, float] | None, rows_first: bool
+) -> Image.Image:
+    """One side after the other. Pillow would choose the order, by its version and for each strip anew: what is cut off
+    between the two differs, and so does the memory, by the image's height."""
+    lanczos = Image.Resampling.LANCZOS
+    if rows_first:
+        return image.resize((image.width, height), lanczos, box).resize((width, height), lanczos)
+    if width != image.width:
+        image = image.resize((width, image.height), lanczos)
+    return image.resize((width, height), lanczos, box and (0.0, box[1], float(width), box[3]))
 
 
 def _images(pixels: Pixels) -> Iterator[Image.Image]:
