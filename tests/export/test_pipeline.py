@@ -155,7 +155,7 @@ def check_precision(exported: Exported, precision: str, output: str) -> None:
 @pytest.mark.slow
 def test_nothing_is_written_when_weights_do_not_fit_float16(tmp_path: Path) -> None:
     network = SrvggNet(3, 4, 3, 2, "prelu")
-    torch.nn.init.constant_(network.body[0].weight, 1e5)
+    torch.nn.init.constant_(next(network.body[0].parameters()), 1e5)
     torch.save(network.state_dict(), tmp_path / "large.pth")
     with pytest.raises(ExportError, match="the largest float16 is 65504") as caught:
         export(Request(tmp_path / "large.pth", tmp_path / "repository", "m", precision="fp16"))
