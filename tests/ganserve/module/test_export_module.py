@@ -116,6 +116,24 @@ def test_where_torch_export_gives_up_the_tracer_takes_over(tmp_path: Path) -> No
     np.testing.assert_allclose(found, samples.images[2], atol=1e-6)
 
 
+class Placed(nn.Module):
+    """Has a weight for every px, so that images of other sizes do not fit."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.ones(1, 3, 64, 96))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return torch.tanh(image * self.place)
+
+
+def test_a_network_of_one_size_is_written_with_that_size(tmp_path: Path) -> None:
+    network = Placed().eval()
+    trace(network, find_samples(network, None, None, (-1, 1)), tmp_path / "placed.onnx")
+    session = onnxruntime.InferenceSession(tmp_path / "placed.onnx", providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == [1, 3, 64, 96]
+
+
 def test_notes_say_that_the_module_was_compared(exported: dict[str, Exported]) -> None:
     (said,) = (note for note in exported["conditional"].notes if "Conditional-in-torch.npz: largest difference" in note)
     assert said in exported["conditional"].manifest["provenance"]["notes"]
