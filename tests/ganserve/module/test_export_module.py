@@ -19,6 +19,8 @@ from ganserve.module.samples import find_samples
 from ganserve.module.trace import trace
 from tests.serving import running
 
+pytestmark = pytest.mark.slow
+
 SEEDS = [3, 0, 7]
 
 
