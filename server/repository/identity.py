@@ -1,4 +1,5 @@
-"""What decides a model's results, byte for byte: its files, what runs them, and the processor."""
+"""What decides a model's results, byte for byte: its files, what the manifest and the config say of running them, what
+runs them, and the processor."""
 
 import functools
 import hashlib
@@ -6,9 +7,11 @@ import importlib.metadata
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from artifact.spec import Spec
+from tritonclient.grpc.model_config_pb2 import ModelConfig
+
 from server.engines.processor import read_processor
 from server.repository.engine_choice import Opened
+from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement
 from server.settings import instruction_set_cap
 
@@ -26,13 +29,20 @@ class Identity:
 NOBODY = Identity()
 
 
-def identify(spec: Spec | None, opened: Mapping[Placement, Opened]) -> Identity:
+def identify(version: ModelVersion, opened: Mapping[Placement, Opened]) -> Identity:
     """The identity of a model with those engines; an empty one without a manifest. Reads files."""
+    spec, config = version.spec, version.config or ModelConfig()
     if spec is None:
         return NOBODY
     engines = sorted({(one.platform, one.choice.engine, one.choice.precision) for one in opened.values()})
     devices = sorted({placement.device.kind for placement in opened})
-    facts = (sorted(spec.files.items()), engines, devices, _machine())
+    cuts = (spec.scale, spec.tile, spec.multiple_px, spec.least_px)
+    said = ModelConfig(
+        optimization=config.optimization,
+        parameters=config.parameters,
+        default_model_filename=config.default_model_filename,
+    ).SerializeToString(deterministic=True)
+    facts = (sorted(spec.files.items()), cuts, said, engines, devices, _machine())
     return Identity(hashlib.sha256(repr(facts).encode()).hexdigest(), devices == ["cpu"])
 
 

@@ -215,7 +215,7 @@ class Loader:
             note,
             first.choice,
             labels,
-            await asyncio.to_thread(identify, spec, opened),
+            await asyncio.to_thread(identify, version, opened),
             mapping,
             directions,
         )

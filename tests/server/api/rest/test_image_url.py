@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -12,6 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from artifact.repository import ONNX, sha256_of
+from artifact.spec import Tile
 from server.api.image_url import PIN_DIGITS
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.api.test_access import write_keys
@@ -183,7 +185,7 @@ def change_gain(version: Path) -> None:
     (version / "manifest.json").write_text(json.dumps(manifest))
 
 
-async def test_another_network_of_the_same_name_has_other_tags(start: Start, repository: Path) -> None:
+async def test_another_network_of_the_same_name_and_other_tiles_have_other_tags(start: Start, repository: Path) -> None:
     running = await start(model_control="explicit", load_model="*")
     async with client_of(running) as http:
         address = f"{STYLED}?seed=1&label=0"
@@ -194,6 +196,12 @@ async def test_another_network_of_the_same_name_has_other_tags(start: Start, rep
         assert after.status_code == 200
         assert after.content != before.content
         assert (await http.get(before.headers["content-location"])).status_code == 404
+        tags = [await tag_of(http, f"seed=1&label=0{then}") for then in ("", "&then=up")]
+        manifest = repository / "up" / "1" / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"tile": asdict(Tile(32, 4, 1, 2, 0.0))}))
+        assert (await http.post("/v2/repository/models/up/load")).status_code == 200
+        assert await tag_of(http, "seed=1&label=0") == tags[0]
+        assert await tag_of(http, "seed=1&label=0&then=up") != tags[1]
 
 
 async def test_what_is_kept_says_so_and_names_no_phases_of_others(http: httpx.AsyncClient) -> None:
