@@ -115,6 +115,9 @@ async def test_an_address_with_the_graphs_digits_never_changes(http: httpx.Async
     other = await http.get(f"/v1/models/styled@{'0' * PIN_DIGITS}/image?label=2&seed=7")
     assert (other.status_code, other.headers["cache-control"]) == (404, "no-store")
     assert f"no graph {'0' * PIN_DIGITS}; {digits[:PIN_DIGITS]} is served" in error_of(other)
+    enlarged = await http.get(f"{pinned}&then=up")
+    assert (enlarged.status_code, enlarged.headers["cache-control"]) == (200, "public, no-cache"), "up may change"
+    assert "content-location" not in enlarged.headers
 
 
 async def test_without_a_seed_each_image_is_another_and_nobody_keeps_it(http: httpx.AsyncClient) -> None:
