@@ -28,7 +28,7 @@ ENCODERS = [
     ("isal", importlib.metadata.version("isal")),
     *((name, features.version(name)) for name in ("libjpeg_turbo", "jpg", "webp")),
 ]
-# A pinned address has at least so many digits of the graph's SHA-256.
+# A pinned address has at least so many digits of `_pin`.
 PIN_DIGITS = 12
 # Of an answer, beside its image's bytes.
 _ENTRY_BYTES = 1 << 10
@@ -40,7 +40,7 @@ class ImageUrl:
 
     Attributes:
         message: one image.
-        pin: the first digits of the graph's SHA-256, as the address has them; empty: whatever is served.
+        pin: the first digits of the networks' digest, as the address has them; empty: whatever is served.
         known: the tags of the images that the caller has; `*`: any.
         head: the image itself is not wanted.
     """
@@ -65,7 +65,7 @@ class ImageAt:
         has: the caller has it.
         kept: it was there, or on its way.
         reply: with the image; None if the caller has it, or wants none and it would have to be made.
-        pin: the graph's PIN_DIGITS.
+        pin: PIN_DIGITS of the networks' digest.
         scope: who may keep it, for Cache-Control.
     """
 
@@ -91,16 +91,18 @@ class ImagesByUrl:
         """The image, or that the caller has it.
 
         Raises:
-            ModelNotFound: no such model, or its graph has another SHA-256 than the address says.
+            ModelNotFound: no such model, or another than the address says.
             RequestError: as of Generate.
         """
         message = request.message
         with ExitStack() as visits:
             model, job, steps = await self._images.read(message, visits)
-            pin = _digits(model)
-            if request.pin and not _sha256(model).startswith(request.pin):
-                raise ModelNotFound(f"model {model.name!r}: no graph {request.pin}; {pin} is served")
-            tag = "" if message.HasField("count") else _tag(job, (model, *steps))
+            models = (model, *steps)
+            pin = _pin(models)
+            if not pin.startswith(request.pin):
+                raise ModelNotFound(f"model {model.name!r}: {request.pin} is not served; {pin[:PIN_DIGITS]} is")
+            pin = pin[:PIN_DIGITS]
+            tag = "" if message.HasField("count") else _tag(job, models)
         if not tag:  # the server chooses the seed
             return ImageAt("", False, False, await self._images.Generate(message, context), pin, "")
 
@@ -125,15 +127,14 @@ def _size_of(reply: pb.GenerateReply) -> int:
     return _ENTRY_BYTES + len(reply.images[0].data)
 
 
-def _sha256(model: Model) -> str:
-    """Of the graph, as its manifest has it."""
-    assert model.spec is not None, "the image API serves no other"
-    files = model.spec.files
-    return files.get("model.onnx") or next(iter(files.values()))
-
-
-def _digits(model: Model) -> str:
-    return _sha256(model)[:PIN_DIGITS]
+def _pin(models: Collection[Model]) -> str:
+    """A SHA-256 of all that addresses mean by words: the networks and their manifests, the names of directions."""
+    digest = hashlib.sha256()
+    for model in models:
+        assert model.spec is not None, "the image API serves no other"
+        names = [each.name for each in model.directions.found]
+        digest.update(f"{model.spec.to_json()}\0{names}\0".encode())
+    return digest.hexdigest()
 
 
 def _tag(job: GenerateJob, models: Collection[Model]) -> str:

@@ -25,8 +25,6 @@ from server.errors import InvalidRequest
 FIELDS = ("seed", "label", "psi", "noise_seed", "edit", "mix", "then", "format", "quality", "version")
 # They may be there several times.
 MANY = ("edit", "mix")
-# What they name may become another while the generator's graph, whose digits a pinned address has, stays the same.
-LIVING = {"then", "edit"}
 # An address is longer than any of ours.
 MAX_QUERY_CHARS = 2048
 FOREVER_S = 365 * 24 * 3600
@@ -65,12 +63,10 @@ class ImageUrls:
         async def write(answer: ImageAt, context: HttpContext) -> Response:
             headers = {}
             if answer.tag:
-                can_last = LIVING.isdisjoint(request.query_params)
                 _, pin = split_name(request.path_params["model"])
-                lasts = f"max-age={FOREVER_S}, immutable" if pin and can_last else "no-cache"
+                lasts = f"max-age={FOREVER_S}, immutable" if pin else "no-cache"
                 headers = {"ETag": answer.tag, "Cache-Control": f"{answer.scope}, {lasts}"}
-                if can_last:
-                    headers["Content-Location"] = pinned_address(request, answer.pin)
+                headers["Content-Location"] = pinned_address(request, answer.pin)
             if is_negotiated:
                 headers["Vary"] = "Accept"
             if answer.reply is not None:
