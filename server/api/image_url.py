@@ -5,7 +5,7 @@ Serving is deterministic: the files of the networks, what runs them, the inputs 
 
 import hashlib
 import importlib.metadata
-from collections.abc import Collection
+from collections.abc import Awaitable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -77,6 +77,10 @@ class ImageAt:
     scope: str
 
 
+class _Changed(Exception):
+    """A model was loaded anew since the tag was made."""
+
+
 class ImagesByUrl:
     """Answers ImageUrls. Loop thread only."""
 
@@ -94,6 +98,14 @@ class ImagesByUrl:
             ModelNotFound: no such model, or another than the address says.
             RequestError: as of Generate.
         """
+        while True:
+            try:
+                return await self._get(request, context)
+            except _Changed:
+                continue
+
+    async def _get(self, request: ImageUrl, context: Context) -> ImageAt:
+        """Raises _Changed as well."""
         message = request.message
         with ExitStack() as visits:
             model, job, steps = await self._images.read(message, visits)
@@ -103,8 +115,17 @@ class ImagesByUrl:
                 raise ModelNotFound(f"model {model.name!r}: {request.pin} is not served; {pin[:PIN_DIGITS]} is")
             pin = pin[:PIN_DIGITS]
             tag = "" if message.HasField("count") else _tag(job, models)
+
+        def check(model: Model, job: GenerateJob, steps: tuple[Model, ...]) -> None:
+            models = (model, *steps)
+            if not _pin(models).startswith(pin) or (tag and _tag(job, models) != tag):
+                raise _Changed
+
+        def compute() -> Awaitable[pb.GenerateReply]:
+            return self._images.generate(message, context, check)
+
         if not tag:  # the server chooses the seed
-            return ImageAt("", False, False, await self._images.Generate(message, context), pin, "")
+            return ImageAt("", False, False, await compute(), pin, "")
 
         kept = False
 
@@ -119,7 +140,7 @@ class ImagesByUrl:
             return ImageAt(tag, True, False, None, pin, self._scope)
         if request.head:
             return ImageAt(tag, False, True, self._answers.find(key), pin, self._scope)
-        reply = await self._answers.get(key, lambda: self._images.Generate(message, context), _size_of, told)
+        reply = await self._answers.get(key, compute, _size_of, told)
         return ImageAt(tag, False, kept, reply, pin, self._scope)
 
 

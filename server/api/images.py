@@ -62,9 +62,19 @@ class ImageService(ImageServiceServicer):
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
+        return await self.generate(request, context, lambda *_: None)
+
+    async def generate(
+        self,
+        request: pb.GenerateRequest,
+        context: Context,
+        check: Callable[[Model, GenerateJob, tuple[Model, ...]], None],
+    ) -> pb.GenerateReply:
+        """As Generate. `check`: gets what `read` returns, before anything is computed; what it raises ends the call."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, job, steps = await self._read(request, context, visits)
+            check(model, job, steps)
             if job.encoding.format is Format.RAW:  # known before any work
                 self._limits.check_reply(job.n * job.reply_bytes, _FEWER)
             nbytes = min(job.n * job.reply_bytes, self._limits.max_message_bytes) * REPLY_COPIES

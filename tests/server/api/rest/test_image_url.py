@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from artifact.repository import ONNX, sha256_of
 from artifact.spec import Tile
+from server.api import image_url
 from server.api.image_url import PIN_DIGITS
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.api.test_access import write_keys
@@ -214,6 +215,19 @@ async def test_another_network_of_the_same_name_and_other_tiles_have_other_tags(
         assert (await http.post("/v2/repository/models/up/load")).status_code == 200
         assert await tag_of(http, "seed=1&label=0") == tags[0]
         assert await tag_of(http, "seed=1&label=0&then=up") != tags[1]
+
+
+async def test_an_image_of_a_model_that_is_loaded_meanwhile_has_its_own_tag(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{STYLED}?seed=31&label=0"
+    earlier, real = ['"earlier"'], image_url._tag
+    monkeypatch.setattr(image_url, "_tag", lambda job, models: earlier.pop() if earlier else real(job, models))
+    answer = await http.get(address)
+    assert (answer.status_code, answer.headers["etag"] != '"earlier"') == (200, True)
+    again = await http.get(address)
+    assert (again.headers["etag"], again.content) == (answer.headers["etag"], answer.content)
+    assert not earlier
 
 
 async def test_what_is_kept_says_so_and_names_no_phases_of_others(http: httpx.AsyncClient) -> None:
