@@ -271,7 +271,7 @@ def _write_json(answer: Any, images: Any) -> bytes:
         body["warnings"] = list(warnings)
     if steps := getattr(answer, "then", None):
         body["then"] = [to_json(step) for step in steps]
-    return orjson.dumps(body)
+    return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
 def _shown(image: pb.Image) -> dict[str, Any]:
@@ -280,7 +280,7 @@ def _shown(image: pb.Image) -> dict[str, Any]:
     found = {"data": b64encode(image.data).decode(), "format": format, "width": image.width, "height": image.height}
     found |= {"channels": image.channels, "bits": image.bits}
     if image.w:
-        found["w"] = np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1).tolist()
+        found["w"] = np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1)
     return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}
 
 
