@@ -68,6 +68,7 @@ UNIMPLEMENTED; tensors are copied through the host |
 `otlp_endpoint`, to no file |
 | LogSettings | the log goes to standard error: `log_file` is UNIMPLEMENTED; a level is written only with those \
 above it |
+| RepositoryIndex | a model that is READY may have a `reason`: what runs it, and what is not as it was requested |
 | decoupled models, sequences | models answer each request once and keep no state; `sequence_*` is accepted and has no \
 effect |
 | `/generate`, `/generate_stream` over HTTP | none: they are for text |
