@@ -5,6 +5,7 @@ Serving is deterministic: the files of the networks, what runs them, the inputs 
 
 import hashlib
 import importlib.metadata
+import weakref
 from collections.abc import Awaitable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ class ImagesByUrl:
         self._answers = answers
         self._metrics = metrics
         self._scope = "private" if has_keys else "public"
+        # Writing a manifest of a thousand classes takes most of a millisecond.
+        self._digests: weakref.WeakKeyDictionary[Model, bytes] = weakref.WeakKeyDictionary()
 
     async def GetImage(self, request: ImageUrl, context: Context) -> ImageAt:
         """The image, or that the caller has it.
@@ -110,7 +113,7 @@ class ImagesByUrl:
         with ExitStack() as visits:
             model, job, steps = await self._images.read(message, visits)
             models = (model, *steps)
-            pin = _pin(models)
+            pin = self._pin(models)
             if not pin.startswith(request.pin):
                 raise ModelNotFound(f"model {model.name!r}: {request.pin} is not served; {pin[:PIN_DIGITS]} is")
             pin = pin[:PIN_DIGITS]
@@ -118,7 +121,7 @@ class ImagesByUrl:
 
         def check(model: Model, job: GenerateJob, steps: tuple[Model, ...]) -> None:
             models = (model, *steps)
-            if not _pin(models).startswith(pin) or (tag and _tag(job, models) != tag):
+            if not self._pin(models).startswith(pin) or (tag and _tag(job, models) != tag):
                 raise _Changed
 
         def compute() -> Awaitable[pb.GenerateReply]:
@@ -143,19 +146,26 @@ class ImagesByUrl:
         reply = await self._answers.get(key, compute, _size_of, told)
         return ImageAt(tag, False, kept, reply, pin, self._scope)
 
+    def _pin(self, models: Collection[Model]) -> str:
+        """A SHA-256 of all that addresses mean by words: the networks and their manifests, the names of directions."""
+        digest = hashlib.sha256()
+        for model in models:
+            found = self._digests.get(model)
+            if found is None:
+                found = self._digests[model] = _words_of(model)
+            digest.update(found)
+        return digest.hexdigest()
+
+
+def _words_of(model: Model) -> bytes:
+    """A digest of what one of them means."""
+    assert model.spec is not None, "the image API serves no other"
+    names = [each.name for each in model.directions.found]
+    return hashlib.sha256(f"{model.spec.to_json()}\0{names}".encode()).digest()
+
 
 def _size_of(reply: pb.GenerateReply) -> int:
     return _ENTRY_BYTES + len(reply.images[0].data)
-
-
-def _pin(models: Collection[Model]) -> str:
-    """A SHA-256 of all that addresses mean by words: the networks and their manifests, the names of directions."""
-    digest = hashlib.sha256()
-    for model in models:
-        assert model.spec is not None, "the image API serves no other"
-        names = [each.name for each in model.directions.found]
-        digest.update(f"{model.spec.to_json()}\0{names}\0".encode())
-    return digest.hexdigest()
 
 
 def _tag(job: GenerateJob, models: Collection[Model]) -> str:
