@@ -77,6 +77,7 @@ class HttpContext:
         self.trailers: dict[str, str] = {}
         self.hold = hold
         self._callbacks: list[Callable[[Any], None]] = []
+        self._has_ended = False
         given = request.headers.get(TIMEOUT_HEADER)
         if given is not None and not (given.isascii() and given.isdecimal() and len(given) < 12):
             raise InvalidRequest(f"header {TIMEOUT_HEADER}: {given!r} is not a number of milliseconds")
@@ -99,8 +100,12 @@ class HttpContext:
         self.trailers |= dict(trailers)
 
     def add_done_callback(self, function: Callable[[Any], None]) -> None:
-        """`function` is called when the reply was sent or can never be."""
-        self._callbacks.append(function)
+        """`function` is called when the reply was sent or can never be: at once if that is known already, of work that
+        others wait for while the caller who began it has left."""
+        if self._has_ended:
+            function(self)
+        else:
+            self._callbacks.append(function)
 
     async def abort(self, code: grpc.StatusCode, text: str, trailers: Iterable[tuple[str, str]] = ()) -> NoReturn:
         """Raises:
@@ -110,6 +115,7 @@ class HttpContext:
 
     def end(self) -> None:
         """Calls what waits for the end of the call."""
+        self._has_ended = True
         callbacks, self._callbacks = self._callbacks, []
         for function in callbacks:
             function(self)

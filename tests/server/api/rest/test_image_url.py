@@ -11,11 +11,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from starlette.requests import Request
 
 from artifact.repository import ONNX, sha256_of
 from artifact.spec import Tile
 from server.api import image_url
 from server.api.image_url import PIN_DIGITS
+from server.api.rest.call import HttpContext
+from server.images.memory import Hold, MemoryBudget
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.api.test_access import write_keys
 from tests.server.conftest import Running, Start, read_page
@@ -228,6 +231,16 @@ async def test_an_image_of_a_model_that_is_loaded_meanwhile_has_its_own_tag(
     again = await http.get(address)
     assert (again.headers["etag"], again.content) == (answer.headers["etag"], answer.content)
     assert not earlier
+
+
+def test_work_that_outlives_the_caller_who_began_it_keeps_no_memory_counted() -> None:
+    budget = MemoryBudget(100)
+    hold = Hold(budget)
+    context = HttpContext(Request({"type": "http", "headers": []}), hold)
+    context.end()
+    hold.take(50)
+    context.add_done_callback(lambda _: hold.release())
+    assert budget.held_bytes == 0
 
 
 async def test_what_is_kept_says_so_and_names_no_phases_of_others(http: httpx.AsyncClient) -> None:
