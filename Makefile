@@ -11,8 +11,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 MODELS =
 KIT =
 # Some tests are about clocks, and others keep both processors busy: what failed decides in a run of its own.
-FAILED_ALONE = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 1 --dist loadgroup \
-  --last-failed --last-failed-no-failures=none
+FAILED_ALONE = OMP_NUM_THREADS=1 $(BIN)/python -m tests.again
 
 .PHONY: help demo test test-fast node gpu-check check clean
 

@@ -54,7 +54,7 @@ def test_an_envoy_that_is_out_of_memory_refuses_calls_and_is_not_restarted_for_i
         return ""
 
     with Client(balancer.server, retries=0) as client:
-        wait_until(lambda: refusal() == "UNAVAILABLE envoy overloaded", "calls refused")
+        wait_until(lambda: refusal() == f"UNAVAILABLE {balancer.server}: envoy overloaded", "calls refused")
         assert balancer.get("/ready")[0] == 200
 
 

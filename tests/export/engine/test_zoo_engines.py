@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifact import tensorrt
-from artifact.repository import ONNX, PLAN, read_manifest, sha256_of, verify
+from artifact.repository import MAPPING, ONNX, ONNX_FLOAT, PLAN, read_manifest, sha256_of, verify
 from artifact.spec import Spec, TensorRTPlan
 from ganserve.cli.main import main
 from models.zoo import fetch
@@ -41,7 +41,7 @@ def exported(tmp_path: Path, name: str, *options: str) -> tuple[Path, Spec, Tens
 def test_a_zoo_generator_becomes_an_engine_whose_profile_is_in_the_manifest(name: str, tmp_path: Path) -> None:
     folder, spec, plan = exported(tmp_path, name)
     verify(folder, spec)
-    assert set(spec.files) == {ONNX, PLAN}
+    assert set(spec.files) == {ONNX, PLAN, MAPPING if spec.task.draws else ONNX_FLOAT}
     assert (folder / PLAN).stat().st_size > 100_000
     assert (plan.variant, plan.version) == ("rtx", tensorrt.load("rtx").__version__)
     assert (plan.precision, plan.compute_capabilities) == ("fp32", ())
