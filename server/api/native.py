@@ -5,7 +5,6 @@ makes what ours need: a sixth of the event loop's time for a call that is reject
 """
 
 import asyncio
-import contextlib
 import logging
 import shutil
 import tempfile
@@ -29,6 +28,8 @@ MAX_EVENTS = 64
 METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
+# The end of any reply takes so long from there to the socket, on a busy machine.
+FLUSH_S = 0.05
 # How often a server that stops looks whether its replies are sent.
 UNSENT_S = 0.005
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
@@ -66,7 +67,7 @@ class NativeServer(grpc.aio.Server):
         self._folder: Path | None = None
         self._calls: dict[int, NativeCall] = {}
         self._stopping = False
-        self._stream_ended_s = 0.0
+        self._stream_ended_s = self._call_ended_s = 0.0
         self._ended = asyncio.Event()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
@@ -148,11 +149,9 @@ class NativeServer(grpc.aio.Server):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, others, return_exceptions=True)
-        with contextlib.suppress(TimeoutError):  # nothing says when the front end has sent what it relays
-            async with asyncio.timeout(self._stream_ended_s + RELAY_S - time.monotonic()):
-                await asyncio.Event().wait()
         if self._front is not None:
-            await asyncio.to_thread(close, self._front, over_at)
+            sent_at = max(self._stream_ended_s + RELAY_S, self._call_ended_s + FLUSH_S)
+            await asyncio.to_thread(close, self._front, over_at, sent_at)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._ended.set()
@@ -204,21 +203,24 @@ class NativeServer(grpc.aio.Server):
             call.fail(grpc.StatusCode.UNKNOWN, f"unexpected {type(error).__name__}")
         finally:
             del self._calls[call.number]
+            self._call_ended_s = time.monotonic()
             call.end()
 
 
-def close(front: NativeGrpcFront, over_at: float) -> None:
-    """Closes the front end once it has sent what it was given, or `over_at`. Blocks.
+def close(front: NativeGrpcFront, over_at: float, sent_at: float) -> None:
+    """Closes the front end once it has sent what it was given, or `over_at`; not before `sent_at`. Blocks.
 
-    It drops the rest of replies that it only holds yet. A call has a status in its metrics when all of it was sent,
-    which nothing tells.
+    It drops the rest of replies that it only holds yet. A call has a status in its metrics when all of it is on its
+    way to the socket, which nothing tells.
     """
     never = threading.Event()
-    while time.monotonic() < over_at:
+    while (now := time.monotonic()) < over_at:
         counts = front.metrics()["methods"].values()
         if all(each["started"] == sum(status["count"] for status in each["status"].values()) for each in counts):
             break
         never.wait(UNSENT_S)
+        sent_at = max(sent_at, now + FLUSH_S)
+    never.wait(max(0.0, sent_at - time.monotonic()))
     front.close()
 
 

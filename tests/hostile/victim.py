@@ -19,7 +19,7 @@ from tests.server.conftest import write_tiny
 from tests.server.graphs import write_styled, write_translator, write_upscaler
 
 LIMIT_S = 10.0  # for one call
-SETTLE_S = 5.0  # for connections to be forgotten
+SETTLE_S = 30.0  # for connections to be forgotten, and for memory to be given back
 POLL_S = 0.05
 # What one call may leave in the log, bytes. More is a flood.
 LOG_BYTES_PER_CALL = 2048
@@ -118,11 +118,13 @@ class Victim:
         return messages.send(self._hostile, case, LIMIT_S, key_of("caller"))
 
     def settled(self, rest: Held) -> Held:
-        """What it holds once its descriptors and threads are down to `rest`, or after SETTLE_S."""
+        """What it holds once it is down to `rest`, or after SETTLE_S; memory is given back after 10 s without work."""
         end_s = time.monotonic() + SETTLE_S
-        while (held := self.held).descriptors > rest.descriptors or held.threads > rest.threads:
-            if time.monotonic() > end_s:
-                break
+        while (
+            (held := self.held).descriptors > rest.descriptors
+            or held.threads > rest.threads
+            or held.rss_bytes > rest.rss_bytes
+        ) and time.monotonic() < end_s:
             time.sleep(POLL_S)
         return held
 
