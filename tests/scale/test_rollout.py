@@ -69,7 +69,7 @@ def test_an_envoy_that_waits_for_its_callers_to_leave_stops_without_losing_a_cal
             load.more(20)
     # gRPC's client may open a stream just as GOAWAY arrives; it then gives the call up, which only a retry repeats
     # (our client has them by default).
-    raced = [each for each in load.lost if "UNAVAILABLE Stream removed (GOAWAY received" in each]
+    raced = [each for each in load.lost if "UNAVAILABLE" in each and ": Stream removed (GOAWAY received" in each]
     assert len(raced) <= 1, raced
     assert [each for each in load.lost if each not in raced] == []
 
