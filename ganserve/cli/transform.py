@@ -193,14 +193,14 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
             options["labels"] = read_attributes(labels)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
         films = any(each.is_film for each in conversions)
-        page = Page(compare, len(conversions), films)
-        reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, page)
+        reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, Page(compare, len(conversions), films))
         is_long = sized and reporter.alone and not films  # one image, which may take minutes
         with connect(server, deadline, ca, api_key_file) as client, tiles_done(is_long) as on_progress:
             sends = partial(Client.upscale_stream, on_progress=on_progress) if is_long else call
             patience_s = deadline if films or not reporter.alone else 0
             sending = Sending(client, sends, model, options, threading.Semaphore(in_flight), patience_s)
-            images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight)
+            cuts = options.get("fit") == "cover"
+            images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight, cuts)
             convert = _converter(images, _film_converter(sending, film, in_flight) if films else None, reporter)
             summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing, stop=sending.stop)
             return reporter.end(summary)

@@ -44,6 +44,7 @@ class ImageConverter:
         every_frame: whether all frames of an animation are converted, or the first.
         quality: of what the client encodes.
         in_flight: frames of one file at a time.
+        cuts: whether images are cut at their edges.
     """
 
     call: Call
@@ -51,6 +52,7 @@ class ImageConverter:
     every_frame: bool
     quality: int | None
     in_flight: int
+    cuts: bool
 
     def convert(self, conversion: Conversion) -> Made:
         """Reads, calls and writes."""
@@ -63,6 +65,8 @@ class ImageConverter:
     def _convert(self, data: bytes, suffix: str) -> Made:
         geo = read_geotiff(data)
         if geo is not None and suffix in TIFF_SUFFIXES:
+            if self.cuts:
+                raise CommandError("--fit cover cuts it, and its place on earth would be wrong; pass contain or fill")
             pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png", None))
             return Made(
                 write_geotiff(pixels, geo, self.model), result, levels, note="its details are invented, not measured"

@@ -233,6 +233,10 @@ def test_a_geotiff_keeps_place_bands_type_and_missing_data(upscale: Any, tmp_pat
     tifffile.imwrite(tmp_path / "in.tif", pixels, metadata=None, extratags=tags, **options)
     assert upscale(tmp_path / "in.tif", "-o", tmp_path / "out.tif") == 0
     assert "its details are invented" in capsys.readouterr().err
+    cut = ("--width", "16", "--height", "16", "--fit", "cover")
+    assert upscale(tmp_path / "in.tif", "-o", tmp_path / "cut.tif", *cut) != 0
+    assert "its place on earth would be wrong" in capsys.readouterr().err
+    assert not (tmp_path / "cut.tif").exists()
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         page = file.pages[0]
         found = page.asarray()
