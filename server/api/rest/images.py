@@ -312,11 +312,11 @@ def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
 
 def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
     """The size that the image shall have."""
-    if "scale" in fields:
-        message.scale = read_number("scale", fields["scale"])
-    for side in ("width", "height"):
-        if side in fields:
-            set_field(message, side, read_integer(side, fields[side]))
+    for name in {"scale", "width", "height"} & set(fields):
+        value: Any = (read_number if name == "scale" else read_integer)(name, fields[name])
+        if not value:  # gRPC's word for not given
+            raise InvalidRequest(f"{name}: 0; must be above 0, or left out")
+        set_field(message, name, value)
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
 
 

@@ -213,6 +213,8 @@ async def test_a_step_may_have_labels(http: httpx.AsyncClient) -> None:
         ({"content": png(), "params": {"alpha": "yes"}}, 400, "must be one of keep, drop"),
         ({"content": png(), "params": {"zoom": "2"}}, 400, "unknown field 'zoom'"),
         ({"content": png(), "params": {"scale": "large"}}, 400, "scale: 'large' is not a number"),
+        ({"content": png(), "params": {"scale": "0"}}, 400, "scale: 0; must be above 0"),
+        ({"content": png(), "params": {"width": "0"}}, 400, "width: 0; must be above 0"),
         ({"content": png(), "params": {"width": "2.5"}}, 400, "width: '2.5' is not an integer"),
         ({"content": png(), "params": {"width": "8", "height": "8", "fit": "x"}}, 400, "one of contain, cover, fill"),
         ({"content": png(), "headers": {"Content-Type": "text/plain"}}, 501, "'text/plain' is not offered"),
