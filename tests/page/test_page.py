@@ -148,10 +148,10 @@ def test_seeds_are_a_grid_and_the_chosen_one_is_shown_with_its_request(page: Pag
 
 
 def test_a_link_opens_what_it_was_made_of(page: Page) -> None:
-    page.open("#model=styled&seed=20&count=9&label=2&psi=0.3&noise_seed=4&at=25")
+    page.open("#model=styled&seed=20&count=9&label=2&psi=0.333&noise_seed=4&at=25")
     page.grid()
     page.until(lambda: page.at("caption").text.startswith("Seed 25: "))
-    np.testing.assert_array_equal(page.pixels(), image_of(page, "seed=25&label=2&psi=0.3&noise_seed=4"))
+    np.testing.assert_array_equal(page.pixels(), image_of(page, "seed=25&label=2&psi=0.333&noise_seed=4"))
     assert Select(page.at("label")).first_selected_option.text == "three"
 
 
@@ -184,6 +184,21 @@ def test_directions_are_sliders(page: Page) -> None:
     assert 'edits={"jacobian-0": 3, "jacobian-1": -0.25}' in page.code("python")
     page.at("straight").click()
     page.until(lambda: np.array_equal(page.pixels(), image_of(page, "seed=2", "plain")))
+
+
+def test_a_link_has_directions_by_index_and_layers(page: Page) -> None:
+    page.open("#model=plain&seed=2&count=1&edit=1:2&edit=0:-5.1")
+    page.grid()
+    assert "edit=jacobian-0:-5.1&edit=jacobian-1:2" in page.driver.current_url
+    (edit,) = page.driver.execute_script(
+        'return document.querySelectorAll("#directions input")[1].value'
+        ' === "2" ? [document.querySelectorAll("#directions span")[1].textContent] : []'
+    )
+    assert edit == "jacobian-1 2"
+    page.driver.execute_script('document.querySelectorAll("#directions input")[1].dataset.layers = "@0-1"')
+    assert 'edits=[Edit("jacobian-0", -5.1, ""), Edit("jacobian-1", 2, "0-1")]' in page.code("python")
+    assert "from ganserve import Client, Edit\n" in page.code("python")
+    assert '"direction":"jacobian-1","strengths":[2],"layers":"0-1"' in page.code("grpcurl")
 
 
 def test_an_image_is_enlarged_and_compared_with_what_was_sent(page: Page, tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ function fields() {
   if (model.truncation && Number(at("psi").value) !== knob("truncation").default) found.set("psi", at("psi").value);
   if (knob("noise_seed") && at("noise-seed").value !== "") found.set("noise_seed", at("noise-seed").value);
   for (const each of sliders()) {
-    if (Number(each.value)) found.append("edit", `${each.name}:${each.value}`);
+    if (Number(each.value)) found.append("edit", `${each.name}:${each.value}${each.dataset.layers}`);
   }
   if (knob("mix") && at("mix-seed").value !== "" && at("mix-layers").value) {
     found.append("mix", `${at("mix-seed").value}@${at("mix-layers").value}`);
@@ -82,6 +82,13 @@ function knob(name) {
 
 function sliders() {
   return [...at("directions").querySelectorAll("input")];
+}
+
+// DIRECTION:STRENGTH or DIRECTION:STRENGTH@LAYERS, as addresses have it.
+function readEdit(text) {
+  const [direction, rest = ""] = text.split(":");
+  const [strength, layers = ""] = rest.split("@");
+  return { direction, strength, layers };
 }
 
 function modelPath(verb) {
@@ -323,8 +330,13 @@ function python(generates) {
     if (words.has("label")) options.push(`labels=${words.get("label")}`);
     if (words.has("psi")) options.push(`truncation=${words.get("psi")}`);
     if (words.has("noise_seed")) options.push(`noise_seeds=${words.get("noise_seed")}`);
-    const edits = words.getAll("edit").map((each) => each.split(":"));
-    if (edits.length) options.push(`edits={${edits.map(([name, strength]) => `${text(name)}: ${strength}`).join(", ")}}`);
+    const edits = words.getAll("edit").map(readEdit);
+    if (edits.some(({ layers }) => layers)) {
+      const made = edits.map((each) => `Edit(${text(each.direction)}, ${each.strength}, ${text(each.layers)})`);
+      options.push(`edits=[${made.join(", ")}]`);
+    } else if (edits.length) {
+      options.push(`edits={${edits.map((each) => `${text(each.direction)}: ${each.strength}`).join(", ")}}`);
+    }
     if (words.has("mix")) {
       const [seed, layers] = words.get("mix").split("@");
       options.push(`mixes=[Mix(${seed}, ${text(layers)})]`);
@@ -338,7 +350,8 @@ function python(generates) {
   const key = at("key").value ? ', api_key=os.environ["GANSERVE_API_KEY"]' : "";
   const verb = generates ? "generate" : model.task === "super-resolution" ? "upscale" : "translate";
   const one = generates ? "[0]" : "";
-  return `${key ? "import os\n\n" : ""}from ganserve import Client${words.has("mix") ? ", Mix" : ""}\n\nwith Client("${location.hostname}:${GRPC_PORT}"${key}) as client:\n    image = client.${verb}(${text(model.name)}, ${options.join(", ")})${one}\n    image.save(${text(at("download").download)})`;
+  const names = ["Client", ...["Edit", "Mix"].filter((each) => options.some((option) => option.includes(`${each}(`)))].join(", ");
+  return `${key ? "import os\n\n" : ""}from ganserve import ${names}\n\nwith Client("${location.hostname}:${GRPC_PORT}"${key}) as client:\n    image = client.${verb}(${text(model.name)}, ${options.join(", ")})${one}\n    image.save(${text(at("download").download)})`;
 }
 
 function grpcurl(generates) {
@@ -357,7 +370,7 @@ function grpcurl(generates) {
   if (words.has("label")) message.labels = [words.get("label")];
   if (words.has("psi")) message.truncations = [Number(words.get("psi"))];
   if (words.has("noise_seed")) message.noise_seeds = [Number(words.get("noise_seed"))];
-  message.edits = words.getAll("edit").map((each) => ({ direction: each.split(":")[0], strengths: [Number(each.split(":")[1])] }));
+  message.edits = words.getAll("edit").map(readEdit).map(({ direction, strength, layers }) => ({ direction, strengths: [Number(strength)], layers }));
   message.mixes = words.getAll("mix").map((each) => ({ seeds: [Number(each.split("@")[0])], layers: each.split("@")[1] }));
   if (words.has("then")) message.then = [{ model: words.get("then") }];
   message.encoding = { format };
@@ -400,14 +413,17 @@ async function setDirections(wanted) {
   const { answer } = await call(modelPath("/directions"));
   const { directions } = await answer.json();
   if (mine !== model) return;
-  const strengths = new Map(wanted.getAll("edit").map((each) => [each.split(":")[0], each.slice(each.indexOf(":") + 1)]));
+  const edits = wanted.getAll("edit").map(readEdit);
   at("directions").replaceChildren(
-    ...directions.map(({ name }) => {
+    ...directions.map(({ name }, index) => {
+      const edit = edits.find(({ direction }) => direction === name || direction === String(index));
       const label = document.createElement("label");
       const slider = document.createElement("input");
-      Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.25, name, value: strengths.get(name) ?? 0 });
+      Object.assign(slider, { type: "range", min: -4, max: 4, step: 0.25, name, value: 0 });
+      if (edit) setSlider(slider, edit.strength);
+      slider.dataset.layers = edit?.layers ? `@${edit.layers}` : "";
       const shown = document.createElement("span");
-      const tell = () => (shown.textContent = `${name} ${slider.value}`);
+      const tell = () => (shown.textContent = `${name} ${slider.value}${slider.dataset.layers}`);
       tell();
       slider.addEventListener("input", () => {
         tell();
@@ -419,6 +435,12 @@ async function setDirections(wanted) {
   );
 }
 
+// A link may have a value between a slider's steps or beyond its ends.
+function setSlider(slider, value) {
+  const [min, max] = [Math.min(slider.min, value), Math.max(slider.max, value)];
+  Object.assign(slider, { step: "any", min, max, value });
+}
+
 function setGenerator(wanted) {
   const label = at("label");
   label.replaceChildren(...model.labels.map((text, index) => option(index, text)));
@@ -427,8 +449,9 @@ function setGenerator(wanted) {
   at("truncation").hidden = !model.truncation;
   if (model.truncation) {
     const { minimum, maximum, default: usual } = knob("truncation");
-    Object.assign(at("psi"), { min: Math.max(minimum ?? -1, -1), max: Math.min(maximum ?? 1.5, 1.5) });
-    at("psi").value = wanted.get("psi") ?? usual;
+    Object.assign(at("psi"), { min: Math.max(minimum ?? -1, -1), max: Math.min(maximum ?? 1.5, 1.5), step: 0.05 });
+    at("psi").value = usual;
+    if (wanted.get("psi")) setSlider(at("psi"), wanted.get("psi"));
     at("psi-value").value = at("psi").value;
   }
   at("mix").hidden = !knob("mix");
@@ -497,7 +520,7 @@ function listen() {
   at("straight").addEventListener("click", () => {
     for (const each of sliders()) {
       each.value = 0;
-      each.previousSibling.textContent = `${each.name} 0`;
+      each.previousSibling.textContent = `${each.name} 0${each.dataset.layers}`;
     }
     attempt(drawGrid);
   });
