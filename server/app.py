@@ -35,6 +35,7 @@ from server.api.transport import (
 from server.api.watching import watch_ports
 from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
+from server.environment import visible_gpus
 from server.errors import StartError
 from server.images.memory import MemoryBudget
 from server.images.workers import Workers
@@ -48,7 +49,7 @@ from server.repository.engine_choice import EngineFactory
 from server.repository.loader import Loader
 from server.repository.placement import usable_gpus
 from server.repository.repository import Repository
-from server.settings import Settings, visible_gpus
+from server.settings import Settings
 
 # A CPU of many cores runs this many batches at once at most, each over a share of the cores.
 MOST_LANES = 4

@@ -69,10 +69,10 @@ def open_engines(names: Sequence[str], version: Path) -> tuple[list[Contestant],
 
 def _open(name: str, version: Path) -> tuple[Any, str]:
     from server.engines.base import CPU
+    from server.environment import read_settings
     from server.repository.engine_choice import EngineFactory
     from server.repository.model_config import read_config
     from server.repository.model_version import ModelVersion
-    from server.settings import read_settings
 
     engine, _, precision = name.partition("-")
     threads = core_count()

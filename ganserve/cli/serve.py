@@ -70,8 +70,8 @@ def _option(name: str, field: "FieldInfo") -> Any:
 def _serve(given: dict[str, object], as_json: bool) -> None:
     with needing("cpu"):
         from server.app import serve as run
+        from server.environment import read_settings
         from server.errors import StartError
-        from server.settings import read_settings
     # gRPC's own lines would stand between the log's, and quote what callers send, line breaks included.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:

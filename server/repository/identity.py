@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from server.engines.processor import read_processor
+from server.environment import instruction_set_cap
 from server.repository.engine_choice import Opened
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement
-from server.settings import instruction_set_cap
 
 _LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx", "tensorrt-cu13")
 

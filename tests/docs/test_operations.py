@@ -10,7 +10,8 @@ import pytest
 import yaml
 
 from server.api.keys import read_keys
-from server.settings import NOT_SETTINGS, PREFIX, Settings
+from server.environment import NOT_SETTINGS
+from server.settings import PREFIX, Settings
 from tests.docs.pages import ROOT, first_cells, read, section
 from tests.k8s.rendering import rendered_text
 from tests.observability.exported import SCRAPE_LABELS, exported

@@ -22,9 +22,9 @@ from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.policy import Policy
 from server.engines.base import Arrays
+from server.environment import read_settings
 from server.errors import InvalidRequest
 from server.observability.metrics import Metrics
-from server.settings import read_settings
 
 
 class HeldEngine:

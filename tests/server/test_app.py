@@ -16,8 +16,8 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
 from server.api.transport import choose_frontend
+from server.environment import read_settings
 from server.errors import InferenceFailed
-from server.settings import read_settings
 from tests import serving
 
 Status = health_pb2.HealthCheckResponse

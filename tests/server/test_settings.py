@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from docs import settings_page
+from server.environment import read_settings
 from server.errors import StartError
 from server.setting_texts import default_text, panel_of
-from server.settings import Panel, Settings, read_settings
+from server.settings import Panel, Settings
 
 
 def test_engines_are_kept_in_the_users_cache_unless_a_folder_is_given(

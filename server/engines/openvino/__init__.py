@@ -9,7 +9,7 @@ import sys
 from typing import Any, cast
 
 from server.engines.processor import read_processor
-from server.settings import instruction_set_cap
+from server.environment import instruction_set_cap
 
 # Read by `import openvino`, which this package's modules do: it goes on without a converter that cannot be imported.
 cast(dict[str, Any], sys.modules).setdefault("openvino.tools.ovc", None)

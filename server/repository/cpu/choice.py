@@ -22,12 +22,13 @@ from pathlib import Path
 
 from server.engines.base import Engine
 from server.engines.processor import read_processor
+from server.environment import instruction_set_cap
 from server.errors import StartError
 from server.repository.cpu.contest import Candidate, Contest
 from server.repository.cpu.kept import Choice, KeptChoices
 from server.repository.cpu.pace import Pace
 from server.repository.model_version import ModelVersion
-from server.settings import Settings, instruction_set_cap
+from server.settings import Settings
 
 # Rises when the rules change: what was kept under others is measured anew.
 RULES = 3

@@ -10,9 +10,9 @@ import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
 from server.api.remote_settings import RemoteSettings
+from server.environment import read_settings
 from server.errors import PermissionDenied
 from server.observability.otlp import OtlpTracer
-from server.settings import read_settings
 from tests.server.api.test_access import write_keys
 from tests.server.conftest import Running, Start
 

@@ -18,7 +18,7 @@ from server import errors
 from server.api import http, tls
 from server.api.certificate_time import expiry_of
 from server.api.transport import choose_frontend
-from server.settings import read_settings
+from server.environment import read_settings
 from tests.server.conftest import Running, Start, read_page
 
 LIVE = service_pb2.ServerLiveRequest()

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from server.environment import read_settings
 from server.errors import StartError
 from server.observability.otlp import FLUSH_S
-from server.settings import read_settings
 from tests.server.observability.collector import Collector, collecting, until
 
 REQUEST = service_pb2.ModelInferRequest(
@@ -96,7 +96,7 @@ def test_without_a_collector_no_part_of_the_library_is_loaded(repository: Path) 
     code = """
 import asyncio, sys
 from server.app import serve
-from server.settings import read_settings
+from server.environment import read_settings
 async def main():
     stop = asyncio.Event()
     settings = read_settings(repository=sys.argv[1], host="127.0.0.1", grpc_port=0, http_port=0, device="cpu",

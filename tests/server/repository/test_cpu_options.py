@@ -11,12 +11,13 @@ from artifact.repository import ONNX
 from server.engines.base import CPU
 from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.openvino.engine import OpenVinoCpuEngine
+from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.repository import cpu_options
 from server.repository.cpu_options import ONNX_ENGINE, CpuEngine, cpu_engines
 from server.repository.engine_choice import EngineFactory
 from server.repository.model_version import ModelVersion
-from server.settings import Settings, read_settings
+from server.settings import Settings
 from tests.server.conftest import write_tiny
 
 OPENVINO, OPENVINO_BF16 = CpuEngine("openvino", "fp32"), CpuEngine("openvino", "bf16")

@@ -17,11 +17,11 @@ from artifact.spec import FINITE, Parity, Provenance, Spec, Task, TensorRTPlan, 
 from server.engines.base import DeviceId
 from server.engines.float32_fallback import FallbackEngine
 from server.engines.onnx.cpu import OnnxCpuEngine
+from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.model_config import ONNX_PLATFORM, PLAN_PLATFORM
 from server.repository.model_version import ModelVersion
-from server.settings import read_settings
 from tests.server.engines.fake_cuda import FakeCuda
 from tests.server.engines.fake_tensorrt import DataType, FakeTensorRT, Network
 

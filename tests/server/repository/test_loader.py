@@ -17,6 +17,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from artifact.spec import FINITE, TensorSpec
 from server.engines.base import Arrays, DeviceId, Engine
 from server.engines.float32_fallback import FallbackEngine
+from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.observability.metrics import Metrics
 from server.repository.devices import Devices
@@ -26,7 +27,6 @@ from server.repository.loader import FilesNotWhole, Loader
 from server.repository.model_config import AUTO_SIZE, read_config
 from server.repository.model_version import ModelVersion
 from server.repository.repository import Repository
-from server.settings import read_settings
 from tests.server.batching.test_batcher import ask, row
 from tests.server.conftest import HeldEngine
 

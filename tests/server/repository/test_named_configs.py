@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import aio as triton
 
+from server.environment import read_settings
 from server.errors import StartError
-from server.settings import read_settings
 from tests.server.conftest import Start
 
 pytestmark = pytest.mark.parametrize("frontend", ["native"])  # what is loaded is the same for both

@@ -13,12 +13,12 @@ from artifact.shapes import Profile
 from artifact.spec import ShapeRange, Spec
 from server.engines.base import DeviceId
 from server.engines.onnx.session import CPU_PROVIDER, CUDA_PROVIDER, TENSORRT_PROVIDER, Provider
+from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.repository import onnx_options
 from server.repository.accelerators import Accelerator, read_accelerator
 from server.repository.model_version import ModelVersion
 from server.repository.onnx_options import OnnxFactory
-from server.settings import read_settings
 from tests.server.conftest import HeldEngine, write_tiny
 from tests.server.graphs import write_styled, write_translator
 

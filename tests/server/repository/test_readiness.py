@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from server.app import Server
+from server.environment import read_settings
 from server.repository.engine_choice import EngineFactory
 from server.repository.model_version import ModelVersion
-from server.settings import read_settings
 from tests.server.conftest import Running, Start, read_page, write_tiny
 
 Status = health_pb2.HealthCheckResponse

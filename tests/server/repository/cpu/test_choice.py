@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 
 from server.engines.base import Engine
+from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.repository.cpu import contest, pace, speed
 from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.contest import Candidate, clearly_fastest, is_torn
 from server.repository.cpu.kept import Choice
 from server.repository.cpu.pace import Pace
-from server.settings import read_settings
 from tests.server.repository.cpu.graphs import Candidates, Outputs, version_of, write_generator
 
 ROOT = Path(__file__).parents[4]
@@ -385,7 +385,7 @@ from pathlib import Path
 from server.observability import logs
 from server.repository.cpu import contest, speed
 from server.repository.cpu.choice import CpuChooser
-from server.settings import read_settings
+from server.environment import read_settings
 from tests.server.repository.cpu.graphs import Candidates, version_of
 logs.configure("info", "json")
 folder = Path(sys.argv[1])
@@ -427,7 +427,7 @@ import os, sys
 from pathlib import Path
 from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.contest import Candidate
-from server.settings import read_settings
+from server.environment import read_settings
 from tests.server.repository.cpu.graphs import Candidates, version_of
 folder = Path(sys.argv[1])
 made = Candidates()
