@@ -20,8 +20,9 @@ from server.api.image_url import ImagesByUrl
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
 from server.api.limits import Limits
+from server.api.readiness import Readiness
 from server.api.remote_settings import RemoteSettings
-from server.api.services import IMAGES, Services
+from server.api.services import Services
 from server.api.tls import http_context
 from server.api.transport import (
     choose_frontend,
@@ -125,7 +126,6 @@ class Server:
         self._settings = settings
         self._frontend = choose_frontend(settings)
         self._access = Access(settings)
-        self._serving = False  # requests may come: no stop was asked for and, if strict, every model was tried
         self._stopping = asyncio.Event()  # no more calls are taken
         self._health = Health()
         # A server of CPUs asks no driver.
@@ -133,14 +133,16 @@ class Server:
         self._workers = Workers(settings.codec_threads or cores(), settings.codec_timeout_s)
         threads = settings.threads or cores()
         lanes = min(threads, MOST_LANES)
-        self.hangs = Hangs(settings.hang_timeout_s, self._update_health)
+        self.hangs = Hangs(settings.hang_timeout_s, lambda: self._state.update())
         self._engines = EngineFactory(settings, lanes, threads, lambda: self._devices.cpu_busy_s())
         self._devices = Devices(usable_gpus(settings.device, engine=settings.engine), lanes, self.hangs)
         loader = Loader(settings, self._devices, self._engines, self._metrics)
-        self.repository = Repository(settings, loader, self._update_health)
+        self.repository = Repository(settings, loader, lambda: self._state.update())
+        strict = settings.strict_readiness
+        self._state = Readiness(self.repository, self.hangs, self._workers, self._health, strict=strict)
         self._metrics.watch_lanes(self._devices.lane_times)
-        self._metrics.watch_readiness(lambda: self._readiness()[0], self.repository.readiness)
-        app = make_app(self._metrics, self._liveness, self._readiness, self._access.check_reader)
+        self._metrics.watch_readiness(self._state.is_ready, self.repository.readiness)
+        app = make_app(self._metrics, self._state.liveness, self._state.readiness, self._access.check_reader)
         self._connections = share_descriptors(settings.max_connections, settings.max_http_connections)
         self._http = HttpServer(app, settings.address, settings.http_port, self._connections.http)
         self._version = importlib.metadata.version("ganserve")
@@ -159,7 +161,7 @@ class Server:
         images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
         by_url = ImagesByUrl(images, answers, self._metrics, settings.api_keys is not None)
         tensors = kserve.InferenceService(
-            self.repository, settings, self._version, lambda: self._readiness()[0], self._stopping, self._workers,
+            self.repository, settings, self._version, self._state.is_ready, self._stopping, self._workers,
             self._budget, RemoteSettings(settings, self._tracer), answers,
         )  # fmt: skip
         self._services = Services(settings, self._access, tensors, images, by_url, self._health, self._metrics.server)
@@ -246,10 +248,10 @@ class Server:
 
     async def _load(self) -> None:
         if not self._settings.strict_readiness:
-            self._serving = True
+            self._state.serving = True
         await self.repository.load_all(self._settings.models_to_load)
-        self._serving = True
-        self._update_health()
+        self._state.serving = True
+        self._state.update()
 
     async def _first(self, task: asyncio.Task[None], event: asyncio.Event) -> None:
         """Waits for whichever comes first."""
@@ -264,8 +266,8 @@ class Server:
 
     async def _stop(self) -> None:
         """Not ready first; then, once the endpoints had time to notice, no new calls; then the accepted ones end."""
-        self._serving = False
-        self._update_health()
+        self._state.serving = False
+        self._state.update()
         self._engines.stop()
         log.info("stopping", extra={"fields": {"delay_s": self._settings.shutdown_delay_s}})
         with contextlib.suppress(TimeoutError):
@@ -296,36 +298,6 @@ class Server:
                 async with asyncio.timeout_at(over_at):
                     await self._rest_calls.close()
             await self._rest.stop(max(0.0, over_at - asyncio.get_running_loop().time()))
-
-    def _readiness(self) -> tuple[bool, str]:
-        """Whether requests may come, and one line for each model: its state, and why if it is not READY."""
-        lines = [
-            f"{entry.name} {entry.version or '-'} {entry.state}" + (f": {entry.said}" if entry.said else "")
-            for entry in self.repository.index()
-        ]
-        if self.repository.problem:
-            lines.append(self.repository.problem)
-        lines += self._hanging()
-        good = self._serving and self.repository.is_ready(self._settings.strict_readiness) and not self._hanging()
-        return good, "\n".join(["ready" if good else "not ready", *lines])
-
-    def _liveness(self) -> tuple[bool, str]:
-        """Whether the process may go on: a run that hangs for good takes a thread that only a restart frees."""
-        alive = not (self.hangs.is_dead or self._workers.is_failing)
-        return alive, "\n".join(self._hanging()) or "OK"
-
-    def _hanging(self) -> list[str]:
-        decoders = ["the threads that decode and encode images hang"] if self._workers.is_failing else []
-        return [*self.hangs.texts, *decoders]
-
-    def _update_health(self) -> None:
-        ready, _ = self._readiness()
-        self._health.set("", ready)
-        for service in (kserve.SERVICE, IMAGES.full_name):
-            self._health.set(service, ready)
-        served = {model.name for model in self.repository.ready()}  # while a model is read again, the old one
-        for name in {entry.name for entry in self.repository.index()}:
-            self._health.set(name, self._serving and name in served)
 
     def _make_rest(self) -> HttpServer:
         app = self._services.http_app(self._rest_calls, self._workers, self._budget, self._version)

@@ -8,40 +8,23 @@ the server itself knows: models that are loaded, RPCs that exist, gRPC's status 
 import asyncio
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
-from server.observability.host import Host
-from server.observability.model_statistics import DROP_REASONS, FAIL_REASONS, ModelStatistics, Observers
+from server.observability.model_statistics import DROP_REASONS, ModelStatistics, Observers
 from server.observability.nvml import Gpus
-from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, header, label_text
+from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, label_text
 from server.observability.saturation import LaneTime, Saturation
 from server.observability.server_series import ServerSeries
+from server.observability.triton_series import TritonSeries, version_labels
 
-FIRST_RESPONSE = "nv_inference_first_response_histogram_ms"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # To minutes: a large image that is upscaled on a CPU takes so long, and the steps there are what a p99 can tell apart.
 _PHASE_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _REQUEST_S = (0.001, *_PHASE_S[2:10], *(1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 120.0))
 _ITEMS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
-
-# name, type, help, how to read it
-_TRITON: tuple[tuple[str, str, str, Callable[[ModelStatistics], float]], ...] = (
-    ("nv_inference_request_success", "counter", "Requests answered", lambda m: m.success_count),
-    ("nv_inference_count", "counter", "Items computed for requests answered", lambda m: m.inference_count),
-    ("nv_inference_exec_count", "counter", "Runs of the engine", lambda m: m.execution_count),
-    ("nv_inference_request_duration_us", "counter", "Time of requests answered", lambda m: _us(m.success_s)),
-    ("nv_inference_queue_duration_us", "counter", "Time in the queue", lambda m: _us(m.queue_s)),
-    ("nv_inference_compute_input_duration_us", "counter", "Time to join inputs", lambda m: _us(m.input_s)),
-    ("nv_inference_compute_infer_duration_us", "counter", "Time in the engine", lambda m: _us(m.infer_s)),
-    ("nv_inference_compute_output_duration_us", "counter", "Time to split outputs", lambda m: _us(m.output_s)),
-    ("nv_cache_num_hits_per_model", "counter", "Requests answered from the response cache", lambda m: m.cache_hits),
-    ("nv_cache_num_misses_per_model", "counter", "Requests not found in it", lambda m: m.cache_misses),
-    ("nv_cache_hit_duration_per_model", "counter", "Time of requests answered from it", lambda m: _us(m.cache_hit_s)),
-    ("nv_cache_miss_duration_per_model", "counter", "Time to look up others", lambda m: _us(m.cache_miss_s)),
-    ("nv_inference_pending_request_count", "gauge", "Requests that wait for the engine", lambda m: m.pending_count),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +45,7 @@ class Metrics:
     def __init__(self, gpus: Gpus | None = None) -> None:
         self._gpus = gpus
         self.server = ServerSeries()
+        self.triton = TritonSeries(gpus)
         self._models: dict[tuple[str, int], ModelStatistics] = {}
         self._series: dict[str, _ModelSeries] = {}
         self._finished: dict[tuple[str, str, str], Histogram] = {}
@@ -70,9 +54,6 @@ class Metrics:
         self._queues: dict[tuple[str, int], Callable[[], int]] = {}
         self._runs_in: dict[tuple[str, int], Collection[tuple[str, str]]] = {}
         self._degraded: dict[tuple[str, int], bool] = {}
-        self._tags: dict[tuple[str, int], Mapping[str, str]] = {}
-        self._responses_ms: dict[tuple[str, int], Histogram] = {}
-        self._host = Host()
         self._is_ready: Callable[[], bool] = lambda: False
         self._models_ready: Callable[[], Mapping[str, bool]] = dict
         self.watch_lanes(list)
@@ -142,11 +123,9 @@ class Metrics:
 
     def forget(self, name: str, version: int) -> None:
         """The version was unloaded: its series leave the page, and with the last version all of the model's."""
-        for known in (
-            *(self._models, self._load_s, self._queues, self._runs_in, self._degraded),
-            *(self._tags, self._responses_ms),
-        ):
+        for known in (self._models, self._load_s, self._queues, self._runs_in, self._degraded):
             known.pop((name, version), None)
+        self.triton.forget(name, version)
         if any(model == name for model, _ in self._models):
             return
         self._series.pop(name, None)
@@ -219,13 +198,7 @@ class Metrics:
         self, model: str, version: int, tags: Mapping[str, str], buckets_ms: tuple[float, ...] | None
     ) -> None:
         """What a model's config says: labels of its `nv_*` series, and bounds of FIRST_RESPONSE, None for none."""
-        key, known = (model, version), self._responses_ms.pop((model, version), None)
-        self._tags[key] = tags
-        if buckets_ms is not None:
-            is_same = known is not None and known.bounds == buckets_ms
-            self._responses_ms[key] = known if known is not None and is_same else Histogram(buckets_ms)
-        found = self._responses_ms.get(key)
-        self.model(model, version).observe_response_ms = None if found is None else found.observe
+        self.triton.configure(self.model(model, version), tags, buckets_ms)
 
     def watch_queue(self, model: str, waiting: Callable[[], int], version: int) -> None:
         """`waiting` is called at each scrape for the items in the queue; a model's versions are summed."""
@@ -264,11 +237,8 @@ class Metrics:
 
     def render(self) -> bytes:
         """The page, in the text format 0.0.4. `nv_*` stand last: perf_analyzer looks for a newline before them."""
-        lines = "\n".join(
-            line
-            for part in (self._own_lines(), self._state_lines(), self.server.lines(), self._triton_lines())
-            for line in part
-        )
+        triton = self.triton.lines(self._models, self._load_s)
+        lines = "\n".join(chain(self._own_lines(), self._state_lines(), self.server.lines(), triton))
         return generate_latest(self._process) + lines.encode() + b"\n"
 
     def _own_lines(self) -> Iterator[str]:
@@ -279,16 +249,15 @@ class Metrics:
             depths[model] += waiting()
         waits = ((label_text({"model": model}), items) for model, items in depths.items())
         yield from family_lines("gauge", "ganserve_queue_depth", "Items that wait for the engine", waits)
-        yield from family_lines(
-            "gauge", "ganserve_model_load_seconds", "Read, open and warm", self._loads(_version_labels)
-        )
+        loads = [(version_labels(key), round(seconds, 6)) for key, seconds in self._load_s.items()]
+        yield from family_lines("gauge", "ganserve_model_load_seconds", "Read, open and warm", loads)
         engines = (
             (label_text({"model": model, "version": str(version), "engine": engine, "precision": precision}), 1)
             for (model, version), found in self._runs_in.items()
             for engine, precision in sorted(found)
         )
         yield from family_lines("gauge", "ganserve_model_info", "1: this engine runs the model", engines)
-        degraded = [(_version_labels(key), int(found)) for key, found in self._degraded.items()]
+        degraded = [(version_labels(key), int(found)) for key, found in self._degraded.items()]
         yield from family_lines("gauge", "ganserve_model_degraded", "1: served, but not at its best", degraded)
 
     def _state_lines(self) -> Iterator[str]:
@@ -304,45 +273,3 @@ class Metrics:
             ("gauge", "saturation", "Share of lane time in batches in 10 s, on the busiest device", [("", share)]),
         ):
             yield from family_lines(kind, f"ganserve_{name}", text, samples)
-
-    def _triton_lines(self) -> Iterator[str]:
-        models = [(self._labels(key), statistics) for key, statistics in self._models.items()]
-        for name, kind, text, read in _TRITON:
-            yield from family_lines(kind, name, text, [(labels, read(statistics)) for labels, statistics in models])
-        failures = (
-            (f'{labels},reason="{reason}"', statistics.failures[reason])
-            for labels, statistics in models
-            for reason in FAIL_REASONS
-        )
-        yield from family_lines("counter", "nv_inference_request_failure", "Requests without an answer", failures)
-        if self._responses_ms:
-            yield from header("histogram", FIRST_RESPONSE, "Time of requests answered")
-        for key, histogram in self._responses_ms.items():
-            yield from histogram.lines(FIRST_RESPONSE, self._labels(key))
-        yield from family_lines(
-            "gauge", "nv_model_load_duration_secs", "Read, open and warm", self._loads(self._labels)
-        )
-        total, used = self._host.memory_bytes()
-        share = self._host.cpu_utilization()
-        yield from family_lines("gauge", "nv_cpu_utilization", "Share of all cores, 0 to 1", [("", share)])
-        yield from family_lines("gauge", "nv_cpu_memory_total_bytes", "Memory of the machine", [("", total)])
-        yield from family_lines("gauge", "nv_cpu_memory_used_bytes", "Memory in use", [("", used)])
-        for kind, name, text, samples in self._gpus.families() if self._gpus is not None else ():
-            by_gpu = [(label_text({"gpu_uuid": uuid}), value) for uuid, value in samples]
-            yield from family_lines(kind, name, text, by_gpu)
-
-    def _loads(self, labels: Callable[[tuple[str, int]], str]) -> list[tuple[str, float]]:
-        return [(labels(key), round(seconds, 6)) for key, seconds in self._load_s.items()]
-
-    def _labels(self, key: tuple[str, int]) -> str:
-        """Of a model's `nv_*` series."""
-        tags = self._tags.get(key)
-        return f"{_version_labels(key)},{label_text(dict(tags))}" if tags else _version_labels(key)
-
-
-def _version_labels(key: tuple[str, int]) -> str:
-    return label_text({"model": key[0], "version": str(key[1])})
-
-
-def _us(seconds: float) -> int:
-    return int(seconds * 1e6)

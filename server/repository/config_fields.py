@@ -12,7 +12,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG
 from server.errors import NotServing
-from server.observability.metrics import FIRST_RESPONSE
+from server.observability.triton_series import FIRST_RESPONSE
 from server.repository.accelerators import check_accelerators, unused_parameters
 from server.repository.metric_config import without_histogram
 from server.repository.session_options import NAMES as SESSION_PARAMETERS

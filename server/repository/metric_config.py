@@ -9,7 +9,7 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG
 from server.errors import NotServing
-from server.observability.metrics import FIRST_RESPONSE
+from server.observability.triton_series import FIRST_RESPONSE
 
 MAX_TAGS = 32
 MAX_TAG = 256
