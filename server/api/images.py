@@ -7,22 +7,21 @@ import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import ExitStack, aclosing
 from functools import partial
-from typing import Any
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
-from server.api.formats import WIRE_FORMATS, choose_bits, read_encoding, read_size
+from server.api.formats import choose_bits, read_encoding, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
+from server.api.replies import Fill, fill_image, fill_timings
 from server.errors import InvalidRequest, in_step
 from server.images.channels import plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
-from server.images.encoded import EncodedImage
 from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
 from server.images.header import Format, Header, read_header
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
@@ -59,6 +58,7 @@ class ImageService(ImageServiceServicer):
         self._workers = workers
         self._budget = budget
         self._metrics = metrics
+        self._fill = Fill(metrics)
 
     async def Generate(self, request: pb.GenerateRequest, context: Context) -> pb.GenerateReply:
         """All images, in the order requested."""
@@ -90,10 +90,10 @@ class ImageService(ImageServiceServicer):
                     self._limits.check_reply(nbytes, _FEWER)
             reply = pb.GenerateReply(model=model.name, version=str(model.version))
             for index in range(job.n):
-                self._fill(reply.images.add(), model, job, images[index])
+                self._fill.image(reply.images.add(), model, job, images[index])
             reply.largest_batch = max(image.batch_size for image in images.values())
-            self._fill_steps(reply.then, steps, images.values())
-            _fill_timings(reply.timings, images.values(), started)
+            self._fill.steps(reply.then, steps, images.values())
+            fill_timings(reply.timings, images.values(), started)
             return reply
 
     async def GenerateStream(
@@ -115,9 +115,9 @@ class ImageService(ImageServiceServicer):
                         reply = pb.GenerateStreamReply(
                             index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
                         )
-                        self._fill(reply.image, model, job, image)
-                        self._fill_steps(reply.then, steps, [image])
-                        _fill_timings(reply.timings, [image], started)
+                        self._fill.image(reply.image, model, job, image)
+                        self._fill.steps(reply.then, steps, [image])
+                        fill_timings(reply.timings, [image], started)
                         yield reply
 
     async def Upscale(self, request: pb.UpscaleRequest, context: Context) -> pb.UpscaleReply:
@@ -266,10 +266,10 @@ class ImageService(ImageServiceServicer):
             self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
             self._metrics.cut(model.name, image.tiles)
             reply.model, reply.version = model.name, str(model.version)
-            _fill_image(reply.image, image, encoding)
+            fill_image(reply.image, image, encoding)
             reply.image.bits = bits
             reply.warnings.extend([warning] if warning else [])
-            _fill_timings(reply.timings, [image], started)
+            fill_timings(reply.timings, [image], started)
             reply.timings.decode_s = image.decode_s
             return image
 
@@ -303,47 +303,3 @@ class ImageService(ImageServiceServicer):
             if each.whole:
                 self._limits.check_whole("image", each.grid.padded_width, each.grid.padded_height)
         self._limits.check_image("the returned image", plan.width, plan.height)
-
-    def _fill(self, message: pb.Image, model: Model, job: GenerateJob, image: GeneratedImage) -> None:
-        """Puts an image into the reply, and counts it."""
-        if job.encoding.format is not Format.RAW:
-            self._metrics.encoded(model.name, image.encode_s)
-        self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
-        _fill_image(message, image, job.encoding)
-        if job.seeds is not None:
-            message.seed = job.seeds[image.index]
-        if job.labels is not None:
-            message.label = int(job.labels[image.index])
-        if job.noise is not None:
-            message.noise_seed = job.noise.seeds[image.index]
-        if job.w is not None:
-            message.w = job.w[image.index].astype("<f4").tobytes()
-            message.w_layers = job.w.shape[1]
-
-    def _fill_steps(self, reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
-        """What was made of the images after they were generated; every image has as many tiles as the others, or
-        fewer."""
-        for model, passes in zip(models, zip(*(image.passes for image in images), strict=True), strict=True):
-            self._metrics.cut(model.name, sum(each.tiles for each in passes))
-            reports.add(
-                model=model.name,
-                version=str(model.version),
-                tiles=max(each.tiles for each in passes),
-                largest_batch=max(each.largest_batch for each in passes),
-            )
-
-
-def _fill_image(message: pb.Image, image: EncodedImage, encoding: Encoding) -> None:
-    # In place: a message given to another's constructor is copied, and this one may be 200 MB.
-    message.data = image.data
-    message.format = WIRE_FORMATS[encoding.format]
-    message.height, message.width, message.channels = image.shape
-    message.bits = 8
-
-
-def _fill_timings(timings: pb.Timings, images: Collection[EncodedImage], started: float) -> None:
-    """Each phase at its longest. `started`: when the call started, by time.perf_counter."""
-    timings.queue_s = max(image.queue_s for image in images)
-    timings.compute_s = max(image.compute_s for image in images)
-    timings.encode_s = max(image.encode_s for image in images)
-    timings.total_s = time.perf_counter() - started
