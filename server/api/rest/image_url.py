@@ -19,7 +19,8 @@ from server.api.rest.call import HttpContext, Reply
 from server.api.rest.changes import read_changes
 from server.api.rest.endpoint import Endpoint
 from server.api.rest.fields import check_fields, read_integer, read_number, read_text
-from server.api.rest.images import MEDIA_TYPES, Wanted, headers_of, read_then, read_what
+from server.api.rest.image_reply import MEDIA_TYPES, Wanted, headers_of
+from server.api.rest.images import read_then, read_what
 from server.errors import InvalidRequest
 
 FIELDS = ("seed", "label", "psi", "noise_seed", "edit", "mix", "then", "format", "quality", "version")

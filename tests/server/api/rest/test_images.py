@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from server.api.rest.images import accepted_types
+from server.api.rest.image_reply import accepted_types
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.conftest import Start
 from tests.server.graphs import write_styled, write_translator, write_upscaler
