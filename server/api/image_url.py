@@ -21,7 +21,7 @@ from server.api.kept_answers import KeptAnswers
 from server.errors import ModelNotFound
 from server.images.generate import GenerateJob
 from server.observability.metrics import Metrics
-from server.repository.loader import Model
+from server.repository.model import Model
 
 # What encodes images.
 ENCODERS = [

@@ -29,7 +29,7 @@ from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
 from server.images.workers import Workers
 from server.observability.metrics import Metrics
-from server.repository.loader import Model
+from server.repository.model import Model
 from server.repository.repository import Repository
 
 _RPC_OF = {

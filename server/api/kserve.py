@@ -34,7 +34,7 @@ from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServi
 from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.index import IndexEntry, State
-from server.repository.loader import Model
+from server.repository.model import Model
 from server.repository.override import read_override
 from server.repository.repository import Repository
 from server.settings import Settings

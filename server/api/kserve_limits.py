@@ -11,7 +11,7 @@ from artifact.spec import TensorSpec
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.repository.declared import Axes
-from server.repository.loader import Model
+from server.repository.model import Model
 
 Shapes = Mapping[str, Axes]
 Arrays = Mapping[str, NDArray[Any]]

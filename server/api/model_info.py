@@ -6,7 +6,7 @@ from server.api.latent_request import MAX_STRENGTH
 from server.images import latents
 from server.images.latent_space import LatentSpace
 from server.repository.index import IndexEntry
-from server.repository.loader import Model
+from server.repository.model import Model
 
 
 def describe(entry: IndexEntry) -> pb.Model:

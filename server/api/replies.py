@@ -11,7 +11,7 @@ from server.images.encoded import EncodedImage
 from server.images.generate import GeneratedImage, GenerateJob
 from server.images.header import Format
 from server.observability.metrics import Metrics
-from server.repository.loader import Model
+from server.repository.model import Model
 
 
 class Fill:

@@ -8,7 +8,7 @@ from server.errors import InvalidRequest, NotServing
 from server.repository.ensemble import Ensemble, Served
 from server.repository.ensembles import Binding, Ensembles
 from server.repository.index import IndexEntry, State, absence, version_number
-from server.repository.loader import Model
+from server.repository.model import Model
 from server.repository.reasons import Reasons
 
 NOT_READ = "the repository has not been read yet; try again"

@@ -18,7 +18,7 @@ from server.observability.model_statistics import ModelStatistics
 from server.repository.declared import Axes, DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.ensemble_config import ordered_steps
-from server.repository.loader import Model
+from server.repository.model import Model
 
 # Steps of one ensemble, those of the ensembles in it included.
 MAX_STEPS = 64

@@ -3,43 +3,38 @@
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.directions import NO_DIRECTIONS, Directions
-from artifact.formats import other_format
-from artifact.repository import IS_EMPTY, ArtifactError, placeholder, read_manifest, verify
-from artifact.spec import Spec, SpecError
+from artifact.repository import ArtifactError
+from artifact.spec import SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
 from server.batching.policy import Policy
-from server.batching.visitors import Visitors
 from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.engines.float_variant import FloatVariantEngine
 from server.errors import NotServing, StartError
-from server.images.latent_space import LatentSpace
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.config_fields import without_effect
-from server.repository.cpu.kept import UNKNOWN, Choice
-from server.repository.declared import DeclaredTensor, declared
-from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
+from server.repository.declared import declared
+from server.repository.defaults import OptionalInputs
 from server.repository.devices import Devices
-from server.repository.engine_choice import EngineFactory, Opened, file_names, has_batch_axis
-from server.repository.identity import NOBODY, Identity, identify
+from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
+from server.repository.identity import identify
 from server.repository.latent_tools import open_latent_tools
 from server.repository.metric_config import read_buckets, read_tags
+from server.repository.model import Model
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
 from server.repository.queue_policy import policy_of
 from server.repository.samples import Sample, SampleReader, run_samples
 from server.repository.session_options import unused_tuning
+from server.repository.version_files import read_verified, why_not_opened
 from server.repository.warmup import (
     has_guessed_values,
     item_bytes,
@@ -50,62 +45,7 @@ from server.repository.warmup import (
 )
 from server.settings import Settings
 
-# Files that may well be markup, as OpenVINO's .xml: no sign of a download that failed.
-DOCUMENTS = (".html", ".htm", ".xml", ".svg", ".md", ".txt")
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, eq=False)
-class Model:
-    """A version that is ready. `spec` is None for a model without a manifest: plain tensors only."""
-
-    name: str
-    version: int
-    spec: Spec | None
-    config: ModelConfig
-    engine: Engine  # the first of the batcher's: inputs and outputs are those of all
-    batcher: Batcher
-    statistics: ModelStatistics
-    defaults: OptionalInputs = NO_OPTIONAL_INPUTS  # for what tensor requests may leave out
-    note: str = ""  # for operators: why something else serves than what was requested or is best
-    choice: Choice = UNKNOWN  # what runs it on the first of its devices
-    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
-    identity: Identity = NOBODY
-    mapping: Engine | None = None  # of a StyleGAN: from latents to w
-    directions: Directions = NO_DIRECTIONS
-    visitors: Visitors = field(default_factory=Visitors)
-
-    @cached_property
-    def space(self) -> LatentSpace:
-        """What a generator's latents can be changed in."""
-        assert self.spec is not None, "the image API serves models with a manifest"
-        return LatentSpace(self.spec, self.directions, self.mapping)
-
-    @cached_property
-    def inputs(self) -> tuple[DeclaredTensor, ...]:
-        """As requests have them, in the graph's order."""
-        return declared(self.config.input, self.engine.inputs)
-
-    @cached_property
-    def outputs(self) -> tuple[DeclaredTensor, ...]:
-        """As replies have them, in the graph's order; a config may leave some out."""
-        return declared(self.config.output, self.engine.outputs)
-
-    @cached_property
-    def has_fixed_outputs(self) -> bool:
-        """Whether every axis of the outputs has one size."""
-        return all(tensor.is_fixed for tensor in self.outputs)
-
-    @cached_property
-    def takes_floats(self) -> bool:
-        """Whether it computes images of 16 bits."""
-        return all(isinstance(engine, FloatVariantEngine) for engine in self.batcher.engines.values())
-
-    @cached_property
-    def max_batch_size(self) -> int:
-        """Of one run; 0 for a graph without a batch axis."""
-        return int(self.config.max_batch_size)
 
 
 class FilesNotWhole(Exception):
@@ -132,7 +72,7 @@ class Loader:
         _tell_without_effect(name, (*remarks(config, self._devices.gpus), *without_effect(config)))
         opened: dict[Placement, Opened] = {}
         try:
-            spec = await asyncio.to_thread(_read, folder)
+            spec = await asyncio.to_thread(read_verified, folder)
             model = await self._load(ModelVersion(name, version, folder, config, spec), opened)
         except BaseException as error:
             await _free(self._by_device(opened))
@@ -274,7 +214,7 @@ class Loader:
         try:
             return await asyncio.to_thread(self._factory.open, version, placement.device, batched)
         except NotServing as error:
-            known = await asyncio.to_thread(_why_not_opened, version)
+            known = await asyncio.to_thread(why_not_opened, version)
             raise FilesNotWhole("; ".join([*known, str(error)])) from error
 
     def _by_device(self, opened: Mapping[Placement, Opened]) -> dict[Device, Engine]:
@@ -303,43 +243,6 @@ def unexpected(error: Exception) -> NotServing:
     """The reason for an error that nobody foresaw; the log has all of it."""
     log.error("loading failed unexpectedly", exc_info=error)
     return NotServing(f"unexpected {type(error).__name__} while loading; the server's log has more")
-
-
-def _read(folder: Path) -> Spec | None:
-    """The version's spec, its files verified.
-
-    Raises:
-        ArtifactError: a file is not what it should be.
-        SpecError: the manifest cannot be read.
-        OSError: a file cannot be read.
-    """
-    for name, what in _placeholders(folder):
-        if what != IS_EMPTY:
-            raise ArtifactError(f"{name} {what}")
-    spec = read_manifest(folder)
-    if spec is not None:
-        verify(folder, spec)
-    return spec
-
-
-def _why_not_opened(version: ModelVersion) -> list[str]:
-    """What may be why a graph cannot be opened: files are empty, or it is no graph."""
-    try:
-        found = [f"{name} {what}" for name, what in _placeholders(version.folder) if what == IS_EMPTY]
-        graph, _ = file_names(version)
-        if not found and (version.folder / graph).is_file() and (what := other_format(version.folder / graph)):
-            found.append(f"{graph} {what}")
-        return found
-    except OSError:
-        return []
-
-
-def _placeholders(folder: Path) -> Iterator[tuple[str, str]]:
-    """Which files of a version stand in for others, and what they are. Pages are looked for only where no page should
-    be."""
-    for path in sorted((*folder.glob("*"), *folder.glob("*/*"))):  # a graph may be in a folder with its weights
-        if path.suffix not in DOCUMENTS and path.is_file() and (what := placeholder(path)):
-            yield path.relative_to(folder).as_posix(), what
 
 
 async def _free(engines: Mapping[Device, Engine]) -> None:

@@ -17,7 +17,8 @@ from server.repository.ensemble import Served
 from server.repository.ensemble_config import is_ensemble, without_use
 from server.repository.ensembles import Ensembles, Wanted
 from server.repository.index import UNLOADED, IndexEntry, State
-from server.repository.loader import FilesNotWhole, Loader, Model
+from server.repository.loader import FilesNotWhole, Loader
+from server.repository.model import Model
 from server.repository.model_config import VersionChoice, read_labels
 from server.repository.model_folder import read_model
 from server.repository.operations import Operations

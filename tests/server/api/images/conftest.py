@@ -37,7 +37,7 @@ from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.observability.prometheus_text import Counter
 from server.repository.index import IndexEntry, State
-from server.repository.loader import Model
+from server.repository.model import Model
 from server.repository.repository import Repository
 from server.settings import Settings
 

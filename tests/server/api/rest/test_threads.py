@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from server.api import kserve, kserve_tensors, response_cache
-from server.api.rest import images, v2
+from server.api.rest import image_reply, images, v2
 from server.api.rest.endpoint import LARGE_BYTES
 from tests.server.api.rest.conftest import client_of
 from tests.server.api.rest.test_images import png
@@ -50,7 +50,7 @@ def padded(text: str) -> str:
 
 async def test_json_of_images(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     read = watch(monkeypatch, images, "read_json")
-    write = watch(monkeypatch, images, "_write_json")
+    write = watch(monkeypatch, image_reply, "_write_json")
     body = '{"seeds": [1, 2], "labels": ["one"]}'
     short = await http.post("/v1/models/styled:generate", content=body)
     long = await http.post("/v1/models/styled:generate", content=padded(body))
@@ -58,7 +58,7 @@ async def test_json_of_images(http: httpx.AsyncClient, monkeypatch: pytest.Monke
     assert read == [LOOP, OTHER]
     assert write == [LOOP, LOOP]
     many = {"count": 400, "labels": ["one"], "format": "raw"}
-    monkeypatch.setattr(images, "LARGE_BYTES", 400 * 8 - 1)
+    monkeypatch.setattr(image_reply, "LARGE_BYTES", 400 * 8 - 1)
     assert len((await http.post("/v1/models/styled:generate", json=many)).json()["images"]) == 400
     assert write == [LOOP, LOOP, OTHER]
 
