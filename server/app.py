@@ -159,7 +159,7 @@ class Server:
         answers = KeptAnswers(settings.response_cache_bytes)
         self._metrics.server.watch_kept(lambda: answers.nbytes)
         images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
-        by_url = ImagesByUrl(images, answers, self._metrics, settings.api_keys is not None)
+        by_url = ImagesByUrl(images, answers, self._budget, self._metrics, settings.api_keys is not None)
         tensors = kserve.InferenceService(
             self.repository, settings, self._version, self._state.is_ready, self._stopping, self._workers,
             self._budget, RemoteSettings(settings, self._tracer), answers,

@@ -1,4 +1,4 @@
-"""GenerateRequest -> GenerateJob: every field checked, the latents made. Pure; any thread."""
+"""GenerateRequest -> GenerateJob: every field checked, the latents made, but not yet changed. Pure; any thread."""
 
 import math
 import secrets
@@ -85,12 +85,10 @@ def read_generate_request(
         given["label"] = labels
     if psi is not None:
         given["truncation_psi"] = psi
-    if changes:
-        given = changes.apply(given, labels)
     step = f"step 1 (model {request.model!r})" if then else ""
     job = GenerateJob(
         _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, shape, then, step,
-        given["w"] if request.return_w else None,
+        changes or None,
     )  # fmt: skip
     limits.check_inputs(job)
     return job

@@ -6,20 +6,22 @@ Serving is deterministic: the files of the networks, what runs them, the inputs 
 import hashlib
 import importlib.metadata
 import weakref
-from collections.abc import Awaitable, Collection
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import PIL
 from PIL import features
 
 from ganserve.v1 import images_pb2 as pb
-from server.api.calls import Context
+from server.api.calls import Context, at_end, hold_of
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
 from server.errors import ModelNotFound
 from server.images.generate import GenerateJob
+from server.images.memory import COUNTED_BYTES, Hold, MemoryBudget
 from server.observability.metrics import Metrics
 from server.repository.model import Model
 
@@ -78,6 +80,25 @@ class ImageAt:
     scope: str
 
 
+class Making:
+    """The call in which an image is made for all that wait for it: it may last longer than that of its first caller,
+    who may leave. So what it holds is its own."""
+
+    def __init__(self, context: Context, budget: MemoryBudget) -> None:
+        self.hold = Hold(budget)
+        self.time_remaining = context.time_remaining
+        self._callbacks: list[Callable[[Any], None]] = []
+
+    def add_done_callback(self, function: Callable[[Any], None]) -> None:
+        """`function` is called when the image is made."""
+        self._callbacks.append(function)
+
+    def end(self) -> None:
+        """It is made, or will not be."""
+        for function in self._callbacks:
+            function(self)
+
+
 class _Changed(Exception):
     """A model was loaded anew since the tag was made."""
 
@@ -85,10 +106,13 @@ class _Changed(Exception):
 class ImagesByUrl:
     """Answers ImageUrls. Loop thread only."""
 
-    def __init__(self, images: ImageService, answers: KeptAnswers, metrics: Metrics, has_keys: bool) -> None:
+    def __init__(
+        self, images: ImageService, answers: KeptAnswers, budget: MemoryBudget, metrics: Metrics, has_keys: bool
+    ) -> None:
         """`has_keys`: callers need one, so that caches for everybody must not keep what one of them got."""
         self._images = images
         self._answers = answers
+        self._budget = budget
         self._metrics = metrics
         self._scope = "private" if has_keys else "public"
         # Writing a manifest of a thousand classes takes most of a millisecond.
@@ -124,11 +148,15 @@ class ImagesByUrl:
             if not self._pin(models).startswith(pin) or (tag and _tag(job, models) != tag):
                 raise _Changed
 
-        def compute() -> Awaitable[pb.GenerateReply]:
-            return self._images.generate(message, context, check)
+        async def compute() -> pb.GenerateReply:
+            making: Any = Making(context, self._budget)
+            try:
+                return await self._images.generate(message, making, check)
+            finally:
+                making.end()
 
         if not tag:  # the server chooses the seed
-            return ImageAt("", False, False, await compute(), pin, "")
+            return ImageAt("", False, False, await self._images.generate(message, context, check), pin, "")
 
         kept = False
 
@@ -144,6 +172,10 @@ class ImagesByUrl:
         if request.head:
             return ImageAt(tag, False, True, self._answers.find(key), pin, self._scope)
         reply = await self._answers.get(key, compute, _size_of, told)
+        if (nbytes := _size_of(reply)) > COUNTED_BYTES:  # until the caller has read it, whether it is kept or not
+            hold = hold_of(context, self._budget)
+            at_end(context, hold.release)
+            hold.take(nbytes)
         return ImageAt(tag, False, kept, reply, pin, self._scope)
 
     def _pin(self, models: Collection[Model]) -> str:
@@ -176,6 +208,8 @@ def _tag(job: GenerateJob, models: Collection[Model]) -> str:
     for name, array in job.arrays.items():
         values = array if any(array.strides) else array[(0,) * array.ndim]  # one number, whatever the shape
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode() + np.ascontiguousarray(values).tobytes())
+    if job.changes is not None:
+        digest.update(b"\0changes" + job.changes.digest())
     if job.noise is not None:
         digest.update(f"\0noise\0{list(job.noise.seeds)}".encode())
     tag = f'"{digest.hexdigest()[:32]}"'

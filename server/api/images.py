@@ -79,8 +79,11 @@ class ImageService(ImageServiceServicer):
                 self._limits.check_reply(job.n * job.reply_bytes, _FEWER)
             nbytes = min(job.n * job.reply_bytes, self._limits.max_message_bytes) * REPLY_COPIES
             nbytes += window_of(model.batcher, job) * job.passing_bytes
-            if nbytes > COUNTED_BYTES:
-                self._hold(context, nbytes)
+            hold = hold_of(context, self._budget)
+            if nbytes + 2 * job.changing_bytes > COUNTED_BYTES:
+                at_end(context, hold.release)
+                hold.take(nbytes)
+            job = await self._changed(job, hold)
             images: dict[int, GeneratedImage] = {}
             nbytes = job.n * (job.reply_bytes - job.image_bytes)
             async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
@@ -106,8 +109,9 @@ class ImageService(ImageServiceServicer):
             window = window_of(model.batcher, job)
             nbytes = job.held_bytes + window * (job.passing_bytes + job.image_bytes + job.reply_bytes * REPLY_COPIES)
             with Hold(self._budget) as hold:
-                if nbytes > COUNTED_BYTES:
+                if nbytes + 2 * job.changing_bytes > COUNTED_BYTES:
                     hold.take(nbytes)
+                job = await self._changed(job, hold)
                 images = generate(model.batcher, job, deadline(context), self._workers, window)
                 async with aclosing(images) as generated:
                     async for image in generated:
@@ -180,7 +184,7 @@ class ImageService(ImageServiceServicer):
     async def _read(
         self, request: pb.GenerateRequest, context: Context, visits: ExitStack
     ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
-        """As `read`, if there is time for it; it is charged."""
+        """As `read`, if there is time for it; it is charged. What is to be changed is not yet: see `_changed`."""
 
         def admit(model: Model, spec: Spec) -> None:
             """Rejects an overload before the latents are made; `Batcher.admit` decides once the request is read."""
@@ -202,6 +206,17 @@ class ImageService(ImageServiceServicer):
         else:
             job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
         return model, job, steps
+
+    async def _changed(self, job: GenerateJob, hold: Hold) -> GenerateJob:
+        """The job with its changes made. Their memory is counted before it is taken."""
+        made = job.changing_bytes
+        if 2 * made > COUNTED_BYTES:
+            hold.take(2 * made)
+        if made:
+            job = await self._workers.run(job.changed)
+        if 2 * made > COUNTED_BYTES:
+            hold.shrink(hold.nbytes - made)
+        return job
 
     def _plan_steps(
         self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack

@@ -41,8 +41,7 @@ def read_changes(request: pb.GenerateRequest, n: int, space: LatentSpace, psi: N
         ):
             if has:
                 raise InvalidRequest(f"{field}: given together with ws, which are taken as they are; leave it out")
-        shares = np.ones((n, 1), np.float32) if edits or request.return_w else None
-        return Changes(space, edits, (), shares, request.return_w)
+        return Changes(space, edits, (), None, request.return_w, of_ws=True)
     shares = _read_shares(request, n, space, psi, bool(edits))
     mixes = [_read_mix(mix, n, space.require_w("mixes")[0]) for mix in request.mixes]
     if spec.w_shape is None:

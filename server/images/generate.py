@@ -3,13 +3,14 @@ encoded."""
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from numpy.typing import NDArray
 
 from server.batching.batcher import Batcher
 from server.batching.chain import Chain, Stage
+from server.images.changes import Changes
 from server.images.channels import ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded
@@ -53,7 +54,8 @@ class GenerateJob:
         shape: (H, W, C) of each image, as it is returned.
         then: what the images go through before they are encoded.
         step: the generator's, for the texts of errors if others follow it.
-        w: what the images were generated from, (n, layers, length), if the caller wants it.
+        changes: what `changed` makes of the arrays; None: nothing.
+        w: what the images were generated from, (n, layers, length), if the caller wants it; None before `changed`.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -66,7 +68,20 @@ class GenerateJob:
     shape: tuple[int, int, int]
     then: tuple[Passage, ...] = ()
     step: str = ""
+    changes: Changes | None = None
     w: NDArray[Any] | None = None
+
+    def changed(self) -> "GenerateJob":
+        """With the changes made, if there are any. For a worker: it may run the mapping network for every image."""
+        if self.changes is None:
+            return self
+        arrays = self.changes.apply(self.arrays, self.labels)
+        return replace(self, arrays=arrays, changes=None, w=arrays["w"] if self.changes.return_w else None)
+
+    @property
+    def changing_bytes(self) -> int:
+        """Bytes of memory of what `changed` makes; it takes twice as much meanwhile."""
+        return 0 if self.changes is None else self.n * self.changes.image_bytes
 
     @property
     def nbytes(self) -> int:
@@ -87,7 +102,8 @@ class GenerateJob:
     @property
     def reply_bytes(self) -> int:
         """Bytes of one image in the reply if it is not compressed, with its w."""
-        return self.image_bytes + (0 if self.w is None else self.w.nbytes // self.n)
+        w = self.changes.image_bytes if self.changes is not None and self.changes.return_w else 0
+        return self.image_bytes + (w if self.w is None else self.w.nbytes // self.n)
 
     @property
     def passing_bytes(self) -> int:

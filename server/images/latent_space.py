@@ -80,16 +80,17 @@ class LatentSpace:
     ) -> NDArray[np.float32]:
         """w (N, layers, length) of latents (N, Z), with psi for each layer (N, layers). Item by item, so that the
         numbers do not depend on the others."""
-        assert self.mapping is not None, "require_w was asked"
+        mapping, w_shape = self.mapping, self.spec.w_shape
+        assert mapping is not None, "require_w was asked"
+        assert w_shape is not None, "require_w was asked"
         inputs: dict[str, NDArray[Any]] = {"latent": latents, "truncation_psi": shares}
         if labels is not None:
             inputs["label"] = labels
-        rows = []
+        found = np.empty((len(latents), *w_shape), np.float32)
         for index in range(len(latents)):
             check_time()
             item = {name: np.ascontiguousarray(array[index : index + 1]) for name, array in inputs.items()}
-            rows.append(self.mapping.run(item, whole_device=False)["w"])
-        found: NDArray[np.float32] = np.concatenate(rows)
+            found[index] = mapping.run(item, whole_device=False)["w"][0]
         return found
 
     def _in_layers(self, direction: Direction, kept: NDArray[Any]) -> NDArray[np.float64]:
