@@ -53,7 +53,7 @@ async def test_who_has_an_image_costs_no_mapping_and_an_image_costs_it_once(worl
     images = ImageService(world.repository, limits, workers, budget, world.metrics)
     by_url = ImagesByUrl(images, KeptAnswers(1 << 20), budget, world.metrics, has_keys=False)
     wanted = request(seeds=pb.Seeds(values=[7]), mixes=[pb.Mix(seeds=[3], layers="0")])
-    context = Caller(budget)
+    context: Any = Caller(budget)
     head = await by_url.GetImage(ImageUrl(wanted, "", [], True), context)
     assert (head.reply, mapping.runs) == (None, 0)
     found = await by_url.GetImage(ImageUrl(wanted, "", [], False), context)
@@ -89,7 +89,7 @@ async def test_an_image_that_others_wait_for_stays_counted_when_its_first_caller
     wanted = pb.GenerateRequest(model="faces", seeds=pb.Seeds(values=[1]), then=steps, encoding=raw)
     url = ImageUrl(wanted, "", [], False)
     engine.gate.clear()
-    callers = [Caller(budget) for _ in range(2)]
+    callers: Any = [Caller(budget) for _ in range(2)]
     first, second = [asyncio.create_task(by_url.GetImage(url, caller)) for caller in callers]
     await world.until(lambda: engine.running)
     assert budget.held_bytes > 1 << 20
@@ -100,6 +100,7 @@ async def test_an_image_that_others_wait_for_stays_counted_when_its_first_caller
     assert budget.held_bytes > 1 << 20, "it is being made"
     engine.gate.set()
     answer = await second
+    assert answer.reply is not None
     size = len(answer.reply.images[0].data)
     assert size < budget.held_bytes == callers[1].hold.nbytes < size + 2048, "until its caller has read it"
     callers[1].hold.release()
