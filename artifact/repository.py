@@ -2,7 +2,7 @@
 
 <repository>/<model>/config.pbtxt
 <repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx | model.float.onnx
-<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png
+<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png | centers.npy
 <repository>/<model>/<version>/manifest.json
 """
 
@@ -26,6 +26,7 @@ ONNX_FLOAT = "model.float.onnx"  # next to a graph of uint8 images, for images o
 PLAN = "model.plan"
 MAPPING = "mapping.onnx"  # of StyleGANs: from the latent to w, which the graph itself has inside
 DIRECTIONS = "directions.npz"  # in the latent space, see artifact.directions
+CENTERS = "centers.npy"  # of truncation, see artifact.centers
 STRIP = "directions.png"  # images along them
 DIRECTION_NAMES = "directions.txt"  # next to config.pbtxt, written by people: other names for them
 IS_EMPTY = "is empty"

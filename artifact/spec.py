@@ -12,7 +12,7 @@ from artifact.json_types import JsonTypeError, build, parse
 SCHEMA_VERSION = 2
 
 # Inputs of a generator's graph that a request for tensors may leave out.
-OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given")
+OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given", "transform")
 # Input of an image-to-image graph: (N, K) float32, 1 for each of the K labels that the image shall have.
 ATTRIBUTES = "attributes"
 # Output (N,) bool of graphs that may compute in less than float32: whether every value of the item's image is finite.
@@ -142,8 +142,9 @@ class Spec:
 
     Generators (`task.draws`) have the input `latent` (N, latent_size) float32, then those that apply of: `label` (N,)
     int64; `noise` (N, noise_size) float32, standard normal; `truncation_psi` (N,) float32; `w` (N, *w_shape) float32
-    with `w_given` (N,) float32, 1 for items that are generated from `w` instead of the latent. Their output is `image`
-    (N, H, W, C) uint8 with `image_shape` = (H, W, C).
+    with `w_given` (N,) float32, 1 for items that are generated from `w` instead of the latent; with `takes_transform`,
+    `transform` (N, 3) float32: how far what is drawn is moved to the right and down, in widths of the image, and turned
+    counter-clockwise, in degrees. Their output is `image` (N, H, W, C) uint8 with `image_shape` = (H, W, C).
     The others have the input `image` (N, H, W, C) uint8 and one output of the same kind, `scale` times larger; in ONNX
     an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
     multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0. With
@@ -170,6 +171,7 @@ class Spec:
     truncation_default: float | None = None  # None: the graph has no truncation input
     truncation_range: tuple[float, float] = TRUNCATION_RANGE  # min and max of a request
     w_shape: tuple[int, int] | None = None  # (layers, length); None: the graph has no w input
+    takes_transform: bool = False
     truncation_cutoff: int = 0  # of w's layers, how many truncation_psi acts on; 0: all
     scale: int = 1
     tile: Tile | None = None

@@ -12,6 +12,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from artifact.repository import (
+    CENTERS,
     MAPPING,
     ONNX,
     PLAN,
@@ -26,6 +27,7 @@ from artifact.shapes import Profile, Sides
 from artifact.spec import Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.directions.centers import check_centers, write_centers
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
 from export.directions.space import Space
 from export.engine.build import build, installed_library, local_compute_capability
@@ -77,6 +79,7 @@ class Request:
     compute_capabilities: tuple[str, ...] = ()  # "8.9"
     directions: str = "none"  # the command's default is auto; see export.directions.make
     direction_files: tuple[str, ...] = ()  # NAME=FILE
+    truncation_centers: int = 0  # see export.directions.centers
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,9 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     labels = _labels(request, label_names, source)
+    has_w = generator.mapping is not None and request.tensors == "uint8"
     wanted = check_wanted(method, direction_files, _space_shape(request, generator), generator.mapping is not None)
+    check_centers(request.truncation_centers, has_w)
     profiles = _profiles(request, generator)
     max_batch_size = min(generator.max_batch_size, largest_batch(profiles) if profiles else generator.max_batch_size)
     require_compatible(existing, (ONNX, PLAN) if profiles else (ONNX,), max_batch_size)
@@ -124,8 +129,12 @@ def export(request: Request, progress: Progress = silent) -> Exported:
         mapping = _mapping(request, generator, folder, progress)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
         files |= {MAPPING: folder / MAPPING} if mapping else {}
-        found, notes = _directions(wanted, Space(spec, graphs.session, mapping), generator, folder, progress)
+        space = Space(spec, graphs.session, mapping)
+        found, notes = _directions(wanted, space, generator, folder, progress)
         files |= found
+        if request.truncation_centers:
+            write_centers(space, request.truncation_centers, folder / CENTERS, progress)
+            files[CENTERS] = folder / CENTERS
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
         except (ArtifactError, OSError) as error:
@@ -316,6 +325,7 @@ def _spec(
         truncation_range=generator.truncation_range,
         w_shape=generator.w_shape,
         truncation_cutoff=generator.truncation_cutoff,
+        takes_transform=generator.takes_transform,
         scale=generator.scale,
         tile=tile,
         multiple_px=generator.multiple_px,

@@ -46,7 +46,8 @@ class Generator:
     normal; with `classes`, `label` (N,) int64; with `noise_size`, `noise` (N, noise_size) float32, standard normal, all
     noise maps of one image one after the other; with `truncation_default`, `truncation_psi` (N,) float32; with
     `w_shape` (layers, length), `w` (N, layers, length) float32 and `w_given` (N,) float32: items where that is 1 are
-    generated from `w` as it stands, the others from the latent. Of those, `mapping` makes w (N, layers, length) from
+    generated from `w` as it stands, the others from the latent; with `takes_transform`, `transform` (N, 3) float32, as
+    `artifact.spec.Spec` has it. Of those, `mapping` makes w (N, layers, length) from
     the latent, the label if there is one, and psi for each layer (N, layers), as the network does; psi acts on the
     first `truncation_cutoff` layers unless a request says otherwise, 0: on all. `image_size_px` is (H, W) of what is
     generated.
@@ -77,6 +78,7 @@ class Generator:
     w_shape: tuple[int, int] | None = None
     mapping: nn.Module | None = None
     truncation_cutoff: int = 0
+    takes_transform: bool = False
     input_range: Bounds = (0.0, 1.0)
     input_channels: int = 0
     encode: nn.Module | None = None
@@ -101,6 +103,7 @@ class Generator:
             "truncation_psi": self.truncation_default is not None,
             "w": self.w_shape is not None,
             "w_given": self.w_shape is not None,
+            "transform": self.takes_transform,
         }
         return tuple(name for name, taken in has.items() if taken)
 

@@ -13,7 +13,7 @@ from artifact.shapes import Sides, sized
 from artifact.spec import TensorSpec
 
 DTYPES = {name: dtype for name, dtype in NUMPY_OF.items() if name != "BYTES"}  # text is never made up here
-UNUSED = ("w", "w_given")
+UNUSED = ("w", "w_given", "transform")
 DEFAULT_SIDE_PX = 64  # for a free axis of an image whose manifest names no tile
 
 

@@ -20,6 +20,7 @@ from export.adopt.reference import require_reference
 from export.adopt.roles import Adoption, Range, find_roles
 from export.adopt.wrap import wrapped
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.directions.centers import check_centers
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
 from export.directions.space import Space
 from export.errors import ExportError
@@ -55,6 +56,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     existing = read_config(request.repository / request.name)
     names = read_labels(request)
     method, direction_files = parse_wanted(request.directions, request.direction_files)
+    check_centers(request.truncation_centers, has_w=False)
     progress(f"reading {path.name}")
     proto = without_debug_info(read_graph(path))
     fix_inputs(proto, said.fixed)

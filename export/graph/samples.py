@@ -84,7 +84,7 @@ def sample_inputs(
 
     `size_px` is (H, W) of input images, raised to the network's minimum and multiple, unless it takes one size only.
     Attributes are the seed's bits. Latent and noise of a seed come from one stream, as in the server. Truncation falls
-    with the seed, and odd seeds are generated from `w`.
+    with the seed, odd seeds are generated from `w`, and all but seed 0 are moved and turned.
     """
     if not generator.task.draws:
         sides = Sides(generator.multiple_px, generator.least_px)
@@ -104,6 +104,7 @@ def sample_inputs(
         "truncation_psi": np.array([1.0 - 0.15 * seed for seed in seeds], dtype=np.float32),
         "w": np.random.RandomState(len(seeds)).randn(len(seeds), layers, length).astype(np.float32),
         "w_given": np.array([seed % 2 for seed in seeds], dtype=np.float32),
+        "transform": np.array([[0.03 * seed, -0.02 * seed, 15 * seed] for seed in seeds], dtype=np.float32),
     }
     return {name: arrays[name] for name in generator.inputs}
 

@@ -10,7 +10,15 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from ganserve.cli.change_options import CutoffOption, EditOption, WithoutOption, read_changes
+from ganserve.cli.change_options import (
+    CenterOption,
+    CutoffOption,
+    EditOption,
+    RotateOption,
+    TranslateOption,
+    WithoutOption,
+    read_changes,
+)
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -76,6 +84,9 @@ def animate(
     labels: LabelsOption = None,
     truncation: Annotated[float | None, typer.Option(metavar="PSI", help="Truncation psi of every frame.")] = None,
     truncation_cutoff: CutoffOption = None,
+    truncation_center: CenterOption = None,
+    translate: TranslateOption = None,
+    rotate: RotateOption = None,
     edit: EditOption = None,
     without: WithoutOption = None,
     noise_seed: Annotated[int, typer.Option(help="Seed of the noise inputs, the same in every frame.")] = 0,
@@ -92,20 +103,20 @@ def animate(
     api_key_file: ApiKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Animates a path from key to key: seeds, w of a file, labels, or strengths of an edit, evenly spaced in time.
+    """Animates a path from key to key, evenly spaced in time: seeds, w of a file, labels, strengths of an edit, angles.
 
-    A single seed is a key for each of several labels or strengths. Labels are interpolated through w.
+    A single seed is a key for each of several labels, strengths or angles. Labels are interpolated through w.
     """
     if not output.is_dir() and (output.suffix.lower() not in SUFFIXES or not output.parent.is_dir()):
         raise CommandError(f"-o {output}: must be a file with {', '.join(SUFFIXES)}, or a folder that exists")
-    changes, several = read_changes(edit, without, None, None, truncation_cutoff)
+    changes, several = read_changes(edit, without, None, None, truncation_cutoff, truncation_center, translate, rotate)
     keys, n = read_generate_options(seeds or (None if w else "0"), None, None, w, labels, None, None, ({}, several))
     path = _Path(frames, curve, loop)
     with connect(server, deadline, ca, api_key_file) as client, counted(frames, model) as advance:
         served = served_model(client, model, version)
         made = _frames(client, served, keys, changes, path, space, truncation)
         made |= {"version": version, "format": "raw", **_noise(served, noise_seed)}
-        made |= _edits(changes.pop("edits", ()), n, path)
+        made |= _edits(changes.pop("edits", ()), n, path) | _transform(changes, n, path)
         images = []
         for image in client.generate_stream(model, **made):
             images.append(image)
@@ -157,18 +168,34 @@ def _frames(
         raise CommandError(f"{what}, which {served.name} does not have")
     numbers = keys["seeds"] or []
     if has_w and space is not SpaceChoice.LATENT:
-        options: dict[str, Any] = {"seeds": numbers, "labels": labels, "truncation": truncation, **_cutoff(changes)}
+        options: dict[str, Any] = {"seeds": numbers, "labels": labels, "truncation": truncation, **_towards(changes)}
         found = client.generate(served.name, version=served.version, format="raw", return_w=True, **options)
         return {"ws": path.between(np.stack([image.w for image in found if image.w is not None]), "cubic")}
     if several_labels:
         raise CommandError("--labels: several classes are interpolated through w; leave out --space latent")
     latents = latents_of(numbers if not isinstance(numbers, int) else [numbers], served.latent_size)
     made: dict[str, Any] = {"latents": path.between(latents, "slerp"), "labels": labels, "truncation": truncation}
-    return {**made, **_cutoff(changes)}  # type: ignore[typeddict-item]
+    return {**made, **_towards(changes)}  # type: ignore[typeddict-item]
 
 
-def _cutoff(changes: GenerateOptions) -> dict[str, Any]:
-    return {"truncation_cutoff": changes["truncation_cutoff"]} if "truncation_cutoff" in changes else {}
+def _towards(changes: GenerateOptions) -> dict[str, Any]:
+    """How truncation acts."""
+    return {name: changes[name] for name in ("truncation_cutoff", "truncation_center") if name in changes}
+
+
+def _transform(changes: GenerateOptions, n: int, path: _Path) -> GenerateOptions:
+    """The transform with an angle for each frame."""
+    found: GenerateOptions = {"translate": changes["translate"]} if "translate" in changes else {}
+    if "rotate" in changes:
+        turns = np.asarray(changes["rotate"], np.float32).reshape(-1)
+        found["rotate"] = (_between_keys("--rotate", turns, n, path)).tolist()
+    return found
+
+
+def _between_keys(option: str, values: NDArray[np.float32], n: int, path: _Path) -> NDArray[np.float32]:
+    if len(values) not in (1, n):
+        raise CommandError(f"{option}: {len(values)} values for {n} keys; give one or {n}")
+    return interpolate(values, path.frames, "lerp", path.loop) if len(values) > 1 else values
 
 
 def _noise(served: ServedModel, seed: int) -> GenerateOptions:
@@ -180,9 +207,6 @@ def _edits(edits: Any, n: int, path: _Path) -> GenerateOptions:
     found = []
     for each in edits:
         strengths = np.asarray(each.strength, np.float32).reshape(-1)
-        if len(strengths) not in (1, n):
-            raise CommandError(f"--edit {each.direction}: {len(strengths)} strengths for {n} keys; give one or {n}")
-        if len(strengths) > 1:
-            strengths = interpolate(strengths, path.frames, "lerp", path.loop)
+        strengths = _between_keys(f"--edit {each.direction}", strengths, n, path)
         found.append(Edit(each.direction, strengths.tolist(), each.layers, each.without))
     return {"edits": found} if found else {}

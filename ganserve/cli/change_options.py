@@ -1,4 +1,5 @@
-"""The options that change latents: edits, mixes, truncation by layer; as typed, and as the client takes them."""
+"""The options that change latents: edits, mixes, truncation by layer, transforms; as typed, and as the client takes
+them."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -35,6 +36,22 @@ CutoffOption = Annotated[
     int | None,
     typer.Option("--truncation-cutoff", min=0, metavar="N", help="Layers that truncation acts on, from 0; 0: all."),
 ]
+CenterOption = Annotated[
+    str | None,
+    typer.Option(
+        "--truncation-center",
+        metavar="nearest|N",
+        help="What truncation draws images towards, of models exported with --truncation-centers; default: the mean.",
+    ),
+]
+TranslateOption = Annotated[
+    str | None,
+    typer.Option("--translate", metavar="X,Y", help="Move what StyleGAN3 draws right and down, in sides of the image."),
+]
+RotateOption = Annotated[
+    str | None,
+    typer.Option("--rotate", metavar="DEGREES,...", help="Turn what StyleGAN3 draws counter-clockwise."),
+]
 
 _EDIT = re.compile(r"(?P<name>[^:@]+):(?P<strengths>[^:@]+)(?:@(?P<layers>[^:@]+))?")
 _MIX = re.compile(r"(?P<seeds>[^@]+)@(?P<layers>[^@]+)")
@@ -48,6 +65,9 @@ def read_changes(
     mixes: Sequence[str] | None,
     layer_truncation: str | None,
     cutoff: int | None,
+    center: str | None = None,
+    translate: str | None = None,
+    rotate: str | None = None,
 ) -> tuple[GenerateOptions, int]:
     """The client's options, and the most values that one of them has for images of their own.
 
@@ -68,6 +88,16 @@ def read_changes(
         found["layer_truncations"] = _parsed("--layer-truncation", layer_truncation, parse_numbers)
     if cutoff is not None:
         found["truncation_cutoff"] = cutoff
+    if center is not None:
+        found["truncation_center"] = center
+    if translate is not None:
+        moves = _parsed("--translate", translate, parse_numbers)
+        if len(moves) != 2:
+            raise CommandError(f"--translate {translate}: must be X,Y, such as 0.1,-0.05")
+        found["translate"] = (moves[0], moves[1])
+    if rotate is not None:
+        found["rotate"] = turns = _parsed("--rotate", rotate, parse_numbers)
+        lengths.append(len(turns))
     return found, max(lengths)
 
 

@@ -122,6 +122,13 @@ DirectionFileOption = Annotated[
     ),
 ]
 
+CentersOption = Annotated[
+    int,
+    typer.Option(
+        metavar="N", help="Centres that truncation can draw images towards (multi-modal truncation), of w; 0: none."
+    ),
+]
+
 
 def inspect(
     checkpoint: CheckpointArgument,
@@ -187,6 +194,7 @@ def export(
     reference: ReferenceOption = None,
     directions: DirectionsOption = Directions.AUTO,
     direction: DirectionFileOption = None,
+    truncation_centers: CentersOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
@@ -212,6 +220,7 @@ def export(
         compute_capabilities=capabilities,
         directions=directions.value,
         direction_files=tuple(direction or ()),
+        truncation_centers=truncation_centers,
     )
     _show(_exported(request, graph), as_json)
 

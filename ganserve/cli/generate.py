@@ -9,10 +9,13 @@ import numpy as np
 import typer
 
 from ganserve.cli.change_options import (
+    CenterOption,
     CutoffOption,
     EditOption,
     LayerTruncationOption,
     MixOption,
+    RotateOption,
+    TranslateOption,
     WithoutOption,
     read_changes,
 )
@@ -75,8 +78,14 @@ def generate(
     mix: MixOption = None,
     layer_truncation: LayerTruncationOption = None,
     truncation_cutoff: CutoffOption = None,
+    truncation_center: CenterOption = None,
+    translate: TranslateOption = None,
+    rotate: RotateOption = None,
     save_w: SaveWOption = None,
     then: ThenOption = None,
+    size: Annotated[
+        int | None, typer.Option(min=1, metavar="PX", help="Longer side of the images, which are resampled.")
+    ] = None,
     grid: Annotated[
         bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
     ] = False,
@@ -92,16 +101,19 @@ def generate(
     """Generates images; the same seed always gives the same image.
 
     A single image is written to FILE, several to FILE-<seed> or, with --grid, to FILE as one image. A single seed is
-    repeated for each of several labels, truncations, noise seeds, strengths or mixed seeds. `ganserve models` lists
-    what a model supports.
+    repeated for each of several labels, truncations, noise seeds, strengths, angles or mixed seeds. `ganserve models`
+    lists what a model supports.
     """
     format = read_format(output)
-    changes = read_changes(edit, without, mix, layer_truncation, truncation_cutoff)
+    changes = read_changes(
+        edit, without, mix, layer_truncation, truncation_cutoff, truncation_center, translate, rotate
+    )
     options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds, changes)
     options["return_w"] = save_w is not None
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
     options["version"] = version
+    options["size"] = size
     options["then"] = then or []
     options["format"] = "raw" if grid else format
     options["quality"] = quality if not grid and output.suffix.lower() in SUFFIXES else None

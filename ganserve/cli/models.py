@@ -68,7 +68,7 @@ def _print_knobs(model: ServedModel, every_label: bool) -> None:
     if model.knobs:
         print(f"\n{model.name}:")
     for knob in model.knobs:
-        print(f"  {knob.name:<16}  {_range(knob):<24}  {knob.description}".rstrip())
+        print(f"  {knob.name:<17}  {_range(knob):<24}  {knob.description}".rstrip())
         if knob.name == "label":
             shown = model.labels if every_label else model.labels[:SHOWN_LABELS]
             names = ", ".join(f"{index} {name}" if name != str(index) else name for index, name in enumerate(shown))

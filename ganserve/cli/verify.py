@@ -8,7 +8,16 @@ import typer
 from numpy.typing import NDArray
 from PIL import Image
 
-from ganserve.cli.change_options import CutoffOption, EditOption, MixOption, WithoutOption, read_changes
+from ganserve.cli.change_options import (
+    CenterOption,
+    CutoffOption,
+    EditOption,
+    MixOption,
+    RotateOption,
+    TranslateOption,
+    WithoutOption,
+    read_changes,
+)
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -43,6 +52,9 @@ def verify(
     without: WithoutOption = None,
     mix: MixOption = None,
     truncation_cutoff: CutoffOption = None,
+    truncation_center: CenterOption = None,
+    translate: TranslateOption = None,
+    rotate: RotateOption = None,
     then: ThenOption = None,
     version: VersionOption = "",
     server: ServerOption = SERVER,
@@ -61,7 +73,7 @@ def verify(
             wanted = np.asarray(opened)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise CommandError(f"{image}: cannot be read as an image: {error}") from None
-    changes = read_changes(edit, without, mix, None, truncation_cutoff)
+    changes = read_changes(edit, without, mix, None, truncation_cutoff, truncation_center, translate, rotate)
     options, n = read_generate_options(seeds, None, None, None, labels, truncation, noise_seeds, changes)
     options |= {"then": then or [], "version": version, "format": "raw"}
     closest: tuple[float, GeneratedImage] | None = None

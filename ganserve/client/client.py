@@ -115,6 +115,11 @@ class Client:
             mixes: a list of `Mix`: layers of w that are taken from other seeds.
             layer_truncations: psi of each layer of w, instead of truncation.
             truncation_cutoff: how many of the first layers truncation acts on; 0: all. None: the model's own.
+            truncation_center: what truncation draws images towards, of models that were exported with centres:
+                "nearest", or a centre's number. None: the mean.
+            translate: (x, y), how far what a StyleGAN3 draws is moved to the right and down, in sides of the image.
+            rotate: degrees by which it is turned counter-clockwise. Both are one for all images or one for each.
+            size: px of the longer side of the images, which are resampled by Lanczos. None: as the model draws them.
             return_w: whether each image comes with its w, as `image.w`.
             then: models that each image goes through on the server before it is encoded, in this order: the name of an
                 upscaler or translator, or several; (name, version) for another version than the newest, (name, "",

@@ -7,10 +7,21 @@ from typing import SupportsIndex, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve.client.changes import select_changes, write_changes
+from ganserve.client.changes import select_changes, write_changes, write_transforms
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.formats import WIRE_FORMATS, FormatName
-from ganserve.client.options import AlphaName, Edit, FitName, Labels, Mix, Seeds, Steps, Strengths, Truncations
+from ganserve.client.options import (
+    AlphaName,
+    Edit,
+    FitName,
+    Labels,
+    Mix,
+    Seeds,
+    Steps,
+    Strengths,
+    Translations,
+    Truncations,
+)
 from ganserve.client.pictures import sent
 from ganserve.v1 import images_pb2 as pb
 
@@ -42,6 +53,10 @@ def generate_request(
     mixes: Sequence[Mix] = (),
     layer_truncations: Sequence[float] | None = None,
     truncation_cutoff: int | None = None,
+    truncation_center: str | int | None = None,
+    translate: Translations | None = None,
+    rotate: float | Sequence[float] | None = None,
+    size: int | None = None,
     return_w: bool = False,
     then: Steps = (),
     format: FormatName = "png",
@@ -62,6 +77,10 @@ def generate_request(
     if noise_seeds is not None:
         request.noise_seeds.extend(_checked_seeds("noise_seeds", noise_seeds))
     write_changes(request, edits, mixes, layer_truncations, truncation_cutoff, _checked_seeds)
+    if truncation_center is not None:
+        request.truncation_center = str(truncation_center)
+    write_transforms(request, translate, rotate)
+    request.size = 0 if size is None else _whole("size", size, 1)
     request.return_w = return_w
     for step in [then] if isinstance(then, str) else then:
         name, of, *given = (step, "") if isinstance(step, str) else step

@@ -18,6 +18,7 @@ Steps = str | Sequence[str | tuple[str, str] | tuple[str, str, Labels]]
 
 
 Strengths = float | Sequence[float]
+Translations = tuple[float, float] | Sequence[tuple[float, float]] | NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,10 @@ class GenerateOptions(TypedDict, total=False):
     mixes: Sequence[Mix]
     layer_truncations: Sequence[float] | None
     truncation_cutoff: int | None
+    truncation_center: str | int | None
+    translate: Translations | None
+    rotate: float | Sequence[float] | None
+    size: int | None
     return_w: bool
     then: Steps
     format: FormatName

@@ -346,6 +346,38 @@ class Mix(_message.Message):
 Global___Mix: _TypeAlias = Mix  # noqa: Y015
 
 @_typing.final
+class Transform(_message.Message):
+    """How what a StyleGAN3 draws is moved and turned, as its gen_images.py does: parts of one image that come into view are
+    drawn as well.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSLATE_X_FIELD_NUMBER: _builtins.int
+    TRANSLATE_Y_FIELD_NUMBER: _builtins.int
+    ROTATE_FIELD_NUMBER: _builtins.int
+    translate_x: _builtins.float
+    """to the right, in widths of the image, -10..10"""
+    translate_y: _builtins.float
+    """down, in heights"""
+    rotate: _builtins.float
+    """counter-clockwise, in degrees, -360..360"""
+    def __init__(
+        self,
+        *,
+        translate_x: _builtins.float = ...,
+        translate_y: _builtins.float = ...,
+        rotate: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rotate", b"rotate", "translate_x", b"translate_x", "translate_y", b"translate_y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Transform: _TypeAlias = Transform  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -366,6 +398,9 @@ class GenerateRequest(_message.Message):
     LAYER_TRUNCATIONS_FIELD_NUMBER: _builtins.int
     TRUNCATION_CUTOFF_FIELD_NUMBER: _builtins.int
     RETURN_W_FIELD_NUMBER: _builtins.int
+    TRUNCATION_CENTER_FIELD_NUMBER: _builtins.int
+    TRANSFORMS_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
@@ -376,6 +411,12 @@ class GenerateRequest(_message.Message):
     """How many of the first layers truncation acts on; 0: all. Unset: the model's own."""
     return_w: _builtins.bool
     """Whether each image comes with its w: sent as ws, it gives the same image."""
+    truncation_center: _builtins.str
+    """What truncation draws images towards: a centre by its number, "nearest" for the one that is nearest to each image's
+    w, or empty for the mean. For models that were exported with centres.
+    """
+    size: _builtins.int
+    """The longer side of the images in px: they are resampled by Lanczos after all steps. 0: as they are."""
     @_builtins.property
     def seeds(self) -> Global___Seeds: ...
     @_builtins.property
@@ -418,6 +459,10 @@ class GenerateRequest(_message.Message):
     def layer_truncations(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
         """Psi of each layer, for all images, instead of truncations."""
 
+    @_builtins.property
+    def transforms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transform]:
+        """For models with the knob translate (StyleGAN3), with every way of saying what to generate: one for all or one for each."""
+
     def __init__(
         self,
         *,
@@ -438,10 +483,13 @@ class GenerateRequest(_message.Message):
         layer_truncations: _abc.Iterable[_builtins.float] | None = ...,
         truncation_cutoff: _builtins.int | None = ...,
         return_w: _builtins.bool = ...,
+        truncation_center: _builtins.str = ...,
+        transforms: _abc.Iterable[Global___Transform] | None = ...,
+        size: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "truncation_cutoff", b"truncation_cutoff", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "then", b"then", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "size", b"size", "then", b"then", "transforms", b"transforms", "truncation_center", b"truncation_center", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015
@@ -897,7 +945,7 @@ class Knob(_message.Message):
     DEFAULT_FIELD_NUMBER: _builtins.int
     SHAPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """seed, latent, w, label, truncation, noise_seed, edit, mix, layer_truncation"""
+    """seed, latent, w, label, truncation, noise_seed, translate, rotate, edit, mix, layer_truncation, ..."""
     description: _builtins.str
     minimum: _builtins.float
     """Inclusive limits; unset: any finite number."""

@@ -12,12 +12,13 @@ from artifact.dtypes import NUMPY_OF
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
 from server.api.formats import read_encoding
-from server.api.latent_request import read_changes
+from server.api.latent_request import read_changes, read_transforms
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.images import latents
 from server.images.generate import GenerateJob, Passage
 from server.images.latent_space import LatentSpace
+from server.images.sizes import with_longer_side
 
 # Beyond these, reading a request takes more than a millisecond, which is work for another thread.
 _MANY_IMAGES = 128
@@ -26,7 +27,7 @@ _MANY_BYTES = 1 << 18
 
 def is_large(request: pb.GenerateRequest) -> bool:
     """Whether to read the request in another thread than the event loop's."""
-    if request.edits or request.mixes or request.layer_truncations or request.return_w:
+    if request.edits or request.mixes or request.layer_truncations or request.return_w or request.truncation_center:
         return True
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
@@ -67,7 +68,10 @@ def read_generate_request(
     encoding = read_encoding(request.encoding)
     if encoding.bits == 16:
         raise InvalidRequest("encoding.bits: 16, but generated images have 8")
-    height, width, channels = shape = returned_shape(spec, then)
+    drawn = then[-1].plan.shape if then else spec.image_shape
+    height, width, channels = shape = with_longer_side(drawn, request.size)
+    if shape != drawn:
+        limits.check_image("size", width, height)
     encoding.check(width, height, channels)
     if what == "count":
         seeds = _consecutive(request)
@@ -79,24 +83,22 @@ def read_generate_request(
     psi = latents.resolve_truncation(request.truncations, n, spec)
     noise = latents.resolve_noise(request.noise_seeds, n, seeds, spec)
     changes = read_changes(request, n, space, psi)
+    transforms = read_transforms(request, n, spec)
     if seeds is not None:  # last: the costly part
         given = {"latent": latents.from_seeds(seeds, spec.latent_size)}
     if labels is not None:
         given["label"] = labels
     if psi is not None:
         given["truncation_psi"] = psi
+    if transforms is not None:
+        given["transform"] = transforms
     step = f"step 1 (model {request.model!r})" if then else ""
     job = GenerateJob(
-        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, shape, then, step,
+        _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, drawn, shape, then, step,
         changes or None,
     )  # fmt: skip
     limits.check_inputs(job)
     return job
-
-
-def returned_shape(spec: Spec, then: Sequence[Passage]) -> tuple[int, int, int]:
-    """(H, W, C) of the generator's images after what they go through."""
-    return then[-1].plan.shape if then else spec.image_shape
 
 
 def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:

@@ -192,7 +192,7 @@ class ImagesByUrl:
 def _words_of(model: Model) -> bytes:
     """A digest of what one of them means."""
     assert model.spec is not None, "the image API serves no other"
-    names = [each.name for each in model.directions.found]
+    names = [each.name for each in model.space.directions.found]
     return hashlib.sha256(f"{model.spec.to_json()}\0{names}".encode()).digest()
 
 

@@ -1,4 +1,5 @@
-"""GenerateRequest -> Changes: edits, mixes, truncation by layer, and whether w is returned. Every field checked."""
+"""GenerateRequest -> Changes: edits, mixes, truncation by layer and towards centres, whether w is returned; and the
+transforms of a StyleGAN3. Every field checked."""
 
 import re
 from collections.abc import Sequence
@@ -11,13 +12,16 @@ from ganserve.v1 import images_pb2 as pb
 from server.errors import InvalidRequest
 from server.images import latents
 from server.images.changes import Changes
-from server.images.latent_space import LatentSpace
+from server.images.latent_space import Center, LatentSpace
 
 MAX_EDITS = 32
 MAX_MIXES = 8
 MAX_WITHOUT = 16
 # In standard deviations; beyond 5 few generators give images that mean anything.
 MAX_STRENGTH = 100.0
+# Of a transform, in sides of the image and in degrees. What is drawn far from the middle means little.
+MAX_TRANSLATION = 10.0
+MAX_DEGREES = 360.0
 
 _RANGE = re.compile(r"([0-9]{1,5})(?:-([0-9]{1,5}))?")
 
@@ -38,15 +42,64 @@ def read_changes(request: pb.GenerateRequest, n: int, space: LatentSpace, psi: N
             ("mixes", len(request.mixes) > 0),
             ("layer_truncations", len(request.layer_truncations) > 0),
             ("truncation_cutoff", request.HasField("truncation_cutoff")),
+            ("truncation_center", bool(request.truncation_center)),
         ):
             if has:
                 raise InvalidRequest(f"{field}: given together with ws, which are taken as they are; leave it out")
         return Changes(space, edits, (), None, request.return_w, of_ws=True)
     shares = _read_shares(request, n, space, psi, bool(edits))
     mixes = [_read_mix(mix, n, space.require_w("mixes")[0]) for mix in request.mixes]
+    center = _read_center(request.truncation_center, space, shares)
     if spec.w_shape is None:
         return Changes(space, edits, (), None, False)
-    return Changes(space, edits, mixes, shares, request.return_w)
+    return Changes(space, edits, mixes, shares, request.return_w, center=center)
+
+
+def read_transforms(request: pb.GenerateRequest, n: int, spec: Spec) -> NDArray[np.float32] | None:
+    """The input `transform` (n, 3); None for a model without it.
+
+    Raises:
+        InvalidRequest: out of range, neither one nor n, or given to a model that does not take it.
+    """
+    given = request.transforms
+    if not spec.takes_transform:
+        if given:
+            raise InvalidRequest(
+                f"transforms: {len(given)} given, but the model has no transform, which StyleGAN3 has; leave them out"
+            )
+        return None
+    if not given:
+        return np.zeros((n, 3), np.float32)
+    if len(given) not in (1, n):
+        raise InvalidRequest(f"transforms: {len(given)} given for {n} images; give one for all or one for each")
+    for each in given:
+        for field, value, most in (
+            ("translate_x", each.translate_x, MAX_TRANSLATION),
+            ("translate_y", each.translate_y, MAX_TRANSLATION),
+            ("rotate", each.rotate, MAX_DEGREES),
+        ):
+            if not -most <= value <= most:
+                raise InvalidRequest(f"transforms.{field}: {value:g}; must be {-most:g}..{most:g}")
+    rows = np.array([(each.translate_x, each.translate_y, each.rotate) for each in given], np.float32)
+    return np.broadcast_to(rows, (n, 3)).copy()
+
+
+def _read_center(text: str, space: LatentSpace, shares: NDArray[np.float32] | None) -> Center:
+    """What truncation draws images towards; `shares`: psi of each layer, (n, layers)."""
+    if not text:
+        return None
+    space.require_w("truncation_center")
+    count = len(space.centers)
+    if not count:
+        raise InvalidRequest("truncation_center: the model has none; export it with --truncation-centers 64")
+    assert shares is not None, "it is among what needs w"
+    if (shares == 1).all():
+        raise InvalidRequest("truncation_center: has no effect where psi is 1; set truncations below 1")
+    if text == "nearest":
+        return "nearest"
+    if text.isdecimal() and text.isascii() and len(text) < 6 and int(text) < count:
+        return int(text)
+    raise InvalidRequest(f"truncation_center: {text[:80]!r}; must be nearest or 0..{count - 1}")
 
 
 def _read_edit(edit: pb.Edit, n: int, space: LatentSpace) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -83,6 +136,7 @@ def _read_shares(
         "layer_truncations": bool(request.layer_truncations),
         "truncation_cutoff": request.HasField("truncation_cutoff"),
         "return_w": request.return_w,
+        "truncation_center": bool(request.truncation_center),
         "edits": edited and space.directions.space == "w",
     }
     needing = next((field for field, given in fields.items() if given), None)

@@ -2,7 +2,7 @@
 
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
-from server.api.latent_request import MAX_STRENGTH
+from server.api.latent_request import MAX_DEGREES, MAX_STRENGTH, MAX_TRANSLATION
 from server.images import latents
 from server.images.latent_space import LatentSpace
 from server.repository.index import IndexEntry
@@ -87,6 +87,12 @@ def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:
     if spec.noise_size:
         what = "seed of the noise; default: the image's seed, or 0 without one"
         found.append(pb.Knob(name="noise_seed", description=what, minimum=0, maximum=max_seed))
+    if spec.takes_transform:
+        what = "of what is drawn, to the right and down, in sides of the image"
+        most = MAX_TRANSLATION
+        found.append(pb.Knob(name="translate", description=what, minimum=-most, maximum=most, default=0, shape=[2]))
+        what = "of what is drawn, counter-clockwise, in degrees"
+        found.append(pb.Knob(name="rotate", description=what, minimum=-MAX_DEGREES, maximum=MAX_DEGREES, default=0))
     return found if space is None else found + _changes(space)
 
 
@@ -102,4 +108,7 @@ def _changes(space: LatentSpace) -> list[pb.Knob]:
         found.append(pb.Knob(name="mix", description=what, minimum=0, maximum=latents.SEEDS - 1))
         what = "psi of each layer, for all images, instead of truncation; not with w"
         found.append(pb.Knob(name="layer_truncation", description=what, minimum=low, maximum=high, shape=[layers]))
+    if count := len(space.centers):
+        what = "number of the centre that truncation draws images towards, or nearest; not with w"
+        found.append(pb.Knob(name="truncation_center", description=what, minimum=0, maximum=count - 1))
     return found

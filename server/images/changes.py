@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.images import latents
-from server.images.latent_space import LatentSpace
+from server.images.latent_space import Center, LatentSpace
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Changes:
         shares: psi of each layer, (n, layers), of w that is made of latents; None: none is.
         return_w: whether callers want w.
         of_ws: w is given.
+        center: of truncation.
     """
 
     space: LatentSpace
@@ -32,6 +33,7 @@ class Changes:
     shares: NDArray[np.float32] | None
     return_w: bool
     of_ws: bool = False
+    center: Center = None
 
     def __bool__(self) -> bool:
         return bool(self.edits) or self.shares is not None or self.return_w
@@ -44,7 +46,7 @@ class Changes:
 
     def digest(self) -> bytes:
         """Of all that `apply` depends on, beside the model and its arguments."""
-        digest = hashlib.sha256(f"{self.of_ws}".encode())
+        digest = hashlib.sha256(f"{self.of_ws}\0{self.center}".encode())
         for step, strengths in self.edits:
             digest.update(f"\0edit\0{step.shape}".encode() + step.tobytes() + strengths.tobytes())
         for seeds, layers in self.mixes:
@@ -61,10 +63,15 @@ class Changes:
             for step, strengths in self.edits:
                 latent += strengths[:, None] * step
             return {**given, "latent": latent}
-        w = given["w"].copy() if self.shares is None else self.space.map(given["latent"], labels, self.shares)
+        w = (
+            given["w"].copy()
+            if self.shares is None
+            else self.space.map(given["latent"], labels, self.shares, self.center)
+        )
         for seeds, layers in self.mixes:
             assert self.shares is not None, "mixes are of latents"
-            mixed = self.space.map(latents.from_seeds(seeds, self.space.spec.latent_size), labels, self.shares)
+            others = latents.from_seeds(seeds, self.space.spec.latent_size)
+            mixed = self.space.map(others, labels, self.shares, self.center)
             w[:, layers] = mixed[:, layers]
             del mixed
         for step, strengths in self.edits:

@@ -1,6 +1,7 @@
 """Latents -> encoded images: one job per image; as the batches come back, through further networks if wanted, and
 encoded."""
 
+import math
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from server.images.encoded import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.latents import Noise
 from server.images.memory import transform_bytes
+from server.images.rows import resize
 from server.images.sizes import in_one_pass
 from server.images.transform import pass_through
 from server.images.workers import Workers
@@ -51,7 +53,8 @@ class GenerateJob:
         labels: class indices (n,); None for a model without classes.
         noise: None for a model without noise.
         encoding: of the images.
-        shape: (H, W, C) of each image, as it is returned.
+        drawn: (H, W, C) of each image, as the networks give it.
+        shape: the same, as it is returned.
         then: what the images go through before they are encoded.
         step: the generator's, for the texts of errors if others follow it.
         changes: what `changed` makes of the arrays; None: nothing.
@@ -65,6 +68,7 @@ class GenerateJob:
     labels: NDArray[Any] | None
     noise: Noise | None
     encoding: Encoding
+    drawn: tuple[int, int, int]
     shape: tuple[int, int, int]
     then: tuple[Passage, ...] = ()
     step: str = ""
@@ -107,14 +111,12 @@ class GenerateJob:
 
     @property
     def passing_bytes(self) -> int:
-        """What one image takes on its way through `then`, at its peak."""
-        return max(
-            (
-                transform_bytes(in_one_pass(passage.plan), self.encoding, passage.batcher.max_batch_size, True)
-                for passage in self.then
-            ),
-            default=0,
+        """What one image takes on its way through `then` and to its size, at its peak."""
+        passages = (
+            transform_bytes(in_one_pass(passage.plan), self.encoding, passage.batcher.max_batch_size, True)
+            for passage in self.then
         )
+        return max((*passages, math.prod(self.drawn) + self.image_bytes if self.drawn != self.shape else 0))
 
     def inputs(self, index: int) -> dict[str, NDArray[Any]]:
         """The inputs of one image, (1, ...) each, noise included. Any thread."""
@@ -195,6 +197,8 @@ async def _generate_one(chain: Chain, job: GenerateJob, index: int, workers: Wor
         image = passed.image
         queue_s, compute_s = queue_s + passed.queue_s, compute_s + passed.compute_s
         passes.append(PassReport(passed.tiles, passed.largest_batch))
+    if job.shape != job.drawn:
+        image = replace(image, pixels=await workers.run(resize, image.pixels, job.shape[1], job.shape[0]))
     if job.encoding.format is Format.RAW:
         data, encode_s = image.pixels.tobytes(), 0.0
     else:

@@ -1,18 +1,21 @@
 """What a generator's latents can be changed in: its directions, and a StyleGAN's w. Any thread."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from artifact.directions import Direction, Directions
+from artifact.directions import NO_DIRECTIONS, Direction, Directions
 from artifact.repository import MAPPING
 from artifact.spec import Spec
 from server.engines.base import Engine
 from server.errors import InvalidRequest
 from server.images.workers import check_time
+
+Center: TypeAlias = int | Literal["nearest"] | None
+"""Of truncation: one by its number, for each image the one that is nearest to it, or the mean of all."""
 
 _MAX_LISTED = 12  # directions that an error shows
 # Of a direction, what must be left of it without the others.
@@ -21,11 +24,22 @@ _LEAST_LEFT = 1e-3
 
 @dataclass(frozen=True)
 class LatentSpace:
-    """The latents of one generator. `mapping`: the engine of `mapping.onnx`; None for a model without that file."""
+    """The latents of one generator.
+
+    Attributes:
+        mapping: the engine of `mapping.onnx`; None for a model without that file.
+        centers: of truncation, (n, length) in w.
+    """
 
     spec: Spec
-    directions: Directions
-    mapping: Engine | None
+    directions: Directions = NO_DIRECTIONS
+    mapping: Engine | None = None
+    centers: NDArray[np.float32] = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+    def close(self) -> None:
+        """Closes the mapping network, if there is one."""
+        if self.mapping is not None:
+            self.mapping.close()
 
     @property
     def layers(self) -> int:
@@ -76,10 +90,16 @@ class LatentSpace:
         return (direction.sigma * vector).astype(np.float32)
 
     def map(
-        self, latents: NDArray[np.float32], labels: NDArray[np.int64] | None, shares: NDArray[np.float32]
+        self,
+        latents: NDArray[np.float32],
+        labels: NDArray[np.int64] | None,
+        shares: NDArray[np.float32],
+        center: Center = None,
     ) -> NDArray[np.float32]:
         """w (N, layers, length) of latents (N, Z), with psi for each layer (N, layers). Item by item, so that the
         numbers do not depend on the others."""
+        if center is not None:
+            return self._towards(center, self.map(latents, labels, np.ones_like(shares)), shares)
         mapping, w_shape = self.mapping, self.spec.w_shape
         assert mapping is not None, "require_w was asked"
         assert w_shape is not None, "require_w was asked"
@@ -92,6 +112,18 @@ class LatentSpace:
             item = {name: np.ascontiguousarray(array[index : index + 1]) for name, array in inputs.items()}
             found[index] = mapping.run(item, whole_device=False)["w"][0]
         return found
+
+    def _towards(
+        self, center: int | Literal["nearest"], w: NDArray[np.float32], shares: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """w (N, layers, length) that is `shares` (N, layers) of the way from a centre of its own to `w`."""
+        if center == "nearest":
+            middle = w.mean(axis=1, dtype=np.float64)
+            far = [((self.centers - row) ** 2).sum(axis=1).argmin() for row in middle]
+            chosen = self.centers[np.array(far, np.int64)]
+        else:
+            chosen = self.centers[[center] * len(w)]
+        return np.asarray(chosen[:, None] + shares[..., None] * (w - chosen[:, None]), np.float32)
 
     def _in_layers(self, direction: Direction, kept: NDArray[Any]) -> NDArray[np.float64]:
         return np.asarray(np.broadcast_to(direction.vector, (self.layers, direction.vector.shape[1])) * kept[:, None])

@@ -159,6 +159,15 @@ def _target(size: Size, width: int, height: int) -> tuple[Crop | None, int, int]
     return None, min(size.width, _whole(width * ratio)), min(size.height, _whole(height * ratio))
 
 
+def with_longer_side(shape: tuple[int, int, int], size: int) -> tuple[int, int, int]:
+    """(H, W, C) of an image whose longer side is to have `size` px; 0: of the image as it is."""
+    height, width, channels = shape
+    if not size:
+        return shape
+    ratio = size / max(height, width)
+    return _whole(height * ratio), _whole(width * ratio), channels
+
+
 def _whole(px: float) -> int:
     """Rounded half up, one at least."""
     return max(1, math.floor(min(px, 2.0**31) + 0.5))

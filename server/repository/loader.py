@@ -25,7 +25,7 @@ from server.repository.defaults import OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
 from server.repository.identity import identify
-from server.repository.latent_tools import open_latent_tools
+from server.repository.latent_tools import open_latent_space
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model import Model
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
@@ -99,8 +99,8 @@ class Loader:
         await model.visitors.gone()
         await model.batcher.drain()
         await _free(model.batcher.engines)
-        if model.mapping is not None:
-            model.mapping.close()
+        if model.latents is not None:
+            model.latents.close()
         if not replaced:
             self.metrics.forget(model.name, model.version)
 
@@ -117,7 +117,7 @@ class Loader:
         defaults = await asyncio.to_thread(OptionalInputs, spec)
         config = complete(version.config, version.name, first.engine, first.platform, max_batch_size, defaults.names)
         labels = await asyncio.to_thread(read_labels, config, version.folder.parent)
-        mapping, directions = await asyncio.to_thread(open_latent_tools, version)
+        latents = await asyncio.to_thread(open_latent_space, version)
         policy = policy_of(config, self._settings)
         reader = SampleReader(
             config,
@@ -156,8 +156,7 @@ class Loader:
             first.choice,
             labels,
             await asyncio.to_thread(identify, version, opened),
-            mapping,
-            directions,
+            latents,
         )
 
     async def _warm(

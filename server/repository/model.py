@@ -6,7 +6,6 @@ from functools import cached_property
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.directions import NO_DIRECTIONS, Directions
 from artifact.spec import Spec
 from server.batching.batcher import Batcher
 from server.batching.visitors import Visitors
@@ -36,15 +35,14 @@ class Model:
     choice: Choice = UNKNOWN  # what runs it on the first of its devices
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
     identity: Identity = NOBODY
-    mapping: Engine | None = None  # of a StyleGAN: from latents to w
-    directions: Directions = NO_DIRECTIONS
+    latents: LatentSpace | None = None
     visitors: Visitors = field(default_factory=Visitors)
 
-    @cached_property
+    @property
     def space(self) -> LatentSpace:
         """What a generator's latents can be changed in."""
-        assert self.spec is not None, "the image API serves models with a manifest"
-        return LatentSpace(self.spec, self.directions, self.mapping)
+        assert self.latents is not None, "the image API serves models with a manifest"
+        return self.latents
 
     @cached_property
     def inputs(self) -> tuple[DeclaredTensor, ...]:

@@ -254,6 +254,8 @@ def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
         inputs.append(TensorSpec("truncation_psi", "FP32", ()))
     if spec.w_shape is not None:
         inputs += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
+    if spec.takes_transform:
+        inputs.append(TensorSpec("transform", "FP32", (3,)))
     return tuple(inputs)
 
 

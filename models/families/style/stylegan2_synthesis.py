@@ -137,7 +137,7 @@ class Synthesis(nn.Module):
         self.blocks = nn.ModuleList(Block(state, architecture, side, side == sides[-1], clamp, noise) for side in sides)
         self.noise_sizes_px = noise_sizes_px(sides)
 
-    def forward(self, w: Tensor, noise: Tensor | None) -> Tensor:
+    def forward(self, w: Tensor, noise: Tensor | None = None) -> Tensor:
         """(N, img_channels, H, W) float32 of `w` (N, layers, w_dim) and, as an input, `noise` (N, K), flat."""
         styles = list(w.unbind(1))
         maps: list[Tensor | None] = [None] * len(self.noise_sizes_px)

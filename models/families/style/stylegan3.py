@@ -59,7 +59,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
     require_shapes(state, mapping.shapes() | config.shapes())
     synthesis = Synthesis(state, config, float(settings["conv_clamp"]), float(settings["output_scale"]))
     side, colours = config.img_resolution, config.layers[-1].outer
-    inputs = ("latent", *(["label"] if mapping.classes else []), "truncation_psi", "w", "w_given")
+    inputs = ("latent", *(["label"] if mapping.classes else []), "truncation_psi", "w", "w_given", "transform")
     network = StyleGenerator(state, mapping, settings, synthesis, config.latents, inputs)
     return Generator(
         network=network,
@@ -84,6 +84,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         w_shape=(config.latents, mapping.w_dim),
         mapping=ToW(network.mapping, network.latents),
         truncation_cutoff=network.cutoff,
+        takes_transform=True,
         tolerance=TOLERANCE,
     )
 

@@ -44,20 +44,32 @@ class FourierFeatures(nn.Module):
         self.side_px, self.bandwidth = config.side_px, config.bandwidth
         self.damping = config.sampling_rate / 2 - config.bandwidth
 
-    def forward(self, w: Tensor) -> Tensor:
-        """(N, C, S, S) of `w` (N, w_dim)."""
+    def forward(self, w: Tensor, transform: Tensor) -> Tensor:
+        """(N, C, S, S) of `w` (N, w_dim) and `transform` (N, 3), which comes after the checkpoint's own."""
         turn = self.affine(w)
         turn = turn / turn[:, :2].square().sum(1, keepdim=True).sqrt()
         cos, sin, x, y = turn.unbind(1)
         shift = (sin * y - cos * x, -sin * x - cos * y)
         rows = torch.stack([torch.stack([cos, -sin, shift[0]], 1), torch.stack([sin, cos, shift[1]], 1)], 1)
-        moved = rows @ self.transform  # (N, 2, 3)
+        moved = rows @ self.transform @ inverse(transform)  # (N, 2, 3)
         phases = self.phases[None, :, None] + self.freqs @ moved[:, :, 2:]
         freqs = self.freqs @ moved[:, :, :2]
         lengths = freqs.square().sum(2, keepdim=True).sqrt()
         amplitudes = (1 - (lengths - self.bandwidth) / self.damping).clamp(0, 1)
         waves = torch.sin((freqs @ self.grid + phases) * (2 * math.pi)) * amplitudes
         return (self.weight @ waves).reshape(-1, len(self.weight), self.side_px, self.side_px)
+
+
+def inverse(transform: Tensor) -> Tensor:
+    """The matrices (N, 3, 3) that undo moving by x and y and turning by degrees, the columns of `transform` (N, 3).
+
+    What is drawn moves as `--translate` and `--rotate` of the authors' `gen_images.py` say, whose matrix this inverts.
+    """
+    x, y, degrees = transform.unbind(1)
+    cos, sin = torch.cos(degrees * (math.pi / 180)), torch.sin(degrees * (math.pi / 180))
+    zero, one = torch.zeros_like(x), torch.ones_like(x)
+    rows = ((cos, -sin, sin * y - cos * x), (sin, cos, -sin * x - cos * y), (zero, zero, one))
+    return torch.stack([torch.stack(row, 1) for row in rows], 1)
 
 
 class SeparableUpsample(nn.Module):
@@ -187,10 +199,10 @@ class Synthesis(nn.Module):
         self.layers = nn.ModuleList([Layer(state, layer, clamp) for layer in layers])
         self.layers.append(ToRgb(state, last, clamp, scale))
 
-    def forward(self, w: Tensor, noise: None = None) -> Tensor:
-        """(N, img_channels, H, W) float32 of `w` (N, layers, w_dim); there is no noise."""
+    def forward(self, w: Tensor, transform: Tensor) -> Tensor:
+        """(N, img_channels, H, W) float32 of `w` (N, layers, w_dim) and `transform` (N, 3); there is no noise."""
         first, *styles = w.unbind(1)
-        image: Tensor = self.input(first)
+        image: Tensor = self.input(first, transform)
         for layer, style in zip(self.layers, styles, strict=True):
             image = layer(image, style)
         return image

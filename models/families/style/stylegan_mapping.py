@@ -120,7 +120,7 @@ class MappingNetwork(nn.Module):
 
 
 class StyleGenerator(nn.Module):
-    """A mapping network, truncation, and a synthesis network that takes w (N, layers, w_dim) and noise or None.
+    """A mapping network, truncation, and a synthesis network that takes w (N, layers, w_dim) and noise or transform.
 
     Args:
         state: with `mapping.*`.
@@ -157,5 +157,5 @@ class StyleGenerator(nn.Module):
         named = dict(zip(self.inputs, inputs, strict=True))
         mapped = self.mapping(named["latent"], named.get("label"))
         w = self.latents(mapped, named["truncation_psi"], named["w"], named["w_given"])
-        image: Tensor = self.synthesis(w, named.get("noise"))
+        image: Tensor = self.synthesis(w, *(named[name] for name in ("noise", "transform") if name in named))
         return image

@@ -1,4 +1,4 @@
-"""Edits, mixes and truncation by layer in JSON -> a GenerateRequest."""
+"""Edits, mixes, truncation by layer and towards centres, transforms and the size in JSON -> a GenerateRequest."""
 
 import reprlib
 from collections.abc import Mapping
@@ -42,10 +42,36 @@ def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None
     message.layer_truncations.extend(read_json_number("layer_truncations", value) for value in psis)
     if "truncation_cutoff" in fields:
         set_field(message, "truncation_cutoff", read_integer("truncation_cutoff", fields["truncation_cutoff"]))
+    center = fields.get("truncation_center", "")
+    message.truncation_center = center if isinstance(center, str) else str(read_integer("truncation_center", center))
+    if "size" in fields:
+        set_field(message, "size", read_integer("size", fields["size"]))
+    _read_transforms(message, fields)
     wanted = fields.get("return_w", False)
     if not isinstance(wanted, bool):
         raise InvalidRequest(f"return_w: must be true or false, got {reprlib.repr(wanted)}")
     message.return_w = wanted
+
+
+def _read_transforms(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
+    """`translate`, [x, y] or an array of them, with `rotate`, degrees or an array of them; one of either for all or one
+    for each."""
+    moves, turns = fields.get("translate", [0, 0]), fields.get("rotate", 0)
+    moves = moves if isinstance(moves, list) and moves and isinstance(moves[0], list) else [moves]
+    turns = turns if isinstance(turns, list) else [turns]
+    for move in moves:
+        if not isinstance(move, list) or len(move) != 2:
+            raise InvalidRequest(f"translate: {reprlib.repr(move)} is not [x, y]")
+    n = max(len(moves), len(turns))
+    if "translate" not in fields and "rotate" not in fields:
+        return
+    if len(moves) not in (1, n) or len(turns) not in (1, n):
+        raise InvalidRequest(f"translate, rotate: {len(moves)} and {len(turns)} given; give as many of both, or one")
+    for index in range(n):
+        x, y = (read_json_number("translate", value) for value in moves[index % len(moves)])
+        message.transforms.add(
+            translate_x=x, translate_y=y, rotate=read_json_number("rotate", turns[index % len(turns)])
+        )
 
 
 def _objects(fields: Mapping[str, Any], field: str, known: tuple[str, ...]) -> list[Mapping[str, Any]]:

@@ -23,7 +23,10 @@ from server.api.rest.image_reply import MEDIA_TYPES, Wanted, headers_of
 from server.api.rest.images import read_then, read_what
 from server.errors import InvalidRequest
 
-FIELDS = ("seed", "label", "psi", "noise_seed", "edit", "mix", "then", "format", "quality", "version")
+FIELDS = (
+    "seed", "label", "psi", "center", "noise_seed", "edit", "mix", "translate", "rotate", "then", "size", "format",
+    "quality", "version",
+)  # fmt: skip
 # They may be there several times.
 MANY = ("edit", "mix")
 # An address is longer than any of ours.
@@ -118,6 +121,12 @@ def read_query(query: str) -> dict[str, Any]:
         fields["noise_seed"] = read_integer("noise_seed", fields["noise_seed"])
     if "psi" in fields:
         fields["truncation"] = read_number("psi", fields.pop("psi"))
+    if "center" in fields:
+        fields["truncation_center"] = fields.pop("center")
+    if "translate" in fields:
+        fields["translate"] = [read_number("translate", part) for part in fields["translate"].split(",")]
+    if "rotate" in fields:
+        fields["rotate"] = read_number("rotate", fields["rotate"])
     if "then" in fields:
         fields["then"] = fields["then"].split(",")
     return fields

@@ -34,8 +34,8 @@ from server.errors import InvalidRequest, Unsupported
 ALPHA = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
 _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
-    "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "return_w", "then", "format",
-    "quality", "version",
+    "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "truncation_center", "translate",
+    "rotate", "size", "return_w", "then", "format", "quality", "version",
 )  # fmt: skip
 _LABEL_FIELDS = ("label", "labels")
 _IMAGE_FIELDS = ("image", "format", "quality", "bits", "alpha", "version")

@@ -103,6 +103,13 @@ _SCHEMAS: Mapping[str, Schema] = {
             "mixes": {"type": "array", "items": _MIX},
             "layer_truncations": {"type": "array", "items": {"type": "number"}, "description": "psi of each layer"},
             "truncation_cutoff": {"type": "integer", "description": "layers that truncation acts on; 0: all"},
+            "truncation_center": {
+                "type": ["string", "integer"],
+                "description": "what truncation draws images towards: nearest, or a centre's number; default: the mean",
+            },
+            "translate": {"type": "array", "description": "[x, y], or one for each image: StyleGAN3's transform"},
+            "rotate": {"type": ["number", "array"], "items": {"type": "number"}, "description": "degrees, likewise"},
+            "size": {"type": "integer", "description": "px of the longer side of the images, which are resampled"},
             "return_w": {"type": "boolean", "description": "the reply is JSON, each image with its w"},
             "then": {
                 "description": "models that the images go through next: super-resolution, image-to-image",

@@ -37,7 +37,11 @@ def _item(tensor: TensorSpec, spec: Spec | None, side_px: int, seed: int) -> NDA
     random = np.random.RandomState(seed)
     if spec is not None and tensor.name == "truncation_psi":
         return np.full(shape, spec.truncation_default, dtype)
-    if spec is not None and tensor.name in ("w", "w_given"):  # from the latent, so that the mapping network runs too
+    if spec is not None and tensor.name in (
+        "w",
+        "w_given",
+        "transform",
+    ):  # from the latent, so that the mapping network runs too
         return np.zeros(shape, dtype)
     if spec is not None and tensor.name == "label":
         return np.full(shape, seed % max(1, len(spec.labels)), dtype)

@@ -1,6 +1,7 @@
 """Layers that NVlabs/stylegan2-ada-pytorch and NVlabs/stylegan3 share, as those repositories compute them on a CPU."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,17 @@ def natural(network: nn.Module) -> None:
                 tensor.mul_(tensor.shape[1] ** 0.5)
 
 
+@contextmanager
+def transformed(buffer: Tensor, x: float, y: float, degrees: float) -> Iterator[None]:
+    """As the script `gen_images.py` sets the network's transform, on top of what the checkpoint has there."""
+    own = buffer.clone()
+    sine, cosine = np.sin(degrees / 360 * np.pi * 2), np.cos(degrees / 360 * np.pi * 2)
+    matrix = np.array([[cosine, sine, x], [-sine, cosine, y], [0, 0, 1]])
+    buffer.copy_(own @ torch.from_numpy(np.linalg.inv(matrix)).float())
+    yield
+    buffer.copy_(own)
+
+
 def generate(
     network: nn.Module, inputs: Mapping[str, Tensor], cutoff: int | None = None, **synthesis: object
 ) -> Tensor:
@@ -112,5 +124,9 @@ def generate(
             w = inputs["w"][row : row + 1]
         noise = inputs["noise"][row : row + 1] if "noise" in inputs else None
         extra = {"noise": noise} if noise is not None else {}
+        if "transform" in inputs:
+            with transformed(synthesize.input.transform, *inputs["transform"][row].tolist()):
+                images.append(synthesize(w, **synthesis))
+            continue
         images.append(synthesize(w, **extra, **synthesis))
     return torch.cat(images)
