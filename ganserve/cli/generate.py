@@ -109,23 +109,21 @@ def generate(
         edit, without, mix, layer_truncation, truncation_cutoff, truncation_center, translate, rotate
     )
     options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds, changes)
-    options["return_w"] = save_w is not None
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
-    options["version"] = version
-    options["size"] = size
-    options["then"] = then or []
+    options |= {"return_w": save_w is not None, "version": version, "size": size, "then": then or []}
     options["format"] = "raw" if grid else format
     options["quality"] = quality if not grid and output.suffix.lower() in SUFFIXES else None
-    with (
-        GeneratedFiles(output, quality, grid, columns) as files,
-        connect(server, deadline, ca, api_key_file) as client,
-        counted(n, model) as advance,
-    ):
-        for image in client.generate_stream(model, **options):
-            files.add(image)
-            advance()
-        images, paths = files.images, files.finish()
+    with GeneratedFiles(output, quality, grid, columns) as files:
+        with connect(server, deadline, ca, api_key_file) as client, counted(n, model) as advance:
+            for image in client.generate_stream(model, **options):
+                files.add(image)
+                advance()
+        _finish(files, save_w, as_json)
+
+
+def _finish(files: GeneratedFiles, save_w: Path | None, as_json: bool) -> None:
+    images, paths = files.images, files.finish()
     if save_w is not None:
         np.savez(save_w, w=np.stack([image.w for image in images if image.w is not None]))
     _report(images, paths, as_json)
