@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from models.zoo.entries import ENTRIES
+from models.zoo.fetch import WEIGHTS
 from tests.serving import ServerProcess, serve_command
 
 pytestmark = pytest.mark.slow
@@ -174,7 +175,8 @@ def test_the_wheel_puts_one_name_into_site_packages_and_is_below_1_mb(dist: Path
 
 
 def test_the_weights_are_a_distribution_of_their_own_with_their_licences(dist: Path) -> None:
-    own = {f"ganserve_zoo_weights/{entry.checkpoint}" for entry in ENTRIES.values() if entry.package is None}
+    own = {f"ganserve_zoo_weights/{path.name}" for path in WEIGHTS.glob("*.safetensors")}  # discriminators too
+    assert own >= {f"ganserve_zoo_weights/{entry.checkpoint}" for entry in ENTRIES.values() if entry.package is None}
     with wheel(dist / "direct", "ganserve_zoo_weights") as archive:
         top = "ganserve_zoo_weights-0.1.0.dist-info"
         assert {name for name in archive.namelist() if not name.startswith(top)} == {

@@ -29,7 +29,7 @@ CAPTION = "Columns are the labels 0-9; the picture in row r, column c is seed 10
 
 JUDGE = """\
 The judge is a classifier of {judge_parameters:,} parameters, trained on the same 60,000 digits ({judge_epochs} epochs)
-and never shown to the generator; its weights are `training/weights/digits_judge.safetensors`.
+and never shown to the generator; its weights are `training/metrics/weights/digits_judge.safetensors`.
 Label agreement is measured on {judged:,} pictures: seeds 0-{last}, latent `numpy.random.RandomState(seed).randn(1, Z)`,
 label `seed % 10`."""
 

@@ -33,8 +33,8 @@ DIVERSITY = """\
 Mean L2 distance between two pictures (784 pixels, -1..1): {drawn:.2f} among those of seeds 0-{last}, {data:.2f} among
 the first {count:,} training digits, a ratio of {ratio:.2f}. A generator that has collapsed scores far below its data.
 
-What the digits' judge (`training/weights/digits_judge.safetensors`) takes {judged:,} pictures for, in percent; MNIST
-has 9.0 to 11.2 of each:
+What the digits' judge (`training/metrics/weights/digits_judge.safetensors`) takes {judged:,} pictures for, in percent;
+MNIST has 9.0 to 11.2 of each:
 
 {shares}"""
 
