@@ -2,7 +2,7 @@
 
 <repository>/<model>/config.pbtxt
 <repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx | model.float.onnx
-<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png | centers.npy
+<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png | centers.npy | critic.onnx
 <repository>/<model>/<version>/manifest.json
 """
 
@@ -25,6 +25,7 @@ ONNX_FP32 = "model.fp32.onnx"  # next to a graph of less precision, for items th
 ONNX_FLOAT = "model.float.onnx"  # next to a graph of uint8 images, for images of 16 bits
 PLAN = "model.plan"
 MAPPING = "mapping.onnx"  # of StyleGANs: from the latent to w, which the graph itself has inside
+CRITIC = "critic.onnx"  # next to a generator: its discriminator
 DIRECTIONS = "directions.npz"  # in the latent space, see artifact.directions
 CENTERS = "centers.npy"  # of truncation, see artifact.centers
 STRIP = "directions.png"  # images along them

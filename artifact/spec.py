@@ -1,5 +1,6 @@
 """What a served generator is, as `manifest.json` says it. Torch-free: both export and server read it."""
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -137,6 +138,26 @@ class TensorRTPlan:
 
 
 @dataclass(frozen=True)
+class CriticSpec:
+    """The generator's discriminator, `critic.onnx`: `image` (N, H, W, C) uint8 as the generator gives it, and with
+    `takes_label` `label` (N,) int64 -> `score` (N,) float32, higher for images more like the training data.
+
+    `reference_seeds`: of the images that every image is compared with, where the network looks at a batch's spread.
+    `quantiles`: of the scores of the generator's own images, rising and evenly spaced from the lowest to the highest;
+    one row, or one for each label. `images`: how many each row is of. `parity` is in units of the score.
+    """
+
+    architecture: str
+    hyperparameters: Mapping[str, Scalar]
+    takes_label: bool
+    provenance: Provenance
+    parity: Parity
+    images: int
+    quantiles: tuple[tuple[float, ...], ...]
+    reference_seeds: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
 class Spec:
     """A served generator.
 
@@ -179,6 +200,7 @@ class Spec:
     least_px: int = 1
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
     float_parity: Parity | None = None  # None: no graph for images of 16 bits
+    critic: CriticSpec | None = None  # None: no discriminator
     files: Mapping[str, str] = field(default_factory=dict)  # file name next to the manifest -> sha256
 
     def to_json(self) -> str:
@@ -250,6 +272,8 @@ def _check_sizes(spec: Spec) -> None:
         for size in sizes:
             if not low <= size <= MAX_SIZE:
                 raise SpecError(f"manifest: {name} has {size}, must be {low} to {MAX_SIZE}")
+    if spec.critic is not None:
+        _check_critic(spec.critic, len(spec.labels))
     if spec.tensors not in ("uint8", "float32"):
         raise SpecError(f"manifest: tensors is {spec.tensors!r}, must be uint8 or float32")
     for name, values in (
@@ -257,3 +281,19 @@ def _check_sizes(spec: Spec) -> None:
     ):  # fmt: skip
         if values > MAX_VALUES:
             raise SpecError(f"manifest: {name} is {values} values an item, must be {MAX_VALUES} or fewer")
+
+
+def _check_critic(critic: CriticSpec, labels: int) -> None:
+    """Checks that there are rows of quantiles, and that they rise.
+
+    Raises:
+        SpecError: other than that.
+    """
+    rows = len(critic.quantiles)
+    if rows not in (1, max(1, labels)):
+        raise SpecError(f"manifest: critic.quantiles has {rows} rows, must be 1 or one for each of {labels} labels")
+    for row in critic.quantiles:
+        if len(row) < 2 or any(after < before for before, after in itertools.pairwise(row)):
+            raise SpecError(
+                "manifest: critic.quantiles: every row must have 2 numbers or more, none below the one before"
+            )

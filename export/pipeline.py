@@ -12,8 +12,6 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from artifact.repository import (
-    CENTERS,
-    MAPPING,
     ONNX,
     PLAN,
     ArtifactError,
@@ -26,15 +24,14 @@ from artifact.repository import (
 from artifact.shapes import Profile, Sides
 from artifact.spec import Spec, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
+from export.beside import check_beside, write_beside
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
-from export.directions.centers import check_centers, write_centers
-from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
-from export.directions.space import Space
+from export.critic.find import check_option
+from export.directions.make import parse_wanted
 from export.engine.build import build, installed_library, local_compute_capability
 from export.engine.profiles import NetworkShapes, largest_batch, parse_profiles
 from export.engine.targets import target_capabilities
 from export.errors import ExportError
-from export.graph.mapping import write_mapping
 from export.graph.parity import run
 from export.graph.samples import encode_images, to_uint8
 from export.graph.seams import seam_levels
@@ -80,6 +77,7 @@ class Request:
     directions: str = "none"  # the command's default is auto; see export.directions.make
     direction_files: tuple[str, ...] = ()  # NAME=FILE
     truncation_centers: int = 0  # see export.directions.centers
+    discriminator: str = "none"  # the command's default is auto; see export.critic.find
 
 
 @dataclass(frozen=True)
@@ -105,12 +103,13 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     existing = read_config(request.repository / request.name)
     label_names = read_labels(request)
     method, direction_files = parse_wanted(request.directions, request.direction_files)
+    check_option(request.discriminator)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     labels = _labels(request, label_names, source)
-    has_w = generator.mapping is not None and request.tensors == "uint8"
-    wanted = check_wanted(method, direction_files, _space_shape(request, generator), generator.mapping is not None)
-    check_centers(request.truncation_centers, has_w)
+    beside = check_beside(
+        source, request.tensors, (method, direction_files), request.truncation_centers, request.discriminator, progress
+    )
     profiles = _profiles(request, generator)
     max_batch_size = min(generator.max_batch_size, largest_batch(profiles) if profiles else generator.max_batch_size)
     require_compatible(existing, (ONNX, PLAN) if profiles else (ONNX,), max_batch_size)
@@ -126,15 +125,8 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
         spec = _spec(request, source, labels, graphs, tile, plan)
-        mapping = _mapping(request, generator, folder, progress)
-        files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {})}
-        files |= {MAPPING: folder / MAPPING} if mapping else {}
-        space = Space(spec, graphs.session, mapping)
-        found, notes = _directions(wanted, space, generator, folder, progress)
-        files |= found
-        if request.truncation_centers:
-            write_centers(space, request.truncation_centers, folder / CENTERS, progress)
-            files[CENTERS] = folder / CENTERS
+        spec, found, notes = write_beside(beside, spec, graphs.session, source, folder, progress)
+        files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {}), **found}
         try:
             target = write_version(request.repository, request.name, version, spec, files, config)
         except (ArtifactError, OSError) as error:
@@ -234,30 +226,6 @@ def _plan(
         cache_dir=request.cache_dir,
         progress=progress,
     )
-
-
-def _space_shape(request: Request, generator: Generator) -> tuple[int, int] | None:
-    """(layers, length) of the space that directions are in; None if there is none."""
-    if not generator.task.draws or request.tensors != "uint8":
-        return None
-    return generator.w_shape or (1, generator.latent_size)
-
-
-def _mapping(
-    request: Request, generator: Generator, folder: Path, progress: Progress
-) -> onnxruntime.InferenceSession | None:
-    """Writes the mapping network of a generator that has one, if images are served."""
-    if generator.mapping is None or request.tensors != "uint8":
-        return None
-    return write_mapping(generator, folder / MAPPING, progress)
-
-
-def _directions(
-    wanted: Wanted, space: Space, generator: Generator, folder: Path, progress: Progress
-) -> tuple[Mapping[str, Path], tuple[str, ...]]:
-    """Writes what is wanted of directions; files by name, and what the user should know."""
-    network = None if space.mapping is None else generator.network
-    return make_directions(wanted, space, network, folder, progress) if wanted else ({}, ())
 
 
 def _tools() -> dict[str, str]:

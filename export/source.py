@@ -19,13 +19,15 @@ from models.zoo.entries import ENTRIES
 class Source:
     """A built generator and where it came from; `labels` are the zoo entry's, empty otherwise.
 
-    `assumed`: what no tensor and no file says of the network, by the name of the setting that changes it.
+    `path`: the file or folder that was read. `assumed`: what no tensor and no file says of the network, by the name of
+    the setting that changes it.
     """
 
     architecture: str
     generator: Generator
     checkpoint: Checkpoint
     provenance: Provenance
+    path: Path
     labels: tuple[str, ...] = ()
     assumed: Mapping[str, Scalar] = field(default_factory=dict)
 
@@ -75,10 +77,10 @@ def open_source(
         raise ExportError(f"{Path(checkpoint).name}: {error}{_own_process(path, str(error))}") from None
     if entry:
         provenance = Provenance(f"zoo {entry.name}: {entry.source}", entry.licence, found.sha256)
-        return Source(architecture, generator, found, provenance, entry.labels)
+        return Source(architecture, generator, found, provenance, path, entry.labels)
     provenance = Provenance(path.name, "not stated in the file", found.sha256)
     unsaid = assumed(architecture, generator, overrides, found.config)
-    source = Source(architecture, generator, found, provenance, assumed=unsaid)
+    source = Source(architecture, generator, found, provenance, path, assumed=unsaid)
     return replace(source, provenance=replace(provenance, notes=source.notes))
 
 

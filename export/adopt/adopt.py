@@ -20,6 +20,8 @@ from export.adopt.reference import require_reference
 from export.adopt.roles import Adoption, Range, find_roles
 from export.adopt.wrap import wrapped
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
+from export.critic.find import AUTO, NONE, SAME, FoundCritic, check_option, find_critic
+from export.critic.write import add_critic
 from export.directions.centers import check_centers
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
 from export.directions.space import Space
@@ -31,6 +33,7 @@ from export.graph.seams import seam_levels
 from export.graph.trace import save, without_debug_info
 from export.pipeline import Exported, Progress, Request, read_labels, silent, target_version
 from models.architecture import Tiling
+from models.critics.critic import Judged
 
 MAX_BATCH_SIZE = {Task.SUPER_RESOLUTION: 2, Task.IMAGE_TO_IMAGE: 4}
 MAX_DRAWN = 16
@@ -57,6 +60,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     names = read_labels(request)
     method, direction_files = parse_wanted(request.directions, request.direction_files)
     check_centers(request.truncation_centers, has_w=False)
+    check_option(request.discriminator)
     progress(f"reading {path.name}")
     proto = without_debug_info(read_graph(path))
     fix_inputs(proto, said.fixed)
@@ -72,6 +76,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     inputs, output = _specs(found, task)
     latent = found.core.roles.latent
     wanted = check_wanted(method, direction_files, (1, latent_size(latent)) if latent else None, has_w=False)
+    critic = _critic(request, found, len(labels), progress)
     try:
         served = wrapped(found.core, inputs, output, None if found.is_batched else 1)
         if found.precision == "fp16":
@@ -88,7 +93,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     notes = (*found.notes, *tile_notes, *agreed)
     spec = _spec(path, found, labels, (inputs, output), parity, tile, notes, said.fixed)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
-    target, more = _write(request, version, spec, served, config, wanted, progress)
+    target, more = _write(request, version, spec, served, config, (wanted, critic, found.core.output_range), progress)
     progress(f"wrote {target}")
     said_parity = f"{PARITY}: largest difference {parity.max_difference:g}, batches of {parity.batch_sizes[-1]}"
     return Exported(target, read_manifest(target) or spec, (*notes, *more, said_parity))
@@ -218,6 +223,24 @@ def _parity(found: Found, served: onnx.ModelProto, output: TensorSpec) -> Parity
     return Parity(tolerance, float(largest), tuple(sorted({len(batch) for batch in batches})), SEEDS)
 
 
+def _critic(request: Request, found: Found, classes: int, progress: Progress) -> FoundCritic | None:
+    """The discriminator in the file that the user named; an ONNX graph holds none itself.
+
+    Raises:
+        ExportError: it is none, or not of this generator.
+    """
+    if request.discriminator in (AUTO, NONE):
+        return None
+    if request.discriminator == SAME:
+        raise ExportError(f"--discriminator {SAME}: an ONNX graph holds no discriminator; give a file")
+    height, width, channels = found.shape
+    judged = Judged((channels, height, width), classes) if found.core.roles.latent else None
+    path = Path(request.checkpoint)
+    origin = Provenance(path.name, "not stated in the file", sha256_of(path))
+    critic, _ = find_critic(request.discriminator, path, judged, origin, progress)
+    return critic
+
+
 def _tile(found: Found, progress: Progress) -> tuple[Tile | None, tuple[str, ...]]:
     """How large images are cut, by how far a pixel was seen to reach; None if the graph must see an image whole."""
     sizes, core, channels = found.sizes, found.core, found.shape[2]
@@ -296,10 +319,11 @@ def _write(
     spec: Spec,
     served: onnx.ModelProto,
     config: str,
-    wanted: Wanted,
+    beside: tuple[Wanted, FoundCritic | None, Range],
     progress: Progress,
 ) -> tuple[Path, tuple[str, ...]]:
-    """Writes the version, with directions if they are wanted; its folder, and what the user should know."""
+    """Writes the version, with what is wanted beside the graph; its folder, and what the user should know."""
+    wanted, critic, bounds = beside
     with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
         file, notes = Path(name) / ONNX, tuple[str, ...]()
         found: Mapping[str, Path] = {}
@@ -309,6 +333,9 @@ def _write(
                 space = Space(spec, open_session(file))
                 found, notes = make_directions(wanted, space, None, Path(name), progress)
             files = {ONNX: file, **found}
+            if critic is not None:
+                spec, more, _ = add_critic(critic, spec, open_session(file), bounds, Path(name), progress)
+                files |= more
             return write_version(request.repository, request.name, version, spec, files, config), notes
         except (ArtifactError, OSError, ValueError) as error:
             raise ExportError(str(error).splitlines()[0]) from None

@@ -121,6 +121,14 @@ DirectionFileOption = Annotated[
         "--direction", metavar="NAME=FILE", help="Direction from a file (.npy, .npz, .pt, .safetensors). Repeatable."
     ),
 ]
+DiscriminatorOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|same|none|FILE",
+        help="Discriminator that is exported beside the generator, for scores. auto: the one in the checkpoint's file "
+        "or in NAME-discriminator.safetensors beside it, if there is one.",
+    ),
+]
 
 CentersOption = Annotated[
     int,
@@ -195,6 +203,7 @@ def export(
     directions: DirectionsOption = Directions.AUTO,
     direction: DirectionFileOption = None,
     truncation_centers: CentersOption = 0,
+    discriminator: DiscriminatorOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
@@ -221,6 +230,7 @@ def export(
         directions=directions.value,
         direction_files=tuple(direction or ()),
         truncation_centers=truncation_centers,
+        discriminator=discriminator,
     )
     _show(_exported(request, graph), as_json)
 
@@ -251,7 +261,7 @@ def _show(exported: "Exported", as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
         return
-    for line in (*exported.notes, *_plan_facts(exported.spec)):
+    for line in (*exported.notes, *_plan_facts(exported.spec), *_critic_facts(exported.spec)):
         print(line)
     print(exported.folder)
 
@@ -264,6 +274,16 @@ def _plan_facts(spec: "Spec") -> Iterator[str]:
         gpus = f"for {', '.join(plan.compute_capabilities)}" if plan.compute_capabilities else "portable"
         profiles = " and ".join(profile_text(profile, spec.inputs) for profile in plan.profiles)
         yield f"model.plan: TensorRT {plan.variant} {plan.version}, {plan.precision}, {gpus}; profiles {profiles}"
+
+
+def _critic_facts(spec: "Spec") -> Iterator[str]:
+    """One line about the discriminator, if there is one."""
+    if critic := spec.critic:
+        rows, of = len(critic.quantiles), "by label " if len(critic.quantiles) > 1 else ""
+        low, high = min(row[0] for row in critic.quantiles), max(row[-1] for row in critic.quantiles)
+        yield (
+            f"critic.onnx: {critic.architecture}; {rows * critic.images} own images {of}score {low:.3g} to {high:.3g}"
+        )
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

@@ -9,7 +9,18 @@ from typing import Any
 import jsonschema
 import pytest
 
-from artifact.spec import Parity, Provenance, ShapeRange, Spec, SpecError, Task, TensorRTPlan, TensorSpec, Tile
+from artifact.spec import (
+    CriticSpec,
+    Parity,
+    Provenance,
+    ShapeRange,
+    Spec,
+    SpecError,
+    Task,
+    TensorRTPlan,
+    TensorSpec,
+    Tile,
+)
 from tests.docs.pages import ROOT, read
 
 SCHEMA = json.loads((ROOT / "docs" / "manifest.schema.json").read_text())
@@ -29,6 +40,10 @@ GENERATOR = Spec(
     latent_size=4, labels=("cat", "dog"), noise_size=7, truncation_default=0.7, w_shape=(2, 4),
     files={"model.onnx": SHA256},
 )  # fmt: skip
+CRITIC = CriticSpec(
+    "stylegan2", {"blocks": 1}, True, Provenance("netD.pth", "MIT", SHA256), Parity(1e-3, 0.0, (1,), (0,)), 256,
+    ((-1.5, 0.0, 2.0), (-1.0, 0.5, 0.5)), (7, 8, 9),
+)  # fmt: skip
 UPSCALER = Spec(
     task=Task.SUPER_RESOLUTION, architecture="rrdb", hyperparameters={}, tensors="uint8", precision="fp32", opset=18,
     inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)),), outputs=(TensorSpec("upscaled", "UINT8", (-1, -1, 3)),),
@@ -36,7 +51,12 @@ UPSCALER = Spec(
     scale=4, tile=Tile(128, 12, 2, 18, 1.0), multiple_px=2, least_px=4,
     plan=PLAN, files={"model.onnx": SHA256, "model.plan": SHA256},
 )  # fmt: skip
-SPECS = (GENERATOR, UPSCALER, replace(GENERATOR, plan=replace(PLAN, compute_capabilities=(), profiles=())))
+SPECS = (
+    GENERATOR,
+    UPSCALER,
+    replace(GENERATOR, critic=CRITIC),
+    replace(GENERATOR, plan=replace(PLAN, compute_capabilities=(), profiles=())),
+)
 
 
 def is_read(manifest: object) -> bool:
@@ -52,7 +72,7 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=["generator", "upscaler", "portable plan"])
+@pytest.mark.parametrize("spec", SPECS, ids=["generator", "upscaler", "critic", "portable plan"])
 def test_what_is_written_fits_the_schema(spec: Spec) -> None:
     VALIDATOR.validate(json.loads(spec.to_json()))
 
@@ -63,7 +83,7 @@ def test_what_is_written_fits_the_schema(spec: Spec) -> None:
         (Spec, SCHEMA),
         *((kind, SCHEMA["$defs"][name]) for kind, name in (
             (TensorSpec, "tensor"), (Tile, "tile"), (Parity, "parity"), (Provenance, "provenance"),
-            (TensorRTPlan, "plan"), (ShapeRange, "shape_range"),
+            (TensorRTPlan, "plan"), (ShapeRange, "shape_range"), (CriticSpec, "critic"),
         )),
     ],
     ids=lambda each: each.__name__ if isinstance(each, type) else "",
@@ -107,6 +127,12 @@ def test_a_wrong_manifest_fits_neither_the_schema_nor_the_reader(spoil: Callable
     assert not is_read(manifest)
 
 
+@pytest.mark.parametrize("rows", [((0.0, 1.0),) * 3, ((1.0, 0.0),), ((0.0,),), ()])
+def test_a_critic_whose_scores_are_no_distribution_is_not_read(rows: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(SpecError, match=r"critic\.quantiles"):
+        Spec.from_json(replace(GENERATOR, critic=replace(CRITIC, quantiles=rows)).to_json())
+
+
 def test_the_pages_example_fits_the_schema_and_is_read() -> None:
     (example,) = re.findall(r"```json\n(.*?)```", read("manifest.md"), re.DOTALL)
     VALIDATOR.validate(json.loads(example))
@@ -116,5 +142,7 @@ def test_the_pages_example_fits_the_schema_and_is_read() -> None:
 def test_the_page_explains_every_field() -> None:
     table = read("manifest.md").partition("## Fields")[2]
     missing = {name for name in SCHEMA["properties"] if f"`{name}`" not in table}
-    missing |= {name for part in ("tile", "plan") for name in SCHEMA["$defs"][part]["properties"] if name not in table}
+    missing |= {
+        name for part in ("tile", "plan", "critic") for name in SCHEMA["$defs"][part]["properties"] if name not in table
+    }
     assert missing == set()

@@ -1,0 +1,1 @@
+"""Discriminators, served beside the generators that they were trained against: critics of images."""
