@@ -39,13 +39,14 @@ class TargetError(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where a server listens. `metrics` is HOST:PORT of its HTTP side."""
+    """Where a server listens. `metrics` is HOST:PORT of its HTTP side, `rest` of its HTTP API; "" if not known."""
 
     host: str
     grpc_port: int
     metrics: str
     frontend: str = "unknown"
     pid: int = 0  # of a server that was started here
+    rest: str = ""
 
     @property
     def address(self) -> tuple[str, int]:
@@ -118,7 +119,8 @@ def announced(output: IO[str], log: IO[str]) -> Target:
         log.seek(0)
         tail = "".join(log.readlines()[-20:])
         raise TargetError(f"the server's first line was {first!r}; its log ends:\n{tail}") from None
-    return Target("127.0.0.1", grpc_port, f"127.0.0.1:{http_port}", str(said.get("frontend", "unknown")))
+    rest = f"127.0.0.1:{said['rest_port']}" if said.get("rest_port", -1) > 0 else ""
+    return Target("127.0.0.1", grpc_port, f"127.0.0.1:{http_port}", str(said.get("frontend", "unknown")), rest=rest)
 
 
 def model_inputs(target: Target, model: str) -> list[TensorSpec]:

@@ -13,7 +13,9 @@ import grpc
 from bench.caller.payloads import Facts
 from bench.caller.server import Target, TargetError, infer_requests, model_inputs, started
 from bench.report import show, write_json
-from bench.soak.callers import CALLERS, Soak, attack_once, run
+from bench.soak.callers import CALLERS as GRPC_CALLERS
+from bench.soak.callers import Soak, attack_once, run
+from bench.soak.http_callers import HTTP_CALLERS
 from bench.soak.process import Held
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
@@ -29,7 +31,8 @@ POOL_THREADS = 8
 # While it is busy, from the first half to the last quarter: figures vary with what happens to run.
 BUSY_GROWTH = 1.25
 # Statuses that blame the server, and what says so of its ports.
-FAULTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "failed")
+FAULTS = ("INTERNAL", "UNKNOWN", "DATA_LOSS", "HTTP 500", "RemoteDisconnected", "failed")
+CALLERS = {**GRPC_CALLERS, **HTTP_CALLERS}
 LOG_BYTES_PER_S = 100_000
 
 
