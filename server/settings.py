@@ -236,6 +236,9 @@ class Settings(BaseSettings):
         ge=1,
         description="Maximum pixels of an image, after padding, that a network processes in one piece (translators).",
     )
+    max_metadata_bytes: Annotated[int, Panel.IMAGES] = Field(
+        4 << 20, ge=0, description="Maximum EXIF, XMP and texts of an image whose metadata are kept."
+    )
     codec_threads: Annotated[int | None, Panel.IMAGES, Unset("every core")] = Field(
         None, ge=1, description="Threads that decode and encode images."
     )

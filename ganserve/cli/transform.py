@@ -3,7 +3,7 @@
 import inspect
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,12 +39,16 @@ from ganserve.cli.media.options import (
     HeightOption,
     InFlightOption,
     InputsArgument,
+    Metadata,
+    MetadataOption,
     OutputOption,
     PixelFormatOption,
     PresetOption,
+    ResampleOption,
     ScaleOption,
     SkipOption,
     SuffixOption,
+    TtaOption,
     WidthOption,
     read_attributes,
 )
@@ -56,7 +60,7 @@ from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
 
-_UPSCALE_ONLY = ("scale", "width", "height", "fit")
+_UPSCALE_ONLY = ("scale", "width", "height", "fit", "resample", "tta")
 _TRANSLATE_ONLY = ("labels",)
 
 if TYPE_CHECKING:
@@ -169,8 +173,11 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         width: WidthOption = None,
         height: HeightOption = None,
         fit: FitOption = None,
+        resample: ResampleOption = None,
+        tta: TtaOption = False,
         labels: AttributesOption = None,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
+        metadata: MetadataOption = None,
         quality: QualityOption = None,
         version: VersionOption = "",
         server: ServerOption = SERVER,
@@ -186,9 +193,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
-        options: dict[str, Any] = {"alpha": alpha.value, "version": version}
+        options: dict[str, Any] = {"alpha": alpha, "version": version, "metadata": _policy(metadata, conversions)}
         if sized:
-            options |= {"scale": scale, "width": width, "height": height, "fit": fit.value if fit else None}
+            options |= {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
         else:
             options["labels"] = read_attributes(labels)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
@@ -199,18 +206,32 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
             sends = partial(Client.upscale_stream, on_progress=on_progress) if is_long else call
             patience_s = deadline if films or not reporter.alone else 0
             sending = Sending(client, sends, model, options, threading.Semaphore(in_flight), patience_s)
-            cuts = options.get("fit") == "cover"
-            images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight, cuts)
+            images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight, options)
             convert = _converter(images, _film_converter(sending, film, in_flight) if films else None, reporter)
             summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing, stop=sending.stop)
             return reporter.end(summary)
 
-    transform.__name__ = call.__name__
-    transform.__doc__ = help
-    signature, others = inspect.signature(transform), _TRANSLATE_ONLY if sized else _UPSCALE_ONLY
-    kept = [each for each in signature.parameters.values() if each.name not in others]
-    transform.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
-    return transform
+    transform.__name__, transform.__doc__ = call.__name__, help
+    return _without(transform, _TRANSLATE_ONLY if sized else _UPSCALE_ONLY)
+
+
+def _without(function: Callable[..., int], names: Sequence[str]) -> Callable[..., int]:
+    """The function as if it had none of these parameters."""
+    signature = inspect.signature(function)
+    kept = [each for each in signature.parameters.values() if each.name not in names]
+    function.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    return function
+
+
+def _policy(asked: Metadata | None, conversions: Sequence[Conversion]) -> Metadata:
+    """What of images' metadata is kept.
+
+    Raises:
+        CommandError: films are among them, which keep theirs.
+    """
+    if asked is not None and any(each.is_film for each in conversions):
+        raise CommandError(f"--metadata {asked}: is for images; films keep theirs")
+    return asked or Metadata.ICC
 
 
 def _film_converter(sending: Sending, options: FilmOptions, in_flight: int) -> "FilmConverter":

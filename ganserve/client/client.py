@@ -179,11 +179,16 @@ class Client:
             height: likewise.
             fit: with both, "contain" (default: the image fits into them), "cover" (it covers them, and what is beyond
                 is cut off) or "fill" (it is stretched).
+            resample: how the network's image is brought to the size: "lanczos" (default), or "area", the mean of what
+                each pixel covers, for a smaller one.
+            tta: whether the image goes through flipped and turned in eight ways, for their mean; eight times the work.
             alpha: "keep" (default) enlarges the alpha channel too, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
             bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
                 lost is in the result's `warnings`.
+            metadata: "icc" (default) keeps what colours mean and the density, "keep" also EXIF (upright, of the new
+                size, without thumbnail), XMP and texts, "strip" nothing.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:
@@ -253,6 +258,8 @@ class Client:
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
             bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
                 lost is in the result's `warnings`.
+            metadata: "icc" (default) keeps what colours mean and the density, "keep" also EXIF (upright, of the new
+                size, without thumbnail), XMP and texts, "strip" nothing.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:

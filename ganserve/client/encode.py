@@ -2,15 +2,16 @@
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ganserve.client.extras import Extras
 from ganserve.client.open_formats import needed, register_plugins
 from ganserve.client.png import Pixels, encode_png
+from ganserve.client.tiff_tags import with_tags
 
 QUALITY = 90  # the server's default for JPEG and WebP
 PILLOW_FORMATS = {
@@ -29,17 +30,10 @@ PILLOW_FORMATS = {
 }
 PLUGINS = {"HEIF": "pillow_heif", "JXL": "pillow_jxl"}
 WITHOUT_ALPHA = ("JPEG", "BMP")
+WITH_EXIF = ("JPEG", "WEBP", "AVIF", "HEIF", "JXL", "PNG")
+WITH_COMMENT = ("JPEG", "GIF")
 WITH_QUALITY = ("JPEG", "WEBP", "AVIF", "HEIF", "JXL")
 DEEP = (".png", ".tif", ".tiff")  # hold 16 bits
-
-
-@dataclass(frozen=True)
-class Extras:
-    """What goes with the pixels: colour profile, EXIF and DPI."""
-
-    icc: bytes | None = None
-    exif: bytes | None = None
-    dpi: tuple[float, float] | None = None
 
 
 def encode(pixels: Pixels, suffix: str, *, extras: Extras | None = None, quality: int | None = None) -> bytes:
@@ -57,9 +51,11 @@ def encode(pixels: Pixels, suffix: str, *, extras: Extras | None = None, quality
     extras = extras or Extras()
     if suffix == ".png":
         level = 1 if quality is None else min(quality, 9)
-        return encode_png(pixels, level=level, icc=extras.icc, exif=extras.exif, dpi=extras.dpi)
+        return encode_png(
+            pixels, level=level, icc=extras.icc, exif=extras.exif, dpi=extras.dpi, xmp=extras.xmp, texts=extras.texts
+        )
     if pixels.dtype == np.uint16 and suffix in DEEP:
-        return _deep_tiff(pixels, extras)
+        return with_tags(_deep_tiff(pixels, extras), extras.exif or b"", extras.xmp or b"")
     return encode_frames([to_bytes(pixels)], suffix, extras=extras, quality=quality)
 
 
@@ -91,7 +87,10 @@ def encode_frames(
     except (OSError, ValueError, KeyError) as error:
         width, height = images[0].size
         raise ValueError(f"{width} x {height} px cannot be written as {format}: {error}") from None
-    return buffer.getvalue()
+    found = buffer.getvalue()
+    if format == "TIFF" and extras is not None and (extras.exif or extras.xmp):
+        return with_tags(found, extras.exif or b"", extras.xmp or b"")
+    return found
 
 
 def to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
@@ -102,7 +101,11 @@ def to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
 
 
 def _settings(format: str, extras: Extras, quality: int | None) -> dict[str, Any]:
-    found = {"icc_profile": extras.icc, "exif": extras.exif, "dpi": extras.dpi}
+    found: dict[str, Any] = {"icc_profile": extras.icc, "dpi": extras.dpi}
+    if format in WITH_EXIF:
+        found |= {"exif": extras.exif, "xmp": extras.xmp}
+    if format in WITH_COMMENT:
+        found["comment"] = extras.texts.get("Comment")
     settings: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     if format in WITH_QUALITY:
         settings["quality"] = QUALITY if quality is None else max(quality, 1)

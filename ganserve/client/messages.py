@@ -15,7 +15,9 @@ from ganserve.client.options import (
     Edit,
     FitName,
     Labels,
+    MetadataName,
     Mix,
+    ResampleName,
     Seeds,
     Steps,
     Strengths,
@@ -32,6 +34,12 @@ WIRE_FITS: dict[FitName, pb.Fit.ValueType] = {
     "contain": pb.FIT_CONTAIN,
     "cover": pb.FIT_COVER,
     "fill": pb.FIT_FILL,
+}
+WIRE_RESAMPLES: dict[ResampleName, pb.Resample.ValueType] = {"lanczos": pb.RESAMPLE_LANCZOS, "area": pb.RESAMPLE_AREA}
+WIRE_POLICIES: dict[MetadataName, pb.MetadataPolicy.ValueType] = {
+    "icc": pb.METADATA_POLICY_ICC,
+    "keep": pb.METADATA_POLICY_KEEP,
+    "strip": pb.METADATA_POLICY_STRIP,
 }
 SEED_LIMIT = 1 << 32
 MAX_UNARY_IMAGES = 64  # more than this come as a stream, so that no message grows with the number of images
@@ -170,6 +178,7 @@ def image_request(
     format: FormatName = "png",
     quality: int | None = None,
     bits: int | None = None,
+    metadata: MetadataName = "icc",
     version: str = "",
 ) -> ImageRequest:
     """The message for Upscale or Translate; see `sent` for what a picture may be.
@@ -180,7 +189,10 @@ def image_request(
     """
     if alpha not in WIRE_ALPHAS:
         raise InvalidRequest(f"alpha must be keep or drop, got {alpha!r}")
+    if metadata not in WIRE_POLICIES:
+        raise InvalidRequest(f"metadata must be one of {', '.join(WIRE_POLICIES)}, got {metadata!r}")
     request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality, bits))
+    request.metadata = WIRE_POLICIES[metadata]
     found = sent(image)
     request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
     return request
@@ -195,11 +207,20 @@ def translate_request(
     format: FormatName = "png",
     quality: int | None = None,
     bits: int | None = None,
+    metadata: MetadataName = "icc",
     version: str = "",
 ) -> pb.TranslateRequest:
     """The message for Translate; see `image_request`."""
     request = image_request(
-        pb.TranslateRequest, model, image, alpha=alpha, format=format, quality=quality, bits=bits, version=version
+        pb.TranslateRequest,
+        model,
+        image,
+        alpha=alpha,
+        format=format,
+        quality=quality,
+        bits=bits,
+        metadata=metadata,
+        version=version,
     )
     if labels is not None:
         request.labels.extend(_checked_labels(labels))
@@ -218,23 +239,39 @@ def upscale_request(
     format: FormatName = "png",
     quality: int | None = None,
     bits: int | None = None,
+    metadata: MetadataName = "icc",
+    resample: ResampleName | None = None,
+    tta: bool = False,
     version: str = "",
 ) -> pb.UpscaleRequest:
     """The message for Upscale; see `image_request`."""
     if fit is not None and fit not in WIRE_FITS:
         raise InvalidRequest(f"fit must be one of {', '.join(WIRE_FITS)}, got {fit!r}")
+    if resample is not None and resample not in WIRE_RESAMPLES:
+        raise InvalidRequest(f"resample must be one of {', '.join(WIRE_RESAMPLES)}, got {resample!r}")
     for name, side in (("width", width), ("height", height)):
         if side is not None and not 1 <= side < 1 << 32:
             raise InvalidRequest(f"{name} must be 1 px or more, got {side}")
     if scale is not None and not 0 < scale < float("inf"):
         raise InvalidRequest(f"scale must be above 0, got {scale}")
     request = image_request(
-        pb.UpscaleRequest, model, image, alpha=alpha, format=format, quality=quality, bits=bits, version=version
+        pb.UpscaleRequest,
+        model,
+        image,
+        alpha=alpha,
+        format=format,
+        quality=quality,
+        bits=bits,
+        metadata=metadata,
+        version=version,
     )
     request.scale = scale or 0.0
     request.width, request.height = width or 0, height or 0
     if fit is not None:
         request.fit = WIRE_FITS[fit]
+    if resample is not None:
+        request.resample = WIRE_RESAMPLES[resample]
+    request.tta = bool(tta)
     return request
 
 

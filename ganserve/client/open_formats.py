@@ -10,8 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from ganserve.client.extras import Extras
+from ganserve.client.tiff_tags import ORIENTATION
+
 TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-BITS_PER_SAMPLE, ICC_PROFILE = 258, 34675
+BITS_PER_SAMPLE = 258
 EXTRAS = {"tifffile": "tiff", "imagecodecs": "tiff", "pillow_heif": "formats", "pillow_jxl": "formats"}
 
 
@@ -21,10 +24,10 @@ class UnreadableFile(ValueError):
 
 @dataclass(frozen=True)
 class DeepTiff:
-    """(H, W) or (H, W, C) of a TIFF with more than 8 bits, and its colour profile."""
+    """(H, W) or (H, W, C) of a TIFF with more than 8 bits, upright, and what goes with them."""
 
     pixels: NDArray[Any]
-    icc: bytes | None
+    extras: Extras
 
 
 def needed(module: str) -> Any:
@@ -98,9 +101,20 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
             page = file.pages[0]
             pixels = np.asarray(page.asarray())
-            icc = page.tags.valueof(ICC_PROFILE)
+            extras, orientation = Extras.of_tiff(data, page), int(page.tags.valueof(ORIENTATION) or 1)
     except Exception as error:  # of a damaged file it raises whatever its parsers meet
         raise UnreadableFile(f"not a TIFF that can be read: {error}") from None
     if pixels.ndim == 3 and page.planarconfig == 2:  # one plane after another
         pixels = np.moveaxis(pixels, 0, 2)
-    return DeepTiff(pixels, icc)
+    return DeepTiff(_upright(pixels, orientation), extras)
+
+
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """The view that TIFF's orientation 1..8 describes."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ganserve.client.formats import FormatName
 
 AlphaName = Literal["keep", "drop"]
+MetadataName = Literal["icc", "keep", "strip"]
+ResampleName = Literal["lanczos", "area"]
 FitName = Literal["contain", "cover", "fill"]
 Labels = str | int | Sequence[str | int]
 Truncations = float | Sequence[float]
@@ -84,6 +86,7 @@ class ImageOptions(TypedDict, total=False):
     format: FormatName
     quality: int | None
     bits: int | None
+    metadata: MetadataName
     version: str
 
 
@@ -100,3 +103,5 @@ class UpscaleOptions(ImageOptions, total=False):
     width: int | None
     height: int | None
     fit: FitName | None
+    resample: ResampleName | None
+    tta: bool

@@ -9,9 +9,10 @@ from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ganserve.client.errors import InvalidRequest
+from ganserve.client.extras import Extras
 from ganserve.client.open_formats import TIFF_STARTS, UnreadableFile, open_picture, read_deep_tiff
 from ganserve.client.png import Pixels, encode_png
 from ganserve.client.received import ReceivedImage
@@ -95,23 +96,24 @@ def _from_bytes(data: bytes, name: str) -> Sent:
         return Sent(data)
     try:
         if data.startswith(TIFF_STARTS) and (deep := read_deep_tiff(data)) is not None:
-            return _from_array(deep.pixels, deep.icc)
+            return _from_array(deep.pixels, deep.extras)
         with open_picture(data) as opened:
             return Sent(_png_of(opened))
     except (UnidentifiedImageError, UnreadableFile) as error:
         raise InvalidRequest(f"{name}: {error}") from None
 
 
-def _from_array(pixels: NDArray[Any], icc: bytes | None = None) -> Sent:
+def _from_array(pixels: NDArray[Any], extras: Extras | None = None) -> Sent:
     channels = pixels.shape[2] if pixels.ndim == 3 else 1
     if pixels.ndim not in (2, 3) or channels not in (1, 2, 3, 4) or pixels.size == 0:
         advice = "; its channels go last: transpose it" if pixels.ndim == 3 and pixels.shape[0] in (1, 3, 4) else ""
         advice = "; pass a list of arrays for several" if pixels.ndim == 4 else advice
         raise InvalidRequest(f"image must be (H, W) or (H, W, 1 to 4), got {pixels.shape} {pixels.dtype}{advice}")
     stored = _as_levels(pixels.reshape(*pixels.shape[:2], channels))
-    if stored.dtype == np.uint8 and channels != 2 and icc is None:
+    if stored.dtype == np.uint8 and channels != 2 and extras is None:
         return Sent(stored.tobytes(), stored.shape[1], stored.shape[0])
-    return Sent(encode_png(stored, icc=icc))
+    found = extras or Extras()
+    return Sent(encode_png(stored, icc=found.icc, exif=found.exif, dpi=found.dpi, xmp=found.xmp))
 
 
 def _as_levels(pixels: NDArray[Any]) -> Pixels:
@@ -129,12 +131,13 @@ def _as_levels(pixels: NDArray[Any]) -> Pixels:
 
 
 def _png_of(image: Image.Image) -> bytes:
-    """PNG in the file's own depth, the camera's orientation applied, with colour profile, EXIF and DPI."""
+    """PNG in the file's own depth, the camera's orientation applied, with all that goes with it."""
     upright = ImageOps.exif_transpose(image)
     icc = image.info.get("icc_profile")
     if upright.mode in ("CMYK", "LAB"):
         upright, icc = _in_srgb(upright, icc), None
-    kept: dict[str, Any] = {"icc": icc, "exif": _exif_of(image), "dpi": _dpi(image.info.get("dpi"))}
+    found = Extras.of(image)
+    kept: dict[str, Any] = {"icc": icc, "exif": found.exif, "dpi": found.dpi, "xmp": found.xmp, "texts": found.texts}
     if upright.mode[0] in "IF":
         return encode_png(_deep_levels(upright), **kept)
     if upright.mode == "P":
@@ -168,22 +171,3 @@ def _in_srgb(image: Image.Image, icc: bytes | None) -> Image.Image:
         raise InvalidRequest(f"the colour profile of the {image.mode} image cannot be applied: {error}") from None
     assert made is not None  # it is converted in place only if asked
     return made
-
-
-def _exif_of(image: Image.Image) -> bytes | None:
-    """Without the orientation, which has been applied."""
-    found = image.getexif()
-    if not found:
-        return None
-    exif = Image.Exif()
-    exif.load(found.tobytes())
-    exif.pop(ExifTags.Base.Orientation, None)
-    return exif.tobytes()
-
-
-def _dpi(found: Any) -> tuple[float, float] | None:
-    try:
-        across, down = (float(n) for n in found)
-    except (TypeError, ValueError):
-        return None
-    return (across, down) if across > 0 and down > 0 else None

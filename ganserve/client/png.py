@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by the number of channels
 UP = 2  # a row as its difference from the one above
+XMP_KEYWORD = "XML:com.adobe.xmp"
 METRE_PER_INCH = 0.0254
 # Which raw mode unpacks the low bytes of the file's big-endian numbers, for each that unpacks the high ones.
 LOW_BYTES = {"RGB;16B": "RGB;16L", "RGBA;16B": "RGBA;16L"}
@@ -25,6 +27,8 @@ def encode_png(
     icc: bytes | None = None,
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
+    xmp: bytes | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> bytes:
     """A PNG of (H, W, 1..4) uint8 or uint16: grey, grey and alpha, RGB, RGBA.
 
@@ -34,6 +38,8 @@ def encode_png(
         icc: colour profile.
         exif: what follows `Exif\\0\\0`.
         dpi: horizontal and vertical.
+        xmp: a packet in UTF-8.
+        texts: by keyword.
     """
     height, width, channels = pixels.shape
     bits = pixels.dtype.itemsize * 8
@@ -50,6 +56,11 @@ def encode_png(
         chunks.append(_chunk(b"pHYs", struct.pack(">IIB", *(round(float(n) / METRE_PER_INCH) for n in dpi), 1)))
     if exif:
         chunks.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
+    if xmp:
+        chunks.append(_chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + xmp))
+    for keyword, words in (texts or {}).items():
+        name = keyword.encode("latin-1", "replace")[:79]
+        chunks.append(_chunk(b"iTXt", name + bytes(5) + words.replace("\0", " ").encode()))
     return b"".join([SIGNATURE, *chunks, _chunk(b"IDAT", zlib.compress(filtered.data, level)), _chunk(b"IEND", b"")])
 
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from ganserve.client.encode import Extras, encode
+from ganserve.client.encode import encode
+from ganserve.client.extras import Extras
 from ganserve.client.formats import SUFFIXES, FormatName, format_of
 from ganserve.client.png import decode_png, encode_png, pixels_of
 
@@ -72,7 +73,7 @@ class ReceivedImage:
     def save(self, path: str | Path, *, quality: int | None = None) -> None:
         """Writes a file: the received bytes if the suffix is theirs, else encoded again.
 
-        Colour profile, EXIF, DPI and, in .png and .tif, 16 bits are kept.
+        Colour profile, EXIF, XMP, DPI, texts where the format has them and, in .png and .tif, 16 bits are kept.
 
         Args:
             path: .png, .jpg, .webp, .tif, .bmp, .gif, .avif, or with the extra `formats` .heic and .jxl.
@@ -91,11 +92,8 @@ class ReceivedImage:
 
     @property
     def extras(self) -> Extras:
-        """Colour profile, EXIF and DPI as received."""
-        if self.format == "raw":
-            return Extras()
-        info = self.pil.info
-        return Extras(info.get("icc_profile"), info.get("exif"), info.get("dpi"))
+        """What goes with the pixels, as received."""
+        return Extras() if self.format == "raw" else Extras.of(self.pil)
 
     def compare(self, before: "Picture") -> "Comparison":
         """A page with a slider between the image that it was made from and this one; notebooks show it."""

@@ -73,6 +73,58 @@ colours only
 """
 Global___AlphaPolicy: _TypeAlias = AlphaPolicy  # noqa: Y015
 
+class _MetadataPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _MetadataPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetadataPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    METADATA_POLICY_UNSPECIFIED: _MetadataPolicy.ValueType  # 0
+    """ICC"""
+    METADATA_POLICY_ICC: _MetadataPolicy.ValueType  # 1
+    """what its colours mean (profile, or a PNG's chunks) and its density"""
+    METADATA_POLICY_KEEP: _MetadataPolicy.ValueType  # 2
+    """also EXIF (orientation 1, the new size, no thumbnail), XMP and texts"""
+    METADATA_POLICY_STRIP: _MetadataPolicy.ValueType  # 3
+    """nothing"""
+
+class MetadataPolicy(_MetadataPolicy, metaclass=_MetadataPolicyEnumTypeWrapper):
+    """What of the sent image's metadata the returned one has. EXIF's orientation is always applied to the pixels."""
+
+METADATA_POLICY_UNSPECIFIED: MetadataPolicy.ValueType  # 0
+"""ICC"""
+METADATA_POLICY_ICC: MetadataPolicy.ValueType  # 1
+"""what its colours mean (profile, or a PNG's chunks) and its density"""
+METADATA_POLICY_KEEP: MetadataPolicy.ValueType  # 2
+"""also EXIF (orientation 1, the new size, no thumbnail), XMP and texts"""
+METADATA_POLICY_STRIP: MetadataPolicy.ValueType  # 3
+"""nothing"""
+Global___MetadataPolicy: _TypeAlias = MetadataPolicy  # noqa: Y015
+
+class _Resample:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ResampleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Resample.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    RESAMPLE_UNSPECIFIED: _Resample.ValueType  # 0
+    """LANCZOS"""
+    RESAMPLE_LANCZOS: _Resample.ValueType  # 1
+    """three lobes"""
+    RESAMPLE_AREA: _Resample.ValueType  # 2
+    """each pixel the mean of those that it covers: no ringing; only to a smaller size"""
+
+class Resample(_Resample, metaclass=_ResampleEnumTypeWrapper):
+    """How what the network gives is brought to the size that is asked for."""
+
+RESAMPLE_UNSPECIFIED: Resample.ValueType  # 0
+"""LANCZOS"""
+RESAMPLE_LANCZOS: Resample.ValueType  # 1
+"""three lobes"""
+RESAMPLE_AREA: Resample.ValueType  # 2
+"""each pixel the mean of those that it covers: no ringing; only to a smaller size"""
+Global___Resample: _TypeAlias = Resample  # noqa: Y015
+
 class _Fit:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -705,6 +757,9 @@ class UpscaleRequest(_message.Message):
     HEIGHT_FIELD_NUMBER: _builtins.int
     FIT_FIELD_NUMBER: _builtins.int
     RAW_BITS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    TTA_FIELD_NUMBER: _builtins.int
+    RESAMPLE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
@@ -722,6 +777,12 @@ class UpscaleRequest(_message.Message):
     """only with both"""
     raw_bits: _builtins.int
     """of raw input: 8 (default), or 16, little-endian"""
+    metadata: Global___MetadataPolicy.ValueType
+    tta: _builtins.bool
+    """Test-time augmentation: the image also flipped and turned, eight ways in all, and the mean of what the network makes
+    of them. Eight times the work.
+    """
+    resample: Global___Resample.ValueType
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     def __init__(
@@ -739,10 +800,13 @@ class UpscaleRequest(_message.Message):
         height: _builtins.int = ...,
         fit: Global___Fit.ValueType = ...,
         raw_bits: _builtins.int = ...,
+        metadata: Global___MetadataPolicy.ValueType = ...,
+        tta: _builtins.bool = ...,
+        resample: Global___Resample.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "fit", b"fit", "height", b"height", "image", b"image", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "scale", b"scale", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "fit", b"fit", "height", b"height", "image", b"image", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "resample", b"resample", "scale", b"scale", "tta", b"tta", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -769,7 +833,7 @@ class UpscaleReply(_message.Message):
     def timings(self) -> Global___Timings: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what of the sent image was not kept, such as its 16 bits"""
+        """what of the sent image was not kept, such as its 16 bits or texts"""
 
     def __init__(
         self,
@@ -836,6 +900,7 @@ class TranslateRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RAW_BITS_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
@@ -848,6 +913,7 @@ class TranslateRequest(_message.Message):
     alpha: Global___AlphaPolicy.ValueType
     raw_bits: _builtins.int
     """of raw input: 8 (default), or 16, little-endian"""
+    metadata: Global___MetadataPolicy.ValueType
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     @_builtins.property
@@ -868,10 +934,11 @@ class TranslateRequest(_message.Message):
         encoding: Global___Encoding | None = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         raw_bits: _builtins.int = ...,
+        metadata: Global___MetadataPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -897,7 +964,7 @@ class TranslateReply(_message.Message):
     def timings(self) -> Global___Timings: ...
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """what of the sent image was not kept, such as its 16 bits"""
+        """what of the sent image was not kept, such as its 16 bits or texts"""
 
     def __init__(
         self,

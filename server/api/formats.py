@@ -4,7 +4,8 @@ from ganserve.v1 import images_pb2 as pb
 from server.errors import InvalidRequest
 from server.images.codecs import Encoding
 from server.images.header import Format
-from server.images.sizes import Fit, Size
+from server.images.metadata.block import Policy
+from server.images.sizes import Fit, Resample, Size
 
 WIRE_FORMATS = {
     Format.PNG: pb.IMAGE_FORMAT_PNG,
@@ -15,6 +16,13 @@ WIRE_FORMATS = {
 _FORMATS = {
     pb.IMAGE_FORMAT_UNSPECIFIED: Format.PNG,
     **{wire: format for format, wire in WIRE_FORMATS.items()},
+}
+_RESAMPLES = {pb.RESAMPLE_LANCZOS: Resample.LANCZOS, pb.RESAMPLE_AREA: Resample.AREA}
+_POLICIES = {
+    pb.METADATA_POLICY_UNSPECIFIED: Policy.ICC,
+    pb.METADATA_POLICY_ICC: Policy.ICC,
+    pb.METADATA_POLICY_KEEP: Policy.KEEP,
+    pb.METADATA_POLICY_STRIP: Policy.STRIP,
 }
 _FITS = {pb.FIT_CONTAIN: Fit.CONTAIN, pb.FIT_COVER: Fit.COVER, pb.FIT_FILL: Fit.FILL}
 
@@ -30,6 +38,20 @@ def read_encoding(encoding: pb.Encoding) -> Encoding:
         raise InvalidRequest(f"encoding.format: {encoding.format} is unknown; must be PNG, JPEG, WebP or RAW (1..4)")
     bits = encoding.bits if encoding.HasField("bits") else 0
     return Encoding.of(format, encoding.quality if encoding.HasField("quality") else None, bits)
+
+
+def read_policy(metadata: pb.MetadataPolicy.ValueType, encoding: Encoding) -> Policy:
+    """What of the sent image's metadata is kept.
+
+    Raises:
+        InvalidRequest: unknown, or more than the format holds.
+    """
+    policy = _POLICIES.get(metadata)
+    if policy is None:
+        raise InvalidRequest(f"metadata: {metadata} is unknown; must be ICC, KEEP or STRIP (1..3)")
+    if policy is Policy.KEEP and encoding.format is Format.RAW:
+        raise InvalidRequest("metadata: KEEP, but raw pixels hold none; use PNG, JPEG or WebP, or leave it unset")
+    return policy
 
 
 def choose_bits(sent_bits: int, encoding: Encoding, takes_floats: bool) -> tuple[int, str]:
@@ -60,9 +82,12 @@ def read_size(request: pb.UpscaleRequest) -> Size:
     """The size that the returned image shall have.
 
     Raises:
-        InvalidRequest: an unknown fit.
+        InvalidRequest: an unknown fit or filter.
     """
+    resample = _RESAMPLES.get(request.resample)
+    if resample is None and request.resample != pb.RESAMPLE_UNSPECIFIED:
+        raise InvalidRequest(f"resample: {request.resample} is unknown; must be LANCZOS or AREA (1, 2)")
     fit = _FITS.get(request.fit)
     if fit is None and request.fit != pb.FIT_UNSPECIFIED:
         raise InvalidRequest(f"fit: {request.fit} is unknown; must be CONTAIN, COVER or FILL (1..3)")
-    return Size(request.scale, request.width, request.height, fit)
+    return Size(request.scale, request.width, request.height, fit, resample)

@@ -6,13 +6,14 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 import time
 from collections.abc import AsyncGenerator, Callable, Collection
 from contextlib import ExitStack, aclosing
+from dataclasses import replace
 from functools import partial
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
-from server.api.formats import choose_bits, read_encoding, read_size
+from server.api.formats import choose_bits, read_encoding, read_policy, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions
@@ -24,9 +25,10 @@ from server.images.channels import plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
 from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
 from server.images.header import Format, Header, read_header
-from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, transform_bytes
+from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, metadata_bytes, transform_bytes
 from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
+from server.images.turns import in_all_turns
 from server.images.workers import Workers
 from server.observability.metrics import Metrics
 from server.repository.model import Model
@@ -262,16 +264,22 @@ class ImageService(ImageServiceServicer):
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
             encoding, header = read_encoding(request.encoding), self._header(request)
+            encoding = replace(encoding, metadata=read_policy(request.metadata, encoding))
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
             plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
+            if isinstance(request, pb.UpscaleRequest) and request.tta:
+                plan = in_all_turns(plan, spec, model.takes_floats)
             self._check(plan, encoding, pieces is not None)
-            charge(1, plan.width * plan.height)
+            charge(1, plan.width * plan.height * plan.turns)
             sent_bytes = hold_of(context, self._budget).nbytes
             batch = model.batcher.max_batch_size
-            hold = self._hold(context, transform_bytes(plan, encoding, batch, in_pieces=pieces is not None))
+            nbytes = transform_bytes(plan, encoding, batch, in_pieces=pieces is not None)
+            nbytes += metadata_bytes(encoding, len(request.image), self._limits.max_metadata_bytes)
+            hold = self._hold(context, nbytes)
             watch = None if pieces is None else pieces.of(plan.tiles)
+            limit = self._limits.max_metadata_bytes
             image = await transform(
-                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch
+                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch, limit
             )
             hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
             if pieces is None:
@@ -283,7 +291,7 @@ class ImageService(ImageServiceServicer):
             reply.model, reply.version = model.name, str(model.version)
             fill_image(reply.image, image, encoding)
             reply.image.bits = bits
-            reply.warnings.extend([warning] if warning else [])
+            reply.warnings.extend([*([warning] if warning else []), *image.warnings])
             fill_timings(reply.timings, [image], started)
             reply.timings.decode_s = image.decode_s
             return image

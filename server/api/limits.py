@@ -21,6 +21,7 @@ class Limits:
     max_message_bytes: int
     max_queue_bytes: int
     max_held_bytes: int
+    max_metadata_bytes: int
 
     @staticmethod
     def of(settings: Settings) -> "Limits":
@@ -32,6 +33,7 @@ class Limits:
             max_message_bytes=settings.max_message_bytes,
             max_queue_bytes=settings.max_queue_bytes,
             max_held_bytes=settings.max_held_bytes,
+            max_metadata_bytes=settings.max_metadata_bytes,
         )
 
     def check_image(self, what: str, width: int, height: int) -> None:

@@ -14,7 +14,9 @@ from server.images import codecs, tiling
 from server.images.channels import Alpha, ChannelPlan
 from server.images.codecs import DecodedImage
 from server.images.cutouts import keep_even
+from server.images.metadata.block import Metadata
 from server.images.rows import Pixels, Rows, resize
+from server.images.turns import turn
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,12 @@ class Plane:
     tiles: list[Pixels]
     channels: slice
 
-    def tile(self, index: int, channels: int) -> Pixels:
-        """Tile `index` as the engine takes it: (1, h, w, channels), contiguous; of 16 bits as floats in [0, 1]."""
-        tile = self.tiles[index]
-        if tile.dtype == np.uint16:
-            tile = tile.astype(np.float32) / np.float32(65535)
+    def tile(self, index: int, channels: int, is_float: bool, number: int = 0) -> Pixels:
+        """Tile `index`, turned the way of that number, as the engine takes it: (1, h, w, channels), contiguous;
+        `is_float`: as floats in [0, 1]."""
+        tile = turn(self.tiles[index], number)
+        if is_float:
+            tile = tile.astype(np.float32) / np.float32(np.iinfo(tile.dtype).max)
         return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], channels)))[None]
 
 
@@ -44,8 +47,7 @@ class Prepared:
     planes: tuple[Plane, ...]
     alpha: Pixels | None
     even_alpha: int | None
-    icc: bytes | None
-    chunks: bytes
+    metadata: Metadata
 
 
 def prepare(image: DecodedImage, plan: ChannelPlan) -> Prepared:
@@ -66,7 +68,7 @@ def prepare(image: DecodedImage, plan: ChannelPlan) -> Prepared:
         else:
             planes.append(Plane(_split(alpha, plan), slice(plan.channels - 1, plan.channels)))
     fits = plan.colours == plan.header.channels - plan.header.has_alpha
-    return Prepared(tuple(planes), alpha, even_alpha, *((image.icc, image.chunks) if fits else (None, b"")))
+    return Prepared(tuple(planes), alpha, even_alpha, image.metadata if fits else image.metadata.without_colours())
 
 
 def _split(pixels: Pixels, plan: ChannelPlan) -> list[Pixels]:
@@ -107,7 +109,8 @@ class Bands:
         if output.shape[2] > channels:
             output = codecs.to_grey(output) if channels == 1 else output[..., :channels]
         if output.dtype == np.float32:
-            output = np.rint(np.clip(output, 0.0, 1.0) * np.float32(65535)).astype(np.uint16)
+            top = np.float32(np.iinfo(target.dtype).max)
+            output = np.rint(np.clip(output, 0.0, 1.0) * top).astype(target.dtype)
         tiling.place(target, output, self._plan.grid, index, self._plan.scale)
 
     def leaving(self, index: int) -> list[int]:

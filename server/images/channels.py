@@ -51,13 +51,15 @@ class ChannelPlan:
     colours: int
     alpha: Alpha
     keeps_alpha: bool  # whether a network of four channels sees the image's alpha
-    bits: int = 8  # of a sample of the image; 16: the network takes and gives floats in [0, 1]
+    bits: int = 8  # of a sample of the image
+    is_float: bool = False  # whether the network takes and gives floats in [0, 1], as it does for 16 bits
+    turns: int = 1  # in how many ways each tile is run: 8 of `server.images.turns`
     others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)  # inputs beside the image
 
     @property
     def tiles(self) -> int:
-        """Tiles that the engine runs at most."""
-        return len(self.grid) * (2 if self.alpha is Alpha.UPSCALED else 1)
+        """Tiles that the engine runs at most, each way of them counted."""
+        return len(self.grid) * self.turns * (2 if self.alpha is Alpha.UPSCALED else 1)
 
     @property
     def height(self) -> int:
@@ -113,7 +115,7 @@ class ChannelPlan:
     @property
     def _tensor_bytes(self) -> int:
         """Of one value as the engine takes and gives it."""
-        return 1 if self.bits == 8 else 4
+        return 4 if self.is_float else 1
 
     @property
     def hides_colours(self) -> bool:
@@ -203,6 +205,7 @@ def _plan(
         alpha=alpha,
         keeps_alpha=keeps_alpha,
         bits=bits,
+        is_float=bits == 16,
     )
 
 

@@ -9,7 +9,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,11 @@ from PIL.WebPImagePlugin import WebPImageFile
 from server.errors import InvalidRequest
 from server.images.deep import read_16_bits
 from server.images.header import Format, Header
+from server.images.metadata.block import NOTHING, Metadata, Policy
+from server.images.metadata.read import read_metadata
+from server.images.metadata.write import pillow_options, png_chunks
 from server.images.png import encode_png
-from server.images.png_chunks import colour_chunks, needed
+from server.images.png_chunks import needed
 from server.images.workers import check_time
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -51,21 +54,21 @@ _WEBP_METHOD = 2  # of 0..6: half the time of Pillow's default 4 for about 3 % m
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """`pixels`: (H, W, C) uint8, or uint16 of 16 bits; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA. `icc`: their
-    profile. `chunks`: what else a PNG said of its colours and its density, as the chunks of another."""
+    """`pixels`: (H, W, C) uint8, or uint16 of 16 bits; C is 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA."""
 
     pixels: NDArray[Any]
-    icc: bytes | None = None
-    chunks: bytes = b""
+    metadata: Metadata = NOTHING
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How images are encoded. `quality`: JPEG and WebP 1..100; PNG compression level 0..9."""
+    """How images are encoded. `quality`: JPEG and WebP 1..100; PNG compression level 0..9. `metadata`: what of the sent
+    image's is kept."""
 
     format: Format
     quality: int
     bits: int = 0  # 8 or 16; 0: not given
+    metadata: Policy = Policy.ICC
 
     @staticmethod
     def of(kind: Format, quality: int | None, bits: int = 0) -> "Encoding":
@@ -120,15 +123,17 @@ class _Source(io.BytesIO):
         return super().read(size)
 
 
-def decode(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
+def decode(data: bytes, header: Header, bits: int = 8, metadata_bytes: int | None = None) -> DecodedImage:
     """The image that `header` was read from, with `header.channels` channels of `bits` bits, upright.
 
-    CMYK becomes sRGB, by its profile if it has one. 8 bits become 16 exactly: v * 257.
+    CMYK becomes sRGB, by its profile if it has one. 8 bits become 16 exactly: v * 257. `metadata_bytes`: of EXIF, XMP
+    and texts at most; None: they are not read.
 
     Raises:
         InvalidRequest: damaged or cut short.
-        ImageTooLarge: it takes longer than a worker's limit.
+        ImageTooLarge: it takes longer than a worker's limit, or has more metadata.
     """
+    metadata = read_metadata(data, header.format, metadata_bytes)
     try:
         if header.format is Format.PNG:
             data = needed(data)
@@ -147,9 +152,8 @@ def decode(data: bytes, header: Header, bits: int = 8) -> DecodedImage:
         raise InvalidRequest(f"image: damaged {header.format}: {error}") from None
     if bits == 16 and pixels.dtype == np.uint8:
         pixels = pixels.astype(np.uint16) * np.uint16(257)
-    chunks = colour_chunks(data) if header.format is Format.PNG else b""
     describes = isinstance(icc, bytes) and icc[16:20] == _ICC_SPACES[header.channels]
-    return DecodedImage(np.ascontiguousarray(pixels), icc if describes else None, chunks)
+    return DecodedImage(np.ascontiguousarray(pixels), replace(metadata, icc=icc if describes else None))
 
 
 def _opened(data: bytes, header: Header) -> ImageFile:
@@ -186,24 +190,25 @@ def raw_header(nbytes: int, width: int, height: int, bits: int = 8) -> Header:
 
 
 def encode(decoded: DecodedImage, encoding: Encoding) -> bytes:
-    """The encoded image: the same bytes for the same pixels. The ICC profile is kept, except in raw.
+    """The encoded image: the same bytes for the same pixels. Its metadata are those that the format holds (see
+    `server.images.metadata.write.fit`).
 
     Raises:
         InvalidRequest: more detail than a WebP holds.
     """
-    pixels, icc = decoded.pixels, decoded.icc
+    pixels = decoded.pixels
     if encoding.format is Format.RAW:
         return pixels.astype(pixels.dtype.newbyteorder("<"), copy=False).tobytes()
     if encoding.format is Format.PNG:
-        return encode_png(pixels, encoding.quality, icc, decoded.chunks)
+        return encode_png(pixels, encoding.quality, png_chunks(decoded.metadata))
     image = _to_image(pixels)
     output = io.BytesIO()
+    options = pillow_options(decoded.metadata, encoding.format)
     if encoding.format is Format.JPEG:
-        image.save(output, "JPEG", quality=encoding.quality, icc_profile=icc)
+        image.save(output, "JPEG", quality=encoding.quality, **options)
     else:
-        fits = pixels.shape[2] == encoding.channels(pixels.shape[2])
         try:
-            image.save(output, "WEBP", quality=encoding.quality, method=_WEBP_METHOD, icc_profile=icc if fits else None)
+            image.save(output, "WEBP", quality=encoding.quality, method=_WEBP_METHOD, **options)
         except (ValueError, OSError) as error:  # a part of the file outgrew its limit, which only the encoder finds
             raise InvalidRequest(
                 f"encoding.format: WebP cannot hold this image ({error}); use PNG, JPEG or a lower quality"

@@ -1,4 +1,4 @@
-"""Runs many coroutines, a bounded number at a time."""
+"""Runs many coroutines, a bounded number at a time or all of a few."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterable
@@ -33,3 +33,14 @@ async def run_bounded(work: Iterable[Coroutine[Any, Any, T]], window: int) -> As
             task.cancel()
         # Also collects the errors of those that failed meanwhile.
         await asyncio.gather(*started, return_exceptions=True)
+
+
+async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """All results, in the order of `work`. The first error ends the others, and so does cancelling."""
+    tasks = [asyncio.ensure_future(each) for each in work]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format
+from server.images.metadata.block import Metadata
+from server.images.metadata.write import png_chunks
 from server.images.png import PngWriter
 from server.images.rows import Canvas, Pixels, Resampler, Rows
 from server.images.sizes import TransformPlan
@@ -36,20 +38,20 @@ class Output:
     `started_at`: with the first rows, on the monotonic clock; `seconds`: that it took so far.
     """
 
-    def __init__(self, plan: TransformPlan, encoding: Encoding, icc: bytes | None, chunks: bytes = b"") -> None:
+    def __init__(self, plan: TransformPlan, encoding: Encoding, metadata: Metadata) -> None:
         self.started_at = 0.0
         self.seconds = 0.0
         self._encoding = encoding
-        self._icc = icc
+        self._metadata = metadata
         self._png: PngWriter | None = None
         self._canvas: Canvas | None = None
         rows: Rows
         if encoding.format is Format.PNG:
-            rows = self._png = PngWriter(plan.shape, encoding.quality, icc, plan.bits, chunks)
+            rows = self._png = PngWriter(plan.shape, encoding.quality, plan.bits, png_chunks(metadata))
         else:
             rows = self._canvas = Canvas(plan.shape, plan.passes[-1].dtype)
         if plan.is_resampled:
-            rows = Resampler(plan.passes[-1].shape, plan.height, plan.width, rows)
+            rows = Resampler(plan.passes[-1].shape, plan.height, plan.width, rows, plan.resampled_by)
         self._rows = rows
 
     def space(self, top: int, bottom: int) -> Pixels | None:
@@ -74,6 +76,6 @@ class Output:
             data = self._png.take()
         else:
             assert self._canvas is not None
-            data = codecs.encode(DecodedImage(self._canvas.pixels, self._icc), self._encoding)
+            data = codecs.encode(DecodedImage(self._canvas.pixels, self._metadata), self._encoding)
         self.seconds += time.monotonic() - started_at
         return data

@@ -6,6 +6,7 @@ from server.errors import Overloaded
 from server.images.channels import ChannelPlan
 from server.images.codecs import Encoding
 from server.images.header import Format, Header
+from server.images.metadata.block import Policy
 from server.images.rows import rows_for_strip
 from server.images.sizes import TransformPlan
 
@@ -19,6 +20,7 @@ _ENCODE_BYTES = {
 }
 _RESAMPLE_BYTES = 12  # of each pixel of a strip: as Pillow has it, and of its new width
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
+_MEAN_BYTES = 24  # of a pixel of four channels: its mean, and that once more in levels
 _PIECES_BYTES = 8 << 20  # of messages that wait for their reader
 # A reply's bytes: as encoded, in the message, serialized.
 REPLY_COPIES = 3
@@ -30,15 +32,16 @@ _WINDOW_BATCHES = 4
 
 
 def window_of(plan: ChannelPlan, batch: int) -> int:
-    """Tiles of one image in flight: a few batches, fewer if they are large."""
-    return max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
+    """Tiles of one image in flight: a few batches, fewer if they are large. A tile in all its ways is not divided."""
+    window = max(batch, min(_WINDOW_BATCHES * batch, WINDOW_BYTES // (plan.tile_bytes + plan.output_bytes)))
+    return max(1, window // plan.turns) * plan.turns
 
 
 def transform_bytes(
     plan: TransformPlan, encoding: Encoding, batch: int, goes_on: bool = False, in_pieces: bool = False
 ) -> int:
-    """What an image takes on its way through a network, at its peak. `batch`: the model's largest. `goes_on`: it is
-    needed whole afterwards. `in_pieces`: what is encoded leaves before the next rows come."""
+    """What an image takes on its way through a network, at its peak, without metadata. `batch`: the model's largest.
+    `goes_on`: it is needed whole afterwards. `in_pieces`: what is encoded leaves before the next rows come."""
     header, first = plan.header, plan.passes[0]
     sent_px = header.width * header.height
     pixels = sent_px * header.channels * first.sample_bytes
@@ -61,6 +64,11 @@ def transform_bytes(
     return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, canvas + encoded)
 
 
+def metadata_bytes(encoding: Encoding, sent_bytes: int, limit_bytes: int) -> int:
+    """Of metadata that is kept: as read, put right, and as chunks."""
+    return 3 * min(sent_bytes, limit_bytes) if encoding.metadata is Policy.KEEP else 0
+
+
 def _spread_bytes(plan: ChannelPlan) -> int:
     """Of spreading colours under transparency, the copy of the colours included."""
     return plan.header.width * plan.header.height * (plan.header.channels - 1 + _SPREAD_BYTES) * plan.sample_bytes
@@ -68,7 +76,10 @@ def _spread_bytes(plan: ChannelPlan) -> int:
 
 def _pass_bytes(plan: ChannelPlan, batch: int) -> int:
     """Of the tiles that are in flight, and of the colours that are spread."""
-    tiles = min(plan.tiles, window_of(plan, batch)) * (plan.tile_bytes + plan.output_bytes)
+    in_flight = min(plan.tiles, window_of(plan, batch))
+    tiles = in_flight * (plan.tile_bytes + plan.output_bytes)
+    if plan.turns > 1:  # the means
+        tiles += in_flight // plan.turns * plan.grid.tile_height * plan.grid.tile_width * plan.scale**2 * _MEAN_BYTES
     colours = plan.header.width * plan.header.height * (plan.header.channels - 1) if plan.hides_colours else 0
     return tiles + colours * plan.sample_bytes
 
@@ -76,7 +87,7 @@ def _pass_bytes(plan: ChannelPlan, batch: int) -> int:
 def _bands(plan: ChannelPlan, batch: int) -> int:
     """Rows of tiles that may be open at once."""
     columns, rows = len(plan.grid.column_spans), len(plan.grid.row_spans)
-    return min(rows, -(-min(plan.tiles, window_of(plan, batch)) // columns) + 1)
+    return min(rows, -(-min(plan.tiles, window_of(plan, batch)) // (columns * plan.turns)) + 1)
 
 
 def _rows_bytes(plan: TransformPlan, batch: int) -> int:

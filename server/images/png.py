@@ -32,17 +32,13 @@ class PngWriter:
     data, which leaves out the short matches that make photographs larger. Nearly all of the work is outside the GIL.
     """
 
-    def __init__(
-        self, shape: tuple[int, int, int], level: int, icc: bytes | None, bits: int = 8, chunks: bytes = b""
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], level: int, bits: int = 8, chunks: bytes = b"") -> None:
         """`shape`: (H, W, C). `level`: 0 stores, 1 is fast, 2..9 take longer for fewer bytes. `bits`: 8, or 16 of rows
         of uint16. `chunks`: further ones, before the pixels."""
         height, width, channels = shape
         self._pixel_bytes = channels * bits // 8
         size = struct.pack(">IIBBBBB", width, height, bits, _COLOUR_TYPES[channels], 0, 0, 0)
         self._parts = [b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", size)]
-        if icc is not None:
-            self._parts += _chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc))
         self._parts.append(chunks)
         self._level = level
         self._compressor = _compressor(level)
@@ -105,10 +101,10 @@ class PngWriter:
             self._parts += _chunk(b"IEND", b"")
 
 
-def encode_png(pixels: NDArray[Any], level: int, icc: bytes | None, chunks: bytes = b"") -> bytes:
+def encode_png(pixels: NDArray[Any], level: int, chunks: bytes = b"") -> bytes:
     """A PNG of (H, W, C) pixels; see `PngWriter`."""
     height, width, channels = pixels.shape
-    writer = PngWriter((height, width, channels), level, icc, 8 * pixels.dtype.itemsize, chunks)
+    writer = PngWriter((height, width, channels), level, 8 * pixels.dtype.itemsize, chunks)
     writer.write(pixels)
     return writer.take()
 

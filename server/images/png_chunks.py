@@ -1,10 +1,9 @@
-"""The chunks of a PNG that its pixels and colours need. Drawing programs put megabytes of others beside them.
+"""The chunks of a PNG that its pixels need. Drawing programs put megabytes of others beside them.
 
 Pillow reads every chunk, and refuses a file whose texts are long; so it gets a file without them.
 """
 
 import struct
-import zlib
 
 from server.images.workers import check_time
 
@@ -13,8 +12,6 @@ _NEEDED = frozenset(
     (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"acTL")
 )
 _CHECK_EVERY = 4096
-# What the samples mean, and how many of them lie on a metre: by name, with the size that the format gives.
-_KEPT = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32, b"pHYs": 9}
 
 
 def needed(data: bytes) -> bytes:
@@ -42,19 +39,3 @@ def needed(data: bytes) -> bytes:
     if not kept_from:
         return data
     return b"".join([*parts, view[kept_from:]])
-
-
-def colour_chunks(data: bytes) -> bytes:
-    """The chunks before the pixels that say what the samples mean, and their density, for a PNG made from them; without
-    those that are damaged. `data`: as `needed` returns it."""
-    found: dict[bytes, bytes] = {}
-    at = _SIGNATURE_BYTES
-    while at + 8 <= len(data):
-        size, name = struct.unpack_from(">I4s", data, at)
-        if name == b"IDAT":
-            break
-        content = data[at + 4 : at + 8 + size]
-        if _KEPT.get(name) == size and data[at + 8 + size : at + 12 + size] == struct.pack(">I", zlib.crc32(content)):
-            found.setdefault(name, data[at : at + 12 + size])
-        at += 12 + size
-    return b"".join(found.values())

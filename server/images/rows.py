@@ -17,6 +17,9 @@ from server.images.workers import check_time
 Pixels = NDArray[Any]
 """(H, W, C) uint8 or uint16."""
 
+Filter = Image.Resampling
+LANCZOS, AREA = Filter.LANCZOS, Filter.BOX
+
 # Rows that are resampled together. Each strip begins at a multiple of it, whichever rows come together, so that the
 # result does not depend on how the image was cut.
 STRIP_ROWS = 64
@@ -54,10 +57,11 @@ class Canvas:
 
 
 class Resampler:
-    """Rows of (H, W, C) -> rows of another size, by Lanczos of three lobes; channels each by itself."""
+    """Rows of (H, W, C) -> rows of another size, by Lanczos of three lobes, or by area; channels each by itself."""
 
-    def __init__(self, shape: tuple[int, ...], height: int, width: int, rows: Rows) -> None:
+    def __init__(self, shape: tuple[int, ...], height: int, width: int, rows: Rows, by: Filter = LANCZOS) -> None:
         """`shape`: of what comes in; `rows`: where what goes out goes."""
+        self._by = by
         self._height = shape[0]
         self._rows_first = width * shape[0] > shape[1] * height
         self._out_height, self._out_width = height, width
@@ -88,7 +92,7 @@ class Resampler:
             box = (0.0, self._done * self._step - self._first, float(source.shape[1]), until * self._step - self._first)
             box = (*box[:3], min(box[3], float(len(source))))
             source = source[: high - self._first]
-            self._rows.write(resize(source, self._out_width, until - self._done, box, self._rows_first))
+            self._rows.write(resize(source, self._out_width, until - self._done, box, self._rows_first, self._by))
             self._done = until
 
     def _needed(self, top: int, bottom: int) -> tuple[int, int]:
@@ -122,12 +126,13 @@ def resize(
     height: int,
     box: tuple[float, float, float, float] | None = None,
     rows_first: bool = False,
+    by: Filter = LANCZOS,
 ) -> Pixels:
-    """(H, W, C) at another size, by Lanczos. `box`: the rows of it that become the result, (0, top, W, bottom) in px;
+    """(H, W, C) at another size. `box`: the rows of it that become the result, (0, top, W, bottom) in px;
     what lies around them counts at their edges. `rows_first`: they become fewer before they become longer."""
     if box is None and (height, width) == pixels.shape[:2]:
         return pixels
-    parts = [_resize(image, width, height, box, rows_first) for image in _images(pixels)]
+    parts = [_resize(image, width, height, box, rows_first, by) for image in _images(pixels)]
     planes = [np.asarray(part).reshape(height, width, -1) for part in parts]
     found: Pixels = planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
     if pixels.dtype == np.uint16:
@@ -136,16 +141,20 @@ def resize(
 
 
 def _resize(
-    image: Image.Image, width: int, height: int, box: tuple[float, float, float, float] | None, rows_first: bool
+    image: Image.Image,
+    width: int,
+    height: int,
+    box: tuple[float, float, float, float] | None,
+    rows_first: bool,
+    by: Filter,
 ) -> Image.Image:
     """One side after the other. Pillow would choose the order, by its version and for each strip anew: what is cut off
     between the two differs, and so does the memory, by the image's height."""
-    lanczos = Image.Resampling.LANCZOS
     if rows_first:
-        return image.resize((image.width, height), lanczos, box).resize((width, height), lanczos)
+        return image.resize((image.width, height), by, box).resize((width, height), by)
     if width != image.width:
-        image = image.resize((width, image.height), lanczos)
-    return image.resize((width, height), lanczos, box and (0.0, box[1], float(width), box[3]))
+        image = image.resize((width, image.height), by)
+    return image.resize((width, height), by, box and (0.0, box[1], float(width), box[3]))
 
 
 def _images(pixels: Pixels) -> Iterator[Image.Image]:

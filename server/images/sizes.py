@@ -14,10 +14,22 @@ from artifact.spec import Spec
 from server.errors import InvalidRequest
 from server.images.channels import ChannelPlan, plan_upscale
 from server.images.header import Format, Header
+from server.images.rows import AREA, LANCZOS, Filter
 
 # Beyond what the network gives, an image is enlarged so many times by resampling alone; a further pass computes at
 # least as many pixels again as the network's factor squared.
 STRETCH = 1.25
+_NEARLY = 1 - 1e-9  # sides are rounded
+
+
+class Resample(StrEnum):
+    """How what the network gives is brought to the size."""
+
+    LANCZOS = "lanczos"
+    AREA = "area"  # only to a smaller one
+
+
+_FILTERS = {Resample.LANCZOS: LANCZOS, Resample.AREA: AREA}
 
 
 class Fit(StrEnum):
@@ -37,9 +49,12 @@ class Size:
     width: int = 0
     height: int = 0
     fit: Fit | None = None  # None: not given
+    resample: Resample | None = None  # None: not given, Lanczos
 
-
-NATIVE = Size()
+    @property
+    def is_native(self) -> bool:
+        """Whether no size is given."""
+        return not (self.scale or self.width or self.height or self.fit)
 
 
 @dataclass(frozen=True)
@@ -61,11 +76,17 @@ class TransformPlan:
     passes: tuple[ChannelPlan, ...]
     height: int
     width: int
+    resampled_by: Filter = LANCZOS
 
     @property
     def channels(self) -> int:
         """Of the image that is returned."""
         return self.passes[-1].channels
+
+    @property
+    def turns(self) -> int:
+        """In how many ways each tile is run."""
+        return self.passes[-1].turns
 
     @property
     def bits(self) -> int:
@@ -113,23 +134,35 @@ def plan_sized_upscale(
         InvalidRequest: see `plan_upscale`; sizes that contradict each other.
         ImageTooLarge: `check` does.
     """
-    if size == NATIVE:
+    if size.is_native:
+        if size.resample is not None:
+            raise InvalidRequest(
+                f"resample: {size.resample} given, but the network's own size is returned; set scale, width or height"
+            )
         return in_one_pass(plan_upscale(spec, header, keeps_alpha, bits))
     crop, width, height = _target(size, header.width, header.height)
     check(width, height)
     used = header if crop is None else replace(header, width=crop.width, height=crop.height)
     ratio = math.sqrt(width * height / (used.width * used.height))
     passes: list[ChannelPlan] = []
-    for _ in range(_passes(spec.scale, ratio)):
+    by_area = size.resample is Resample.AREA
+    for _ in range(_passes(spec.scale, ratio, 1.0 if by_area else STRETCH)):
         passes.append(plan_upscale(spec, used, keeps_alpha, bits))
         used = Header(Format.RAW, passes[-1].width, passes[-1].height, passes[-1].channels)
-    return TransformPlan(header, crop, tuple(passes), height, width)
+    last = passes[-1]
+    if by_area and (width > last.width or height > last.height):
+        raise InvalidRequest(
+            f"resample: AREA makes images smaller, but the network gives {last.width} x {last.height} px and {width} x "
+            f"{height} are to be returned; use LANCZOS"
+        )
+    return TransformPlan(header, crop, tuple(passes), height, width, _FILTERS[size.resample or Resample.LANCZOS])
 
 
-def _passes(factor: int, ratio: float) -> int:
-    """How often a network of that factor enlarges an image for sides `ratio` times as long."""
+def _passes(factor: int, ratio: float, stretch: float) -> int:
+    """How often a network of that factor enlarges an image for sides `ratio` times as long, if what is left may be
+    `stretch`."""
     reached, passes = float(factor), 1
-    while factor > 1 and reached * STRETCH < ratio:
+    while factor > 1 and reached * stretch < ratio * _NEARLY:
         reached, passes = reached * factor, passes + 1
     return passes
 

@@ -20,12 +20,15 @@ from server.images import codecs
 from server.images.bands import Bands, Plane, Prepared, prepare
 from server.images.channels import ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
-from server.images.concurrency import run_bounded
+from server.images.concurrency import run_bounded, together
 from server.images.encoded import EncodedImage, Output
 from server.images.header import Format
 from server.images.memory import window_of
-from server.images.rows import Canvas, Rows
+from server.images.metadata.block import Policy
+from server.images.metadata.write import fit
+from server.images.rows import Canvas, Pixels, Rows
 from server.images.sizes import TransformPlan
+from server.images.turns import mean
 from server.images.workers import Workers
 from server.observability.context import show_phase
 
@@ -47,11 +50,13 @@ class Passed:
 
 @dataclass(frozen=True)
 class TransformedImage(EncodedImage):
-    """`largest_batch`: of the batches that its tiles were computed in."""
+    """`largest_batch`: of the batches that its tiles were computed in. `warnings`: what of the sent image's metadata is
+    lost."""
 
     tiles: int
     largest_batch: int
     decode_s: float
+    warnings: tuple[str, ...] = ()
 
 
 async def transform(
@@ -62,11 +67,12 @@ async def transform(
     deadline: float | None,
     workers: Workers,
     watch: Watch | None = None,
+    max_metadata_bytes: int = 0,
 ) -> TransformedImage:
     """The image `sent`, through the network. Leaving (also by cancellation) drops the tiles that have not run.
 
     `watch` gets how many tiles are done, and what of the encoded image is there; its `data` is the rest then. The work
-    goes on when it returns.
+    goes on when it returns. `max_metadata_bytes`: of EXIF, XMP and texts, if they are kept.
 
     Raises:
         InvalidRequest: the image is damaged, or has colours and the network takes grey.
@@ -76,16 +82,18 @@ async def transform(
     batch = batcher.max_batch_size
     tally = _Tally()
     last = plan.passes[-1]
+    kept_bytes = max_metadata_bytes if encoding.metadata is Policy.KEEP else None
     window = max(window_of(each, batch) for each in plan.passes)
     with batcher.admit(plan.tiles, plan.input_bytes, deadline, window=window) as admission:
-        prepared, started_at, decode_s = await workers.run(_decode, sent, plan)
+        prepared, started_at, decode_s = await workers.run(_decode, sent, plan, kept_bytes)
         show_phase("decode", started_at, decode_s)
         for each, following in pairwise(plan.passes):
             canvas = Canvas(each.shape, each.dtype)
             finish = partial(_prepare_again, canvas, prepared, following)
             told = None if watch is None else partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
-        output = Output(plan, encoding, prepared.icc, prepared.chunks)
+        fitting = fit(prepared.metadata, encoding.metadata, encoding.format, plan.shape)
+        output = Output(plan, encoding, fitting.metadata)
         told = None if watch is None else partial(_tell, watch, tally, output)
         data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally, told)
     show_phase("encode", output.started_at, output.seconds)
@@ -98,6 +106,7 @@ async def transform(
         tiles=tally.tiles,
         largest_batch=tally.largest_batch,
         decode_s=decode_s,
+        warnings=fitting.warnings,
     )
 
 
@@ -108,7 +117,7 @@ async def pass_through(
     tally = _Tally()
     prepared = await workers.run(prepare, image, plan)
     canvas = Canvas(plan.shape, plan.dtype)
-    finish = partial(DecodedImage, canvas.pixels, prepared.icc, prepared.chunks)
+    finish = partial(DecodedImage, canvas.pixels, prepared.metadata)
     passed = await _pass(run, max_batch_size, plan, prepared, canvas, finish, workers, tally)
     return Passed(passed, tally.tiles, tally.largest_batch, tally.queue_s, tally.compute_s)
 
@@ -144,14 +153,21 @@ async def _pass(
     `told`: awaited after every tile but the last."""
     bands = Bands(plan, prepared, rows)
 
+    async def run_turned(plane: Plane, index: int, number: int) -> Pixels:
+        is_long = plan.is_float or number  # samples become floats, or are gathered from everywhere
+        tile = await workers.run_if(bool(is_long), plane.tile, index, plan.input_channels, plan.is_float, number)
+        done = await run({plan.input_name: tile, **plan.others})
+        tally.add(done)
+        output: Pixels = done.outputs[plan.output_name][0]
+        return output
+
     async def run_tile(plane: Plane, index: int) -> int:
         band = bands.open(index)
-        is_long = plan.bits == 16  # samples become floats
-        tile = await workers.run_if(is_long, plane.tile, index, plan.input_channels)
-        done = await run({plan.input_name: tile, **plan.others})
-        del tile
-        await workers.run(bands.place, band, plane, index, done.outputs[plan.output_name][0])
-        tally.add(done)
+        if plan.turns == 1:
+            output = await run_turned(plane, index, 0)
+        else:
+            output = await workers.run(mean, await together(run_turned(plane, index, n) for n in range(plan.turns)))
+        await workers.run(bands.place, band, plane, index, output)
         return index
 
     columns = len(plan.grid.column_spans)
@@ -161,7 +177,7 @@ async def _pass(
         for plane in prepared.planes
         for index in range(first, first + columns)
     )
-    async with aclosing(run_bounded(work, window_of(plan, max_batch_size))) as ready:
+    async with aclosing(run_bounded(work, window_of(plan, max_batch_size) // plan.turns)) as ready:
         async for index in ready:
             leaving = bands.leaving(index)
             if bands.are_complete:
@@ -183,7 +199,7 @@ def _end(bands: Bands, leaving: list[int], finish: Callable[[], T]) -> T:
     return finish()
 
 
-def _decode(sent: bytes, plan: TransformPlan) -> tuple[Prepared, float, float]:
+def _decode(sent: bytes, plan: TransformPlan, metadata_bytes: int | None) -> tuple[Prepared, float, float]:
     """What of the image `sent` is run first, when that started on the monotonic clock, and the seconds that it took.
     For a worker."""
     started_at = time.monotonic()
@@ -191,13 +207,13 @@ def _decode(sent: bytes, plan: TransformPlan) -> tuple[Prepared, float, float]:
     if header.format is Format.RAW:
         image = codecs.decode_raw(sent, header, plan.bits)
     else:
-        image = codecs.decode(sent, header, plan.bits)
+        image = codecs.decode(sent, header, plan.bits, metadata_bytes)
     if (crop := plan.crop) is not None:
         part = image.pixels[crop.top : crop.top + crop.height, crop.left : crop.left + crop.width]
-        image = DecodedImage(part, image.icc, image.chunks)
+        image = DecodedImage(part, image.metadata)
     prepared = prepare(image, plan.passes[0])
     return prepared, started_at, time.monotonic() - started_at
 
 
 def _prepare_again(canvas: Canvas, before: Prepared, plan: ChannelPlan) -> Prepared:
-    return prepare(DecodedImage(canvas.pixels, before.icc, before.chunks), plan)
+    return prepare(DecodedImage(canvas.pixels, before.metadata), plan)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageSequence
 
 from ganserve.cli.output import CommandError
-from ganserve.client.encode import Extras, encode_frames, to_bytes
+from ganserve.client.encode import encode_frames, to_bytes
+from ganserve.client.extras import Extras
 from ganserve.client.png import pixels_of
 
 HOLD_FRAMES = (".gif", ".png", ".webp", ".avif", ".tif", ".tiff")

@@ -1,7 +1,7 @@
 """One image file -> the file that a call makes of it: plain, with several frames, or with a place on earth."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +9,16 @@ from PIL import Image
 
 from ganserve.cli.media.animation import HOLD_FRAMES, convert_frames, count_frames, read_frames
 from ganserve.cli.media.geotiff import enlarged, read_geotiff, write_geotiff
+from ganserve.cli.media.options import Metadata
 from ganserve.cli.media.plan import Conversion
 from ganserve.cli.media.write import write
 from ganserve.cli.output import CommandError
-from ganserve.client.encode import Extras, encode
+from ganserve.client.encode import encode
+from ganserve.client.extras import Extras
 from ganserve.client.formats import SUFFIXES, FormatName
 from ganserve.client.open_formats import open_picture
 from ganserve.client.results import Translated, Upscaled
+from ganserve.client.tiff_tags import tags_of, with_tags
 
 Result = Upscaled | Translated
 Call = Callable[[Any, FormatName, int | None], Result]  # a picture, format and quality of the reply
@@ -44,7 +47,7 @@ class ImageConverter:
         every_frame: whether all frames of an animation are converted, or the first.
         quality: of what the client encodes.
         in_flight: frames of one file at a time.
-        cuts: whether images are cut at their edges.
+        options: of the calls.
     """
 
     call: Call
@@ -52,7 +55,7 @@ class ImageConverter:
     every_frame: bool
     quality: int | None
     in_flight: int
-    cuts: bool
+    options: Mapping[str, Any]
 
     def convert(self, conversion: Conversion) -> Made:
         """Reads, calls and writes."""
@@ -65,12 +68,15 @@ class ImageConverter:
     def _convert(self, data: bytes, suffix: str) -> Made:
         geo = read_geotiff(data)
         if geo is not None and suffix in TIFF_SUFFIXES:
-            if self.cuts:
+            if self.options["metadata"] == Metadata.STRIP:
+                raise CommandError("--metadata strip would take its place on earth; pass icc or keep, or make it .png")
+            if self.options.get("fit") == "cover":
                 raise CommandError("--fit cover cuts it, and its place on earth would be wrong; pass contain or fill")
             pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png", None))
-            return Made(
-                write_geotiff(pixels, geo, self.model), result, levels, note="its details are invented, not measured"
-            )
+            written = write_geotiff(pixels, geo, self.model)
+            if self.options["metadata"] == Metadata.KEEP:
+                written = with_tags(written, *tags_of(data))
+            return Made(written, result, levels, note="its details are invented, not measured")
         animated = self._animation(data, suffix)
         if animated is not None:
             return animated
@@ -81,6 +87,12 @@ class ImageConverter:
             return Made(result.data, result, data, note=lost)
         made = encode(result.array, suffix, extras=result.extras, quality=self.quality)
         return Made(made, result, data, note=lost)
+
+    def _kept(self, found: Extras) -> Extras:
+        """What of an animation's is written again."""
+        if self.options["metadata"] == Metadata.KEEP:
+            return found
+        return Extras() if self.options["metadata"] == Metadata.STRIP else Extras(found.icc, dpi=found.dpi)
 
     def _animation(self, data: bytes, suffix: str) -> Made | None:
         if not self.every_frame or not (data.startswith(ANIMATED_STARTS) or data[4:12] == b"ftypavis"):
@@ -93,7 +105,7 @@ class ImageConverter:
                 if suffix not in HOLD_FRAMES:
                     raise CommandError(f"it has {n} frames and {suffix} holds one; pass --frames first, or --format")
                 frames = read_frames(image)
-                extras = Extras(image.info.get("icc_profile"))
+                extras = self._kept(Extras.of(image))
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
             return None  # what is not an animation that can be read goes to the server as it is
         made, result = convert_frames(

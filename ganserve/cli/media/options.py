@@ -52,6 +52,38 @@ class Fit(StrEnum):
     FILL = "fill"
 
 
+class Resample(StrEnum):
+    """How the network's image is brought to the size."""
+
+    LANCZOS = "lanczos"
+    AREA = "area"
+
+
+class Metadata(StrEnum):
+    """What of the input's metadata outputs have."""
+
+    ICC = "icc"
+    KEEP = "keep"
+    STRIP = "strip"
+
+
+ResampleOption = Annotated[
+    Resample | None,
+    typer.Option(
+        "--resample", help="To the size asked for: lanczos (default), or area, without ringing, to a smaller one."
+    ),
+]
+TtaOption = Annotated[
+    bool,
+    typer.Option("--tta", help="The mean of the image flipped and turned in eight ways: better, eight times the work."),
+]
+MetadataOption = Annotated[
+    Metadata | None,
+    typer.Option(
+        "--metadata",
+        help="Of images: icc (default) keeps colour profile and DPI, keep also EXIF, XMP and texts, strip nothing.",
+    ),
+]
 ScaleOption = Annotated[
     float | None,
     typer.Option("--scale", help="Times that it is enlarged, such as 2, 3 or 1.5 (default: the model's own scale)."),

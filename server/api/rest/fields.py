@@ -168,6 +168,20 @@ def read_choice(fields: Mapping[str, Any], field: str, choices: Mapping[str, int
     return choices[value.lower()]
 
 
+def read_flag(fields: Mapping[str, Any], field: str) -> bool:
+    """A JSON boolean, or the text of a form or an address; false if there is none.
+
+    Raises:
+        InvalidRequest: it is something else.
+    """
+    value = fields.get(field, False)
+    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0"):
+        return value.lower() in ("true", "1")
+    if not isinstance(value, bool):
+        raise InvalidRequest(f"{field}: must be true or false, got {reprlib.repr(value)}")
+    return value
+
+
 def read_labels(labels: Any, fields: Mapping[str, Any]) -> None:
     """`label`, or `labels`, into a message's field.
 

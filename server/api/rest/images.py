@@ -19,6 +19,7 @@ from server.api.rest.fields import (
     one_or_many,
     read_base64,
     read_choice,
+    read_flag,
     read_floats,
     read_integer,
     read_json_number,
@@ -38,8 +39,15 @@ _GENERATE_FIELDS = (
     "rotate", "size", "return_w", "then", "format", "quality", "version",
 )  # fmt: skip
 _LABEL_FIELDS = ("label", "labels")
-_IMAGE_FIELDS = ("image", "format", "quality", "bits", "alpha", "version")
-_SIZE_FIELDS = ("scale", "width", "height", "fit")
+_RAW_FIELDS = ("raw_width", "raw_height", "raw_bits")
+_IMAGE_FIELDS = ("image", *_RAW_FIELDS, "format", "quality", "bits", "alpha", "metadata", "version")
+_SIZE_FIELDS = ("scale", "width", "height", "fit", "resample", "tta")
+_RESAMPLES = {"lanczos": pb.RESAMPLE_LANCZOS, "area": pb.RESAMPLE_AREA}
+_POLICIES = {
+    "icc": pb.METADATA_POLICY_ICC,
+    "keep": pb.METADATA_POLICY_KEEP,
+    "strip": pb.METADATA_POLICY_STRIP,
+}
 FITS = {"contain": pb.FIT_CONTAIN, "cover": pb.FIT_COVER, "fill": pb.FIT_FILL}
 
 
@@ -122,6 +130,10 @@ class ImageApi:
                 message = kind(model=request.path_params["model"], version=read_text(fields, "version"))
                 message.image = fields["image"]
                 message.alpha = read_choice(fields, "alpha", ALPHA, "keep")
+                message.metadata = read_choice(fields, "metadata", _POLICIES, "icc")
+                for field in _RAW_FIELDS:
+                    if field in fields:
+                        set_field(message, field, read_integer(field, fields[field]))
                 wanted.write(message.encoding, fields)
                 if kind is pb.UpscaleRequest:
                     _read_size(message, fields)
@@ -182,13 +194,15 @@ def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
 
 
 def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
-    """The size that the image shall have."""
+    """The size that the image shall have, and how it gets there."""
     for name in {"scale", "width", "height"} & set(fields):
         value: Any = (read_number if name == "scale" else read_integer)(name, fields[name])
         if not value:  # gRPC's word for not given
             raise InvalidRequest(f"{name}: 0; must be above 0, or left out")
         set_field(message, name, value)
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
+    message.resample = read_choice(fields, "resample", _RESAMPLES, None)  # type: ignore[assignment]
+    message.tta = read_flag(fields, "tta")
 
 
 def _query(request: Request) -> dict[str, Any]:

@@ -19,7 +19,11 @@ _IMAGE_PROPERTIES: Mapping[str, Schema] = {
     "format": _FORMAT,
     "quality": _QUALITY,
     "bits": _BITS,
+    "raw_width": {"type": "integer", "minimum": 1, "description": "of raw pixels, with raw_height"},
+    "raw_height": {"type": "integer", "minimum": 1},
+    "raw_bits": {"type": "integer", "enum": [8, 16], "description": "of raw pixels; 16: little-endian"},
     "alpha": {"type": "string", "enum": ["keep", "drop"]},
+    "metadata": {"type": "string", "enum": ["icc", "keep", "strip"], "description": "of the sent image's"},
     "version": {"type": "string"},
 }
 _SIZE_PROPERTIES: Mapping[str, Schema] = {
@@ -27,6 +31,8 @@ _SIZE_PROPERTIES: Mapping[str, Schema] = {
     "width": {"type": "integer", "minimum": 1, "description": "px; alone, the height follows"},
     "height": {"type": "integer", "minimum": 1, "description": "px; alone, the width follows"},
     "fit": {"type": "string", "enum": ["contain", "cover", "fill"], "description": "with width and height"},
+    "resample": {"type": "string", "enum": ["lanczos", "area"], "description": "to the size"},
+    "tta": {"type": "boolean", "description": "the mean of eight flipped and turned ways"},
 }
 
 _QUERY = [

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from ganserve import InvalidRequest
-from ganserve.client.encode import Extras, encode
+from ganserve.client.encode import encode
+from ganserve.client.extras import Extras
 from ganserve.client.pictures import sent
 from ganserve.client.png import Pixels, decode_png, encode_png
+from ganserve.client.tiff_tags import tags_of, with_tags
 from tests.ganserve.fake_server import Call, Fake, image_of
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -217,3 +220,41 @@ def test_before_and_after_are_one_page_that_loads_nothing(call: Call, tmp_path: 
     assert "http" not in text
     assert "before, and after sr version 1: 12 x 8" in text
     assert "srcdoc" in page._repr_html_()
+
+
+EXIF_AND_XMP = (b"<x>kept</x>", "2026:11:28 01:02:03")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_a_tiff_takes_exif_and_xmp_and_gives_them_back(bits: int) -> None:
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8769)[0x9003] = EXIF_AND_XMP[1]
+    pixels = image_of(1) if bits == 8 else deep_image(3)
+    extras = Extras(PROFILE, exif.tobytes(), (300, 300), EXIF_AND_XMP[0])
+    data = encode(pixels, ".tif", extras=extras)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        np.testing.assert_array_equal(file.asarray(), pixels)
+    with Image.open(io.BytesIO(sent(data).data)) as image:
+        found = image.getexif()
+        assert (found[0x010F], found.get_ifd(0x8769)[0x9003]) == ("Maker", EXIF_AND_XMP[1])
+        assert 273 not in found, "the places of its strips"
+        assert image.info["xmp"] == EXIF_AND_XMP[0]
+        assert [round(side) for side in image.info["dpi"]] == [300, 300]
+
+
+def test_a_deep_tiff_that_lies_on_its_side_is_sent_upright() -> None:
+    pixels = deep_image(3)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, pixels, photometric="rgb", extratags=[(274, 3, 1, 6, True)], byteorder=">")
+    made = decode_png(sent(buffer.getvalue()).data)
+    np.testing.assert_array_equal(made, np.rot90(pixels, -1))
+
+
+def test_damaged_exif_costs_a_tiff_nothing() -> None:
+    plain = encode(image_of(1), ".tif")
+    for damage in (b"junk", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\0\x09", b"II*\0\x08\0\0\0" + b"\xff" * 40):
+        made = with_tags(plain, damage, b"")
+        with Image.open(io.BytesIO(made)) as image:
+            np.testing.assert_array_equal(np.asarray(image), image_of(1))
+        tags_of(damage)

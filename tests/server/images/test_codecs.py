@@ -15,6 +15,7 @@ from server.errors import InvalidRequest
 from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
+from server.images.metadata.block import Density
 
 Pixels = NDArray[np.uint8]
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -188,7 +189,7 @@ def test_a_cmyk_jpeg_becomes_rgb() -> None:
 def test_a_cmyk_image_with_an_unusable_profile_still_becomes_rgb() -> None:
     data = saved(image_of(smooth(16, 16, 3)).convert("CMYK"), "JPEG", icc_profile=b"\0" * 200)
     picture = decoded(data)
-    assert picture.icc is None
+    assert picture.metadata.icc is None
 
 
 @settings(deadline=None)
@@ -230,15 +231,15 @@ def test_a_key_colour_becomes_alpha_in_rgb(bits: int) -> None:
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
 def test_the_colour_profile_travels_from_input_to_output(kind: str) -> None:
     picture = decoded(saved(image_of(smooth(16, 16, 3)), kind, icc_profile=srgb()))
-    assert picture.icc == srgb()
+    assert picture.metadata.icc == srgb()
     again = codecs.encode(picture, Encoding.of(ENCODINGS[kind], None))
-    assert decoded(again).icc == srgb()
+    assert decoded(again).metadata.icc == srgb()
     with Image.open(io.BytesIO(again)) as image:
         assert image.info["icc_profile"] == srgb()
 
 
 def test_a_profile_that_does_not_describe_the_pixels_is_left_behind() -> None:
-    assert decoded(saved(image_of(smooth(4, 4, 1)), icc_profile=srgb())).icc is None
+    assert decoded(saved(image_of(smooth(4, 4, 1)), icc_profile=srgb())).metadata.icc is None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -351,13 +352,12 @@ def test_what_a_png_says_of_its_colours_is_kept() -> None:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    kept = chunk(b"cICP", bytes([9, 16, 0, 1])) + chunk(b"gAMA", struct.pack(">I", 100_000))
-    kept += (
-        chunk(b"cHRM", bytes(range(32))) + chunk(b"sRGB", b"\1") + chunk(b"pHYs", struct.pack(">IIB", 11811, 11811, 1))
-    )
+    colours = chunk(b"cICP", bytes([9, 16, 0, 1])) + chunk(b"gAMA", struct.pack(">I", 100_000))
+    colours += chunk(b"cHRM", bytes(range(32))) + chunk(b"sRGB", b"\1")
+    kept = colours + chunk(b"pHYs", struct.pack(">IIB", 11811, 11811, 1))
     lost = chunk(b"cICP", bytes(5)) + chunk(b"tEXt", b"a\0b")
     found = decoded(plain[:33] + lost + kept + plain[33:])
-    assert found.chunks == kept
+    assert (found.metadata.colours, found.metadata.density) == (colours, Density(11811, 11811))
     assert codecs.encode(found, Encoding(Format.PNG, 1)) == plain[:33] + kept + plain[33:]
 
 

@@ -32,6 +32,7 @@ from server.images import codecs, latents
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 from server.images.memory import MemoryBudget
+from server.images.metadata.block import Metadata
 from server.images.workers import Workers
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
@@ -269,7 +270,7 @@ class World:
 
     def png(self, pixels: Pixels, icc: bytes | None = None) -> bytes:
         """The image as a caller sends it."""
-        return codecs.encode(DecodedImage(pixels, icc), Encoding(Format.PNG, 1))
+        return codecs.encode(DecodedImage(pixels, Metadata(icc)), Encoding(Format.PNG, 1))
 
     def pixels(self, image: pb.Image) -> Pixels:
         """The image in a reply."""

@@ -1,0 +1,172 @@
+"""Metadata of a PNG, JPEG or WebP file, from its bytes alone. `icc` is not read here: Pillow puts profiles together.
+
+What is damaged is left out, since it does not concern the pixels.
+"""
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
+
+from server.errors import ImageTooLarge
+from server.images.header import Format
+from server.images.metadata.block import NOTHING, Density, Metadata
+from server.images.metadata.exif import density_of
+from server.images.workers import check_time
+
+_SIGNATURE_BYTES = 8
+_CHECK_EVERY = 4096
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# What the samples mean: by name, with the size that the format gives.
+_COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
+_MAX_SEGMENTS = 2048
+_JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
+_JPEG_JUNK_BYTES = 256
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+
+
+def read_metadata(data: bytes, kind: Format, limit_bytes: int | None = None) -> Metadata:
+    """What the file has beside its pixels. `limit_bytes`: None leaves EXIF, XMP and texts out.
+
+    Raises:
+        ImageTooLarge: EXIF, XMP and texts together are longer (max_metadata_bytes), or it takes longer than a worker's
+            limit.
+    """
+    reader = {Format.PNG: _read_png, Format.JPEG: _read_jpeg, Format.WEBP: _read_webp}.get(kind)
+    if reader is None:
+        return NOTHING
+    found = reader(data, limit_bytes)
+    if found.density is None and found.exif:
+        found = replace(found, density=density_of(found.exif))
+    if limit_bytes is None:
+        return replace(found, exif=b"", xmp=b"", texts=())
+    if (nbytes := len(found.exif) + len(found.xmp) + sum(map(len, found.texts))) > limit_bytes:
+        raise ImageTooLarge(
+            f"image: {nbytes} bytes of EXIF, XMP and texts, at most {limit_bytes} are kept (max_metadata_bytes); leave "
+            "metadata unset, or set STRIP"
+        )
+    return found
+
+
+def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
+    colours: dict[bytes, bytes] = {}
+    density, exif, xmp = None, b"", b""
+    texts: list[bytes] = []
+    has_pixels = False
+    for name, start, size in _chunks(data):
+        content = data[start : start + size] if name != b"IDAT" else b""
+        if name == b"IDAT":
+            has_pixels = True
+        elif name in _COLOURS and not has_pixels:
+            if size == _COLOURS[name] and _is_whole(data, start, size):
+                colours.setdefault(name, data[start - 8 : start + size + 4])
+        elif name == b"pHYs" and not has_pixels and size == 9 and _is_whole(data, start, size):
+            across, down, unit = struct.unpack(">IIB", content)
+            density = Density(across, down, unit != 1) if across and down else None
+        elif name == b"eXIf" and not exif and _is_whole(data, start, size):
+            exif = content
+        elif name in _TEXTS and limit_bytes is not None and _is_whole(data, start, size):
+            if content.startswith(_XMP_KEYWORD + b"\0"):
+                xmp = xmp or _xmp_of(content, limit_bytes)
+            elif not content.startswith(b"Raw profile type "):  # another form of EXIF and XMP, with what is wrong now
+                texts.append(data[start - 8 : start + size + 4])
+    return Metadata(None, b"".join(colours.values()), density, exif, xmp, tuple(texts))
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Each chunk's name, the place of its content and how long that is."""
+    at, count = _SIGNATURE_BYTES, 0
+    while at + 12 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        yield name, at + 8, size
+        count += 1
+        if not count % _CHECK_EVERY:
+            check_time()
+        at += 12 + size
+        if name == b"IEND":
+            return
+
+
+def _is_whole(data: bytes, start: int, size: int) -> bool:
+    """Whether a chunk is there to its end, and its checksum right."""
+    checksum = struct.pack(">I", zlib.crc32(data[start - 4 : start + size]))
+    return data[start + size : start + size + 4] == checksum
+
+
+def _xmp_of(content: bytes, limit_bytes: int) -> bytes:
+    """The packet of an iTXt chunk; one byte more than the limit if it is longer."""
+    rest = content[len(_XMP_KEYWORD) + 1 :]
+    packet = rest[2:].split(b"\0", 2)[-1]
+    if rest[:1] != b"\1":
+        return packet
+    try:
+        return zlib.decompressobj().decompress(packet, limit_bytes + 1)
+    except zlib.error:
+        return b""
+
+
+def _read_jpeg(data: bytes, limit_bytes: int | None) -> Metadata:
+    density, exif, xmp = None, b"", b""
+    texts: list[bytes] = []
+    for marker, content in _segments(data):
+        if marker == 0xE0 and content[:5] == b"JFIF\0" and len(content) >= 12:
+            unit, across, down = struct.unpack_from(">BHH", content, 7)
+            per_metre = {1: 1 / 0.0254, 2: 100.0}.get(unit)
+            if per_metre is not None and across and down:
+                density = Density(round(across * per_metre), round(down * per_metre))
+        elif marker == 0xE1 and content.startswith(b"Exif\0\0"):
+            exif = exif or content[6:]
+        elif marker == 0xE1 and content.startswith(_JPEG_XMP):
+            xmp = xmp or content[len(_JPEG_XMP) :]
+        elif marker == 0xFE and limit_bytes is not None:
+            texts.append(_comment(content))
+    return Metadata(None, b"", density, exif, xmp, tuple(texts))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Each segment before the pixels; see `server.images.header`."""
+    at = 2
+    for _ in range(_MAX_SEGMENTS):
+        found = _JPEG_MARKER.search(data, at, at + _JPEG_JUNK_BYTES)
+        if found is None:
+            return
+        marker, at = found[1][0], found.end()
+        if marker in _JPEG_BARE:
+            continue
+        if marker in (0xD9, 0xDA) or at + 2 > len(data):
+            return
+        (size,) = struct.unpack_from(">H", data, at)
+        yield marker, data[at + 2 : at + size]
+        at += max(size, 2)
+
+
+def _comment(content: bytes) -> bytes:
+    """A JPEG's comment as a PNG's."""
+    text = content.rstrip(b"\0").replace(b"\0", b" ")
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return chunk(b"tEXt", b"Comment\0" + text)
+    return chunk(b"iTXt", b"Comment\0\0\0\0\0" + text)
+
+
+def _read_webp(data: bytes, limit_bytes: int | None) -> Metadata:
+    found = {b"EXIF": b"", b"XMP ": b""}
+    at = 12
+    for _ in range(_MAX_SEGMENTS):
+        if at + 8 > len(data):
+            break
+        name, size = struct.unpack_from("<4sI", data, at)
+        if name in found and not found[name]:
+            found[name] = data[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2
+    return Metadata(exif=found[b"EXIF"].removeprefix(b"Exif\0\0"), xmp=found[b"XMP "])
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """A chunk of a PNG."""
+    checksum = zlib.crc32(content, zlib.crc32(name))
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", checksum)
