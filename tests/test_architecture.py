@@ -33,6 +33,7 @@ RANK = [
     "errors",
     "allocator",
     "last_resort",
+    "shared_loop",
     "observability",
     "settings",
     "environment",

@@ -72,11 +72,13 @@ def _serve(given: dict[str, object], as_json: bool) -> None:
         from server.app import serve as run
         from server.environment import read_settings
         from server.errors import StartError
+        from server.shared_loop import new_loop
     # gRPC's own lines would stand between the log's, and quote what callers send, line breaks included.
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     try:
         settings = read_settings(**given)
-        asyncio.run(run(settings, lambda serving: _announce(settings, serving, as_json)))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(run(settings, lambda serving: _announce(settings, serving, as_json)))
     except StartError as error:
         raise CommandError(str(error)) from None
 

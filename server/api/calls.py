@@ -198,6 +198,7 @@ class Call:
         self._request = request = RequestContext(
             service, rpc, message, context.invocation_metadata() or (), context.peer()
         )
+        request.came_alone = getattr(context, "came_alone", False)
         current.set(request)
         if calls.tracer is not None:
             request.trace = calls.tracer.request(service, rpc, request.model, request.metadata, self._started_at)

@@ -20,6 +20,7 @@ from pygrpc_native import EVENT_CANCEL, STREAM_FULL, NativeGrpcFront
 from server.api.begin import begin
 from server.api.unknown_methods import make_tolerant_server
 from server.observability.trace import Metadata
+from server.shared_loop import call_in
 
 # Events that the front end gives at once.
 MAX_EVENTS = 64
@@ -166,10 +167,10 @@ class NativeServer(grpc.aio.Server):
         return False
 
     def _hand_over(self, front: NativeGrpcFront, loop: asyncio.AbstractEventLoop) -> None:
-        """A thread's life: waits for events, and gives them to the loop."""
+        """A thread's life: waits for events, and runs in the loop what follows from them."""
         while (events := front.recv_batch_details(MAX_EVENTS)) is not None:
             try:
-                loop.call_soon_threadsafe(self._take, front, events)
+                call_in(loop, self._take, front, events)
             except RuntimeError:  # the loop has ended
                 front.close()
                 return
@@ -186,7 +187,7 @@ class NativeServer(grpc.aio.Server):
                 front.fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], text)
             else:
                 call = self._calls[number] = NativeCall(
-                    front, number, self._table[method], self._max_message_bytes, *details
+                    front, number, self._table[method], self._max_message_bytes, len(events) == 1, *details
                 )
                 call.task = (asyncio.create_task if self._table[method].is_stream else begin)(self._run(call, message))
 
@@ -233,8 +234,8 @@ class NativeCall:
     """One call: what its method gets as the context."""
 
     __slots__ = (
-        "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "has_left",
-        "number", "task",
+        "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "came_alone",
+        "has_left", "number", "task",
     )  # fmt: skip
 
     def __init__(
@@ -243,12 +244,15 @@ class NativeCall:
         number: int,
         method: Method,
         max_bytes: int,
+        came_alone: bool,
         metadata: Metadata,
         peer: str,
         left_s: float | None,
     ) -> None:
-        """`max_bytes`: of a message. `left_s`: until the call's deadline, None if it has none."""
+        """`max_bytes`: of a message. `came_alone`: no other call at the same moment. `left_s`: until the call's
+        deadline, None if it has none."""
         self.number = number
+        self.came_alone = came_alone
         self.task: asyncio.Task[None] | None = None
         self.has_left = False  # the caller, or its deadline has passed
         self._front = front

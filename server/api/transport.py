@@ -16,6 +16,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from server.api.tls import certificates_of
 from server.api.unknown_methods import make_tolerant_server
+from server.engines.onnx.cpu import cores
 from server.errors import StartError
 from server.settings import Settings, is_loopback
 
@@ -30,6 +31,8 @@ PING_AFTER_MS = 60_000
 PING_TIMEOUT_MS = 20_000
 # A connection must be ready for calls (TLS, HTTP/2's settings) within this time.
 HANDSHAKE_MS = 20_000
+# That the native front end speaks HTTP/2 on: more than one wake each other, which on few cores is the larger part.
+MOST_IO_THREADS = 2
 # For what else the loop has threads do.
 SPARE_THREADS = 32
 
@@ -108,6 +111,7 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
             max_concurrent_streams=settings.max_calls_per_connection,
             keepalive_time_ms=PING_AFTER_MS,
             keepalive_timeout_ms=PING_TIMEOUT_MS,
+            io_threads=max(1, min(MOST_IO_THREADS, cores() // 2)),
         )
     options += [
         ("grpc.http2.min_ping_interval_without_data_ms", MIN_PING_MS),

@@ -195,13 +195,14 @@ class Batcher:
             slot.engine.check(shapes)
         job = Job(ticket, arrays, self.batched)
         self._queue.push(job)
-        self.offer()
+        self.offer(ticket.request is not None and ticket.request.came_alone and not ticket.unpushed)
         return job
 
-    def offer(self) -> None:
-        """Tells every device that there is work; the first that has a free lane takes it."""
+    def offer(self, is_alone: bool = False) -> None:
+        """Tells every device that there is work; the first that has a free lane takes it. `is_alone`: whether nothing
+        else has come, or is about to."""
         for slot in self._slots:
-            slot.device.offer(slot)
+            slot.device.offer(slot, is_alone)
 
     def take(self, slot: "_Slot", lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """Forms the next batch for a slot; None if nothing may leave now. See `Source.take`."""

@@ -109,15 +109,17 @@ class Device:
         """Seconds that lanes ran batches, all lanes together, those that run now included."""
         return self._busy_s + min(self._held, self.lanes) * (time.monotonic() - self._changed_at)
 
-    def offer(self, source: Source) -> None:
+    def offer(self, source: Source, is_alone: bool = False) -> None:
         """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that
-        requests which arrived together leave together."""
+        requests which arrived together leave together; at once if it `is_alone`."""
         now = time.monotonic()
         if self._held or self._turns or now - self._ran_alone_at < ROUND_TRIP_S:
             self._crowded_at = now
         if source not in self._turns:
             self._turns.append(source)
-        if not self._scheduled and self._lanes_for(source) > 0:
+        if is_alone and now - self._crowded_at >= CROWDED_S:
+            self._context.run(self._take_turns)
+        elif not self._scheduled and self._lanes_for(source) > 0:
             self._scheduled = True
             self._loop.call_soon(self._take_turns, context=self._context)
 

@@ -24,7 +24,9 @@ _numbers = itertools.count(1)
 class RequestContext:
     """One RPC as its caller named it."""
 
-    __slots__ = ("_id", "_message", "client", "has_caller_id", "metadata", "model", "rpc", "service", "trace")
+    __slots__ = (
+        "_id", "_message", "came_alone", "client", "has_caller_id", "metadata", "model", "rpc", "service", "trace",
+    )  # fmt: skip
 
     def __init__(self, service: str, rpc: str, message: object, metadata: Metadata, client: str = "") -> None:
         """`client`: the connection that it came on, for fairness between clients."""
@@ -34,6 +36,7 @@ class RequestContext:
         self.model: str = getattr(message, "model_name", "") or getattr(message, "model", "")
         self.metadata = metadata
         self.trace: Trace | None = None
+        self.came_alone = False  # whether it is known that no other came at the same moment
         self.has_caller_id = False  # whether the caller sent an id, and so is told which id is used
         self._message = message
         self._id = ""

@@ -1,13 +1,15 @@
 """What the native front end's calls are run by: a coroutine that begins at once and goes on as a task; and its end."""
 
 import asyncio
+import threading
 from contextvars import ContextVar
 
 import grpc
 import pytest
 
 from server.api.begin import begin
-from server.api.native import NativeServer
+from server.api.native import NativeCall, NativeServer
+from server.shared_loop import new_loop
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
 
@@ -138,3 +140,35 @@ async def test_a_server_that_stops_sends_the_whole_of_a_large_reply() -> None:
         await answered.wait()
         await server.stop(30)
         assert await call == reply
+
+
+def test_the_thread_that_has_a_call_answers_it() -> None:
+    threads = set()
+
+    async def method(request: bytes, context: NativeCall) -> bytes:
+        threads.add(threading.current_thread().name)
+        if request == b"waits":
+            await asyncio.sleep(0)
+        return request
+
+    async def check() -> None:
+        server = NativeServer([], 1 << 20, 1 << 16)
+        handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(method, bytes, bytes)
+        server.add_registered_method_handlers("test.Service", {"Call": handler})
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+
+        def call() -> None:  # from a thread: a client in this loop would keep it from waiting
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary("/test.Service/Call", None, None)
+                while "calls" not in threads:  # a moment at which the loop waits
+                    assert stub(b"now", timeout=30) == b"now"
+                calls = [stub.future(b"waits", timeout=30) for _ in range(50)]
+                assert {each.result() for each in calls} == {b"waits"}
+
+        await asyncio.to_thread(call)
+        await server.stop(30)
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(check())
+    assert threads <= {"calls", threading.current_thread().name}

@@ -9,6 +9,7 @@ import pytest
 from server.batching.batcher import Batcher
 from server.batching.job import Done
 from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
+from server.observability.context import RequestContext, current
 
 
 def row(*values: float) -> dict[str, Any]:
@@ -65,6 +66,23 @@ async def test_a_brief_lone_request_runs_where_it_arrives(lanes: int, make_batch
     await ask(batcher, row(*range(20)))  # alone too, but 20 ms long: the loop must stay free
     assert engine.threads[0] is threading.main_thread()
     assert engine.threads[1] is not threading.main_thread()
+
+
+async def test_a_request_that_is_known_to_have_come_alone_is_answered_at_once(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=2, is_cpu=True)
+    measured(batcher, item_s=0.001)
+    request = RequestContext("service", "rpc", None, ())
+    request.came_alone = True
+    current.set(request)
+    with batcher.admit(1, 4, None) as admission:
+        answer = admission.run(row(1))
+        with pytest.raises(StopIteration):  # without waiting for anything
+            answer.send(None)
+    with batcher.admit(2, 8, None) as admission:
+        both = [asyncio.ensure_future(admission.run(row(each))) for each in (1, 2)]
+        await asyncio.gather(*both)
+    assert [items for items, _ in engine.runs] == [1, 1, 1], "of two jobs the first one does not go ahead"
+    assert [alone for _, alone in engine.runs] == [True, False, False]
 
 
 async def test_the_loop_never_waits_for_a_gpu(make_batcher: Any, engine: Any) -> None:
