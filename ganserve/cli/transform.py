@@ -30,6 +30,7 @@ from ganserve.cli.media.options import (
     CrfOption,
     Deinterlace,
     DeinterlaceOption,
+    EndOption,
     FilmOptions,
     FitOption,
     ForceOption,
@@ -47,10 +48,12 @@ from ganserve.cli.media.options import (
     ResampleOption,
     ScaleOption,
     SkipOption,
+    StartOption,
     SuffixOption,
     TtaOption,
     WidthOption,
     read_attributes,
+    read_range,
 )
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
@@ -132,12 +135,12 @@ class Sending:
     patience_s: float
     stopped: threading.Event = field(default_factory=threading.Event)
 
-    def send(self, image: Any, format: FormatName, quality: int | None) -> Result:
+    def send(self, image: Any, format: FormatName, quality: int | None, **changes: Any) -> Result:
         """The call's result."""
         with self.places:
             if self.stopped.is_set():
                 raise CommandError("stopped")
-            options: Any = {**self.options, "format": format, "quality": quality}
+            options: Any = {**self.options, "format": format, "quality": quality, **changes}
             result: Result = patiently(
                 lambda: self.call(self.client, self.model, image, **options), self.patience_s, self.stopped
             )
@@ -189,6 +192,8 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         preset: PresetOption = None,
         pixel_format: PixelFormatOption = None,
         deinterlace: DeinterlaceOption = Deinterlace.AUTO,
+        start: StartOption = None,
+        end: EndOption = None,
         as_json: JsonOption = False,
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
@@ -198,7 +203,7 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
             options |= {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
         else:
             options["labels"] = read_attributes(labels)
-        film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value)
+        film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value, *read_range(start, end))
         films = any(each.is_film for each in conversions)
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, Page(compare, len(conversions), films))
         is_long = sized and reporter.alone and not films  # one image, which may take minutes

@@ -7,7 +7,7 @@ new raster coordinate is f I + (f - 1) / 2.
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,23 @@ def _bicubic(band: NDArray[Any], empty: NDArray[np.bool_], width: int, height: i
 
 def _nearest(empty: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
     return np.asarray(Image.fromarray(empty).resize((width, height), Image.Resampling.NEAREST))
+
+
+def cut(source: GeoTiff, width: int, height: int) -> GeoTiff:
+    """The middle of the picture that has the ratio of `width` to `height`, in its place."""
+    tall, broad = source.pixels.shape[:2]
+    ratio = max(width / broad, height / tall)
+    across, down = (max(1, min(side, round(wanted / ratio))) for side, wanted in ((broad, width), (tall, height)))
+    left, top = (broad - across) // 2, (tall - down) // 2
+    tags = dict(source.tags)
+    if TIEPOINT in tags:
+        points = np.asarray(tags[TIEPOINT], np.float64).reshape(-1, 6) - (left, top, 0, 0, 0, 0)
+        tags[TIEPOINT] = tuple(points.ravel().tolist())
+    if TRANSFORMATION in tags:
+        matrix = np.asarray(tags[TRANSFORMATION], np.float64).reshape(4, 4)
+        matrix[:, 3] += matrix[:, 0] * left + matrix[:, 1] * top
+        tags[TRANSFORMATION] = tuple(matrix.ravel().tolist())
+    return replace(source, pixels=source.pixels[top : top + down, left : left + across], tags=tags)
 
 
 def write_geotiff(pixels: NDArray[Any], source: GeoTiff, model: str) -> bytes:

@@ -8,20 +8,21 @@ from typing import Any
 from PIL import Image
 
 from ganserve.cli.media.animation import HOLD_FRAMES, convert_frames, count_frames, read_frames
-from ganserve.cli.media.geotiff import enlarged, read_geotiff, write_geotiff
+from ganserve.cli.media.geotiff import cut, enlarged, read_geotiff, write_geotiff
 from ganserve.cli.media.options import Metadata
 from ganserve.cli.media.plan import Conversion
 from ganserve.cli.media.write import write
 from ganserve.cli.output import CommandError
 from ganserve.client.encode import encode
 from ganserve.client.extras import Extras
-from ganserve.client.formats import SUFFIXES, FormatName
+from ganserve.client.formats import SUFFIXES
 from ganserve.client.open_formats import open_picture
 from ganserve.client.results import Translated, Upscaled
 from ganserve.client.tiff_tags import tags_of, with_tags
 
 Result = Upscaled | Translated
-Call = Callable[[Any, FormatName, int | None], Result]  # a picture, format and quality of the reply
+Call = Callable[..., Result]
+"""A picture, format and quality of the reply; options that are others than the command's."""
 TIFF_SUFFIXES = (".tif", ".tiff")
 ANIMATED_STARTS = (b"GIF8", b"\x89PNG", b"RIFF", b"II*\0", b"MM\0*")
 
@@ -70,9 +71,11 @@ class ImageConverter:
         if geo is not None and suffix in TIFF_SUFFIXES:
             if self.options["metadata"] == Metadata.STRIP:
                 raise CommandError("--metadata strip would take its place on earth; pass icc or keep, or make it .png")
-            if self.options.get("fit") == "cover":
-                raise CommandError("--fit cover cuts it, and its place on earth would be wrong; pass contain or fill")
-            pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png", None))
+            changes = {}
+            width, height = self.options.get("width"), self.options.get("height")
+            if self.options.get("fit") == "cover" and width and height:  # all bands and the place, not colours alone
+                geo, changes = cut(geo, width, height), {"fit": "fill"}
+            pixels, levels, result = enlarged(geo, lambda levels: self.call(levels, "png", None, **changes))
             written = write_geotiff(pixels, geo, self.model)
             if self.options["metadata"] == Metadata.KEEP:
                 written = with_tags(written, *tags_of(data))

@@ -1,7 +1,9 @@
 """The options of `ganserve upscale` and `translate` that say which files are read and written."""
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +37,8 @@ class FilmOptions:
     preset: str | None = None
     pixel_format: str | None = None
     deinterlace: str = "auto"
+    start_s: Fraction = Fraction(0)
+    end_s: Fraction | None = None
 
 
 class Frames(StrEnum):
@@ -144,7 +148,34 @@ PixelFormatOption = Annotated[
     str | None,
     typer.Option("--pixel-format", help="Of films, such as yuv420p10le for 10 bits (default: like the input's)."),
 ]
+StartOption = Annotated[
+    str | None, typer.Option("--start", metavar="TIME", help="Of films, where to begin: seconds, 1:30 or 0:01:30.5.")
+]
+EndOption = Annotated[str | None, typer.Option("--end", metavar="TIME", help="Of films, where to end, likewise.")]
 DeinterlaceOption = Annotated[Deinterlace, typer.Option("--deinterlace", help="Of films.")]
+
+
+def read_range(start: str | None, end: str | None) -> tuple[Fraction, Fraction | None]:
+    """--start and --end in seconds.
+
+    Raises:
+        CommandError: no times, or an end that is not after the start.
+    """
+    found = {name: _seconds(name, text) for name, text in (("--start", start), ("--end", end)) if text is not None}
+    first, last = found.get("--start", Fraction(0)), found.get("--end")
+    if last is not None and last <= first:
+        raise CommandError(f"--end {end}: is not after --start {start or 0}")
+    return first, last
+
+
+def _seconds(name: str, text: str) -> Fraction:
+    parts = text.split(":")
+    if len(parts) > 3 or not all(re.fullmatch(r"\d{1,9}(\.\d{1,9})?", each) for each in parts):
+        raise CommandError(f"{name} {text}: must be seconds, minutes:seconds or hours:minutes:seconds")
+    total = Fraction(0)
+    for each in parts:
+        total = total * 60 + Fraction(each)
+    return total
 
 
 def read_attributes(text: str | None) -> list[str] | None:

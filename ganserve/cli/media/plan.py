@@ -12,8 +12,9 @@ from ganserve.client.formats import CLIENT_SUFFIXES, SUFFIXES, format_of
 
 PIPE = "-"
 FILMS = (".mkv", ".mp4", ".m4v", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".ts", ".m2ts", ".vob", ".wmv", ".flv")
-# Containers that keep every time stamp; others, such as .avi, become .mkv.
-FILM_TARGETS = (".mkv", ".mp4", ".m4v", ".mov", ".webm", ".ts", ".m2ts")
+# Containers that keep every time stamp, which others become; .avi has none, and is for even rates, if asked for.
+TIMED_FILMS = (".mkv", ".mp4", ".m4v", ".mov", ".webm", ".ts", ".m2ts")
+FILM_TARGETS = (*TIMED_FILMS, ".avi")
 WRITABLE = (*SUFFIXES, *CLIENT_SUFFIXES)
 READABLE = (
     *WRITABLE,
@@ -62,8 +63,9 @@ class Naming:
         """Of the output: as asked, else the input's own, else .png; films stay films."""
         own = "" if source is None else source.suffix.lower()
         if own in FILMS:
-            wanted = self.format if self.format in FILMS else own
-            return wanted if wanted in FILM_TARGETS else ".mkv"
+            if self.format in FILM_TARGETS:
+                return self.format
+            return own if own in TIMED_FILMS else ".mkv"
         return self.format or (own if own in WRITABLE else ".png")
 
 

@@ -234,9 +234,14 @@ def test_a_geotiff_keeps_place_bands_type_and_missing_data(upscale: Any, tmp_pat
     assert upscale(tmp_path / "in.tif", "-o", tmp_path / "out.tif") == 0
     assert "its details are invented" in capsys.readouterr().err
     cut = ("--width", "16", "--height", "16", "--fit", "cover")
-    assert upscale(tmp_path / "in.tif", "-o", tmp_path / "cut.tif", *cut) != 0
-    assert "its place on earth would be wrong" in capsys.readouterr().err
-    assert not (tmp_path / "cut.tif").exists()
+    assert upscale(tmp_path / "in.tif", "-o", tmp_path / "cut.tif", *cut) == 0
+    with tifffile.TiffFile(tmp_path / "cut.tif") as file:
+        page = file.pages[0]
+        assert page.tags.valueof(33922) == (-4.0, 0.0, 0.0, 500.0, 900.0, 0.0), "two old pixels are cut off at the left"
+        assert page.tags.valueof(33550) == (5.0, 5.0, 0.0)
+        np.testing.assert_array_equal(page.asarray()[:, :, :3], twice(pixels[:, 2:10, :3]))
+    assert upscale(tmp_path / "in.tif", "-o", tmp_path / "strip.tif", "--metadata", "strip") == 2
+    assert "--metadata strip would take its place on earth" in capsys.readouterr().err
     with tifffile.TiffFile(tmp_path / "out.tif") as file:
         page = file.pages[0]
         found = page.asarray()

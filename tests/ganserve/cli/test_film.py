@@ -79,12 +79,63 @@ def test_odd_sides_are_cut_where_the_pixel_format_needs_even_ones(
     assert frame.height == 46
 
 
-def test_containers_without_time_stamps_become_mkv(upscale: Any, tmp_path: Path) -> None:
+def test_containers_without_time_stamps_become_mkv_unless_asked_for(
+    upscale: Any, tmp_path: Path, capsys: Capture
+) -> None:
     (tmp_path / "in").mkdir()
-    write_clip(tmp_path / "in/film.avi", [moving(0), moving(1)])
+    write_clip(tmp_path / "in/film.avi", [moving(0), moving(1), moving(2)])
     assert upscale(tmp_path / "in", "-o", tmp_path / "out", *FAST) == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["film.mkv"]
-    assert upscale(tmp_path / "in/film.avi", "-o", tmp_path / "out.avi") == 2
+    write_clip(tmp_path / "in.mkv", [moving(index) for index in range(12)], extras=True)
+    assert upscale(tmp_path / "in.mkv", "-o", tmp_path / "out.avi") == 0
+    assert len(read_film(tmp_path / "out.avi")) == 12
+    with av.open(str(tmp_path / "out.avi")) as container:
+        stream = container.streams.video[0]
+        places = [packet.dts for packet in container.demux(stream) if packet.dts is not None]
+        assert (places, stream.average_rate) == (list(range(12)), 25), "AVI has no time stamps but places"
+    heard = [b"".join(data for _, data in packets(tmp_path / name, "audio")) for name in ("in.mkv", "out.avi")]
+    assert heard[0] == heard[1]
+    write_clip(tmp_path / "uneven.mkv", [moving(index) for index in range(3)], [0, 40, 120])
+    assert upscale(tmp_path / "uneven.mkv", "-o", tmp_path / "uneven.avi") == 2
+    assert "its frames are not evenly spaced in time, which .avi cannot hold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".mp4"])
+def test_a_part_of_a_film_begins_at_0_with_its_sound(upscale: Any, fake: Fake, tmp_path: Path, suffix: str) -> None:
+    whole = tmp_path / "whole.mkv"
+    write_clip(whole, [moving(index) for index in range(25)], extras=True)
+    out = tmp_path / f"out{suffix}"
+    sound = () if suffix == ".mkv" else ("--codec", "hevc", "--preset", "ultrafast")
+    if suffix == ".mp4":  # PCM is no sound of MP4
+        write_clip(whole, [moving(index) for index in range(25)])
+    assert upscale(whole, "-o", out, "--start", "0:00.2", "--end", "0.4", *(sound or FAST)) == 0
+    assert len(fake.service.requests) == 1 + 5
+    times = [float(frame.pts * frame.time_base) for frame in read_film(out)]
+    assert times == pytest.approx([0, 0.04, 0.08, 0.12, 0.16], abs=0.002)
+    if suffix == ".mkv":
+        heard = packets(out, "audio")
+        assert heard[0][0] >= Fraction(-1, 2)
+        assert heard[-1][0] < Fraction(2, 5)
+        with av.open(str(out)) as container:
+            assert not container.chapters(), "it ended where the part begins"
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--start", "later"), "--start later: must be seconds, minutes:seconds or hours:minutes:seconds"),
+        (("--start", "5", "--end", "0:05"), "--end 0:05: is not after --start 5"),
+        (("--start", "90"), "it has no frame from 90 s on"),
+        (("--metadata", "strip"), "--metadata strip: is for images; films keep theirs"),
+    ],
+)
+def test_parts_that_are_not_there_are_refused(
+    upscale: Any, tmp_path: Path, capsys: Capture, options: tuple[str, ...], text: str
+) -> None:
+    write_clip(tmp_path / "in.mkv", [moving(0)])
+    assert upscale(tmp_path / "in.mkv", "-o", tmp_path / "out.mkv", *options) == 2
+    assert text in capsys.readouterr().err
+    assert not (tmp_path / "out.mkv").exists()
 
 
 @pytest.mark.parametrize("suffix", [".mkv", ".mp4", ".mov"])

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
-from itertools import groupby
+from itertools import groupby, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from ganserve.cli.media.film.colour import Colour
 from ganserve.cli.media.film.encoding import Chosen, chosen
 from ganserve.cli.media.film.mux import check_streams, mux
 from ganserve.cli.media.film.segments import Segments
-from ganserve.cli.media.film.source import Interlacing, frames, main_stream, opened, time_of
+from ganserve.cli.media.film.source import Interlacing, Span, constant_rate, frames, main_stream, opened, time_of
 from ganserve.cli.media.image import Call, Result
 from ganserve.cli.media.options import FilmOptions
 from ganserve.cli.media.plan import Conversion
@@ -88,12 +88,14 @@ class FilmConverter:
         report.notes += [f"{name} cannot be copied and is left out" for name in lost]
         if len(first.format.components) in (2, 4):
             report.notes.append("its alpha channel is not kept")
+        wanted = Span.of(time_of(first), self.options.start_s, self.options.end_s)
+        rate = constant_rate(source) if target.suffix.lower() == ".avi" else None
         segments = Segments.of(target, self._facts(source, encoder))
         if not segments.complete:
-            work = _Work(self, source, colour, encoder, segments, report)
+            work = _Work(self, source, colour, encoder, segments, report, wanted)
             work.run()
         with written_whole(target) as part:
-            mux(source, segments, part, target, lost, first)
+            mux(source, segments, part, target, lost, first, wanted, rate)
         segments.delete()
         return report
 
@@ -101,6 +103,7 @@ class FilmConverter:
         status = source.stat()
         film = {"name": source.name, "size": status.st_size, "changed_ns": status.st_mtime_ns}
         options = {"deinterlace": self.options.deinterlace, "grey": self.grey}
+        options |= {"start": str(self.options.start_s), "end": str(self.options.end_s)}
         return {"film": film, "encoding": asdict(encoder), "request": self.facts, "options": options}
 
 
@@ -114,11 +117,16 @@ class _Work:
     encoder: Chosen
     segments: Segments
     report: FilmReport
+    wanted: Span
 
     def run(self) -> None:
-        """Makes them, one after the other."""
+        """Makes them, one after the other.
+
+        Raises:
+            CommandError: nothing of the film is wanted.
+        """
         done, origin = self.segments.done, self.segments.origin
-        start = None
+        start = self.wanted.start
         if done and origin is not None:
             start = self.segments.start(done, origin)
             self.report.resumed_at_s = float(start - origin)
@@ -127,17 +135,19 @@ class _Work:
             stream = main_stream(container)
             time_base, rate = stream.time_base, stream.average_rate or stream.guessed_rate or Fraction(25)
             aspect = stream.sample_aspect_ratio
-            total = stream.frames or int((container.duration or 0) / 1_000_000 * rate) or None
+            total = self.wanted.frames_of(stream.frames, (container.duration or 0) / 1_000_000, rate)
         bar = progress_bar("frames", total) if sys.stderr.isatty() else nullcontext(lambda n: None)
         with bar as advance, ThreadPoolExecutor(self.converter.in_flight) as threads:
             sender = _Sender(self.converter, threads)
-            found = frames(self.source, interlacing, start)
+            found = takewhile(self.wanted.reaches, frames(self.source, interlacing, start))
             for index, group in groupby(found, key=self._index):
                 for missed in range(self.segments.done, index):  # a gap of more than a piece
                     self.segments.path(missed).write_bytes(b"")
                 with written_whole(self.segments.path(index)) as part:
                     made = self._made(group, sender, time_base, advance)
                     self.encoder.write(part, made, colour=self.colour, time_base=time_base, rate=rate, aspect=aspect)
+        if self.segments.origin is None:
+            raise CommandError(f"it has no frame from {float(self.converter.options.start_s):g} s on")
         self.report.computed = sender.computed
         self.segments.finish()
 

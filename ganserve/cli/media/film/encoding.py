@@ -54,7 +54,7 @@ def chosen(options: FilmOptions, suffix: str, source: av.VideoFormat) -> "Chosen
     formats = [each.name for each in av.Codec(codec.encoder, "w").video_formats or []]
     pixel_format = _pixel_format(options.pixel_format, name, formats, source)
     crf = options.crf if options.crf is not None else codec.crf
-    return Chosen(codec.encoder, crf, options.preset or codec.preset, pixel_format)
+    return Chosen(codec.encoder, crf, options.preset or codec.preset, pixel_format, suffix != ".avi")
 
 
 def _pixel_format(asked: str | None, codec: str, formats: list[str], source: av.VideoFormat) -> str:
@@ -78,6 +78,7 @@ class Chosen:
     crf: int | None
     preset: str | None
     pixel_format: str
+    reorders: bool = True  # whether frames may be stored in another order than they are shown in
 
     def sides(self, width: int, height: int) -> tuple[int, int]:
         """The largest size not above this one that the pixel format can have: some need even sides."""
@@ -124,6 +125,8 @@ class Chosen:
             options["preset"] = self.preset
         if self.encoder == "libvpx-vp9":
             options |= {"b": "0", "row-mt": "1"}
+        if not self.reorders:
+            options["bf"] = "0"
         if self.encoder == "libx265":
             options["x265-params"] = "log-level=error"
         os.environ.setdefault("SVT_LOG", "1")  # errors only

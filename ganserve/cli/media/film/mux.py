@@ -2,6 +2,7 @@
 
 import heapq
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import av
 
 from ganserve.cli.media.film.colour import Colour
 from ganserve.cli.media.film.segments import AS_THEY_ARE, Segments
-from ganserve.cli.media.film.source import main_stream, opened
+from ganserve.cli.media.film.source import LEAD_S, Span, main_stream, opened
 from ganserve.cli.output import CommandError
 
 FORMATS = {".mkv": "matroska", ".webm": "webm", ".m4v": "mp4"}
@@ -56,8 +57,23 @@ def _fits(stream: Any, target: Path) -> bool:
     return True
 
 
-def mux(source: Path, segments: Segments, part: Path, target: Path, lost: list[str], first: Any) -> None:
-    """Writes the film to `part`, in the container that `target` names; `first`: the source's first frame."""
+def mux(
+    source: Path,
+    segments: Segments,
+    part: Path,
+    target: Path,
+    lost: list[str],
+    first: Any,
+    wanted: Span,
+    rate: Fraction | None,
+) -> None:
+    """Writes the film to `part`, in the container that `target` names.
+
+    Args:
+        first: the source's first frame.
+        wanted: what of the source; a part begins at 0.
+        rate: frames in a second, in a container without time stamps.
+    """
     with (
         opened(source) as read,
         segments.stream() as made,
@@ -67,22 +83,73 @@ def mux(source: Path, segments: Segments, part: Path, target: Path, lost: list[s
         streams: dict[int, Any] = {}
         for stream in read.streams:
             if stream is video:
-                new_video = _video_stream(out, made.streams.video[0], video, first)
+                new_video = _video_stream(out, made.streams.video[0], video, first, rate)
             elif stream.type == "attachment":
                 out.add_attachment(stream.name, stream.mimetype, stream.data)
             elif f"stream {stream.index} ({stream.type}, {_codec_name(stream)})" not in lost:
                 streams[stream.index] = _copied(out.add_stream_from_template(stream, opaque=True), stream)
         out.metadata.update(read.metadata)
-        out.set_chapters(read.chapters())
+        out.set_chapters(_chapters(read.chapters(), wanted))
         others = [read.streams[index] for index in streams]
-        for index, packet in _in_time(segments.packets(video.time_base), read.demux(others) if others else ()):
+        if others and wanted.start:
+            read.seek(max(0, int((wanted.start - LEAD_S) * av.time_base)), backward=True)
+        new = _paced(segments.packets(video.time_base), rate)
+        for index, packet in _in_time(new, _within(read.demux(others), wanted) if others else ()):
+            if wanted.start is not None:
+                _shift(packet, wanted.start)
             packet.stream = new_video if index is None else streams[index]
             out.mux(packet)
 
 
-def _video_stream(out: Any, pattern: Any, source: Any, first: Any) -> Any:
+def _chapters(found: list[Any], wanted: Span) -> list[Any]:
+    """Those that are in the part, cut to it."""
+    if wanted.start is None and wanted.end is None:
+        return found
+    kept = []
+    for each in found:
+        base = Fraction(each["time_base"])
+        start = round((wanted.start or 0) / base)
+        end = each["end"] if wanted.end is None else min(each["end"], round(wanted.end / base))
+        if max(each["start"], start) < end:
+            kept.append({**each, "start": max(0, each["start"] - start), "end": end - start})
+    return kept
+
+
+def _within(packets: Iterator[Any], wanted: Span) -> Iterator[Any]:
+    """Packets that are heard or seen in the part; a subtitle that began before it begins with it."""
+    for packet in packets:
+        if packet.pts is not None and (wanted.start is not None or wanted.end is not None):
+            start, base = Fraction(packet.pts * packet.time_base), Fraction(packet.time_base)
+            end = start + (packet.duration or 0) * base
+            if (wanted.end is not None and start >= wanted.end) or (wanted.start is not None and end <= wanted.start):
+                continue
+            if wanted.start is not None and start < wanted.start and packet.stream.type == "subtitle":
+                packet.pts = packet.dts = round(wanted.start / base)
+                packet.duration = round((end - wanted.start) / base)
+        yield packet
+
+
+def _shift(packet: Any, start: Fraction) -> None:
+    ticks = round(start / packet.time_base)
+    packet.pts = None if packet.pts is None else packet.pts - ticks
+    packet.dts = None if packet.dts is None else packet.dts - ticks
+
+
+def _paced(packets: Iterator[Any], rate: Fraction | None) -> Iterator[Any]:
+    """Packets that are counted instead of timed, if there is a rate: frame k is shown after k / rate seconds."""
+    for packet in packets:
+        if rate is not None:
+            place = round(packet.pts * packet.time_base * rate)
+            packet.time_base = 1 / rate
+            packet.pts = packet.dts = place
+        yield packet
+
+
+def _video_stream(out: Any, pattern: Any, source: Any, first: Any, rate: Fraction | None) -> Any:
     stream = out.add_stream_from_template(pattern, opaque=True)
-    stream.time_base = source.time_base
+    stream.time_base = source.time_base if rate is None else 1 / rate
+    if rate is not None:
+        stream.codec_context.framerate = rate
     Colour.of(first).tag(stream.codec_context)  # not every piece's container has them
     if first.rotation:
         stream.set_display_rotation(first.rotation)

@@ -13,7 +13,7 @@ import av
 from ganserve.cli.output import CommandError
 
 SAMPLE_FRAMES = 240  # that are looked at for interlacing
-LEAD_S = 1.0  # of frames before the first wanted one, which the filter needs
+LEAD_S = Fraction(1)  # of frames before the first wanted one, which the filter needs
 IDET = "lavfi.idet.multiple.current_frame"
 
 
@@ -36,6 +36,46 @@ class Interlacing:
         if marked and seen["progressive"] <= 4 * interlaced:
             return Interlacing("deint=interlaced")
         return Interlacing(f"deint=all:parity={parity}" if interlaced > seen["progressive"] else None)
+
+
+@dataclass(frozen=True)
+class Span:
+    """What of a film is wanted, in its own time, seconds. None: from its beginning, to its end."""
+
+    start: Fraction | None
+    end: Fraction | None
+
+    @staticmethod
+    def of(first: Fraction, start_s: Fraction, end_s: Fraction | None) -> "Span":
+        """Of a film whose first frame is shown at `first`."""
+        return Span(first + start_s if start_s else None, None if end_s is None else first + end_s)
+
+    def reaches(self, frame: Any) -> bool:
+        """Whether the frame is shown before the end."""
+        return self.end is None or time_of(frame) < self.end
+
+    def frames_of(self, frames: int, duration_s: float, rate: Fraction) -> int | None:
+        """How many frames that is, about; None: not known."""
+        if self.start is None and self.end is None:
+            return frames or int(duration_s * rate) or None
+        last = duration_s if self.end is None else min(float(self.end), duration_s or float(self.end))
+        return max(1, int((last - float(self.start or 0)) * rate))
+
+
+def constant_rate(path: Path) -> Fraction:
+    """Frames in a second, for a container that has no time stamps.
+
+    Raises:
+        CommandError: the time stamps are not evenly spaced.
+    """
+    with opened(path) as container:
+        stream = main_stream(container)
+        rate = Fraction(stream.average_rate or 25)
+        times = sorted(packet.pts for packet in container.demux(stream) if packet.pts is not None)
+        step = 1 / rate / stream.time_base
+        if any(abs(pts - times[0] - place * step) > max(1, step / 4) for place, pts in enumerate(times)):
+            raise CommandError("its frames are not evenly spaced in time, which .avi cannot hold; .mkv can")
+    return rate
 
 
 def _looked_at(path: Path) -> tuple[bool, Counter[str]]:
@@ -107,7 +147,7 @@ def _read(path: Path, interlacing: Interlacing, start: Fraction | None) -> Itera
     with opened(path) as container:
         stream = main_stream(container)
         if start is not None:
-            offset = int((start - Fraction(LEAD_S)) / stream.time_base)
+            offset = int((start - LEAD_S) / stream.time_base)
             try:
                 container.seek(max(offset, stream.start_time or 0), stream=stream, backward=True)
             except av.FFmpegError:
