@@ -8,6 +8,7 @@
 
 import codecs
 import hashlib
+import re
 import shutil
 import stat
 import tempfile
@@ -16,7 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from artifact.formats import other_format
-from artifact.spec import Spec
+from artifact.golden import Golden
+from artifact.spec import Spec, SpecError
 
 MANIFEST = "manifest.json"
 CONFIG = "config.pbtxt"
@@ -179,6 +181,20 @@ def read_manifest(folder: Path) -> Spec | None:
     """
     text = read_text(folder / MANIFEST)
     return None if text is None else Spec.from_json(text)
+
+
+def earlier_golden(model: Path, version: int, golden: Golden) -> tuple[int, Golden] | None:
+    """Golden statistics that can be compared with a version's, of the newest version before it in the model's folder
+    that has such; None if none has."""
+    numbers = [int(each.name) for each in model.glob("*") if re.fullmatch("[0-9]{1,18}", each.name)]
+    for number in sorted((each for each in numbers if each < version), reverse=True):
+        try:
+            spec = read_manifest(model / str(number))
+        except (ArtifactError, SpecError, OSError):
+            continue
+        if spec is not None and spec.golden is not None and spec.golden.is_like(golden):
+            return number, spec.golden
+    return None
 
 
 def verify(folder: Path, spec: Spec) -> None:

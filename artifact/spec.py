@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from artifact.golden import Golden
 from artifact.json_types import JsonTypeError, build, parse
 
 SCHEMA_VERSION = 2
@@ -201,6 +202,7 @@ class Spec:
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
     float_parity: Parity | None = None  # None: no graph for images of 16 bits
     critic: CriticSpec | None = None  # None: no discriminator
+    golden: Golden | None = None  # what its images are like; None: not measured
     files: Mapping[str, str] = field(default_factory=dict)  # file name next to the manifest -> sha256
 
     def to_json(self) -> str:
@@ -274,6 +276,8 @@ def _check_sizes(spec: Spec) -> None:
                 raise SpecError(f"manifest: {name} has {size}, must be {low} to {MAX_SIZE}")
     if spec.critic is not None:
         _check_critic(spec.critic, len(spec.labels))
+    if spec.golden is not None and (problem := spec.golden.problem(len(spec.labels))):
+        raise SpecError(f"manifest: golden: {problem}")
     if spec.tensors not in ("uint8", "float32"):
         raise SpecError(f"manifest: tensors is {spec.tensors!r}, must be uint8 or float32")
     for name, values in (

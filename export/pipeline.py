@@ -32,6 +32,7 @@ from export.engine.build import build, installed_library, local_compute_capabili
 from export.engine.profiles import NetworkShapes, largest_batch, parse_profiles
 from export.engine.targets import target_capabilities
 from export.errors import ExportError
+from export.golden import add_golden
 from export.graph.parity import run
 from export.graph.samples import encode_images, to_uint8
 from export.graph.seams import seam_levels
@@ -125,6 +126,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
         spec = _spec(request, source, labels, graphs, tile, plan)
+        spec, said = add_golden(spec, graphs.session, request.repository / request.name, version, progress)
         spec, found, notes = write_beside(beside, spec, graphs.session, source, folder, progress)
         files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {}), **found}
         try:
@@ -133,7 +135,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             raise ExportError(str(error)) from None
     progress(f"wrote {target}")
     written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.notes, *graphs.notes, *notes, *seam_notes))
+    return Exported(target, written, (*source.notes, *graphs.notes, *notes, *seam_notes, *said))
 
 
 def _require_options(request: Request) -> None:

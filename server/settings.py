@@ -257,6 +257,11 @@ class Settings(BaseSettings):
     trace_ratio: Annotated[float, Panel.OBSERVABILITY] = Field(
         1.0, ge=0, le=1, description="Share of requests to trace if the caller did not decide."
     )
+    watch_images_per_s: Annotated[float, Panel.OBSERVABILITY] = Field(
+        10.0,
+        ge=0,
+        description="Images of each model that are looked at for the metrics of drift, a second on average; 0: none.",
+    )
     log_level: Annotated[Literal["debug", "info", "warning", "error"], Panel.OBSERVABILITY] = Field(
         "info", description="Lowest level to log."
     )

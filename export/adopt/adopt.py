@@ -26,6 +26,7 @@ from export.directions.centers import check_centers
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
 from export.directions.space import Space
 from export.errors import ExportError
+from export.golden import add_golden
 from export.graph.finite_flag import add_finite_flag
 from export.graph.parity import LIMITS, open_session
 from export.graph.samples import synthetic_image
@@ -329,13 +330,14 @@ def _write(
         found: Mapping[str, Path] = {}
         try:
             save(served, file)
+            session = open_session(file)
+            spec, said = add_golden(spec, session, request.repository / request.name, version, progress)
             if wanted:
-                space = Space(spec, open_session(file))
-                found, notes = make_directions(wanted, space, None, Path(name), progress)
+                found, notes = make_directions(wanted, Space(spec, session), None, Path(name), progress)
             files = {ONNX: file, **found}
             if critic is not None:
-                spec, more, _ = add_critic(critic, spec, open_session(file), bounds, Path(name), progress)
+                spec, more, _ = add_critic(critic, spec, session, bounds, Path(name), progress)
                 files |= more
-            return write_version(request.repository, request.name, version, spec, files, config), notes
+            return write_version(request.repository, request.name, version, spec, files, config), (*notes, *said)
         except (ArtifactError, OSError, ValueError) as error:
             raise ExportError(str(error).splitlines()[0]) from None

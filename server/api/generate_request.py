@@ -96,9 +96,14 @@ def read_generate_request(
     job = GenerateJob(
         _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, drawn, shape, then, step,
         changes or None,
+        is_plain=seeds is not None and not (changes or request.transforms) and _is_default(psi, spec),
     )  # fmt: skip
     limits.check_inputs(job)
     return job
+
+
+def _is_default(psi: NDArray[np.float32] | None, spec: Spec) -> bool:
+    return psi is None or spec.truncation_default is None or bool((psi == np.float32(spec.truncation_default)).all())
 
 
 def _count(request: pb.GenerateRequest, what: str, spec: Spec) -> int:

@@ -2,7 +2,7 @@
 encoded."""
 
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Hashable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,6 +24,7 @@ from server.images.sizes import in_one_pass
 from server.images.transform import pass_through
 from server.images.workers import Workers
 from server.observability.context import show_phase
+from server.observability.image_window import ImageWindow
 
 # The window of a request in batches, and the bytes that it may hold.
 _WINDOW_BATCHES = 4
@@ -59,6 +60,7 @@ class GenerateJob:
         step: the generator's, for the texts of errors if others follow it.
         changes: what `changed` makes of the arrays; None: nothing.
         w: what the images were generated from, (n, layers, length), if the caller wants it; None before `changed`.
+        is_plain: whether nothing of them but seed, label and noise was chosen by the caller.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -74,6 +76,7 @@ class GenerateJob:
     step: str = ""
     changes: Changes | None = None
     w: NDArray[Any] | None = None
+    is_plain: bool = False
 
     def changed(self) -> "GenerateJob":
         """With the changes made, if there are any. For a worker: it may run the mapping network for every image."""
@@ -117,6 +120,13 @@ class GenerateJob:
             for passage in self.then
         )
         return max((*passages, math.prod(self.drawn) + self.image_bytes if self.drawn != self.shape else 0))
+
+    def key(self, index: int) -> Hashable:
+        """What a plain image is made of; None for others."""
+        if not self.is_plain or self.seeds is None:
+            return None
+        noise_seed = None if self.noise is None else self.noise.seeds[index]
+        return self.seeds[index], None if self.labels is None else int(self.labels[index]), noise_seed
 
     def inputs(self, index: int) -> dict[str, NDArray[Any]]:
         """The inputs of one image, (1, ...) each, noise included. Any thread."""
@@ -164,9 +174,10 @@ async def generate(
     """
     with Chain(_stages(batcher, job, window), deadline) as chain:
         if job.n == 1:
-            yield await _generate_one(chain, job, 0, workers)
+            yield await _generate_one(chain, job, 0, workers, batcher.statistics.images)
             return
-        work = (_generate_one(chain, job, index, workers) for index in range(job.n))
+        seen = batcher.statistics.images
+        work = (_generate_one(chain, job, index, workers, seen) for index in range(job.n))
         async with aclosing(run_bounded(work, window_of(batcher, job))) as images:
             async for image in images:
                 yield image
@@ -181,7 +192,9 @@ def _stages(batcher: Batcher, job: GenerateJob, window: int | None) -> list[Stag
     return stages
 
 
-async def _generate_one(chain: Chain, job: GenerateJob, index: int, workers: Workers) -> GeneratedImage:
+async def _generate_one(
+    chain: Chain, job: GenerateJob, index: int, workers: Workers, seen: ImageWindow | None
+) -> GeneratedImage:
     if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
         inputs = await workers.run(job.inputs, index)
     else:
@@ -189,11 +202,12 @@ async def _generate_one(chain: Chain, job: GenerateJob, index: int, workers: Wor
     with chain.step(0) as run:
         done = await run(inputs)
     image = DecodedImage(done.outputs[job.output][0])
+    if seen is not None:
+        seen.see(image.pixels, job.key(index), 0 if job.labels is None else int(job.labels[index]))
     queue_s, compute_s, passes = done.queue_s, done.compute_s, []
     for number, passage in enumerate(job.then, 1):
-        batch = passage.batcher.max_batch_size
         with chain.step(number) as run:
-            passed = await pass_through(run, batch, passage.plan, image, workers)
+            passed = await pass_through(run, passage.batcher, passage.plan, image, workers)
         image = passed.image
         queue_s, compute_s = queue_s + passed.queue_s, compute_s + passed.compute_s
         passes.append(PassReport(passed.tiles, passed.largest_batch))

@@ -31,6 +31,7 @@ from server.images.sizes import TransformPlan
 from server.images.turns import mean
 from server.images.workers import Workers
 from server.observability.context import show_phase
+from server.observability.image_window import ImageWindow
 
 T = TypeVar("T")
 Watch: TypeAlias = Callable[[int, bytes], Awaitable[None]]
@@ -80,7 +81,7 @@ async def transform(
         InferenceFailed: the engine could not compute a tile.
     """
     batch = batcher.max_batch_size
-    tally = _Tally()
+    tally = _Tally(batcher.statistics.images)
     last = plan.passes[-1]
     kept_bytes = max_metadata_bytes if encoding.metadata is Policy.KEEP else None
     window = max(window_of(each, batch) for each in plan.passes)
@@ -110,22 +111,21 @@ async def transform(
     )
 
 
-async def pass_through(
-    run: Run, max_batch_size: int, plan: ChannelPlan, image: DecodedImage, workers: Workers
-) -> Passed:
+async def pass_through(run: Run, batcher: Batcher, plan: ChannelPlan, image: DecodedImage, workers: Workers) -> Passed:
     """An image that is decoded already, through the network. `run`: of an admission for `plan.tiles` jobs."""
-    tally = _Tally()
+    tally = _Tally(batcher.statistics.images)
     prepared = await workers.run(prepare, image, plan)
     canvas = Canvas(plan.shape, plan.dtype)
     finish = partial(DecodedImage, canvas.pixels, prepared.metadata)
-    passed = await _pass(run, max_batch_size, plan, prepared, canvas, finish, workers, tally)
+    passed = await _pass(run, batcher.max_batch_size, plan, prepared, canvas, finish, workers, tally)
     return Passed(passed, tally.tiles, tally.largest_batch, tally.queue_s, tally.compute_s)
 
 
 @dataclass
 class _Tally:
-    """How the tiles of an image went so far; the seconds are the longest of one."""
+    """How the tiles of an image went so far; the seconds are the longest of one. `seen`: looks at some of them."""
 
+    seen: ImageWindow | None
     tiles: int = 0
     largest_batch: int = 0
     queue_s: float = 0.0
@@ -167,6 +167,8 @@ async def _pass(
             output = await run_turned(plane, index, 0)
         else:
             output = await workers.run(mean, await together(run_turned(plane, index, n) for n in range(plan.turns)))
+        if tally.seen is not None and plane is prepared.planes[0]:  # the colours
+            tally.seen.see(output)
         await workers.run(bands.place, band, plane, index, output)
         return index
 

@@ -12,6 +12,7 @@ from itertools import chain
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
+from server.observability.image_window import image_lines
 from server.observability.model_statistics import DROP_REASONS, ModelStatistics, Observers
 from server.observability.nvml import Gpus
 from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, label_text
@@ -257,6 +258,8 @@ class Metrics:
             for engine, precision in sorted(found)
         )
         yield from family_lines("gauge", "ganserve_model_info", "1: this engine runs the model", engines)
+        windows = [(version_labels(key), each.images) for key, each in self._models.items() if each.images is not None]
+        yield from image_lines(windows)
         degraded = [(version_labels(key), int(found)) for key, found in self._degraded.items()]
         yield from family_lines("gauge", "ganserve_model_degraded", "1: served, but not at its best", degraded)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.errors import CapacityError, EngineError
+from server.observability.image_window import ImageWindow
 
 FAIL_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")
 DROP_REASONS = ("cancelled", "deadline", "overloaded", "timeout", "other")
@@ -60,6 +61,7 @@ class ModelStatistics:
     cache_miss_s: float = 0.0
     batches: dict[int, BatchTimes] = field(default_factory=dict)
     observe_response_ms: Callable[[float], None] | None = None
+    images: ImageWindow | None = None  # None: it makes none, or they are not looked at
 
     def executed(self, batch_size: int, input_s: float, infer_s: float, output_s: float) -> None:
         """The engine ran once, on `batch_size` items."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.repository import ArtifactError
+from artifact.repository import ArtifactError, earlier_golden
 from artifact.spec import SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
@@ -17,6 +17,7 @@ from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.engines.float_variant import FloatVariantEngine
 from server.errors import NotServing, StartError
+from server.observability.image_window import ImageWindow
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.config_fields import without_effect
@@ -133,6 +134,7 @@ class Loader:
             notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
         statistics = self.metrics.model(version.name, version.version)
         self.metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
+        statistics.images = await asyncio.to_thread(_image_window, version, self._settings.watch_images_per_s)
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
         batcher = Batcher(engines, policy, statistics)
@@ -223,6 +225,18 @@ class Loader:
 def _tell_without_effect(name: str, remarks: Iterable[str]) -> None:
     for what in remarks:
         log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
+
+
+def _image_window(version: ModelVersion, rate: float) -> ImageWindow | None:
+    """For a model whose images are looked at."""
+    spec = version.spec
+    if spec is None or spec.tensors != "uint8" or not rate:
+        return None
+    golden = {} if spec.golden is None else {"export": spec.golden}
+    if spec.golden is not None:
+        earlier = earlier_golden(version.folder.parent, version.version, spec.golden)
+        golden |= {} if earlier is None else {"earlier version": earlier[1]}
+    return ImageWindow(golden, len(spec.labels), rate)
 
 
 def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> None:

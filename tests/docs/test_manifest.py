@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from artifact.golden import FIGURES, Golden
 from artifact.spec import (
     CriticSpec,
     Parity,
@@ -51,8 +52,12 @@ UPSCALER = Spec(
     scale=4, tile=Tile(128, 12, 2, 18, 1.0), multiple_px=2, least_px=4,
     plan=PLAN, files={"model.onnx": SHA256, "model.plan": SHA256},
 )  # fmt: skip
+GOLDEN = Golden(
+    64, dict.fromkeys(FIGURES, ((0.5, 0.4, 1.0),)), dict.fromkeys(FIGURES, (0.1, 0.0, 0.2)),
+    {"flat": 0.0, "black": 0.0, "saturated": 1.0, "duplicate": 0.0},
+)  # fmt: skip
 SPECS = (
-    GENERATOR,
+    replace(GENERATOR, golden=GOLDEN),
     UPSCALER,
     replace(GENERATOR, critic=CRITIC),
     replace(GENERATOR, plan=replace(PLAN, compute_capabilities=(), profiles=())),
@@ -83,7 +88,7 @@ def test_what_is_written_fits_the_schema(spec: Spec) -> None:
         (Spec, SCHEMA),
         *((kind, SCHEMA["$defs"][name]) for kind, name in (
             (TensorSpec, "tensor"), (Tile, "tile"), (Parity, "parity"), (Provenance, "provenance"),
-            (TensorRTPlan, "plan"), (ShapeRange, "shape_range"), (CriticSpec, "critic"),
+            (TensorRTPlan, "plan"), (Golden, "golden"), (ShapeRange, "shape_range"), (CriticSpec, "critic"),
         )),
     ],
     ids=lambda each: each.__name__ if isinstance(each, type) else "",

@@ -13,7 +13,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from bench.cluster.prometheus import Prometheus
 from ganserve import Client, ServerError
 from tests.observability.test_rules import RULES
-from tests.server.graphs import Z, write_styled, write_translator
+from tests.server.graphs import Z, write_golden, write_styled, write_translator
 from tests.serving import running
 
 OPTIONS = ("--device", "cpu", "--threads", "1", "--codec-threads", "1", "--max-queue-rows", "16")
@@ -70,6 +70,7 @@ def watched(needs_prometheus: None, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("watched")
     repository = folder / "repository"
     write_styled(repository, "styled")
+    write_golden(repository / "styled" / "1")
     write_translator(repository, "translator")
     image = np.zeros((16, 16, 3), np.uint8)
     load = Load()

@@ -4,11 +4,14 @@ import functools
 import re
 from collections.abc import Mapping
 
+import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
+from server.observability.image_window import LEAST_COMPARED, ImageWindow
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
 from server.observability.saturation import LaneTime
+from tests.docs.test_manifest import GOLDEN
 from tests.server.observability.test_nvml import Nvml
 
 # What a scrape adds: of the operator's ServiceMonitor those that are used here.
@@ -25,7 +28,10 @@ def page() -> str:
     metrics.watch_queue("faces", lambda: 0, 1)
     metrics.watch_lanes(lambda: [LaneTime("cpu", 0, 1, 0.5)])
     metrics.watch_readiness(lambda: True, lambda: {"faces": True})
-    metrics.model("faces", 1)
+    model = metrics.model("faces", 1)
+    model.images = ImageWindow({"export": GOLDEN}, 1, 1.0)
+    for seed in range(LEAST_COMPARED):
+        model.images.see(np.zeros((2, 2, GOLDEN.channels), np.uint8), seed)
     metrics.image_at_url("faces", "hit")
     metrics.server.bytes_by("grpc")
     metrics.server.watch_connections(lambda: {"grpc": 1})

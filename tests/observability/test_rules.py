@@ -116,9 +116,10 @@ def test_an_alert_says_how_bad_it_is_and_where_to_read_on(rule: dict[str, Any]) 
 def test_the_contract_of_names_holds() -> None:
     assert [group["name"] for group in RULES["groups"]] == ["ganserve-records", "ganserve", "ganserve-kubernetes"]
     assert {rule["alert"] for rule in ALERTS} == {
-        "GanserveAtMaxReplicas", "GanserveCertificateExpires", "GanserveDown", "GanserveEngineFallback",
-        "GanserveErrorBudgetBurn", "GanserveExportFailed", "GanserveModelNotReady", "GanserveNoTraffic",
-        "GanserveOutOfMemory", "GanservePrecisionFallback", "GanserveQueueWaitHigh", "GanserveRestarts",
+        "GanserveAtMaxReplicas", "GanserveCertificateExpires", "GanserveDown", "GanserveDrift",
+        "GanserveEngineFallback", "GanserveErrorBudgetBurn", "GanserveExportFailed", "GanserveModelNotReady",
+        "GanserveNoTraffic", "GanserveOutOfMemory", "GanservePrecisionFallback", "GanserveQueueWaitHigh",
+        "GanserveRestarts",
     }  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Small graphs with every input that a generator may have, as an export writes them: graph, manifest, config.pbtxt."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,12 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from artifact.repository import ONNX, write_version
+from artifact.golden import Golden
+from artifact.repository import MANIFEST, ONNX, read_manifest, write_version
 from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.config_pbtxt import config_pbtxt
+from export.golden import measure_golden
+from export.graph.parity import open_session
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
 Node = tuple[str, list[str], str, dict[str, Any]]  # kind, inputs, output, attributes
@@ -81,6 +85,15 @@ def styled_image(latent: Any, label: int = 0, psi: float = 0.5, noise: Any = Non
     values = np.broadcast_to(styles, (LAYERS, Z)) + np.asarray(noise, np.float32)
     levels: NDArray[Any] = np.clip(values * 20 + 128, 0, 255)
     return levels.astype(np.uint8)[..., None]
+
+
+def write_golden(folder: Path) -> Golden:
+    """Gives a generator's version its golden statistics, as its export does."""
+    spec = read_manifest(folder)
+    assert spec is not None
+    golden = measure_golden(spec, open_session(folder / ONNX))
+    (folder / MANIFEST).write_text(replace(spec, golden=golden).to_json())
+    return golden
 
 
 def write_translator(repository: Path, name: str, multiple_px: int = 4, **changes: Any) -> Spec:
