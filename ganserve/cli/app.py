@@ -7,6 +7,7 @@ import typer
 
 from ganserve.cli.animate import animate
 from ganserve.cli.architectures import architectures
+from ganserve.cli.dataset import dataset
 from ganserve.cli.directions import directions
 from ganserve.cli.exit_codes import EXIT_CODES
 from ganserve.cli.export import export, inspect
@@ -58,6 +59,7 @@ app.command(cls=ServeCommand, epilog=_example("ganserve serve --repository repos
 app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o faces.png"))(generate)
 app.command(epilog=_example("ganserve directions faces"))(directions)
 app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
+app.command(epilog=_example("ganserve dataset digits --per-class 0=500,7=2000 --out set"))(dataset)
 app.command(epilog=_example("ganserve project faces photo.png -o z.npz"))(project)
 app.command(epilog=_example("ganserve verify faces face.png --seeds 0-999"))(verify)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)

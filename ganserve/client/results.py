@@ -105,6 +105,7 @@ class ServedModel:
         engine: what runs it (onnx, openvino, tensorrt), empty while it is not ready.
         precision: that it computes in: fp32, bf16 or fp16; empty if the server does not know.
         engine_choice: why this engine, if the server measured several.
+        sha256: of its graph, model.onnx; empty if it has no manifest.
     """
 
     name: str
@@ -129,6 +130,7 @@ class ServedModel:
     engine: str = ""
     precision: str = ""
     engine_choice: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             engine=model.engine,
             precision=model.precision,
             engine_choice=model.engine_choice,
+            sha256=model.sha256,
         )
         for model in reply.models
     ]

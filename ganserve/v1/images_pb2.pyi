@@ -1079,6 +1079,7 @@ class Model(_message.Message):
     PRECISION_FIELD_NUMBER: _builtins.int
     ENGINE_CHOICE_FIELD_NUMBER: _builtins.int
     BITS_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -1111,6 +1112,8 @@ class Model(_message.Message):
     """that the engine computes in: fp32, bf16, fp16; empty: not known"""
     engine_choice: _builtins.str
     """why this engine, if several were measured"""
+    sha256: _builtins.str
+    """of its graph, model.onnx; empty: it has no manifest"""
     @_builtins.property
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """class names by index"""
@@ -1147,10 +1150,11 @@ class Model(_message.Message):
         precision: _builtins.str = ...,
         engine_choice: _builtins.str = ...,
         bits: _abc.Iterable[_builtins.int] | None = ...,
+        sha256: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "sha256", b"sha256", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """What ListModels says of a model: its architecture and task, its images, and what a request may set."""
 
+from artifact.repository import ONNX
 from artifact.spec import Spec
 from ganserve.v1 import images_pb2 as pb
 from server.api.latent_request import MAX_DEGREES, MAX_STRENGTH, MAX_TRANSLATION
@@ -39,6 +40,7 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.truncation = spec.truncation_default is not None
         model.licence = spec.provenance.licence
         model.source = spec.provenance.source
+        model.sha256 = spec.files.get(ONNX, "")
         if spec.tensors == "uint8":  # others are served as plain tensors only
             model.knobs.extend(parameters(spec, entry.space))
     return model

@@ -58,7 +58,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
     answers when the caller has left. The first calls are refused with `refusals`, and the first streams end as `cuts`
-    says: after so many images with that status.
+    says: after so many images with that status. The request number `halts_at` is not answered. `sha256` is of `digits`.
     """
 
     requests: list[Any] = field(default_factory=list)
@@ -67,14 +67,17 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
     cuts: list[tuple[int, grpc.StatusCode]] = field(default_factory=list)
     came: threading.Event = field(default_factory=threading.Event)
     left: threading.Event = field(default_factory=threading.Event)
+    sha256: str = "5ead"
+    halts_at: int | None = None
 
     async def Generate(self, request: pb.GenerateRequest, context: Any) -> pb.GenerateReply:
         await self._heed(request, context)
         images = [self._generate(request, index) for index in range(self.count(request))]
         timings = pb.Timings(queue_s=0.25, total_s=1.5)
         then = reports(request)
+        version = request.version or "3"
         return pb.GenerateReply(
-            images=images, model=request.model, version="3", largest_batch=8, timings=timings, then=then
+            images=images, model=request.model, version=version, largest_batch=8, timings=timings, then=then
         )
 
     async def GenerateStream(self, request: pb.GenerateRequest, context: Any) -> AsyncIterator[pb.GenerateStreamReply]:
@@ -126,6 +129,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         faces.knobs.add(name="truncation", description="psi", minimum=-2, maximum=2, default=0.7)
         broken = pb.Model(name="broken", state="UNAVAILABLE", reason="no such file", labels=["cat", "dog"])
         digits = pb.Model(name="digits", version="1", state="READY", labels=[f"name {i}" for i in range(30)])
+        digits.task, digits.sha256 = "class-conditional", self.sha256
         digits.knobs.add(name="label", minimum=0, maximum=29)
         sketch = pb.Model(name="sketch", version="1", state="READY", task="image-to-image", scale=1, multiple_px=4)
         sketch.input_channels, sketch.channels = 1, 3
@@ -140,7 +144,10 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
     async def _heed(self, request: Any, context: Any) -> None:
         self.requests.append(request)
         self.metadata.append(dict(context.invocation_metadata() or ()))
-        self.came.set()
+        if self.halts_at is None or len(self.requests) == self.halts_at:
+            self.came.set()
+        if len(self.requests) == self.halts_at:
+            await asyncio.Event().wait()
         if self.refusals:
             await context.abort(self.refusals.pop(0), "refused")
         name, _, code = getattr(request, "model", "").partition("-")
@@ -166,7 +173,8 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
             image.noise_seed = request.noise_seeds[index % len(request.noise_seeds)]
         if request.labels:
             label = request.labels[index % len(request.labels)]
-            image.label = int(label) if label.isdecimal() else 0
+            number = label.removeprefix("name ")
+            image.label = int(number) if number.isdecimal() else 0
         return image
 
 

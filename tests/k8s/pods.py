@@ -14,7 +14,13 @@ from tests.k8s.rendering import Object, of_kind, title
 EXPORT = "export"
 SERVER = "server"
 ENVOY = "envoy"
-COMPONENTS = {"Deployment/ganserve": SERVER, "Deployment/ganserve-envoy": ENVOY, "Job/ganserve-export": EXPORT}
+DATASET = "dataset"
+COMPONENTS = {
+    "Deployment/ganserve": SERVER,
+    "Deployment/ganserve-envoy": ENVOY,
+    "Job/ganserve-export": EXPORT,
+    "Job/ganserve-dataset": DATASET,
+}
 TOP = typer.main.get_group(app)
 SUFFIXES = {"m": 1e-3, "": 1.0, "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30}
 

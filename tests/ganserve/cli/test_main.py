@@ -33,6 +33,7 @@ COMMANDS = [
     "generate",
     "upscale",
     "translate",
+    "dataset",
     "directions",
     "animate",
     "project",
