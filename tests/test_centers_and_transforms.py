@@ -1,5 +1,6 @@
 """What is drawn is moved, turned, truncated towards centres and resized: a StyleGAN3, from the export to the client."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from export.graph.samples import to_uint8
 from export.pipeline import Request, export
 from ganserve import Client, InvalidRequest
 from ganserve.cli.main import main
+from ganserve.client.paths import interpolate, latents_of
 from tests.models.all_cases import CASES
 from tests.models.cases.base import ready
 from tests.serving import ServerProcess, running
@@ -85,6 +87,24 @@ def test_no_transform_changes_no_byte_and_none_depends_on_the_others(client: Cli
     for index in range(4):
         alone = pixels(client, seeds=SEEDS[index], labels=LABELS[index], translate=MOVES[index], rotate=TURNS[index])
         np.testing.assert_array_equal(alone[0], together[index])
+
+
+def test_images_on_the_way_to_another_seed_are_those_of_the_path(client: Client, server: ServerProcess) -> None:
+    path = interpolate(latents_of([4, 9], 6), 5, "slerp", loop=False)
+    expected = pixels(client, seeds=None, latents=path, labels=1)
+    towards = [(9, share) for share in (0, 0.25, 0.5, 0.75, 1)]
+    found = pixels(client, seeds=[4] * 5, labels=1, towards=towards)
+    np.testing.assert_array_equal(found, expected)
+    url = f"http://127.0.0.1:{server.ready['rest_port']}/v1/models/alias"
+    answer = httpx.get(f"{url}/image?seed=4&toward=9:0.25&label=1")
+    np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(answer.content))), expected[1])
+    body = {"seed": 4, "towards": [{"seed": 9, "share": 0.25}], "label": 1}
+    assert httpx.post(f"{url}:generate", json=body).content == answer.content
+    with pytest.raises(InvalidRequest, match=r"towards\.share: 1.5; must be 0..1"):
+        pixels(client, towards=[(9, 1.5)])
+    with pytest.raises(InvalidRequest, match="towards: 1 given together with latents"):
+        pixels(client, seeds=None, latents=path[:4], towards=[(9, 0.5)])
+    assert "toward" in httpx.get(f"{url}/image?seed=4&toward=9&label=1").json()["error"]
 
 
 def test_a_given_w_is_moved_as_well(client: Client) -> None:

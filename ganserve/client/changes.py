@@ -73,5 +73,6 @@ def select_changes(request: pb.GenerateRequest, selected: pb.GenerateRequest, in
         selected.truncation_cutoff = request.truncation_cutoff
     transforms = request.transforms
     selected.transforms.extend(transforms if len(transforms) < 2 else [transforms[index] for index in indexes])
+    selected.towards.extend(request.towards if len(request.towards) < 2 else [request.towards[i] for i in indexes])
     selected.truncation_center, selected.size = request.truncation_center, request.size
     selected.return_w = request.return_w

@@ -115,6 +115,8 @@ class Client:
             mixes: a list of `Mix`: layers of w that are taken from other seeds.
             layer_truncations: psi of each layer of w, instead of truncation.
             truncation_cutoff: how many of the first layers truncation acts on; 0: all. None: the model's own.
+            towards: with seeds or count, (seed, share) for all images or for each: images that are `share` (0..1) of
+                the way to another seed.
             truncation_center: what truncation draws images towards, of models that were exported with centres:
                 "nearest", or a centre's number. None: the mean.
             translate: (x, y), how far what a StyleGAN3 draws is moved to the right and down, in sides of the image.

@@ -61,6 +61,7 @@ def generate_request(
     mixes: Sequence[Mix] = (),
     layer_truncations: Sequence[float] | None = None,
     truncation_cutoff: int | None = None,
+    towards: Sequence[tuple[int, float]] | None = None,
     truncation_center: str | int | None = None,
     translate: Translations | None = None,
     rotate: float | Sequence[float] | None = None,
@@ -85,6 +86,8 @@ def generate_request(
     if noise_seeds is not None:
         request.noise_seeds.extend(_checked_seeds("noise_seeds", noise_seeds))
     write_changes(request, edits, mixes, layer_truncations, truncation_cutoff, _checked_seeds)
+    for seed, share in towards or ():
+        request.towards.add(seed=_whole("towards", seed, 0), share=share)
     if truncation_center is not None:
         request.truncation_center = str(truncation_center)
     write_transforms(request, translate, rotate)

@@ -68,6 +68,7 @@ class GenerateOptions(TypedDict, total=False):
     mixes: Sequence[Mix]
     layer_truncations: Sequence[float] | None
     truncation_cutoff: int | None
+    towards: Sequence[tuple[int, float]] | None
     truncation_center: str | int | None
     translate: Translations | None
     rotate: float | Sequence[float] | None

@@ -430,6 +430,31 @@ class Transform(_message.Message):
 Global___Transform: _TypeAlias = Transform  # noqa: Y015
 
 @_typing.final
+class Toward(_message.Message):
+    """A place on the way from an image's own seed to another."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEED_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    seed: _builtins.int
+    share: _builtins.float
+    """of the way, 0..1, on an arc around 0 between the latents"""
+    def __init__(
+        self,
+        *,
+        seed: _builtins.int = ...,
+        share: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["seed", b"seed", "share", b"share"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Toward: _TypeAlias = Toward  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -453,6 +478,7 @@ class GenerateRequest(_message.Message):
     TRUNCATION_CENTER_FIELD_NUMBER: _builtins.int
     TRANSFORMS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
+    TOWARDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
@@ -515,6 +541,12 @@ class GenerateRequest(_message.Message):
     def transforms(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transform]:
         """For models with the knob translate (StyleGAN3), with every way of saying what to generate: one for all or one for each."""
 
+    @_builtins.property
+    def towards(self) -> _containers.RepeatedCompositeFieldContainer[Global___Toward]:
+        """With seeds or count: images between those and other seeds, one for all or one for each. Label, truncation and noise
+        are the image's own.
+        """
+
     def __init__(
         self,
         *,
@@ -538,10 +570,11 @@ class GenerateRequest(_message.Message):
         truncation_center: _builtins.str = ...,
         transforms: _abc.Iterable[Global___Transform] | None = ...,
         size: _builtins.int = ...,
+        towards: _abc.Iterable[Global___Toward] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "truncation_cutoff", b"truncation_cutoff", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "size", b"size", "then", b"then", "transforms", b"transforms", "truncation_center", b"truncation_center", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "size", b"size", "then", b"then", "towards", b"towards", "transforms", b"transforms", "truncation_center", b"truncation_center", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015

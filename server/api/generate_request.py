@@ -30,6 +30,7 @@ def is_large(request: pb.GenerateRequest) -> bool:
     if request.edits or request.mixes or request.layer_truncations or request.return_w or request.truncation_center:
         return True
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
+    images += 8 * len(request.towards)
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
 
 
@@ -84,8 +85,11 @@ def read_generate_request(
     noise = latents.resolve_noise(request.noise_seeds, n, seeds, spec)
     changes = read_changes(request, n, space, psi)
     transforms = read_transforms(request, n, spec)
+    _check_towards(request, n, what)
     if seeds is not None:  # last: the costly part
-        given = {"latent": latents.from_seeds(seeds, spec.latent_size)}
+        own = latents.from_seeds(seeds, spec.latent_size)
+        ends = latents.from_seeds([each.seed for each in request.towards], spec.latent_size)
+        given = {"latent": latents.on_the_way(own, ends, [each.share for each in request.towards])}
     if labels is not None:
         given["label"] = labels
     if psi is not None:
@@ -141,6 +145,17 @@ def _complete(given: dict[str, NDArray[Any]], n: int, spec: Spec) -> dict[str, N
         tensor.name: np.broadcast_to(np.zeros((), NUMPY_OF[tensor.dtype]), (n, *tensor.shape)) for tensor in spec.inputs
     }
     return {**absent, **given}
+
+
+def _check_towards(request: pb.GenerateRequest, n: int, what: str) -> None:
+    given = request.towards
+    if given and what not in ("seeds", "count"):
+        raise InvalidRequest(f"towards: {len(given)} given together with {what}; they are places between seeds")
+    if len(given) not in (0, 1, n):
+        raise InvalidRequest(f"towards: {len(given)} given for {n} images; give one for all or one for each")
+    for each in given:
+        if not 0 <= each.share <= 1:
+            raise InvalidRequest(f"towards.share: {each.share:g}; must be 0..1")
 
 
 def _consecutive(request: pb.GenerateRequest) -> range:

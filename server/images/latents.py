@@ -12,6 +12,9 @@ from server.errors import InvalidRequest
 
 SEEDS = 1 << 32  # numpy.random.RandomState takes 0..SEEDS-1
 
+# Of two latents that point the same or the opposite way there is no one arc.
+_SMALL_ANGLE = 1e-4
+
 _MAX_LISTED = 12  # class names that an error shows
 
 
@@ -36,6 +39,26 @@ def from_seeds(seeds: Sequence[int], latent_size: int) -> NDArray[np.float32]:
         state.seed(seed)
         latent[:] = state.standard_normal(latent_size)
     return latents
+
+
+def on_the_way(own: NDArray[np.float32], ends: NDArray[np.float32], shares: Sequence[float]) -> NDArray[np.float32]:
+    """The latents (N, Z) at `shares` (0..1) of the way from `own` (N, Z) to `ends`, on arcs around 0 whose radius
+    changes evenly: spherical interpolation (White, "Sampling Generative Networks", 2016, arXiv:1609.04468). Ends and
+    shares: one for all, one for each, or none."""
+    if not len(ends):
+        return own
+    found = own.copy()
+    for index, latent in enumerate(own):
+        end, share = ends[index % len(ends)].astype(np.float64), shares[index % len(ends)]
+        start = latent.astype(np.float64)
+        lengths = np.linalg.norm(start), np.linalg.norm(end)
+        angle = np.arccos(np.clip(np.sum(start / lengths[0] * (end / lengths[1])), -1, 1))
+        if not share or angle < _SMALL_ANGLE or np.pi - angle < _SMALL_ANGLE:
+            found[index] = start + share * (end - start)
+            continue
+        units = np.sin((1 - share) * angle) * (start / lengths[0]) + np.sin(share * angle) * (end / lengths[1])
+        found[index] = units / np.sin(angle) * (lengths[0] + share * (lengths[1] - lengths[0]))
+    return found
 
 
 @dataclass(frozen=True)

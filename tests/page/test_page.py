@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from export.pipeline import Request, export
 from models.families.basic.dcgan import DcganGenerator
+from tests.models.all_cases import CASES
+from tests.models.cases.base import ready
 from tests.server.api.test_access import write_keys
 from tests.server.graphs import LAYERS, Z, write_styled, write_translator, write_upscaler
 from tests.serving import ServerProcess, running
@@ -43,6 +46,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     torch.save(DcganGenerator((6, 16, 8, 3)).state_dict(), root.parent / "plain.pth")
     export(Request(root.parent / "plain.pth", root, "plain", directions="auto"))
+    for name, case, centers in (("alias", CASES["stylegan3-r"], 2), ("hair", CASES["stargan"], 0)):
+        torch.save(dict(case.file(ready(case))), root.parent / f"{name}.pt")
+        request = Request(root.parent / f"{name}.pt", root, name, overrides=dict(case.overrides))
+        export(replace(request, truncation_centers=centers))
     return root
 
 
@@ -218,6 +225,53 @@ def test_an_image_is_enlarged_and_compared_with_what_was_sent(page: Page, tmp_pa
     assert ":upscale?format=png&scale=3'" in page.code("curl")
 
 
+def test_images_are_turned_moved_and_drawn_towards_centres(page: Page) -> None:
+    page.open("#model=alias&seed=3&count=1&label=1&psi=0.5&center=nearest&translate=0.125,0&rotate=-20")
+    page.until(lambda: page.at("caption").text.startswith("Seed 3: "))
+    query = "seed=3&label=1&psi=0.5&center=nearest&translate=.125,0&rotate=-20"
+    np.testing.assert_array_equal(page.pixels(), image_of(page, query, "alias"))
+    page.driver.execute_script(
+        'const turn = document.getElementById("turn"); turn.value = 90; turn.dispatchEvent(new Event("input"))'
+    )
+    Select(page.at("center")).select_by_value("1")
+    query = query.replace("-20", "90").replace("nearest", "1")
+    wanted = image_of(page, query, "alias")
+    page.until(lambda: np.array_equal(page.pixels(), wanted))
+    said = 'truncation=0.5, truncation_center="1", translate=(0.125, 0), rotate=90'
+    assert said in page.code("python")
+    assert '"transforms":[{"translate_x":0.125,"translate_y":0,"rotate":90}]' in page.code("grpcurl")
+
+
+def test_playing_goes_from_seed_to_seed_by_way_of_what_is_between(page: Page) -> None:
+    page.open("#model=plain&seed=2&count=1")
+    page.grid()
+    seen = set()
+
+    def is_far() -> bool:
+        seen.add(page.pixels().tobytes())
+        return int(page.at("seed").get_attribute("value")) >= 3 and len(seen) > 2
+
+    page.at("play").click()
+    page.until(is_far)
+    page.at("play").click()
+    seed = page.at("seed").get_attribute("value")
+    page.until(lambda: np.array_equal(page.pixels(), image_of(page, f"seed={seed}", "plain")))
+
+
+def test_attributes_of_a_translator_are_boxes(page: Page, tmp_path: Path) -> None:
+    pixels = np.random.RandomState(0).randint(0, 256, (16, 16, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "face.png")
+    page.open("#model=hair")
+    boxes = page.until(lambda: page.driver.find_elements(By.CSS_SELECTOR, "#attribute-list input"))
+    page.at("file").send_keys(str(tmp_path / "face.png"))
+    page.until(lambda: page.at("caption").text.startswith("Translated: "))
+    without = page.pixels()
+    boxes[1].click()
+    page.until(lambda: not np.array_equal(page.pixels(), without))
+    assert ":translate?format=png&labels=1'" in page.code("curl")
+    assert 'labels=["1"]' in page.code("python")
+
+
 def test_a_drawing_is_translated(page: Page) -> None:
     page.open("#model=translate")
     canvas = page.until(lambda: page.at("canvas").is_displayed() and page.at("canvas"))
@@ -226,6 +280,8 @@ def test_a_drawing_is_translated(page: Page) -> None:
     sent = page.pixels("before")
     assert (sent == 255).any()
     assert (sent == 0).any()
+    page.at("invert").click()
+    page.until(lambda: np.array_equal(page.pixels("before"), 255 - sent))
 
 
 def test_what_the_server_refuses_is_said(page: Page, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from server.errors import InvalidRequest
 
 _EDIT_FIELDS = ("direction", "strength", "strengths", "layers", "without")
 _MIX_FIELDS = ("seed", "seeds", "layers")
+_TOWARD_FIELDS = ("seed", "share")
 
 
 def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
@@ -44,6 +45,9 @@ def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None
         set_field(message, "truncation_cutoff", read_integer("truncation_cutoff", fields["truncation_cutoff"]))
     center = fields.get("truncation_center", "")
     message.truncation_center = center if isinstance(center, str) else str(read_integer("truncation_center", center))
+    for each in _objects(fields, "towards", _TOWARD_FIELDS):
+        share = read_json_number("towards.share", each.get("share", 0))
+        set_field(message.towards.add(share=share), "seed", read_integer("towards.seed", each.get("seed")))
     if "size" in fields:
         set_field(message, "size", read_integer("size", fields["size"]))
     _read_transforms(message, fields)

@@ -24,8 +24,8 @@ from server.api.rest.images import read_then, read_what
 from server.errors import InvalidRequest
 
 FIELDS = (
-    "seed", "label", "psi", "center", "noise_seed", "edit", "mix", "translate", "rotate", "then", "size", "format",
-    "quality", "version",
+    "seed", "label", "psi", "center", "noise_seed", "toward", "edit", "mix", "translate", "rotate", "then", "size",
+    "format", "quality", "version",
 )  # fmt: skip
 # They may be there several times.
 MANY = ("edit", "mix")
@@ -121,6 +121,8 @@ def read_query(query: str) -> dict[str, Any]:
         fields["noise_seed"] = read_integer("noise_seed", fields["noise_seed"])
     if "psi" in fields:
         fields["truncation"] = read_number("psi", fields.pop("psi"))
+    if "toward" in fields:
+        fields["towards"] = _toward(fields.pop("toward"))
     if "center" in fields:
         fields["truncation_center"] = fields.pop("center")
     if "translate" in fields:
@@ -137,6 +139,13 @@ def _edit(text: str) -> dict[str, Any]:
     if found is None:
         raise InvalidRequest(f"edit: {reprlib.repr(text)} is not DIRECTION:STRENGTH or DIRECTION:STRENGTH@LAYERS")
     return {"direction": found[1], "strength": read_number("edit", found[2]), "layers": found[3] or ""}
+
+
+def _toward(text: str) -> dict[str, Any]:
+    seed, colon, share = text.partition(":")
+    if not colon:
+        raise InvalidRequest(f"toward: {reprlib.repr(text)} is not SEED:SHARE, such as 8:0.25")
+    return {"seed": read_integer("toward", seed), "share": read_number("toward", share)}
 
 
 def _mix(text: str) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from server.errors import InvalidRequest, Unsupported
 ALPHA = {"keep": pb.ALPHA_POLICY_KEEP, "drop": pb.ALPHA_POLICY_DROP}
 _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
+    "towards",
     "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "truncation_center", "translate",
     "rotate", "size", "return_w", "then", "format", "quality", "version",
 )  # fmt: skip

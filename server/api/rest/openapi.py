@@ -79,6 +79,12 @@ _EDIT: Schema = {
         "without": {"type": "array", "items": {"type": ["string", "integer"]}},
     },
 }
+_TOWARD: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["seed"],
+    "properties": {"seed": {"type": "integer"}, "share": {"type": "number", "minimum": 0, "maximum": 1}},
+}
 _MIX: Schema = {
     "type": "object",
     "required": ["layers"],
@@ -109,6 +115,7 @@ _SCHEMAS: Mapping[str, Schema] = {
             "mixes": {"type": "array", "items": _MIX},
             "layer_truncations": {"type": "array", "items": {"type": "number"}, "description": "psi of each layer"},
             "truncation_cutoff": {"type": "integer", "description": "layers that truncation acts on; 0: all"},
+            "towards": {"type": "array", "items": _TOWARD, "description": "places on the way to other seeds"},
             "truncation_center": {
                 "type": ["string", "integer"],
                 "description": "what truncation draws images towards: nearest, or a centre's number; default: the mean",

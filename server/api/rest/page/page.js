@@ -3,7 +3,8 @@
 const at = (id) => document.getElementById(id);
 const GRPC_PORT = document.body.dataset.grpcPort;
 const KEY = "ganserve-key";
-const PLAY_MS = 700;
+const PLAY_MS = 60; // from place to place
+const PLAY_STEPS = 12; // from seed to seed
 const DRAW_MS = 200;
 const GENERATES = ["unconditional", "class-conditional"];
 
@@ -14,6 +15,7 @@ let sent = null; // the image that was sent to an upscaler or translator
 let result = null; // {blob, headers, milliseconds, name}
 let round = 0; // answers to what is no longer wanted are dropped
 let player = null;
+let way = 0; // while playing: steps from the seeds to the next ones
 
 // Requests
 
@@ -64,6 +66,11 @@ function fields() {
   const found = new URLSearchParams();
   if (model.labels.length) found.set("label", at("label").value);
   if (model.truncation && Number(at("psi").value) !== knob("truncation").default) found.set("psi", at("psi").value);
+  if (knob("truncation_center") && at("center").value && Number(at("psi").value) !== 1) found.set("center", at("center").value);
+  if (knob("translate") && (Number(at("move-x").value) || Number(at("move-y").value))) {
+    found.set("translate", `${at("move-x").value},${at("move-y").value}`);
+  }
+  if (knob("rotate") && Number(at("turn").value)) found.set("rotate", at("turn").value);
   if (knob("noise_seed") && at("noise-seed").value !== "") found.set("noise_seed", at("noise-seed").value);
   for (const each of sliders()) {
     if (Number(each.value)) found.append("edit", `${each.name}:${each.value}${each.dataset.layers}`);
@@ -98,6 +105,7 @@ function modelPath(verb) {
 function addressOf(seed) {
   const found = fields();
   found.set("seed", seed);
+  if (way) found.set("toward", `${(seed + 1) % 2 ** 32}:${way / PLAY_STEPS}`);
   found.sort();
   return `${modelPath("/image")}?${readable(found)}`;
 }
@@ -161,10 +169,13 @@ function play() {
   if (!playing) {
     clearTimeout(player);
     player = null;
+    way = 0;
+    attempt(drawGrid);
     return;
   }
   const step = async () => {
-    await move(Number(at("seed").value) + 1);
+    way = (way + 1) % PLAY_STEPS;
+    await (way ? attempt(drawGrid) : move(Number(at("seed").value) + 1));
     if (player !== null) player = setTimeout(step, PLAY_MS);
   };
   player = setTimeout(step, 0);
@@ -176,9 +187,7 @@ function transform(blob) {
   const mine = ++round;
   sent = blob;
   const upscales = model.task === "super-resolution";
-  const found = new URLSearchParams({ format: at("format").value });
-  if (upscales && at("scale").value) found.set("scale", at("scale").value);
-  const path = `${modelPath(upscales ? ":upscale" : ":translate")}?${found}`;
+  const path = transformPath();
   at("status").textContent = "The server is working.";
   return attempt(async () => {
     try {
@@ -189,6 +198,20 @@ function transform(blob) {
       if (at("status").textContent === "The server is working.") at("status").textContent = "";
     }
   });
+}
+
+function transformPath() {
+  const upscales = model.task === "super-resolution";
+  const found = new URLSearchParams({ format: at("format").value });
+  if (upscales && at("scale").value) found.set("scale", at("scale").value);
+  if (!upscales && model.labels.length) found.set("labels", attributes().join(","));
+  return `${modelPath(upscales ? ":upscale" : ":translate")}?${readable(found)}`;
+}
+
+// Of a translator, by index; the server knows one empty text as none of them.
+function attributes() {
+  const found = [...at("attributes").querySelectorAll("input:checked")].map((each) => each.value);
+  return found.length ? found : [""];
 }
 
 function prepareCanvas() {
@@ -243,6 +266,7 @@ function draw() {
   at("clear").addEventListener("click", clearCanvas);
   at("side").addEventListener("change", prepareCanvas);
   at("invert").addEventListener("click", () => {
+    const context = canvas.getContext("2d");
     context.globalCompositeOperation = "difference";
     context.fillStyle = "white";
     context.fillRect(0, 0, canvas.width, canvas.height);
@@ -315,10 +339,7 @@ function curl(generates) {
   const key = at("key").value ? " -H \"Authorization: Bearer $GANSERVE_API_KEY\"" : "";
   const file = result.name + at("download").download.slice(result.name.length);
   if (generates) return `curl -o ${quoted(file)}${key} ${quoted(location.origin + addressOf(selected))}`;
-  const verb = model.task === "super-resolution" ? ":upscale" : ":translate";
-  const found = new URLSearchParams({ format: at("format").value });
-  if (at("scale").value && verb === ":upscale") found.set("scale", at("scale").value);
-  return `curl -o ${quoted(file)}${key} --data-binary @image.png ${quoted(`${location.origin}${modelPath(verb)}?${found}`)}`;
+  return `curl -o ${quoted(file)}${key} --data-binary @image.png ${quoted(location.origin + transformPath())}`;
 }
 
 function python(generates) {
@@ -329,6 +350,9 @@ function python(generates) {
     options.push(`seeds=${selected}`);
     if (words.has("label")) options.push(`labels=${words.get("label")}`);
     if (words.has("psi")) options.push(`truncation=${words.get("psi")}`);
+    if (words.has("center")) options.push(`truncation_center=${text(words.get("center"))}`);
+    if (words.has("translate")) options.push(`translate=(${words.get("translate").replace(",", ", ")})`);
+    if (words.has("rotate")) options.push(`rotate=${words.get("rotate")}`);
     if (words.has("noise_seed")) options.push(`noise_seeds=${words.get("noise_seed")}`);
     const edits = words.getAll("edit").map(readEdit);
     if (edits.some(({ layers }) => layers)) {
@@ -345,6 +369,7 @@ function python(generates) {
   } else {
     options.push('"image.png"');
     if (model.task === "super-resolution" && at("scale").value) options.push(`scale=${at("scale").value}`);
+    if (model.task !== "super-resolution" && model.labels.length) options.push(`labels=${text(attributes())}`);
   }
   options.push(`format=${text(at("format").value)}`);
   const key = at("key").value ? ', api_key=os.environ["GANSERVE_API_KEY"]' : "";
@@ -362,6 +387,7 @@ function grpcurl(generates) {
   const message = { model: model.name };
   if (!generates) {
     if (model.task === "super-resolution" && at("scale").value) message.scale = Number(at("scale").value);
+    if (model.task !== "super-resolution" && model.labels.length) message.labels = attributes();
     const rest = JSON.stringify({ ...message, encoding: { format }, image: "IMAGE" });
     const body = quoted(rest).replace("IMAGE\"", "'\"$(base64 -w0 image.png)\"'\"");
     return `grpcurl -plaintext${key} -d ${body} ${target}/${model.task === "super-resolution" ? "Upscale" : "Translate"}`;
@@ -369,6 +395,11 @@ function grpcurl(generates) {
   message.seeds = { values: [selected] };
   if (words.has("label")) message.labels = [words.get("label")];
   if (words.has("psi")) message.truncations = [Number(words.get("psi"))];
+  if (words.has("center")) message.truncation_center = words.get("center");
+  if (words.has("translate") || words.has("rotate")) {
+    const [translate_x, translate_y] = (words.get("translate") ?? "0,0").split(",").map(Number);
+    message.transforms = [{ translate_x, translate_y, rotate: Number(words.get("rotate") ?? 0) }];
+  }
   if (words.has("noise_seed")) message.noise_seeds = [Number(words.get("noise_seed"))];
   message.edits = words.getAll("edit").map(readEdit).map(({ direction, strength, layers }) => ({ direction, strengths: [Number(strength)], layers }));
   message.mixes = words.getAll("mix").map((each) => ({ seeds: [Number(each.split("@")[0])], layers: each.split("@")[1] }));
@@ -454,6 +485,8 @@ function setGenerator(wanted) {
     if (wanted.get("psi")) setSlider(at("psi"), wanted.get("psi"));
     at("psi-value").value = at("psi").value;
   }
+  setCenters(wanted);
+  setTransform(wanted);
   at("mix").hidden = !knob("mix");
   [at("mix-seed").value, at("mix-layers").value] = (wanted.get("mix") ?? "@").split("@");
   at("noise").hidden = !knob("noise_seed");
@@ -467,12 +500,48 @@ function setGenerator(wanted) {
   selected = wanted.has("at") ? Number(wanted.get("at")) : null;
 }
 
+function setCenters(wanted) {
+  const centers = knob("truncation_center");
+  at("centers").hidden = !centers;
+  const numbers = centers ? Array.from({ length: centers.maximum + 1 }, (_, index) => option(index, `centre ${index}`)) : [];
+  at("center").replaceChildren(option("", "the mean"), option("nearest", "the nearest centre"), ...numbers);
+  at("center").value = wanted.get("center") ?? "";
+}
+
+function setTransform(wanted) {
+  at("transform").hidden = !knob("rotate");
+  Object.assign(at("turn"), { min: -180, max: 180, step: 1, value: 0 });
+  for (const id of ["move-x", "move-y"]) Object.assign(at(id), { min: -1, max: 1, step: 0.01, value: 0 });
+  if (wanted.get("rotate")) setSlider(at("turn"), wanted.get("rotate"));
+  const moved = wanted.get("translate")?.split(",") ?? [];
+  moved.forEach((value, index) => setSlider(at(["move-x", "move-y"][index]), value));
+  tellTransform();
+}
+
+function tellTransform() {
+  at("turn-value").value = `${at("turn").value}\u00b0`;
+  at("move-x-value").value = at("move-x").value;
+  at("move-y-value").value = at("move-y").value;
+}
+
 function setTransformer() {
   const upscales = model.task === "super-resolution";
   at("scales").hidden = !upscales;
   at("drawing").hidden = upscales;
   const scales = [...new Set([1.5, 2, 3, 4, model.scale])].filter((each) => each !== model.scale).sort((a, b) => a - b);
   at("scale").replaceChildren(option("", `${model.scale} (the model's)`), ...scales.map((each) => option(each, each)));
+  at("attributes").hidden = upscales || !model.labels.length;
+  at("attribute-list").replaceChildren(
+    ...model.labels.map((text, index) => {
+      const label = document.createElement("label");
+      const box = document.createElement("input");
+      Object.assign(box, { type: "checkbox", value: index });
+      box.addEventListener("change", () => sent && transform(sent));
+      label.className = "check";
+      label.append(box, ` ${text}`);
+      return label;
+    }),
+  );
   if (!upscales) prepareCanvas();
 }
 
@@ -504,7 +573,7 @@ function listen() {
     sessionStorage.setItem(KEY, at("key").value);
     attempt(load);
   });
-  for (const id of ["seed", "count", "label", "noise-seed", "mix-seed", "mix-layers", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
+  for (const id of ["seed", "count", "label", "center", "noise-seed", "mix-seed", "mix-layers", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
   at("format").addEventListener("change", () => {
     if (GENERATES.includes(model.task)) attempt(drawGrid);
     else if (sent) transform(sent);
@@ -513,6 +582,12 @@ function listen() {
     at("psi-value").value = at("psi").value;
     attempt(drawGrid);
   });
+  for (const id of ["move-x", "move-y", "turn"]) {
+    at(id).addEventListener("input", () => {
+      tellTransform();
+      attempt(drawGrid);
+    });
+  }
   at("previous").addEventListener("click", () => move(Number(at("seed").value) - seeds().length));
   at("next").addEventListener("click", () => move(Number(at("seed").value) + seeds().length));
   at("random").addEventListener("click", () => move(crypto.getRandomValues(new Uint32Array(1))[0]));
