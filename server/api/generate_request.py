@@ -16,6 +16,7 @@ from server.api.latent_request import read_changes, read_transforms
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.images import latents
+from server.images.codecs import Encoding
 from server.images.generate import GenerateJob, Passage
 from server.images.latent_space import LatentSpace
 from server.images.sizes import with_longer_side
@@ -66,14 +67,11 @@ def read_generate_request(
     else:
         n = _count(request, what, spec)
     limits.check_count(what, n)
-    encoding = read_encoding(request.encoding)
-    if encoding.bits == 16:
-        raise InvalidRequest("encoding.bits: 16, but generated images have 8")
     drawn = then[-1].plan.shape if then else spec.image_shape
-    height, width, channels = shape = with_longer_side(drawn, request.size)
+    shape = with_longer_side(drawn, request.size)
     if shape != drawn:
-        limits.check_image("size", width, height)
-    encoding.check(width, height, channels)
+        limits.check_image("size", shape[1], shape[0])
+    encoding = _encoding(request, shape)
     if what == "count":
         seeds = _consecutive(request)
     if seeds is None:
@@ -87,9 +85,7 @@ def read_generate_request(
     transforms = read_transforms(request, n, spec)
     _check_towards(request, n, what)
     if seeds is not None:  # last: the costly part
-        own = latents.from_seeds(seeds, spec.latent_size)
-        ends = latents.from_seeds([each.seed for each in request.towards], spec.latent_size)
-        given = {"latent": latents.on_the_way(own, ends, [each.share for each in request.towards])}
+        given = {"latent": _latents(seeds, request.towards, spec)}
     if labels is not None:
         given["label"] = labels
     if psi is not None:
@@ -100,10 +96,26 @@ def read_generate_request(
     job = GenerateJob(
         _complete(given, n, spec), spec.outputs[0].name, n, seeds, labels, noise, encoding, drawn, shape, then, step,
         changes or None,
-        is_plain=seeds is not None and not (changes or request.transforms) and _is_default(psi, spec),
+        is_plain=seeds is not None and not (changes or request.transforms or request.towards)
+        and _is_default(psi, spec),
     )  # fmt: skip
     limits.check_inputs(job)
     return job
+
+
+def _encoding(request: pb.GenerateRequest, shape: tuple[int, int, int]) -> Encoding:
+    encoding = read_encoding(request.encoding)
+    if encoding.bits == 16:
+        raise InvalidRequest("encoding.bits: 16, but generated images have 8")
+    height, width, channels = shape
+    encoding.check(width, height, channels)
+    return encoding
+
+
+def _latents(seeds: Sequence[int], towards: Sequence[pb.Toward], spec: Spec) -> NDArray[np.float32]:
+    own = latents.from_seeds(seeds, spec.latent_size)
+    ends = latents.from_seeds([each.seed for each in towards], spec.latent_size)
+    return latents.on_the_way(own, ends, [each.share for each in towards])
 
 
 def _is_default(psi: NDArray[np.float32] | None, spec: Spec) -> bool:
