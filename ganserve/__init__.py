@@ -31,6 +31,7 @@ from ganserve.client.options import (
     GenerateOptions,
     ImageOptions,
     Mix,
+    ScoreOptions,
     TranslateOptions,
     UpscaleOptions,
 )
@@ -38,6 +39,7 @@ from ganserve.client.paths import interpolate, latents_of
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
 from ganserve.client.results import Direction, GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
+from ganserve.client.scores import ImageScore
 from ganserve.module.errors import ExportError
 from ganserve.module.export import Exported, export_module
 
@@ -57,12 +59,14 @@ __all__ = [
     "GenerateOptions",
     "GeneratedImage",
     "ImageOptions",
+    "ImageScore",
     "InvalidRequest",
     "Knob",
     "Mix",
     "NotFound",
     "Overloaded",
     "Picture",
+    "ScoreOptions",
     "ServedModel",
     "ServerError",
     "ServerFault",

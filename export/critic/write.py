@@ -28,7 +28,7 @@ SEEDS = (0, 1, 2, 3, 4)  # of the images on which graph and torch are compared
 # Of the score's size on these images, or of 1 if that is larger: float32 arithmetic in another order.
 TOLERANCE = 1e-3
 IMAGES = 1024
-# With up to so many classes each has quantiles of its own, of so many images.
+# With up to so many classes each has quantiles of its own, of so many images, if the critic takes them.
 MOST_ROWS, IMAGES_OF_A_ROW = 16, 256
 QUANTILES = 101
 # References come from seeds that the measured images do not.
@@ -125,7 +125,7 @@ def write_critic(
         f"{path.name}: ONNX Runtime agrees with torch: largest difference {parity.max_difference:.3g} "
         f"(tolerance {parity.tolerance:.3g})"
     )
-    rows = len(spec.labels) if 1 < len(spec.labels) <= MOST_ROWS else 1
+    rows = len(spec.labels) if takes_label and len(spec.labels) <= MOST_ROWS else 1
     images = IMAGES_OF_A_ROW if rows > 1 else IMAGES
     scores = _scores(found, own, graph, takes_label, rows * images, progress)
     if isinstance(scores, str):

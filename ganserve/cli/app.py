@@ -14,6 +14,7 @@ from ganserve.cli.export import export, inspect
 from ganserve.cli.generate import generate
 from ganserve.cli.models import models
 from ganserve.cli.project import project
+from ganserve.cli.score import score
 from ganserve.cli.serve import ServeCommand, serve
 from ganserve.cli.transform import translate, upscale
 from ganserve.cli.verify import verify
@@ -61,6 +62,7 @@ app.command(epilog=_example("ganserve directions faces"))(directions)
 app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
 app.command(epilog=_example("ganserve dataset digits --per-class 0=500,7=2000 --out set"))(dataset)
 app.command(epilog=_example("ganserve project faces photo.png -o z.npz"))(project)
+app.command(epilog=_example("ganserve score digits 7.png --labels 7"))(score)
 app.command(epilog=_example("ganserve verify faces face.png --seeds 0-999"))(verify)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)

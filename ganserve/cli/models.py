@@ -75,6 +75,8 @@ def _print_knobs(model: ServedModel, every_label: bool) -> None:
             more = len(model.labels) - len(shown)
             names += f", ... {more} more: `ganserve models {model.name}`" if more else ""
             print(textwrap.fill(names, WIDTH, initial_indent=" " * 20, subsequent_indent=" " * 20))
+    if model.critic:
+        print(f"  {'critic':<17}  {model.critic:<24}  discriminator, for score, --best-of and --min-percentile")
 
 
 def _range(knob: Knob) -> str:

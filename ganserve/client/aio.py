@@ -19,7 +19,7 @@ from ganserve.client.messages import (
     translate_request,
     upscale_request,
 )
-from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
+from ganserve.client.options import GenerateOptions, ScoreOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.pieces import OnProgress, Pieces, silent
 from ganserve.client.results import (
@@ -35,6 +35,7 @@ from ganserve.client.results import (
     read_upscaled,
 )
 from ganserve.client.resume import RemainingImages
+from ganserve.client.scores import ImageScore, read_scores, score_requests
 from ganserve.v1 import images_pb2 as pb
 
 T = TypeVar("T")
@@ -169,6 +170,26 @@ class AsyncClient:
         async with self._translated(deadline_s) as timeout_s:
             return read_translated(await self._stub.Translate(request, timeout=timeout_s))
 
+    @overload
+    async def score(  # type: ignore[overload-overlap]  # text and bytes are sequences too
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> ImageScore: ...
+
+    @overload
+    async def score(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> list[ImageScore]: ...
+
+    async def score(
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> ImageScore | list[ImageScore]:
+        """`Client.score`, awaited."""
+        found: list[ImageScore] = []
+        for request in await asyncio.to_thread(lambda: list(score_requests(model, image, **options))):
+            async with self._translated(deadline_s) as timeout_s:
+                found += read_scores(await self._stub.Score(request, timeout=timeout_s))
+        return found if is_many(image) else found[0]
+
     async def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """Every model in the server's repository, loaded or not."""
         async with self._translated(deadline_s) as timeout_s:
@@ -215,6 +236,6 @@ async def _in_order(call: Callable[[Picture], Awaitable[T]], images: Pictures) -
             task.cancel()
 
 
-for _name in ("generate", "generate_stream", "upscale", "translate"):  # help() shows every argument here too
+for _name in ("generate", "generate_stream", "upscale", "translate", "score"):  # help() shows every argument here too
     _method = getattr(AsyncClient, _name)
     _method.__doc__ = f"{_method.__doc__}\n\n        {getattr(Client, _name).__doc__}"

@@ -18,7 +18,7 @@ from ganserve.client.messages import (
     translate_request,
     upscale_request,
 )
-from ganserve.client.options import GenerateOptions, TranslateOptions, UpscaleOptions
+from ganserve.client.options import GenerateOptions, ScoreOptions, TranslateOptions, UpscaleOptions
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.pieces import OnProgress, collect
 from ganserve.client.results import (
@@ -34,6 +34,7 @@ from ganserve.client.results import (
     read_upscaled,
 )
 from ganserve.client.resume import RemainingImages
+from ganserve.client.scores import ImageScore, read_scores, score_requests
 from ganserve.v1 import images_pb2 as pb
 
 MAX_IN_FLIGHT = 8  # images of one list: enough for the server to form batches
@@ -273,6 +274,41 @@ class Client:
         request = translate_request(model, image, **options)
         with self._translated(deadline_s) as timeout_s:
             return read_translated(self._stub.Translate(request, timeout=timeout_s))
+
+    @overload
+    def score(  # type: ignore[overload-overlap]  # text and bytes are sequences too
+        self, model: str, image: Picture, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> ImageScore: ...
+
+    @overload
+    def score(
+        self, model: str, image: Pictures, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> list[ImageScore]: ...
+
+    def score(
+        self, model: str, image: Picture | Pictures, *, deadline_s: float | None = None, **options: Unpack[ScoreOptions]
+    ) -> ImageScore | list[ImageScore]:
+        """What the model's critic says of an image: its discriminator, exported beside it.
+
+        Args:
+            model: name of the model.
+            image: as for `upscale`, also a list: as many calls as it takes, one after the other.
+            deadline_s: maximum time of each in seconds; None: the client's.
+            labels: class indices (int) or names (str), one for all images or one for each; critics of
+                class-conditional models require them.
+            fit: what becomes of images of another size than the model's: "cover" cuts what is beyond its ratio off,
+                "fill" stretches. None: they are refused.
+            version: version of the model; "" (default): the newest that is ready.
+
+        Raises:
+            ServerError: one of its subclasses.
+            OSError: a file cannot be read.
+        """
+        found: list[ImageScore] = []
+        for request in score_requests(model, image, **options):
+            with self._translated(deadline_s) as timeout_s:
+                found += read_scores(self._stub.Score(request, timeout=timeout_s))
+        return found if is_many(image) else found[0]
 
     def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
         """Every model in the server's repository, loaded or not."""

@@ -80,7 +80,7 @@ def generate_request(
     request = pb.GenerateRequest(model=model, version=version, encoding=_encoding(format, quality))
     n = _set_source(request, seeds, count, first_seed, latents, ws)
     if labels is not None:
-        request.labels.extend(_checked_labels(labels))
+        request.labels.extend(checked_labels(labels))
     if truncation is not None:
         request.truncations.extend(np.atleast_1d(truncation).tolist())
     if noise_seeds is not None:
@@ -95,7 +95,7 @@ def generate_request(
     request.return_w = return_w
     for step in [then] if isinstance(then, str) else then:
         name, of, *given = (step, "") if isinstance(step, str) else step
-        request.then.add(model=name, version=of, labels=_checked_labels(given[0]) if given else ())
+        request.then.add(model=name, version=of, labels=checked_labels(given[0]) if given else ())
     return request, n
 
 
@@ -226,7 +226,7 @@ def translate_request(
         version=version,
     )
     if labels is not None:
-        request.labels.extend(_checked_labels(labels))
+        request.labels.extend(checked_labels(labels))
     return request
 
 
@@ -288,7 +288,7 @@ def _encoding(format: FormatName, quality: int | None, bits: int | None = None) 
     return pb.Encoding(format=WIRE_FORMATS[format], quality=quality, bits=bits)
 
 
-def _checked_labels(labels: Labels) -> list[str]:
+def checked_labels(labels: Labels) -> list[str]:
     every = labels if isinstance(labels, Iterable) and not isinstance(labels, str) else [labels]
     return [label if isinstance(label, str) else str(_whole("labels", label, 0)) for label in every]
 

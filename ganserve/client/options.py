@@ -106,3 +106,11 @@ class UpscaleOptions(ImageOptions, total=False):
     fit: FitName | None
     resample: ResampleName | None
     tta: bool
+
+
+class ScoreOptions(TypedDict, total=False):
+    """What `score` accepts besides the model, the images and `deadline_s`. None: not given."""
+
+    labels: Labels | None
+    fit: Literal["cover", "fill"] | None
+    version: str

@@ -106,6 +106,7 @@ class ServedModel:
         precision: that it computes in: fp32, bf16 or fp16; empty if the server does not know.
         engine_choice: why this engine, if the server measured several.
         sha256: of its graph, model.onnx; empty if it has no manifest.
+        critic: layout of the discriminator that `score` asks; empty: there is none.
     """
 
     name: str
@@ -131,6 +132,7 @@ class ServedModel:
     precision: str = ""
     engine_choice: str = ""
     sha256: str = ""
+    critic: str = ""
 
 
 @dataclass(frozen=True)
@@ -239,6 +241,7 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             precision=model.precision,
             engine_choice=model.engine_choice,
             sha256=model.sha256,
+            critic=model.critic.architecture,
         )
         for model in reply.models
     ]

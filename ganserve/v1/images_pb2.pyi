@@ -1018,6 +1018,119 @@ class TranslateReply(_message.Message):
 Global___TranslateReply: _TypeAlias = TranslateReply  # noqa: Y015
 
 @_typing.final
+class ScoreRequest(_message.Message):
+    """Images of the generator's own size; of any size with fit."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    RAW_WIDTH_FIELD_NUMBER: _builtins.int
+    RAW_HEIGHT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    FIT_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    """empty: the newest that is ready"""
+    raw_width: _builtins.int
+    raw_height: _builtins.int
+    fit: Global___Fit.ValueType
+    """COVER or FILL: images of another size are resized by Lanczos. Unset: they are refused"""
+    @_builtins.property
+    def images(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """PNG, JPEG, WebP, or all of them raw with the two sizes below"""
+
+    @_builtins.property
+    def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """one for all images or one for each; required by critics that take one, else refused"""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        images: _abc.Iterable[_builtins.bytes] | None = ...,
+        raw_width: _builtins.int = ...,
+        raw_height: _builtins.int = ...,
+        labels: _abc.Iterable[_builtins.str] | None = ...,
+        fit: Global___Fit.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fit", b"fit", "images", b"images", "labels", b"labels", "model", b"model", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreRequest: _TypeAlias = ScoreRequest  # noqa: Y015
+
+@_typing.final
+class ImageScore(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """what the discriminator gives, before any sigmoid; higher is more like the training data"""
+    percentile: _builtins.float
+    """0..100: share of the model's own images, of the same label, that score lower"""
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        percentile: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["percentile", b"percentile", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImageScore: _TypeAlias = ImageScore  # noqa: Y015
+
+@_typing.final
+class ScoreReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORES_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    LARGEST_BATCH_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    largest_batch: _builtins.int
+    """images in the largest batch that these ran in, other callers' included"""
+    @_builtins.property
+    def scores(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImageScore]:
+        """in the order of the request"""
+
+    @_builtins.property
+    def timings(self) -> Global___Timings: ...
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """what of the sent images was not kept, such as their 16 bits"""
+
+    def __init__(
+        self,
+        *,
+        scores: _abc.Iterable[Global___ImageScore] | None = ...,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        largest_batch: _builtins.int = ...,
+        timings: Global___Timings | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["largest_batch", b"largest_batch", "model", b"model", "scores", b"scores", "timings", b"timings", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreReply: _TypeAlias = ScoreReply  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1031,6 +1144,34 @@ class ListModelsRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListModelsRequest: _TypeAlias = ListModelsRequest  # noqa: Y015
+
+@_typing.final
+class Critic(_message.Message):
+    """A generator's discriminator."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ARCHITECTURE_FIELD_NUMBER: _builtins.int
+    TAKES_LABEL_FIELD_NUMBER: _builtins.int
+    IMAGES_FIELD_NUMBER: _builtins.int
+    architecture: _builtins.str
+    takes_label: _builtins.bool
+    images: _builtins.int
+    """of the model's own, that a percentile is measured on; of each label, if it takes one"""
+    def __init__(
+        self,
+        *,
+        architecture: _builtins.str = ...,
+        takes_label: _builtins.bool = ...,
+        images: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "images", b"images", "takes_label", b"takes_label"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Critic: _TypeAlias = Critic  # noqa: Y015
 
 @_typing.final
 class Knob(_message.Message):
@@ -1113,6 +1254,7 @@ class Model(_message.Message):
     ENGINE_CHOICE_FIELD_NUMBER: _builtins.int
     BITS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
+    CRITIC_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -1157,6 +1299,10 @@ class Model(_message.Message):
     def bits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """of images that it computes: 8, or 8 and 16"""
 
+    @_builtins.property
+    def critic(self) -> Global___Critic:
+        """unset: it has none"""
+
     def __init__(
         self,
         *,
@@ -1184,10 +1330,11 @@ class Model(_message.Message):
         engine_choice: _builtins.str = ...,
         bits: _abc.Iterable[_builtins.int] | None = ...,
         sha256: _builtins.str = ...,
+        critic: Global___Critic | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "sha256", b"sha256", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "critic", b"critic", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "sha256", b"sha256", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -59,6 +59,11 @@ class ImageServiceStub:
                 request_serializer=ganserve_dot_v1_dot_images__pb2.TranslateRequest.SerializeToString,
                 response_deserializer=ganserve_dot_v1_dot_images__pb2.TranslateReply.FromString,
                 _registered_method=True)
+        self.Score = channel.unary_unary(
+                '/ganserve.v1.ImageService/Score',
+                request_serializer=ganserve_dot_v1_dot_images__pb2.ScoreRequest.SerializeToString,
+                response_deserializer=ganserve_dot_v1_dot_images__pb2.ScoreReply.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/ganserve.v1.ImageService/ListModels',
                 request_serializer=ganserve_dot_v1_dot_images__pb2.ListModelsRequest.SerializeToString,
@@ -110,6 +115,13 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Score(self, request, context):
+        """Scores images by a generator's critic, the discriminator that was exported beside it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models of the repository, loaded or not.
         """
@@ -151,6 +163,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.Translate,
                     request_deserializer=ganserve_dot_v1_dot_images__pb2.TranslateRequest.FromString,
                     response_serializer=ganserve_dot_v1_dot_images__pb2.TranslateReply.SerializeToString,
+            ),
+            'Score': grpc.unary_unary_rpc_method_handler(
+                    servicer.Score,
+                    request_deserializer=ganserve_dot_v1_dot_images__pb2.ScoreRequest.FromString,
+                    response_serializer=ganserve_dot_v1_dot_images__pb2.ScoreReply.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -298,6 +315,33 @@ class ImageService:
             '/ganserve.v1.ImageService/Translate',
             ganserve_dot_v1_dot_images__pb2.TranslateRequest.SerializeToString,
             ganserve_dot_v1_dot_images__pb2.TranslateReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Score(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ganserve.v1.ImageService/Score',
+            ganserve_dot_v1_dot_images__pb2.ScoreRequest.SerializeToString,
+            ganserve_dot_v1_dot_images__pb2.ScoreReply.FromString,
             options,
             channel_credentials,
             insecure,

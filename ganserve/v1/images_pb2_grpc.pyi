@@ -45,6 +45,8 @@ class ImageServiceStub:
     """
     Translate: _grpc.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]
     """Turns one encoded image into another (image-to-image)."""
+    Score: _grpc.UnaryUnaryMultiCallable[_images_pb2.ScoreRequest, _images_pb2.ScoreReply]
+    """Scores images by a generator's critic, the discriminator that was exported beside it."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]
     """Lists the models of the repository, loaded or not."""
     ListDirections: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]
@@ -65,6 +67,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """
     Translate: _aio.UnaryUnaryMultiCallable[_images_pb2.TranslateRequest, _images_pb2.TranslateReply]  # type: ignore[assignment]
     """Turns one encoded image into another (image-to-image)."""
+    Score: _aio.UnaryUnaryMultiCallable[_images_pb2.ScoreRequest, _images_pb2.ScoreReply]  # type: ignore[assignment]
+    """Scores images by a generator's critic, the discriminator that was exported beside it."""
     ListModels: _aio.UnaryUnaryMultiCallable[_images_pb2.ListModelsRequest, _images_pb2.ListModelsReply]  # type: ignore[assignment]
     """Lists the models of the repository, loaded or not."""
     ListDirections: _aio.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]  # type: ignore[assignment]
@@ -112,6 +116,14 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.TranslateReply, _abc.Awaitable[_images_pb2.TranslateReply]]:
         """Turns one encoded image into another (image-to-image)."""
+
+    @_abc_1.abstractmethod
+    def Score(
+        self,
+        request: _images_pb2.ScoreRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.ScoreReply, _abc.Awaitable[_images_pb2.ScoreReply]]:
+        """Scores images by a generator's critic, the discriminator that was exported beside it."""
 
     @_abc_1.abstractmethod
     def ListModels(

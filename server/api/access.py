@@ -29,7 +29,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "health": ("ServerLive", "ServerReady", "ModelReady"),
     "metadata": ("ServerMetadata", "ModelMetadata", "ListModels", "ListDirections"),
     "inference": ("ModelInfer", "ModelStreamInfer"),
-    "image": ("Generate", "GenerateStream", "Upscale", "UpscaleStream", "Translate", "GetImage"),
+    "image": ("Generate", "GenerateStream", "Upscale", "UpscaleStream", "Translate", "Score", "GetImage"),
     "shared-memory": (
         "SystemSharedMemoryStatus", "SystemSharedMemoryRegister", "SystemSharedMemoryUnregister",
         "CudaSharedMemoryStatus", "CudaSharedMemoryRegister", "CudaSharedMemoryUnregister",

@@ -24,7 +24,7 @@ _POLICIES = {
     pb.METADATA_POLICY_KEEP: Policy.KEEP,
     pb.METADATA_POLICY_STRIP: Policy.STRIP,
 }
-_FITS = {pb.FIT_CONTAIN: Fit.CONTAIN, pb.FIT_COVER: Fit.COVER, pb.FIT_FILL: Fit.FILL}
+FITS = {pb.FIT_CONTAIN: Fit.CONTAIN, pb.FIT_COVER: Fit.COVER, pb.FIT_FILL: Fit.FILL}
 
 
 def read_encoding(encoding: pb.Encoding) -> Encoding:
@@ -87,7 +87,7 @@ def read_size(request: pb.UpscaleRequest) -> Size:
     resample = _RESAMPLES.get(request.resample)
     if resample is None and request.resample != pb.RESAMPLE_UNSPECIFIED:
         raise InvalidRequest(f"resample: {request.resample} is unknown; must be LANCZOS or AREA (1, 2)")
-    fit = _FITS.get(request.fit)
+    fit = FITS.get(request.fit)
     if fit is None and request.fit != pb.FIT_UNSPECIFIED:
         raise InvalidRequest(f"fit: {request.fit} is unknown; must be CONTAIN, COVER or FILL (1..3)")
     return Size(request.scale, request.width, request.height, fit, resample)

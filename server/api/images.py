@@ -20,12 +20,14 @@ from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.api.replies import Fill, fill_image, fill_timings
+from server.api.score_request import fill_scores, read_score_request
 from server.errors import InvalidRequest, in_step
 from server.images.channels import plan_translation, plan_upscale
 from server.images.codecs import Encoding, raw_header
 from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
 from server.images.header import Format, Header, read_header
 from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, metadata_bytes, transform_bytes
+from server.images.scored import score
 from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
 from server.images.turns import in_all_turns
@@ -159,6 +161,23 @@ class ImageService(ImageServiceServicer):
         image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan)
         reply.batch_size = image.largest_batch
         return reply
+
+    async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreReply:
+        """What the model's critic says of images."""
+        started = time.perf_counter()
+        with ExitStack() as visits:
+            model, _ = self._find(request.model, request.version, GENERATORS, visits)
+            if model.critic is None:
+                raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
+            wanted = read_score_request(request, model.critic, self._limits)
+            charge(wanted.n, wanted.pixels)
+            self._hold(context, wanted.held_bytes)
+            reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)
+            scored = await score(model.critic, wanted, deadline(context), self._workers)
+            for each in scored:
+                self._metrics.decoded(model.name, each.decode_s)
+            fill_scores(reply, scored, started)
+            return reply
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsReply:
         """What the repository holds."""

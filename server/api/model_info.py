@@ -36,6 +36,10 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.input_channels = 0 if spec.task.draws else channels
         model.channels = spec.outputs[0].shape[-1 if spec.tensors == "uint8" else 0]
         model.bits.extend([8] if spec.float_parity is None else [8, 16])
+        if spec.critic is not None:
+            critic = spec.critic
+            model.critic.architecture, model.critic.takes_label = critic.architecture, critic.takes_label
+            model.critic.images = critic.images
         model.multiple_px = 1 if spec.tile is not None else spec.multiple_px
         model.truncation = spec.truncation_default is not None
         model.licence = spec.provenance.licence

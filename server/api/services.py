@@ -21,6 +21,7 @@ from server.api.rest.endpoint import Endpoint
 from server.api.rest.image_url import ImageUrls
 from server.api.rest.images import ImageApi
 from server.api.rest.page import page_routes
+from server.api.rest.scores import ScoreApi
 from server.api.rest.v2 import V2
 from server.api.transport import add_reflection, awaits_messages
 from server.images.memory import MemoryBudget
@@ -70,7 +71,12 @@ class Services:
         endpoint = Endpoint(self._settings, budget, workers, self._series.bytes_by("http"))
         tensors, images = self._wrapped(calls)
         by_url = calls.wrap(self._access.guard(self._by_url, ["GetImage"]), IMAGES.full_name, ["GetImage"])
-        apis = V2(endpoint, tensors), ImageApi(endpoint, images), ImageUrls(endpoint, by_url)
+        apis = (
+            V2(endpoint, tensors),
+            ImageApi(endpoint, images),
+            ScoreApi(endpoint, images),
+            ImageUrls(endpoint, by_url),
+        )
         page = page_routes(self._settings.grpc_port) if self._settings.page else []
         return make_rest_app([*(route for api in apis for route in api.routes()), *page], version)
 

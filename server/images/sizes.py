@@ -183,13 +183,18 @@ def _target(size: Size, width: int, height: int) -> tuple[Crop | None, int, int]
     if size.fit is Fit.FILL:
         return None, size.width, size.height
     if size.fit is Fit.COVER:
-        ratio = max(size.width / width, size.height / height)
-        kept_width, kept_height = min(width, _whole(size.width / ratio)), min(height, _whole(size.height / ratio))
-        crop = Crop((height - kept_height) // 2, (width - kept_width) // 2, kept_height, kept_width)
-        is_whole = (kept_width, kept_height) == (width, height)
-        return None if is_whole else crop, size.width, size.height
+        return crop_of(size, width, height), size.width, size.height
     ratio = min(size.width / width, size.height / height)
     return None, min(size.width, _whole(width * ratio)), min(size.height, _whole(height * ratio))
+
+
+def crop_of(size: Size, width: int, height: int) -> Crop | None:
+    """The middle part of an image of `width` x `height` that has the ratio of both sides of `size`; None: all of it."""
+    ratio = max(size.width / width, size.height / height)
+    kept_width, kept_height = min(width, _whole(size.width / ratio)), min(height, _whole(size.height / ratio))
+    if (kept_width, kept_height) == (width, height):
+        return None
+    return Crop((height - kept_height) // 2, (width - kept_width) // 2, kept_height, kept_width)
 
 
 def with_longer_side(shape: tuple[int, int, int], size: int) -> tuple[int, int, int]:

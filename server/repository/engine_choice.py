@@ -158,6 +158,14 @@ class EngineFactory:
             return Opened(engine, "; ".join(part for part in (served, note) if part), platform, choice)
         raise NotServing(reason)
 
+    def open_beside(self, version: ModelVersion, name: str, device: DeviceId) -> Engine:
+        """A further graph of the version, which computes in float32, in ONNX Runtime. Blocks; on any thread.
+
+        Raises:
+            StartError: ONNX Runtime cannot open it.
+        """
+        return self._onnx.open(version, name, device, batched=True, is_spare=True)[0]
+
     def _open_file(
         self, version: ModelVersion, name: str, device: DeviceId, batched: bool
     ) -> tuple[Engine, str, Choice]:

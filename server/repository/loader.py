@@ -21,6 +21,7 @@ from server.observability.image_window import ImageWindow
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.config_fields import without_effect
+from server.repository.critic_loading import close_critic, open_critic
 from server.repository.declared import declared
 from server.repository.defaults import OptionalInputs
 from server.repository.devices import Devices
@@ -99,6 +100,7 @@ class Loader:
         """
         await model.visitors.gone()
         await model.batcher.drain()
+        await close_critic(model.critic, self.metrics, model.name, model.version, replaced)
         await _free(model.batcher.engines)
         if model.latents is not None:
             model.latents.close()
@@ -145,6 +147,10 @@ class Loader:
         self.metrics.runs_in(
             version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}, note
         )
+        identity = await asyncio.to_thread(identify, version, opened)
+        critic = await open_critic(
+            version, list(opened), policy, self._factory, self._devices, self.metrics, self._settings.hang_timeout_s
+        )
         return Model(
             version.name,
             version.version,
@@ -157,8 +163,9 @@ class Loader:
             note,
             first.choice,
             labels,
-            await asyncio.to_thread(identify, version, opened),
+            identity,
             latents,
+            critic,
         )
 
     async def _warm(

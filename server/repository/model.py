@@ -11,6 +11,7 @@ from server.batching.batcher import Batcher
 from server.batching.visitors import Visitors
 from server.engines.base import Engine
 from server.engines.float_variant import FloatVariantEngine
+from server.images.critic import Critic
 from server.images.latent_space import LatentSpace
 from server.observability.model_statistics import ModelStatistics
 from server.repository.cpu.kept import UNKNOWN, Choice
@@ -36,6 +37,7 @@ class Model:
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)  # of an output's indices, by output
     identity: Identity = NOBODY
     latents: LatentSpace | None = None
+    critic: Critic | None = None
     visitors: Visitors = field(default_factory=Visitors)
 
     @property

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from artifact.repository import CONFIG, ONNX_FLOAT, ONNX_FP32
+from artifact.repository import CONFIG, CRITIC, ONNX_FLOAT, ONNX_FP32
 from artifact.shapes import Profile
 from artifact.spec import TensorSpec
 from server.engines.base import DeviceId, Engine
@@ -129,7 +129,7 @@ def _precision(version: ModelVersion, file_name: str) -> str | None:
     """fp32 or fp16; None without a manifest."""
     if version.spec is None:
         return None
-    return "fp32" if file_name in (ONNX_FP32, ONNX_FLOAT) else version.spec.precision
+    return "fp32" if file_name in (ONNX_FP32, ONNX_FLOAT, CRITIC) else version.spec.precision
 
 
 def _inputs(version: ModelVersion, path: Path, batched: bool) -> tuple[TensorSpec, ...]:

@@ -1,5 +1,6 @@
 """Small graphs with every input that a generator may have, as an export writes them: graph, manifest, config.pbtxt."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from artifact.golden import Golden
-from artifact.repository import MANIFEST, ONNX, read_manifest, write_version
-from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from artifact.repository import CRITIC, MANIFEST, ONNX, read_manifest, write_version
+from artifact.spec import CriticSpec, Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.config_pbtxt import config_pbtxt
 from export.golden import measure_golden
 from export.graph.parity import open_session
@@ -170,6 +171,27 @@ def write_upscaler(repository: Path, name: str, channels: int = 0, **changes: An
     return _write(repository, name, spec, nodes, constants, changes)
 
 
+def add_critic(repository: Path, name: str, spec: Spec, quantiles: tuple[tuple[float, ...], ...]) -> None:
+    """Writes version 2 of a styled generator, with a critic: the mean level, and ten times the label."""
+    nodes: list[Node] = [
+        ("Cast", ["image"], "levels", {"to": TensorProto.FLOAT}),
+        ("ReduceMean", ["levels", "axes"], "mean", {"keepdims": 0}),
+        ("Cast", ["label"], "kind", {"to": TensorProto.FLOAT}),
+        ("Mul", ["kind", "ten"], "tens", {}),
+        ("Add", ["mean", "tens"], "score", {}),
+    ]
+    inputs = (TensorSpec("image", "UINT8", spec.image_shape), TensorSpec("label", "INT64", ()))
+    graph = _graph(
+        name, inputs, (TensorSpec("score", "FP32", ()),), nodes, {"axes": np.array([1, 2, 3]), "ten": np.float32(10)}
+    )
+    files = {ONNX: repository / f"{name}.onnx", CRITIC: repository / f"{name}-critic.onnx"}
+    shutil.copy(repository / name / "1" / ONNX, files[ONNX])
+    onnx.save(graph, files[CRITIC])
+    critic = CriticSpec("mean", {}, True, PROVENANCE, Parity(1e-3, 0.0, (1,), (0,)), 256, quantiles)
+    config = (repository / name / "config.pbtxt").read_text()
+    write_version(repository, name, 2, replace(spec, critic=critic), files, config)
+
+
 def _write(
     repository: Path,
     name: str,
@@ -178,6 +200,22 @@ def _write(
     constants: dict[str, Any],
     changes: dict[str, Any],
 ) -> Spec:
+    model = _graph(name, spec.inputs, spec.outputs, nodes, constants)
+    repository.mkdir(parents=True, exist_ok=True)
+    path = repository / f"{name}.onnx"
+    onnx.save(model, path)
+    written = Spec(**{**{field: getattr(spec, field) for field in Spec.__dataclass_fields__}, **changes})
+    write_version(repository, name, 1, written, {ONNX: path}, config_pbtxt(name, written.inputs, written.outputs, 8))
+    return written
+
+
+def _graph(
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    nodes: list[Node],
+    constants: dict[str, Any],
+) -> onnx.ModelProto:
     def described(tensor: TensorSpec) -> Any:
         axes = [axis if axis >= 0 else f"{tensor.name}{i}" for i, axis in enumerate(tensor.shape)]
         return helper.make_tensor_value_info(tensor.name, TYPES[tensor.dtype], ["N", *axes])
@@ -185,15 +223,10 @@ def _write(
     graph = helper.make_graph(
         [helper.make_node(kind, ins, [out], **attributes) for kind, ins, out, attributes in nodes],
         name,
-        [described(tensor) for tensor in spec.inputs],
-        [described(tensor) for tensor in spec.outputs],
+        [described(tensor) for tensor in inputs],
+        [described(tensor) for tensor in outputs],
         [numpy_helper.from_array(np.asarray(value), key) for key, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
-    repository.mkdir(parents=True, exist_ok=True)
-    path = repository / f"{name}.onnx"
-    onnx.save(model, path)
-    written = Spec(**{**{field: getattr(spec, field) for field in Spec.__dataclass_fields__}, **changes})
-    write_version(repository, name, 1, written, {ONNX: path}, config_pbtxt(name, written.inputs, written.outputs, 8))
-    return written
+    return model

@@ -124,7 +124,7 @@ class ImageApi:
             wanted = Wanted(request)
 
             def read(body: bytes) -> Any:
-                fields = self._image_fields(request, body)
+                fields = read_image_fields(self._endpoint, request, body)
                 check_fields(fields, _IMAGE_FIELDS + (_SIZE_FIELDS if kind is pb.UpscaleRequest else _LABEL_FIELDS))
                 if not isinstance(fields.get("image"), bytes):
                     raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
@@ -152,20 +152,21 @@ class ImageApi:
 
         return respond
 
-    def _image_fields(self, request: Request, body: bytes) -> dict[str, Any]:
-        """The fields of a request with an image, whichever way it was sent: `image` as bytes, the others as in JSON."""
-        media_type = _media_type(request.headers.get("content-type", ""))
-        query = _query(request)
-        if media_type == JSON:
-            fields = read_json(body, self._endpoint.max_bytes)
-            if "image" in fields:
-                fields["image"] = read_base64("image", fields["image"])
-            return {**query, **fields}
-        if media_type == MULTIPART:
-            return {**query, **read_form(request.headers, body)}
-        if not (media_type.startswith("image/") or media_type in ("", BINARY, "application/x-www-form-urlencoded")):
-            raise Unsupported(f"Content-Type {media_type!r} is not offered; use an image's, {MULTIPART} or {JSON}")
-        return {**query, "image": body} if body else query
+
+def read_image_fields(endpoint: Endpoint, request: Request, body: bytes) -> dict[str, Any]:
+    """The fields of a request with an image, whichever way it was sent: `image` as bytes, the others as in JSON."""
+    media_type = _media_type(request.headers.get("content-type", ""))
+    query = _query(request)
+    if media_type == JSON:
+        fields = read_json(body, endpoint.max_bytes)
+        if "image" in fields:
+            fields["image"] = read_base64("image", fields["image"])
+        return {**query, **fields}
+    if media_type == MULTIPART:
+        return {**query, **read_form(request.headers, body)}
+    if not (media_type.startswith("image/") or media_type in ("", BINARY, "application/x-www-form-urlencoded")):
+        raise Unsupported(f"Content-Type {media_type!r} is not offered; use an image's, {MULTIPART} or {JSON}")
+    return {**query, "image": body} if body else query
 
 
 def read_what(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:

@@ -146,6 +146,19 @@ _SCHEMAS: Mapping[str, Schema] = {
         "required": ["image"],
         "properties": {**_IMAGE_PROPERTIES, **_LABELS},
     },
+    "ScoreRequest": {
+        "type": "object",
+        "description": "image or images.",
+        "additionalProperties": False,
+        "properties": {
+            "image": _IMAGE_PROPERTIES["image"],
+            "images": {"type": "array", "items": _IMAGE_PROPERTIES["image"]},
+            "label": _LABELS["label"],
+            "labels": {"type": ["array", "string"], "items": {"type": ["string", "integer"]}},
+            "fit": {"type": "string", "enum": ["cover", "fill"], "description": "images of another size are resized"},
+            "version": {"type": "string"},
+        },
+    },
     "Images": {
         "type": "object",
         "properties": {
@@ -237,14 +250,7 @@ def document(version: str) -> dict[str, Any]:
         paths[f"{start}/config"] = {"get": _operation("The model's config.pbtxt as JSON", names)}
         paths[f"{start}/stats"] = {"get": _operation("The model's statistics", names)}
         paths[f"{start}/infer"] = {"post": _operation("Tensors in, tensors out", names, _ref("InferRequest"))}
-    for verb, text in (("upscale", "An image, enlarged"), ("translate", "An image, translated")):
-        request = _ref(f"{verb.capitalize()}Request")
-        operation = _operation(text, [_NAME], request, images=True)
-        content = operation["requestBody"]["content"]
-        for media_type in (*_IMAGES, "application/octet-stream"):
-            content[media_type] = {"schema": {"type": "string", "format": "binary"}}
-        content["multipart/form-data"] = {"schema": request}
-        paths[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
+    paths |= _taking_images()
     for kind in ("systemsharedmemory", "cudasharedmemory"):
         for start, names in ((f"/v2/{kind}", []), (f"/v2/{kind}/region/{{name}}", [_REGION])):
             paths[f"{start}/status"] = {"get": _operation("Regions of shared memory", names)}
@@ -265,6 +271,23 @@ def document(version: str) -> dict[str, Any]:
         },
         "security": [{}, {"key": []}],
     }
+
+
+def _taking_images() -> dict[str, Any]:
+    """Addresses that an image is sent to."""
+    paths: dict[str, Any] = {}
+    for verb, text in (
+        ("upscale", "An image, enlarged"), ("translate", "An image, translated"),
+        ("score", "What the model's critic says of images"),
+    ):  # fmt: skip
+        request = _ref(f"{verb.capitalize()}Request")
+        operation = _operation(text, [_NAME], request, images=verb != "score")
+        content = operation["requestBody"]["content"]
+        for media_type in (*_IMAGES, "application/octet-stream"):
+            content[media_type] = {"schema": {"type": "string", "format": "binary"}}
+        content["multipart/form-data"] = {"schema": request}
+        paths[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
+    return paths
 
 
 def _operation(

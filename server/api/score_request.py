@@ -1,0 +1,65 @@
+"""ScoreRequest -> ScoreJob: every field checked, the headers read; and the reply."""
+
+import time
+from collections.abc import Sequence
+
+from ganserve.v1 import images_pb2 as pb
+from server.api.formats import FITS
+from server.api.limits import Limits
+from server.errors import InvalidRequest
+from server.images.codecs import raw_header
+from server.images.critic import Critic
+from server.images.header import Header, read_header
+from server.images.scored import Scored, ScoreJob, check_size
+from server.images.sizes import Fit
+
+
+def read_score_request(request: pb.ScoreRequest, critic: Critic, limits: Limits) -> ScoreJob:
+    """The pictures that are to be scored, of which nothing is decoded yet.
+
+    Raises:
+        InvalidRequest: none, one that is no picture or of another size, or labels that are not the critic's.
+        ImageTooLarge: too many, or one of too many pixels.
+    """
+    n = len(request.images)
+    if n == 0:
+        raise InvalidRequest("images: 0 given, at least 1")
+    limits.check_count("images", n)
+    labels = critic.labels(request.labels, n)
+    fit = _fit(request)
+    headers = []
+    for number, sent in enumerate(request.images, 1):
+        field = f"image {number} of {n}" if n > 1 else "image"
+        headers.append(header := _header(request, sent, field))
+        limits.check_image(field, header.width, header.height)
+        check_size(field, header, critic.spec.image_shape, fit)
+    deep = sum(header.bits > 8 for header in headers)
+    warnings = [f"{deep} of {n} images have 16 bits; 8 of them were judged"] if deep else []
+    return ScoreJob(request.images, headers, labels, fit, warnings)
+
+
+def fill_scores(reply: pb.ScoreReply, scored: Sequence[Scored], started: float) -> None:
+    """Puts the scores into the reply. `started`: when the call started, by time.perf_counter."""
+    for each in scored:
+        reply.scores.add(score=each.score, percentile=each.percentile)
+    reply.largest_batch = max(each.batch_size for each in scored)
+    reply.timings.queue_s = max(each.queue_s for each in scored)
+    reply.timings.compute_s = max(each.compute_s for each in scored)
+    reply.timings.decode_s = max(each.decode_s for each in scored)
+    reply.timings.total_s = time.perf_counter() - started
+
+
+def _fit(request: pb.ScoreRequest) -> Fit | None:
+    fit = FITS.get(request.fit)
+    if fit not in (Fit.COVER, Fit.FILL) and request.fit != pb.FIT_UNSPECIFIED:
+        raise InvalidRequest(f"fit: {request.fit}; must be COVER or FILL (2, 3), or unset")
+    return fit
+
+
+def _header(request: pb.ScoreRequest, sent: bytes, field: str) -> Header:
+    if request.raw_width or request.raw_height:
+        return raw_header(len(sent), request.raw_width, request.raw_height)
+    try:
+        return read_header(sent)
+    except InvalidRequest as error:
+        raise InvalidRequest(f"{field}: {str(error).removeprefix('image: ')}") from None
