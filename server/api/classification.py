@@ -18,6 +18,8 @@ _KINDS = ("UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT6
 
 Outputs = tuple[Mapping[str, DeclaredTensor], Mapping[str, NDArray[Any]]]
 
+NO_COUNTS: Mapping[str, int] = {}
+
 
 def read_counts(wanted: Sequence[Any], expected: Mapping[str, DeclaredTensor]) -> dict[str, int]:
     """How many classes are requested of which outputs, before anything runs. `wanted`: those of the request, checked.

@@ -1,20 +1,21 @@
 """KServe v2 over gRPC, as Triton speaks it: tensors in and out, metadata, statistics, model control."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
+from functools import partial
 from typing import Any
 
-from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.calls import Context, at_end, deadline, hold_of
-from server.api.classification import classified, read_counts
+from server.api.classification import NO_COUNTS, classified, read_counts
 from server.api.infer_answer import InferAnswer, PendingAnswer, StreamAnswer
 from server.api.kept_answers import KeptAnswers
 from server.api.kserve_parameters import NOT_STATED, check_kind, read_load_parameters, read_queueing
 from server.api.kserve_run import plan, run, take
 from server.api.kserve_statistics import write_statistics
 from server.api.kserve_tensors import (
+    NO_PLACES,
     are_large,
     check_outputs,
     find_places,
@@ -33,6 +34,7 @@ from server.engines.strings import held_bytes
 from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, PermissionDenied, Unsupported
 from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
+from server.repository.declared import DeclaredTensor
 from server.repository.index import IndexEntry, State
 from server.repository.model import Model
 from server.repository.override import read_override
@@ -280,20 +282,20 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             elif isinstance(model, Model):
                 model.batcher.check_time(sum(map(len, request.raw_input_contents)), deadline_at, priority)
             inputs_at = find_places(request.inputs, "input", self._memory)
-            outputs_at = find_places(request.outputs, "output", self._memory)
-            outputs: Mapping[str, Any] = {tensor.name: tensor for tensor in model.outputs}
-            check_outputs(request.outputs, outputs, model.name)
-            counts = read_counts(request.outputs, outputs)
+            outputs: Mapping[str, DeclaredTensor] = model.outputs_by_name
+            wanted, outputs_at, counts = list(outputs), NO_PLACES, NO_COUNTS
+            if request.outputs:
+                outputs_at = find_places(request.outputs, "output", self._memory)
+                check_outputs(request.outputs, outputs, model.name)
+                counts = read_counts(request.outputs, outputs)
+                wanted = [tensor.name for tensor in request.outputs]
             limit_bytes = self._limits.max_message_bytes
             read = (read_inputs, request, model.inputs, model.max_batch_size, model.defaults, limit_bytes, inputs_at)
             arrays, items = await self._workers.run(*read) if is_large(request, inputs_at) else read[0](*read[1:])
-            planned = await self._workers.run_if(are_large(arrays), plan, model, arrays, items, self._limits)
-            wanted = [tensor.name for tensor in request.outputs] or list(outputs)
+            planning = (plan, model, arrays, items, self._limits)
+            planned = await self._workers.run(*planning) if are_large(arrays) else planning[0](*planning[1:])
             take(planned, model, arrays, items, wanted, self._limits, hold)
-
-            def compute() -> Awaitable[Mapping[str, NDArray[Any]]]:
-                return run(model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)
-
+            compute = partial(run, model, arrays, items, planned, self._limits, deadline_at, timeout_s, priority)
             results = await (self._cache.get(model, arrays, compute) if is_cached else compute())
             if counts:
                 classify = (classified, outputs, results, counts, model.labels, model.max_batch_size, limit_bytes)

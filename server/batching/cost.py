@@ -40,6 +40,7 @@ class CostModel:
         self.is_short = False  # whether an item is known to take less than SHORT_S
         self.is_steady = True  # whether a run's time follows from its shapes alone
         self._useful_items = math.inf  # beyond these a longer batch gains little
+        self._priced: dict[tuple[int, int], tuple[float, float]] = {}  # the last one, until the next batch
 
     def seconds(self, nbytes: int, item_bytes: int) -> float:
         """About how long a batch of `nbytes` takes, in items of `item_bytes`; 0 if nothing ran yet."""
@@ -55,12 +56,17 @@ class CostModel:
 
     def price(self, item_bytes: int, max_batch_size: int) -> tuple[float, float]:
         """`second_per_byte` and `fixed_s`, in one call, since every request needs them twice."""
-        line = self._by_bytes.get(item_bytes.bit_length()) or self._line(item_bytes)
-        nbytes = min(max_batch_size, self._useful_items) * item_bytes
-        return line.slope * (nbytes + line.offset) / max(1, nbytes), line.slope * line.offset
+        found = self._priced.get((item_bytes, max_batch_size))
+        if found is None:
+            line = self._line(item_bytes)
+            nbytes = min(max_batch_size, self._useful_items) * item_bytes
+            found = line.slope * (nbytes + line.offset) / max(1, nbytes), line.slope * line.offset
+            self._priced = {(item_bytes, max_batch_size): found}
+        return found
 
     def learn(self, items: int, nbytes: int, device_s: float) -> None:
         """Takes in what a batch cost, from its start until its callers were answered."""
+        self._priced = {}
         size = (nbytes // items).bit_length()
         if size not in self._by_bytes:
             self._by_bytes[size] = _Line()

@@ -94,17 +94,18 @@ class Turn:
     `late`: past a queue timeout with DELAY, so behind all others.
     """
 
-    __slots__ = ("jobs", "late", "number", "order", "shape")
+    __slots__ = ("_key", "jobs", "late", "number", "order", "shape")
 
     def __init__(self, order: float, number: int, shape: Hashable, late: bool = False) -> None:
         self.order = order
         self.number = number
         self.shape = shape
         self.late = late
+        self._key = (late, order, number)  # once: a heap of many compares each with several
         self.jobs: deque[Job] = deque()
 
     def __lt__(self, other: "Turn") -> bool:
-        return (self.late, self.order, self.number) < (other.late, other.order, other.number)
+        return self._key < other._key
 
 
 class Done(NamedTuple):

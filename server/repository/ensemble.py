@@ -62,6 +62,11 @@ class Ensemble:
         """As replies have them, in the config's order."""
         return _declared(self.config.output)
 
+    @cached_property
+    def outputs_by_name(self) -> Mapping[str, DeclaredTensor]:
+        """The same by name."""
+        return {tensor.name: tensor for tensor in self.outputs}
+
     @property
     def visitors(self) -> AbstractContextManager[object]:
         """As `Model.visitors`: of the models of all steps."""

@@ -57,6 +57,11 @@ class Model:
         return declared(self.config.output, self.engine.outputs)
 
     @cached_property
+    def outputs_by_name(self) -> Mapping[str, DeclaredTensor]:
+        """The same by name."""
+        return {tensor.name: tensor for tensor in self.outputs}
+
+    @cached_property
     def has_fixed_outputs(self) -> bool:
         """Whether every axis of the outputs has one size."""
         return all(tensor.is_fixed for tensor in self.outputs)
