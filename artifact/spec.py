@@ -17,6 +17,9 @@ SCHEMA_VERSION = 2
 OPTIONAL_INPUTS = ("noise", "truncation_psi", "w", "w_given", "transform")
 # Input of an image-to-image graph: (N, K) float32, 1 for each of the K labels that the image shall have.
 ATTRIBUTES = "attributes"
+# Inputs of an image-to-image graph: (N, H, W, C) uint8, an image whose style is wanted, and (N,) float32, 1 for items
+# whose style is the reference's, 0 for those whose style is the latent's.
+REFERENCE, REFERENCE_GIVEN = "reference", "reference_given"
 # Output (N,) bool of graphs that may compute in less than float32: whether every value of the item's image is finite.
 # The server reads it and does not send it.
 FINITE = "finite"
@@ -171,7 +174,8 @@ class Spec:
     an output cannot have its input's name, so `outputs` has its name. Translators support heights and widths that are
     multiples of `multiple_px` and not below `least_px`, or only those of `image_shape` where they are not 0. With
     `labels` they have the input `attributes` (N, number of labels) float32 after the image, 1 for each label that the
-    image shall have.
+    image shall have; or `label` (N,) int64, the domain that it shall be in, followed by `latent` (N, latent_size)
+    float32, `reference` (N, H, W, C) uint8 of one size, or both and `reference_given` (N,) float32: a style in it.
     A second graph for images of 16 bits (`float_parity`) takes and gives float32 in [0, 1] instead of uint8.
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """

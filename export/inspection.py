@@ -63,7 +63,7 @@ def inspect(
         settings={name: setting.meaning for name, setting in settings.items()},
         parameters=sum(parameter.numel() for parameter in generator.network.parameters()),
         dtype=source.checkpoint.dtype,
-        notes=source.checkpoint.notes,
+        notes=(*source.checkpoint.notes, *generator.notes),
     )
 
 

@@ -190,10 +190,10 @@ def read_labels(request: Request) -> tuple[str, ...] | None:
 
 def _labels(request: Request, names: tuple[str, ...] | None, source: Source) -> tuple[str, ...]:
     """The names of the classes or attributes: the user's, the zoo's, the architecture's, or "0", "1", ..."""
-    attributes = source.generator.attributes
+    attributes, known = source.generator.attributes, source.generator.label_names
     classes = source.generator.classes or len(attributes)
     if names is None:
-        return source.labels or attributes or tuple(str(label) for label in range(classes))
+        return source.labels or attributes or known or tuple(str(label) for label in range(classes))
     if not classes:
         raise ExportError(f"--labels {request.labels}: {source.architecture} has no label input")
     if len(names) != classes or len(set(names)) != classes:

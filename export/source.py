@@ -34,11 +34,12 @@ class Source:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was decided while reading, and what was assumed, with the way to change it."""
+        found = (*self.checkpoint.notes, *self.generator.notes)
         if not self.assumed:
-            return self.checkpoint.notes
+            return found
         listed = ", ".join(f"{key}={value}" for key, value in self.assumed.items())
         return (
-            *self.checkpoint.notes,
+            *found,
             f"assumed, since the file does not say it: {listed}; --set KEY=VALUE changes it",
         )
 

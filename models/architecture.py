@@ -54,11 +54,15 @@ class Generator:
 
     Networks whose input is an image have the input `image` (N, C, H, W) float32 in `input_range`, H and W multiples of
     `multiple_px` and not smaller than `least_px`, or `image_size_px` where that is not (0, 0); it has `input_channels`,
-    or if that is 0 `channels`. With `attributes`, their names, there follows `attributes` (N, len) float32, 1 for those
-    that the image shall have and 0 for the others. `encode` turns images (N, C, H, W)
+    or if that is 0 `channels`. There follow those that apply of: `attributes` (N, len) float32 with `attributes`, their
+    names, 1 for those that the image shall have and 0 for the others; `label` with `classes`; `latent` with
+    `latent_size`; `reference` (N, C, *reference_size_px) float32 in `input_range`, an image whose style is wanted; if
+    there are both, `reference_given` (N,) float32: items where that is 1 take the reference's style, the others the
+    latent's. `encode` turns images (N, C, H, W)
     float32 of levels 0..255 into that input if it is not a linear scale (label maps); the levels that mean something
     are then 0..`input_levels` - 1.
 
+    `label_names`: of the classes, if they are known. `notes`: what the user should know of this network.
     `settled`: the architecture's settings that mean nothing for this network, so that nothing is assumed of them.
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.
     """
@@ -84,18 +88,30 @@ class Generator:
     encode: nn.Module | None = None
     input_levels: int = 256
     attributes: tuple[str, ...] = ()
+    reference_size_px: tuple[int, int] = (0, 0)
+    label_names: tuple[str, ...] = ()
     scale: int = 1
     tile: Tiling | None = None
     multiple_px: int = 1
     least_px: int = 1
+    notes: tuple[str, ...] = ()
     settled: tuple[str, ...] = ()
     tolerance: float = 2e-4
 
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of what the network takes, in its forward's order."""
+        has_reference = any(self.reference_size_px)
         if not self.task.draws:
-            return ("image", "attributes") if self.attributes else ("image",)
+            has = {
+                "image": True,
+                "attributes": bool(self.attributes),
+                "label": self.classes > 0,
+                "latent": self.latent_size > 0,
+                "reference": has_reference,
+                "reference_given": has_reference and self.latent_size > 0,
+            }
+            return tuple(name for name, taken in has.items() if taken)
         has = {
             "latent": True,
             "label": self.classes > 0,

@@ -25,6 +25,7 @@ from models.families.translation import (
     pix2pixhd,
     resnet_translator,
     stargan,
+    stargan_v2,
     ugatit,
     unet,
 )
@@ -81,6 +82,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         animegan2.ARCHITECTURE,
         ugatit.ARCHITECTURE,
         stargan.ARCHITECTURE,
+        stargan_v2.ARCHITECTURE,
     )
 }
 

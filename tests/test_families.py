@@ -165,16 +165,30 @@ def check_image(server: str, model: str, spec: Spec) -> None:
     padding = [(0, padded - side) for padded, side in zip(sides, image.shape[:2], strict=True)]
     whole = np.pad(image, [*padding, (0, 0)], "reflect")
     arrays: Arrays = {"image": whole[None]}
-    asked: dict[str, Any] = {}
-    if spec.labels:
-        asked = {"labels": [spec.labels[0], len(spec.labels) - 1]}
-        arrays["attributes"] = np.zeros((1, len(spec.labels)), np.float32)
-        arrays["attributes"][0, [0, -1]] = 1
+    asked = guidance(spec, arrays)
     expected = infer(server, model, arrays)[0][: height * spec.scale, : width * spec.scale]
     with Client(server) as client:
         call: Any = client.upscale if spec.task is Task.SUPER_RESOLUTION else client.translate
         made = call(model, image, format="raw", **asked)
     np.testing.assert_array_equal(made.array, expected)
+
+
+def guidance(spec: Spec, arrays: Arrays) -> dict[str, Any]:
+    """What a translator takes beside the image: as the client's arguments, and put into the tensors."""
+    names = [tensor.name for tensor in spec.inputs]
+    if "attributes" in names:
+        arrays["attributes"] = np.zeros((1, len(spec.labels)), np.float32)
+        arrays["attributes"][0, [0, -1]] = 1
+        return {"labels": [spec.labels[0], len(spec.labels) - 1]}
+    if "label" not in names:
+        return {}
+    arrays["label"] = np.array([1])
+    if "reference" in names:  # of the network's own size, so that nothing is resized; given, so that no flag is needed
+        shape = next(tensor.shape for tensor in spec.inputs if tensor.name == "reference")
+        arrays["reference"] = np.random.RandomState(1).randint(0, 256, (1, *shape)).astype(np.uint8)
+        return {"labels": spec.labels[1], "reference": arrays["reference"][0]}
+    arrays["latent"] = np.random.RandomState(7).randn(1, spec.latent_size).astype(np.float32)
+    return {"labels": 1, "seed": 7}
 
 
 @pytest.mark.parametrize("model", GRAPHS)

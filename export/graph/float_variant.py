@@ -12,7 +12,7 @@ from torch import nn
 
 from export.errors import ExportError
 from export.graph.parity import Reference, run_torch, sizes_px
-from export.graph.pixels import from_levels, to_levels
+from export.graph.pixels import BesideImage, from_levels, to_levels
 from export.graph.samples import sample_inputs
 from models.architecture import Generator
 
@@ -66,11 +66,13 @@ class _FloatPixels(nn.Module):
         super().__init__()
         self.network = generator.network
         self.encode = from_levels(generator.input_range)
+        self.beside = BesideImage(generator)
         self.scale = to_levels(generator.output_range)
 
     def forward(self, image: torch.Tensor, *others: torch.Tensor) -> torch.Tensor:
         """(N, scale*H, scale*W, C) float32 in [0, 1] from (N, H, W, C) float32 in [0, 1], and the other inputs."""
-        levels = self.scale(self.network(self.encode((image * 255.0).permute(0, 3, 1, 2)), *others))
+        encoded = self.encode((image * 255.0).permute(0, 3, 1, 2))
+        levels = self.scale(self.network(encoded, *self.beside(*others)))
         found: torch.Tensor = levels.clamp(0.0, 255.0).permute(0, 2, 3, 1) / 255.0
         return found
 

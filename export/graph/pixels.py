@@ -83,6 +83,22 @@ class GeneratePixels(nn.Module):
         return images
 
 
+class BesideImage(nn.Module):
+    """What a network takes beside the image, from the graph's inputs: a reference is an image of levels too."""
+
+    def __init__(self, generator: Generator) -> None:
+        super().__init__()
+        self.names = generator.inputs[1:]
+        self.scale = from_levels(generator.input_range)
+
+    def forward(self, *others: torch.Tensor) -> list[torch.Tensor]:
+        """All in their order, the reference (N, H, W, C) uint8 as (N, C, H, W) float32 in the network's range."""
+        return [
+            self.scale(other.to(torch.float32).permute(0, 3, 1, 2)) if name == "reference" else other
+            for name, other in zip(self.names, others, strict=True)
+        ]
+
+
 class TransformPixels(nn.Module):
     """A network that upscales or translates images, with input and output (N, H, W, C) uint8."""
 
@@ -90,6 +106,7 @@ class TransformPixels(nn.Module):
         super().__init__()
         self.network = generator.network
         self.encode = generator.encode or from_levels(generator.input_range)
+        self.beside = BesideImage(generator)
         self.to_uint8 = ToUint8(generator.output_range)
 
     def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
@@ -98,7 +115,7 @@ class TransformPixels(nn.Module):
         """
         image, *others = inputs
         levels = image.to(torch.float32).permute(0, 3, 1, 2)
-        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels), *others))
+        images: torch.Tensor = self.to_uint8(self.network(self.encode(levels), *self.beside(*others)))
         return images
 
 

@@ -83,21 +83,22 @@ def sample_inputs(
     """The graph's inputs by name, in the network's order, one item per seed.
 
     `size_px` is (H, W) of input images, raised to the network's minimum and multiple, unless it takes one size only.
-    Attributes are the seed's bits. Latent and noise of a seed come from one stream, as in the server. Truncation falls
-    with the seed, odd seeds are generated from `w`, and all but seed 0 are moved and turned.
+    Attributes are the seed's bits; references are other images, given for odd seeds. Latent and noise of a seed come
+    from one stream, as in the server. Truncation falls with the seed, odd seeds are generated from `w`, and all but
+    seed 0 are moved and turned.
     """
     if not generator.task.draws:
         sides = Sides(generator.multiple_px, generator.least_px)
         height, width = generator.image_size_px if any(generator.image_size_px) else map(sides.fit, size_px)
         stacked = np.stack([synthetic_image(height, width, generator.image_channels, seed) for seed in seeds])
         stacked = (stacked.astype(np.int64) * generator.input_levels // 256).astype(np.uint8)
-        arrays: Arrays = {"image": stacked if tensors == "uint8" else encode_images(stacked, generator)}
-        bits = [[seed >> place & 1 for place in range(len(generator.attributes))] for seed in seeds]
-        return arrays | ({"attributes": np.array(bits, np.float32)} if generator.attributes else {})
+        image: NDArray[np.generic] = stacked if tensors == "uint8" else encode_images(stacked, generator)
+        found: Arrays = {"image": image, **_beside_image(generator, tensors, seeds)}
+        return {name: found[name] for name in generator.inputs}
     size = generator.latent_size
     streams = np.concatenate([np.random.RandomState(seed).randn(1, size + generator.noise_size) for seed in seeds])
     layers, length = generator.w_shape or (1, 1)
-    arrays = {
+    arrays: Arrays = {
         "latent": streams[:, :size].astype(np.float32),
         "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
         "noise": streams[:, size:].astype(np.float32),
@@ -107,6 +108,23 @@ def sample_inputs(
         "transform": np.array([[0.03 * seed, -0.02 * seed, 15 * seed] for seed in seeds], dtype=np.float32),
     }
     return {name: arrays[name] for name in generator.inputs}
+
+
+def _beside_image(generator: Generator, tensors: str, seeds: Sequence[int]) -> Arrays:
+    """What a network may take beside the image."""
+    bits = [[seed >> place & 1 for place in range(len(generator.attributes))] for seed in seeds]
+    latents = [np.random.RandomState(seed).randn(generator.latent_size) for seed in seeds]
+    arrays: Arrays = {
+        "attributes": np.array(bits, np.float32),
+        "label": np.array([seed % max(1, generator.classes) for seed in seeds], dtype=np.int64),
+        "latent": np.stack(latents).astype(np.float32),
+        "reference_given": np.array([seed % 2 for seed in seeds], dtype=np.float32),
+    }
+    if any(generator.reference_size_px):
+        images = [synthetic_image(*generator.reference_size_px, generator.image_channels, 100 + seed) for seed in seeds]
+        references = np.stack(images)
+        arrays["reference"] = references if tensors == "uint8" else scale_images(references, generator.input_range)
+    return arrays
 
 
 def encode_images(images: NDArray[np.uint8], generator: Generator) -> NDArray[np.float32]:

@@ -45,14 +45,16 @@ from ganserve.cli.media.options import (
     OutputOption,
     PixelFormatOption,
     PresetOption,
+    ReferenceOption,
     ResampleOption,
     ScaleOption,
     SkipOption,
     StartOption,
+    StyleSeedOption,
     SuffixOption,
     TtaOption,
     WidthOption,
-    read_attributes,
+    read_guidance,
     read_range,
 )
 from ganserve.cli.media.page import Page
@@ -64,7 +66,7 @@ from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
 
 _UPSCALE_ONLY = ("scale", "width", "height", "fit", "resample", "tta")
-_TRANSLATE_ONLY = ("labels",)
+_TRANSLATE_ONLY = ("labels", "seed", "reference")
 
 if TYPE_CHECKING:
     from ganserve.cli.media.film.convert import FilmConverter, FilmReport
@@ -179,6 +181,8 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         resample: ResampleOption = None,
         tta: TtaOption = False,
         labels: AttributesOption = None,
+        seed: StyleSeedOption = None,
+        reference: ReferenceOption = None,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
         metadata: MetadataOption = None,
         quality: QualityOption = None,
@@ -199,10 +203,8 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
         options: dict[str, Any] = {"alpha": alpha, "version": version, "metadata": _policy(metadata, conversions)}
-        if sized:
-            options |= {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
-        else:
-            options["labels"] = read_attributes(labels)
+        size = {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
+        options |= size if sized else read_guidance(labels, seed, reference)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value, *read_range(start, end))
         films = any(each.is_film for each in conversions)
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, Page(compare, len(conversions), films))

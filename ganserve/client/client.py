@@ -254,8 +254,9 @@ class Client:
             image: as for `upscale`, also a list. The server pads an image if the network requires multiples of some
                 size.
             deadline_s: maximum time in seconds; None: the client's.
-            labels: attributes that the image shall have, names (str) or indices (int), and no others; "" for none of
-                them. Models with attributes require them.
+            labels: attributes that it shall have and no others ("": none), or its domain: names (str), indices (int).
+            seed: int, 0..2**32-1, of the style in the domain, for models that take styles. None: 0.
+            reference: an image like `image`, in the domain, whose style is wanted instead.
             alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).

@@ -24,7 +24,7 @@ from ganserve.client.options import (
     Translations,
     Truncations,
 )
-from ganserve.client.pictures import sent
+from ganserve.client.pictures import encoded, sent
 from ganserve.v1 import images_pb2 as pb
 
 ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
@@ -206,6 +206,8 @@ def translate_request(
     image: object,
     *,
     labels: Labels | None = None,
+    seed: int | None = None,
+    reference: object | None = None,
     alpha: AlphaName = "keep",
     format: FormatName = "png",
     quality: int | None = None,
@@ -214,6 +216,8 @@ def translate_request(
     version: str = "",
 ) -> pb.TranslateRequest:
     """The message for Translate; see `image_request`."""
+    if seed is not None and reference is not None:
+        raise InvalidRequest("pass seed or reference, not both: a style comes from one of them")
     request = image_request(
         pb.TranslateRequest,
         model,
@@ -227,6 +231,10 @@ def translate_request(
     )
     if labels is not None:
         request.labels.extend(checked_labels(labels))
+    if seed is not None:
+        request.seed = _whole("seed", seed, 0)
+    if reference is not None:
+        request.reference = encoded(reference)
     return request
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.client.formats import FormatName
+from ganserve.client.pictures import Picture
 
 AlphaName = Literal["keep", "drop"]
 MetadataName = Literal["icc", "keep", "strip"]
@@ -95,6 +96,8 @@ class TranslateOptions(ImageOptions, total=False):
     """What `translate` accepts as well. None: not given."""
 
     labels: Labels | None
+    seed: int | None
+    reference: Picture | None
 
 
 class UpscaleOptions(ImageOptions, total=False):

@@ -81,6 +81,15 @@ def sent(image: object) -> Sent:
     return _from_array(np.asarray(image))
 
 
+def encoded(image: object) -> bytes:
+    """The picture as a file's bytes; see `sent`."""
+    found = sent(image)
+    if not found.raw_width:
+        return found.data
+    pixels = np.frombuffer(found.data, np.uint8).reshape(found.raw_height, found.raw_width, -1)
+    return encode_png(pixels)
+
+
 def _read(file: Any) -> bytes:
     """All of a binary file, from its beginning if it can be rewound (as after PIL's `save` into a BytesIO)."""
     if hasattr(file, "seekable") and file.seekable():

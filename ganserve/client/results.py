@@ -59,15 +59,19 @@ class Upscaled(ReceivedImage):
 
 @dataclass(frozen=True)
 class Translated(ReceivedImage):
-    """An image made from another, and the items in the batch that it ran in. `warnings`: as of `Upscaled`."""
+    """An image made from another, and the items in the batch that it ran in. `warnings`: as of `Upscaled`. `seed` and
+    `label`: of the style and the domain, if the model has them."""
 
     batch_size: int
     warnings: tuple[str, ...] = ()
+    seed: int | None = None
+    label: int | None = None
 
 
 @dataclass(frozen=True)
 class Knob:
-    """A parameter of a model that `generate` may set: seed, latent, w, label, truncation or noise_seed.
+    """A parameter of a model that `generate` may set, or `translate`: seed, latent, w, label, truncation, noise_seed,
+    reference.
 
     Attributes:
         minimum: lower limit; None: any finite number.
@@ -211,7 +215,14 @@ def read_upscaled(reply: pb.UpscaleReply) -> Upscaled:
 
 def read_translated(reply: pb.TranslateReply) -> Translated:
     """The image of a reply."""
-    return Translated(**_image_fields(reply.image, reply), batch_size=reply.batch_size, warnings=tuple(reply.warnings))
+    image = reply.image
+    return Translated(
+        **_image_fields(image, reply),
+        batch_size=reply.batch_size,
+        warnings=tuple(reply.warnings),
+        seed=image.seed if image.HasField("seed") else None,
+        label=image.label if image.HasField("label") else None,
+    )
 
 
 def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:

@@ -612,9 +612,9 @@ class Image(_message.Message):
     height: _builtins.int
     channels: _builtins.int
     seed: _builtins.int
-    """unset for explicit latents and ws"""
+    """unset for explicit latents and ws; of a translated image, of its style"""
     label: _builtins.int
-    """class index, for class-conditional models"""
+    """class index, for class-conditional models; of a translated image its domain"""
     noise_seed: _builtins.int
     """for models with noise inputs"""
     w: _builtins.bytes
@@ -933,6 +933,8 @@ class TranslateRequest(_message.Message):
     ENCODING_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     RAW_BITS_FIELD_NUMBER: _builtins.int
+    SEED_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
@@ -946,6 +948,11 @@ class TranslateRequest(_message.Message):
     alpha: Global___AlphaPolicy.ValueType
     raw_bits: _builtins.int
     """of raw input: 8 (default), or 16, little-endian"""
+    seed: _builtins.int
+    """The style in the domain, of models that take styles: by seed, as numpy.random.RandomState draws the latent (neither
+    given: seed 0), or of an image in the domain, PNG, JPEG or WebP, whose middle is cut to the network's shape.
+    """
+    reference: _builtins.bytes
     metadata: Global___MetadataPolicy.ValueType
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
@@ -953,6 +960,7 @@ class TranslateRequest(_message.Message):
     def labels(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Attributes that the image shall have, by name or index; it shall not have the others. One empty text: none of them.
         Required by models with labels, refused by others.
+        Of models whose classes are domains (StarGAN v2): the one that the image shall be in.
         """
 
     def __init__(
@@ -967,13 +975,22 @@ class TranslateRequest(_message.Message):
         encoding: Global___Encoding | None = ...,
         labels: _abc.Iterable[_builtins.str] | None = ...,
         raw_bits: _builtins.int = ...,
+        seed: _builtins.int | None = ...,
+        reference: _builtins.bytes | None = ...,
         metadata: Global___MetadataPolicy.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["encoding", b"encoding"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_seed", b"_seed", "encoding", b"encoding", "reference", b"reference", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_seed", b"_seed", "alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "reference", b"reference", "seed", b"seed", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
+    _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015
+    _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
+    _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reference) -> _WhichOneofReturnType__reference | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
 
 Global___TranslateRequest: _TypeAlias = TranslateRequest  # noqa: Y015
 

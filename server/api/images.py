@@ -4,7 +4,7 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 """
 
 import time
-from collections.abc import AsyncGenerator, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
@@ -15,18 +15,28 @@ from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.formats import choose_bits, read_encoding, read_policy, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request
+from server.api.guidance_request import complete_guidance, read_guidance
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.api.replies import Fill, fill_image, fill_timings
 from server.api.score_request import fill_scores, read_score_request
-from server.errors import InvalidRequest, in_step
-from server.images.channels import plan_translation, plan_upscale
+from server.api.steps import plan_steps
+from server.errors import InvalidRequest
+from server.images.channels import plan_translation
 from server.images.codecs import Encoding, raw_header
-from server.images.generate import GeneratedImage, GenerateJob, Passage, generate, window_of
+from server.images.generate import GeneratedImage, GenerateJob, generate, window_of
 from server.images.header import Format, Header, read_header
-from server.images.memory import COUNTED_BYTES, REPLY_COPIES, Hold, MemoryBudget, metadata_bytes, transform_bytes
+from server.images.memory import (
+    COUNTED_BYTES,
+    REPLY_COPIES,
+    Hold,
+    MemoryBudget,
+    metadata_bytes,
+    reference_bytes,
+    transform_bytes,
+)
 from server.images.scored import score
 from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
@@ -43,8 +53,6 @@ _RPC_OF = {
     Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
 }
 GENERATORS = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
-# After the generator.
-MAX_STEPS = 8
 _FEWER = "use GenerateStream, or request fewer images"
 
 ImageRequest = pb.UpscaleRequest | pb.TranslateRequest
@@ -154,11 +162,15 @@ class ImageService(ImageServiceServicer):
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
         """The image, translated."""
         reply = pb.TranslateReply()
+        guidance = read_guidance(request, self._limits)
+        if guidance.reference is not None:
+            self._hold(context, reference_bytes(guidance.reference))
 
         def make_plan(spec: Spec, header: Header, keeps_alpha: bool, bits: int) -> TransformPlan:
-            return in_one_pass(plan_translation(spec, header, keeps_alpha, bits, request.labels))
+            return in_one_pass(plan_translation(spec, header, keeps_alpha, bits, guidance))
 
-        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan)
+        complete = partial(complete_guidance, request, guidance, reply, self._workers)
+        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan, complete=complete)
         reply.batch_size = image.largest_batch
         return reply
 
@@ -220,7 +232,7 @@ class ImageService(ImageServiceServicer):
     ) -> tuple[Model, GenerateJob, tuple[Model, ...]]:
         """The generator, what it has to compute, and the models of the further steps; all stay open for `visits`."""
         model, spec = self._find(request.model, request.version, GENERATORS, visits)
-        steps, passages = self._plan_steps(request.then, spec, visits)
+        steps, passages = plan_steps(request.then, spec, partial(self._find, visits=visits), self._check_size)
         admit(model, spec)
         if not is_large(request):
             job = read_generate_request(request, model.space, self._limits, passages)
@@ -239,35 +251,6 @@ class ImageService(ImageServiceServicer):
             hold.shrink(hold.nbytes - made)
         return job
 
-    def _plan_steps(
-        self, wanted: Collection[pb.Step], generator: Spec, visits: ExitStack
-    ) -> tuple[tuple[Model, ...], tuple[Passage, ...]]:
-        """The models of the steps after the generator, and how its images go through them: sizes are known, and
-        limited, before anything is computed."""
-        if len(wanted) > MAX_STEPS:
-            raise InvalidRequest(f"then: {len(wanted)} steps, at most {MAX_STEPS}")
-        models, passages = [], []
-        height, width, channels = generator.image_shape
-        for number, each in enumerate(wanted, 2):
-            with in_step(step := f"step {number} (model {each.model!r})"):
-                if not 1 <= channels <= 4:
-                    raise InvalidRequest(f"images of {channels} channels come in; a network takes 1 to 4")
-                model, spec = self._find(each.model, each.version, (Task.SUPER_RESOLUTION, Task.IMAGE_TO_IMAGE), visits)
-                header = Header(Format.RAW, width, height, channels)
-                if spec.task is Task.IMAGE_TO_IMAGE:
-                    plan = plan_translation(spec, header, True, labels=each.labels)
-                elif each.labels:
-                    raise InvalidRequest(
-                        f"labels: {len(each.labels)} given, but the model is {spec.task}; leave them out"
-                    )
-                else:
-                    plan = plan_upscale(spec, header, True)
-                self._check_size(in_one_pass(plan))
-            models.append(model)
-            passages.append(Passage(step, model.batcher, plan))
-            height, width, channels = plan.shape
-        return tuple(models), tuple(passages)
-
     async def _transform(
         self,
         request: ImageRequest,
@@ -276,9 +259,10 @@ class ImageService(ImageServiceServicer):
         task: Task,
         make_plan: Callable[[Spec, Header, bool, int], TransformPlan],
         pieces: Pieces | None = None,
+        complete: Callable[[Spec, TransformPlan], Awaitable[TransformPlan]] | None = None,
     ) -> TransformedImage:
         """Runs the image through the model, counts it, and fills in what both replies have. `pieces`: the image is sent
-        in these as well, and may be longer than a message."""
+        in these as well, and may be longer than a message. `complete`: does to the plan what takes longer."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
@@ -295,6 +279,8 @@ class ImageService(ImageServiceServicer):
             nbytes = transform_bytes(plan, encoding, batch, in_pieces=pieces is not None)
             nbytes += metadata_bytes(encoding, len(request.image), self._limits.max_metadata_bytes)
             hold = self._hold(context, nbytes)
+            if complete is not None:
+                plan = await complete(spec, plan)
             watch = None if pieces is None else pieces.of(plan.tiles)
             limit = self._limits.max_metadata_bytes
             image = await transform(

@@ -1,10 +1,11 @@
 """What ListModels says of a model: its architecture and task, its images, and what a request may set."""
 
 from artifact.repository import ONNX
-from artifact.spec import Spec
+from artifact.spec import REFERENCE, Spec
 from ganserve.v1 import images_pb2 as pb
 from server.api.latent_request import MAX_DEGREES, MAX_STRENGTH, MAX_TRANSLATION
 from server.images import latents
+from server.images.guidance import STYLE_SEED
 from server.images.latent_space import LatentSpace
 from server.repository.index import IndexEntry
 from server.repository.model import Model
@@ -65,8 +66,7 @@ def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:
     """What a GenerateRequest may set for each image, or a TranslateRequest for its image, with the limits that
     `generate_request` and `latents` enforce."""
     if not spec.task.draws:
-        what = "attributes that the image shall have, by index or name, all of them; required"
-        return [pb.Knob(name="label", description=what, minimum=0, maximum=len(spec.labels) - 1)] if spec.labels else []
+        return _beside_image(spec)
     max_seed = latents.SEEDS - 1
     not_with_w = "; not with w" if spec.w_shape is not None else ""
     found = [
@@ -100,6 +100,23 @@ def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:
         what = "of what is drawn, counter-clockwise, in degrees"
         found.append(pb.Knob(name="rotate", description=what, minimum=-MAX_DEGREES, maximum=MAX_DEGREES, default=0))
     return found if space is None else found + _changes(space)
+
+
+def _beside_image(spec: Spec) -> list[pb.Knob]:
+    shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
+    what = "attributes that the image shall have, by index or name, all of them; required"
+    if "label" in shapes:
+        what = "domain that the image shall be in, by index or name; required"
+    found = [pb.Knob(name="label", description=what, minimum=0, maximum=len(spec.labels) - 1)] if spec.labels else []
+    instead = "; not with reference" if REFERENCE in shapes else ""
+    if "latent" in shapes:
+        what = "of the style in the domain" + instead
+        found.append(pb.Knob(name="seed", description=what, minimum=0, maximum=latents.SEEDS - 1, default=STYLE_SEED))
+    if REFERENCE in shapes:
+        needed = "; instead of a seed" if "latent" in shapes else "; required"
+        what = "image in the domain, whose style is wanted" + needed
+        found.append(pb.Knob(name="reference", description=what, shape=shapes[REFERENCE]))
+    return found
 
 
 def _changes(space: LatentSpace) -> list[pb.Knob]:

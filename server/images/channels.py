@@ -10,7 +10,7 @@ three channels that are equal everywhere, but no colours, since it may read a la
 No network sees the colours that alpha hides, unless alpha is dropped, and with it what hides them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any
@@ -22,9 +22,11 @@ from artifact.shapes import tile_sizes
 from artifact.spec import Spec
 from server.errors import InvalidRequest
 from server.images.cutouts import spread_colours
+from server.images.guidance import Guidance, resolve_guidance
 from server.images.header import Header
-from server.images.latents import resolve_attributes
 from server.images.tiling import TileGrid, tile_grid, whole_grid
+
+NOTHING = Guidance()
 
 
 class Alpha(Enum):
@@ -54,7 +56,7 @@ class ChannelPlan:
     bits: int = 8  # of a sample of the image
     is_float: bool = False  # whether the network takes and gives floats in [0, 1], as it does for 16 bits
     turns: int = 1  # in how many ways each tile is run: 8 of `server.images.turns`
-    others: Mapping[str, NDArray[np.float32]] = field(default_factory=dict, compare=False)  # inputs beside the image
+    others: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)  # inputs beside the image
 
     @property
     def tiles(self) -> int:
@@ -103,8 +105,9 @@ class ChannelPlan:
 
     @property
     def tile_bytes(self) -> int:
-        """Bytes of one tile as the engine's input."""
-        return self.grid.tile_height * self.grid.tile_width * self.input_channels * self._tensor_bytes
+        """Bytes of one tile as the engine's input, with what goes in beside it."""
+        tile = self.grid.tile_height * self.grid.tile_width * self.input_channels * self._tensor_bytes
+        return tile + sum(array.nbytes for array in self.others.values())
 
     @property
     def output_bytes(self) -> int:
@@ -160,15 +163,15 @@ def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -
 
 
 def plan_translation(
-    spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8, labels: Sequence[str] = ()
+    spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8, guidance: Guidance = NOTHING
 ) -> ChannelPlan:
-    """The plan for image-to-image; `labels` are the attributes that the image shall have, for models that have any.
+    """The plan for image-to-image; `guidance`: what goes in beside the image, for models that take something.
 
     Raises:
         InvalidRequest: the network does not take and return images of one, three or four channels, or takes another
-            size only; labels that do not fit the model.
+            size only; guidance that does not fit the model.
     """
-    others = resolve_attributes(labels, spec)
+    others = resolve_guidance(guidance, spec)
     ins, outs = _channels(spec, (1, 3, 4))
     if not keeps_alpha:
         alpha = Alpha.NONE

@@ -101,6 +101,12 @@ def _rows_bytes(plan: TransformPlan, batch: int) -> int:
     return held + band + strip * (last.channels * last.sample_bytes + _RESAMPLE_BYTES)
 
 
+def reference_bytes(header: Header) -> int:
+    """What reading a reference takes, at its peak."""
+    spread = header.channels + _SPREAD_BYTES if header.has_alpha else header.channels
+    return header.width * header.height * max(decode_bytes(header), header.channels + spread)
+
+
 def decode_bytes(header: Header, bits: int = 8) -> int:
     """For each pixel, its bytes in the result of `bits` bits included."""
     if header.format is Format.RAW:

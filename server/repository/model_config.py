@@ -17,7 +17,7 @@ from tritonclient.grpc.model_config_pb2 import (
 
 from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
-from artifact.spec import ATTRIBUTES, Spec, TensorSpec
+from artifact.spec import ATTRIBUTES, REFERENCE, REFERENCE_GIVEN, Spec, TensorSpec
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.checksums import verify_checksums
@@ -244,7 +244,7 @@ def _check_image(spec: Spec) -> None:
 def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
     """The inputs of a generator of that manifest; of the others what they take beside the image."""
     if not spec.task.draws:
-        return (TensorSpec(ATTRIBUTES, "FP32", (len(spec.labels),)),) if spec.labels else ()
+        return _beside_image(spec)
     inputs = [TensorSpec("latent", "FP32", (spec.latent_size,))]
     if spec.labels:
         inputs.append(TensorSpec("label", "INT64", ()))
@@ -256,6 +256,23 @@ def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
         inputs += [TensorSpec("w", "FP32", spec.w_shape), TensorSpec("w_given", "FP32", ())]
     if spec.takes_transform:
         inputs.append(TensorSpec("transform", "FP32", (3,)))
+    return tuple(inputs)
+
+
+def _beside_image(spec: Spec) -> tuple[TensorSpec, ...]:
+    """Attributes, or a domain and a style in it."""
+    declared = {tensor.name: tensor for tensor in spec.inputs}
+    if "label" not in declared:
+        return (TensorSpec(ATTRIBUTES, "FP32", (len(spec.labels),)),) if spec.labels else ()
+    inputs = [TensorSpec("label", "INT64", ())] if spec.labels else []
+    if spec.latent_size:
+        inputs.append(TensorSpec("latent", "FP32", (spec.latent_size,)))
+    reference = declared.get(REFERENCE)
+    if reference is not None:
+        height, width, _ = (*reference.shape, 0, 0, 0)[:3]
+        inputs.append(TensorSpec(REFERENCE, "UINT8", (max(1, height), max(1, width), spec.image_shape[2])))
+    if reference is not None and spec.latent_size:
+        inputs.append(TensorSpec(REFERENCE_GIVEN, "FP32", ()))
     return tuple(inputs)
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import anime, progan, r3gan, spectral_power, stargan
+from tests.models.references import anime, progan, r3gan, spectral_power, stargan, stargan_v2
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -109,6 +109,23 @@ def from_stargan(stored: bool) -> Tensor:
     return image
 
 
+def from_stargan_v2(w_hpf: float, masked: bool = False) -> Tensor:
+    network = fill(stargan_v2.Generator(64, 16, 64, w_hpf), kept=("filter",))
+    ramp = 0.5 + 0.5 * picture(1, 64, 64)
+    image: Tensor = network(picture(3, 64, 64), latent(16), (ramp, ramp**2) if masked else None)
+    return image
+
+
+def from_stargan_v2_mapping() -> Tensor:
+    style: Tensor = fill(stargan_v2.MappingNet(16, 16, 3))(latent(16), torch.tensor([2]))
+    return style
+
+
+def from_stargan_v2_encoder() -> Tensor:
+    style: Tensor = fill(stargan_v2.Encoder(64, 16, 3, 64))(picture(3, 64, 64), torch.tensor([2]))
+    return style
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
     "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
@@ -122,6 +139,20 @@ MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "ugatit": (lambda: from_ugatit(False), (-0.000436, 0.107006, 0.003550, -0.004674, -0.033711, -0.004045)),
     "stargan-stored": (lambda: from_stargan(True), (0.000018, 0.004212, -0.001722, 0.003581, 0.003831, 0.004646)),
     "stargan": (lambda: from_stargan(False), (-0.000398, 0.231761, -0.162687, 0.055480, 0.277427, 0.015430)),
+    "stargan-v2": (lambda: from_stargan_v2(0), (-0.167783, 0.606852, -0.482400, 0.419152, 0.385346, -0.310665)),
+    "stargan-v2-hpf": (lambda: from_stargan_v2(1), (-0.174814, 0.654207, -0.587450, 0.478024, 0.336185, -0.350327)),
+    "stargan-v2-masks": (
+        lambda: from_stargan_v2(1, masked=True),
+        (-0.183731, 0.617541, -0.904135, 0.806473, 0.085940, -0.596153),
+    ),
+    "stargan-v2-mapping": (
+        from_stargan_v2_mapping,
+        (-0.215657, 0.414712, 0.493507, -0.058004, -0.647905, -0.171740),
+    ),
+    "stargan-v2-encoder": (
+        from_stargan_v2_encoder,
+        (0.006247, 0.254806, 0.183317, -0.364670, 0.183471, -0.062700),
+    ),
 }
 
 

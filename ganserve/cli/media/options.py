@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ganserve.cli.output import CommandError
 from ganserve.cli.parsing import parse_labels
+from ganserve.client.errors import InvalidRequest
+from ganserve.client.pictures import encoded
 
 
 class Alpha(StrEnum):
@@ -106,9 +108,17 @@ AttributesOption = Annotated[
     typer.Option(
         "--label", "--labels",
         help="Attributes that the image shall have, and no others, such as Blond_Hair,Male or 1,3; '' for none of "
-        "them.",
+        "them. Of models with domains (StarGAN v2): the one that it shall be in.",
     ),
 ]  # fmt: skip
+StyleSeedOption = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**32 - 1, help="Of the style in the domain that --label names (StarGAN v2)."),
+]
+ReferenceOption = Annotated[
+    Path | None,
+    typer.Option("--reference", metavar="IMG", help="Image in the domain that --label names, whose style is wanted."),
+]
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="IN...", help="Files, folders, patterns such as '*.jpg', or - for stdin.")
 ]
@@ -178,15 +188,28 @@ def _seconds(name: str, text: str) -> Fraction:
     return total
 
 
-def read_attributes(text: str | None) -> list[str] | None:
-    """The labels of --label.
-
-    Raises:
-        CommandError: an empty part, or a range that runs backwards.
-    """
+def _read_labels(text: str | None) -> list[str] | None:
     if not text:
         return None if text is None else [""]
     try:
         return parse_labels(text)
     except ValueError as error:
         raise CommandError(f"--label: {error}") from None
+
+
+def read_guidance(labels: str | None, seed: int | None, reference: Path | None) -> dict[str, Any]:
+    """The client's options for --label, --seed and --reference, whose file is read once.
+
+    Raises:
+        CommandError: labels with an empty part or a range that runs backwards, a seed and a reference, or a reference
+            that cannot be read as an image.
+    """
+    found: dict[str, Any] = {"labels": _read_labels(labels), "seed": seed}
+    if reference is None:
+        return found
+    if seed is not None:
+        raise CommandError(f"--seed {seed} and --reference {reference}: a style comes from one of them")
+    try:
+        return {**found, "reference": encoded(reference)}
+    except (OSError, InvalidRequest) as error:
+        raise CommandError(f"--reference {reference}: {error}") from None

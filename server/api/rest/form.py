@@ -9,7 +9,9 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from server.errors import InvalidRequest
 
 MULTIPART = "multipart/form-data"
-# Parts of a form beside the image.
+# An image and a reference.
+_MAX_FILES = 2
+# Parts of a form beside them.
 _MAX_FIELDS = 16
 
 
@@ -37,7 +39,7 @@ async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
         yield b""
 
     size = len(body) + 1
-    parser = MultiPartParser(headers, stream(), max_files=1, max_fields=_MAX_FIELDS, max_part_size=size)
+    parser = MultiPartParser(headers, stream(), max_files=_MAX_FILES, max_fields=_MAX_FIELDS, max_part_size=size)
     parser.spool_max_size = size
     try:
         form = await parser.parse()

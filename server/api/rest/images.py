@@ -40,6 +40,7 @@ _GENERATE_FIELDS = (
     "rotate", "size", "return_w", "then", "format", "quality", "version",
 )  # fmt: skip
 _LABEL_FIELDS = ("label", "labels")
+_STYLE_FIELDS = ("seed", "reference")
 _RAW_FIELDS = ("raw_width", "raw_height", "raw_bits")
 _IMAGE_FIELDS = ("image", *_RAW_FIELDS, "format", "quality", "bits", "alpha", "metadata", "version")
 _SIZE_FIELDS = ("scale", "width", "height", "fit", "resample", "tta")
@@ -125,7 +126,8 @@ class ImageApi:
 
             def read(body: bytes) -> Any:
                 fields = read_image_fields(self._endpoint, request, body)
-                check_fields(fields, _IMAGE_FIELDS + (_SIZE_FIELDS if kind is pb.UpscaleRequest else _LABEL_FIELDS))
+                own = _SIZE_FIELDS if kind is pb.UpscaleRequest else _LABEL_FIELDS + _STYLE_FIELDS
+                check_fields(fields, _IMAGE_FIELDS + own)
                 if not isinstance(fields.get("image"), bytes):
                     raise InvalidRequest("image: is missing; send it as the body, a form's file, or base64 in JSON")
                 message = kind(model=request.path_params["model"], version=read_text(fields, "version"))
@@ -142,6 +144,7 @@ class ImageApi:
                     if isinstance(fields.get("labels"), str):  # of an address or a form
                         fields["labels"] = [part.strip() for part in fields["labels"].split(",")]
                     read_labels(message.labels, fields)
+                    _read_style(message, fields)
                 return message
 
             async def write(answer: Any, context: HttpContext) -> Response:
@@ -159,8 +162,8 @@ def read_image_fields(endpoint: Endpoint, request: Request, body: bytes) -> dict
     query = _query(request)
     if media_type == JSON:
         fields = read_json(body, endpoint.max_bytes)
-        if "image" in fields:
-            fields["image"] = read_base64("image", fields["image"])
+        for name in {"image", "reference"} & fields.keys():
+            fields[name] = read_base64(name, fields[name])
         return {**query, **fields}
     if media_type == MULTIPART:
         return {**query, **read_form(request.headers, body)}
@@ -205,6 +208,16 @@ def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
     message.resample = read_choice(fields, "resample", _RESAMPLES, None)  # type: ignore[assignment]
     message.tta = read_flag(fields, "tta")
+
+
+def _read_style(message: pb.TranslateRequest, fields: Mapping[str, Any]) -> None:
+    """The style that the image shall have."""
+    if "seed" in fields:
+        set_field(message, "seed", read_integer("seed", fields["seed"]))
+    if "reference" in fields:
+        if not isinstance(fields["reference"], bytes):
+            raise InvalidRequest("reference: must be an image, a form's file or base64 in JSON")
+        message.reference = fields["reference"]
 
 
 def _query(request: Request) -> dict[str, Any]:

@@ -85,6 +85,10 @@ _TOWARD: Schema = {
     "required": ["seed"],
     "properties": {"seed": {"type": "integer"}, "share": {"type": "number", "minimum": 0, "maximum": 1}},
 }
+_STYLE: Mapping[str, Schema] = {
+    "seed": {**_SEED, "description": "of the style, if the model takes styles; default 0"},
+    "reference": {"type": "string", "contentEncoding": "base64", "description": "an image whose style is wanted"},
+}
 _MIX: Schema = {
     "type": "object",
     "required": ["layers"],
@@ -144,7 +148,7 @@ _SCHEMAS: Mapping[str, Schema] = {
         "type": "object",
         "additionalProperties": False,
         "required": ["image"],
-        "properties": {**_IMAGE_PROPERTIES, **_LABELS},
+        "properties": {**_IMAGE_PROPERTIES, **_LABELS, **_STYLE},
     },
     "ScoreRequest": {
         "type": "object",

@@ -31,6 +31,7 @@ from server.engines.float_variant import FloatVariantEngine
 from server.images import codecs, latents
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
+from server.images.latent_space import LatentSpace
 from server.images.memory import MemoryBudget
 from server.images.metadata.block import Metadata
 from server.images.workers import Workers
@@ -125,6 +126,19 @@ SPECS: dict[str, Spec | None] = {
         labels=("dark", "Blond_Hair", "Male"),
         inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)), TensorSpec("attributes", "FP32", (3,))),
     ),
+    "domains": translator(
+        3,
+        3,
+        labels=("cat", "dog", "wild"),
+        latent_size=Z,
+        inputs=(
+            TensorSpec("image", "UINT8", (-1, -1, 3)),
+            LABEL,
+            LATENT,
+            TensorSpec("reference", "UINT8", (2, 4, 3)),
+            TensorSpec("reference_given", "FP32", ()),
+        ),
+    ),
     "floats": replace(GENERATOR, tensors="float32"),
     "plain": None,
 }
@@ -188,6 +202,10 @@ class FakeEngine:
             image = self._transform(arrays["image"])
             if "attributes" in arrays:  # their bits are added to each image's values
                 image += (arrays["attributes"] @ (1, 2, 4)).astype(np.uint8)[:, None, None, None]
+            if "reference" in arrays:  # the reference's mean where it is given, else the label and the latent's sign
+                means = arrays["reference"].mean(axis=(1, 2, 3)) * arrays["reference_given"]
+                drawn = (100 * arrays["label"] + (arrays["latent"][:, 0] > 0)) * (1 - arrays["reference_given"])
+                image[:] = (means + drawn).astype(np.uint8)[:, None, None, None]
             return {self.spec.outputs[0].name: image}
         return {
             "image": np.stack([self._generate({k: v[i] for k, v in arrays.items()}) for i in range(self.batches[-1])])
@@ -225,7 +243,8 @@ class ReadyRepository(Repository):
             served = floats if spec is not None and spec.float_parity else engine
             batcher = Batcher({device: served}, Policy(4, 4096, 1 << 30), statistics)
             config = ModelConfig(name=name, max_batch_size=4)
-            self._models[name] = {3: Model(name, 3, spec, config, served, batcher, statistics)}
+            space = None if spec is None else LatentSpace(spec)
+            self._models[name] = {3: Model(name, 3, spec, config, served, batcher, statistics, latents=space)}
             self._entries[name] = {3: IndexEntry(name, 3, State.READY, "", spec, 4)}
 
 

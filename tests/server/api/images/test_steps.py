@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ganserve.v1 import images_pb2 as pb
-from server.api.images import MAX_STEPS
+from server.api.steps import MAX_STEPS
 
 Code = grpc.StatusCode
 RAW = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)

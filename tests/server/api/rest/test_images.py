@@ -142,6 +142,27 @@ async def test_an_image_is_sent_in_four_ways(http: httpx.AsyncClient, how: str) 
     assert opened(answer).size[0] in (12, 24)
 
 
+async def test_a_reference_comes_as_a_second_file_or_in_json(http: httpx.AsyncClient) -> None:
+    url, data = "/v1/models/translate:translate", png()
+    refused = [
+        await http.post(url, files={"image": ("a.png", data), "reference": ("b.png", data)}),
+        await http.post(url, json={"image": base64.b64encode(data).decode(), "reference": "%"}),
+        await http.post(f"{url}?reference=b.png", content=data),
+        await http.post(f"{url}?seed=7", content=data),
+    ]
+    for answer, text in zip(
+        refused,
+        (
+            "reference: given, but the model takes no styles",
+            "reference: is not base64",
+            "reference: must be an image, a form's file or base64 in JSON",
+            "seed: 7 given, but the model takes no styles",
+        ),
+        strict=True,
+    ):
+        assert (answer.status_code, text in error_of(answer)) == (400, True), answer.text
+
+
 async def test_a_large_form_stays_in_memory(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a container whose file system cannot be written."""
     monkeypatch.setattr("tempfile.SpooledTemporaryFile.rollover", lambda self: pytest.fail("written to disk"))
@@ -220,7 +241,7 @@ async def test_a_step_may_have_labels(http: httpx.AsyncClient) -> None:
         ({"content": png(), "headers": {"Content-Type": "text/plain"}}, 501, "'text/plain' is not offered"),
         ({"json": {"image": "*"}}, 400, "not base64"),
         ({"json": {"image": 5}}, 400, "base64"),
-        ({"files": [("image", b"a"), ("image", b"b")]}, 400, "multipart"),
+        ({"files": [("image", b"a"), ("image", b"b")]}, 400, "image: given twice"),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "multipart"),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, 400, "multipart"),
     ],
