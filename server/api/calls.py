@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import grpc
 
+from server.batching.standing import TooLate
 from server.errors import GanserveError, NotServing, Overloaded
 from server.images.memory import Hold, MemoryBudget
 from server.observability.context import ID_KEY, RequestContext, current
@@ -162,6 +163,11 @@ class Calls:
         finally:
             self._streams -= 1
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether the server is stopping."""
+        return self._closed
+
     def check_open(self, rpc: str) -> None:
         """Rejects a call that comes while the server stops.
 
@@ -177,6 +183,11 @@ class Calls:
             self._running += 1
             self._idle.clear()
         self._metrics.rpc_started(rpc)
+
+    def rejected(self, rpc: str, model: str) -> None:
+        """Counts a call that was rejected before it began."""
+        self._metrics.rpc_started(rpc)
+        self._metrics.rpc_finished(rpc, model, "RESOURCE_EXHAUSTED", 0.0)
 
     def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
         """Counts a call out."""
@@ -241,6 +252,8 @@ class Call:
             raise error
         text = bounded(text)
         self.finish(code, text)
+        if isinstance(error, TooLate) and (note := getattr(context, "note_rejection", None)) is not None:
+            note(error, self._request.rpc, self._request.model)
         trailers = [(ID_KEY, self._request.id)]
         if self._calls.sends_pushback and isinstance(error, Overloaded) and error.retry_after_s:
             trailers.append((PUSHBACK_KEY, str(math.ceil(error.retry_after_s * 1000))))

@@ -17,8 +17,12 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 from pygrpc_native import EVENT_CANCEL, STREAM_FULL, NativeGrpcFront
 
+from server.api.alike import RPC as ALIKE_RPC
+from server.api.alike import Alike
 from server.api.begin import begin
+from server.api.native_close import FLUSH_S, close
 from server.api.unknown_methods import make_tolerant_server
+from server.batching.standing import TooLate
 from server.observability.trace import Metadata
 from server.shared_loop import call_in
 
@@ -29,10 +33,6 @@ MAX_EVENTS = 64
 METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
-# The end of any reply takes so long from there to the socket, on a busy machine.
-FLUSH_S = 0.05
-# How often a server that stops looks whether its replies are sent.
-UNSENT_S = 0.005
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
 ENTRY_BYTES = 32
 
@@ -69,6 +69,8 @@ class NativeServer(grpc.aio.Server):
         self._calls: dict[int, NativeCall] = {}
         self._stopping = False
         self._stream_ended_s = self._call_ended_s = 0.0
+        self.alike: Alike | None = None
+        self._alike_method = -1  # whose calls it may reject
         self._ended = asyncio.Event()
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
@@ -131,6 +133,7 @@ class NativeServer(grpc.aio.Server):
         await self._others.start()
         front.set_fallback(socket)
         self._table = list(self._methods.values())
+        self._alike_method = next((n for n, path in enumerate(self._methods) if path.endswith(f"/{ALIKE_RPC}")), -1)
         front.add_methods([(path, method.is_stream) for path, method in self._methods.items()])
         front.start()
         loop = asyncio.get_running_loop()
@@ -142,6 +145,8 @@ class NativeServer(grpc.aio.Server):
             await self._ended.wait()
             return
         self._stopping = True
+        if self.alike is not None:
+            self.alike.send()
         over_at = time.monotonic() + (grace or 0.0)
         others = asyncio.create_task(self._others.stop(grace))
         tasks = [call.task for call in self._calls.values() if call.task is not None]
@@ -182,6 +187,8 @@ class NativeServer(grpc.aio.Server):
                     left.leave()
             elif self._stopping:
                 front.fail(number, grpc.StatusCode.UNAVAILABLE.value[0], "the server is stopping")
+            elif method == self._alike_method and self.alike and self.alike.rejects(front, number, message, *details):
+                pass
             elif (nbytes := metadata_bytes(details[0])) > self._max_metadata_bytes:
                 text = f"received metadata size exceeds hard limit ({nbytes} vs. {self._max_metadata_bytes})"
                 front.fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], text)
@@ -195,7 +202,9 @@ class NativeServer(grpc.aio.Server):
         try:
             await call.run(message)
         except grpc.aio.AbortError:
-            pass
+            if call.rejection is not None and self.alike is not None:
+                has_deadline = call.time_remaining() is not None
+                self.alike.note(message, call.peer(), has_deadline, *call.rejection)
         except asyncio.CancelledError:
             if not (call.has_left or self._stopping):  # the method cancelled itself
                 call.fail(grpc.StatusCode.CANCELLED, "cancelled")
@@ -208,23 +217,6 @@ class NativeServer(grpc.aio.Server):
             call.end()
 
 
-def close(front: NativeGrpcFront, over_at: float, sent_at: float) -> None:
-    """Closes the front end once it has sent what it was given, or `over_at`; not before `sent_at`. Blocks.
-
-    It drops the rest of replies that it only holds yet. A call has a status in its metrics when all of it is on its
-    way to the socket, which nothing tells.
-    """
-    never = threading.Event()
-    while (now := time.monotonic()) < over_at:
-        counts = front.metrics()["methods"].values()
-        if all(each["started"] == sum(status["count"] for status in each["status"].values()) for each in counts):
-            break
-        never.wait(UNSENT_S)
-        sent_at = max(sent_at, now + FLUSH_S)
-    never.wait(max(0.0, sent_at - time.monotonic()))
-    front.close()
-
-
 def metadata_bytes(metadata: Metadata) -> int:
     """Its size as HTTP/2 counts it."""
     return sum([len(key) + len(value) + ENTRY_BYTES for key, value in metadata])
@@ -235,7 +227,7 @@ class NativeCall:
 
     __slots__ = (
         "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "came_alone",
-        "has_left", "number", "task",
+        "has_left", "number", "rejection", "task",
     )  # fmt: skip
 
     def __init__(
@@ -255,6 +247,7 @@ class NativeCall:
         self.came_alone = came_alone
         self.task: asyncio.Task[None] | None = None
         self.has_left = False  # the caller, or its deadline has passed
+        self.rejection: tuple[TooLate, str, str] | None = None  # the RPC, the model
         self._front = front
         self._method = method
         self._max_bytes = max_bytes
@@ -291,6 +284,10 @@ class NativeCall:
         """The call has ended: its reply is in the front end's hands, or there is none."""
         for function in self._at_end:
             function(self)
+
+    def note_rejection(self, error: TooLate, rpc: str, model: str) -> None:
+        """The call is rejected."""
+        self.rejection = error, rpc, model
 
     # What follows is of grpc.aio.ServicerContext.
 

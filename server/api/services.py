@@ -11,6 +11,7 @@ from tritonclient.grpc import service_pb2_grpc
 from ganserve.v1 import images_pb2, images_pb2_grpc
 from server.api import kserve
 from server.api.access import Access
+from server.api.alike import Alike
 from server.api.calls import Calls
 from server.api.health import Health
 from server.api.image_url import ImagesByUrl
@@ -56,7 +57,10 @@ class Services:
 
     def add_to(self, server: grpc.aio.Server, frontend: str, calls: Calls) -> None:
         """Offers them on a gRPC server, with reflection. `calls`: what surrounds every call."""
-        incoming: Any = Incoming(server, self._settings, awaits_messages(frontend), self._series.bytes_by("grpc"))
+        counters = self._series.bytes_by("grpc")
+        incoming: Any = Incoming(server, self._settings, awaits_messages(frontend), counters)
+        if hasattr(server, "alike"):  # one that can reject calls before they begin
+            server.alike = Alike(calls, counters[0], self._settings)
         tensors, images = self._wrapped(calls)
         health = calls.wrap(self._health, HEALTH.full_name, [method.name for method in HEALTH.methods])
         # The wrapped servicers have the methods of their classes and nothing else.

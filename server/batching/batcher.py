@@ -18,6 +18,7 @@ from server.batching.idle import Idle
 from server.batching.job import Client, Done, Job, Ticket
 from server.batching.policy import Policy
 from server.batching.queue import Dropped, FairQueue
+from server.batching.standing import TooLate
 from server.engines.base import Arrays, Engine
 from server.errors import CapacityError, DeadlinePassed, NotServing, Overloaded
 from server.observability.context import current
@@ -137,14 +138,16 @@ class Batcher:
         request = current.get()
         client = self._queue.client("" if request is None else request.client, priority)
         try:
-            self._check_time(client, *self._seconds(nbytes, nbytes), deadline, time.monotonic())
+            self._check_time(client, *self._seconds(nbytes, nbytes), deadline, time.monotonic(), stands=True)
         except CapacityError as error:
             self._count_rejection(error)
             raise
 
-    def _check_time(self, client: Client, seconds: float, fixed_s: float, deadline: float | None, now: float) -> None:
-        """Rejects a request of so many seconds, and `fixed_s` for its batch, if it would be late. Only while others
-        wait: an idle device takes the next job whatever the estimate says, so that a wrong one corrects itself."""
+    def _check_time(
+        self, client: Client, seconds: float, fixed_s: float, deadline: float | None, now: float, stands: bool = False
+    ) -> None:
+        """Rejects a request of so many seconds, and `fixed_s` for its batch, if it would be late; `stands`: so would
+        all of its size. Only while others wait: an idle device takes the next job whatever the estimate says."""
         if deadline is not None and deadline <= now:
             raise DeadlinePassed(f"the deadline passed {now - deadline:.3f} s before the request was read")
         queue = self._queue
@@ -152,10 +155,8 @@ class Batcher:
             return
         if deadline is not None:
             left_s = deadline - now
-            what = f"the deadline is in {left_s:.3f} s"
         elif self.policy.target_s:
             left_s = max(self.policy.target_s, TARGET_TIMES * (seconds + fixed_s))
-            what = f"the target for requests without a deadline is {left_s:.3f} s (queue_target_s)"
         else:
             return
         running_s = 0.0
@@ -163,8 +164,8 @@ class Batcher:
             running_s += cost.running_s
         wait_s = running_s / len(self.costs) + queue.wait_s(client, seconds) + fixed_s
         if wait_s > left_s * DEADLINE_SHARE:
-            text = f"{queue.items} items wait; the answer would take about {wait_s:.3f} s, {what}"
-            raise Overloaded(text, retry_after_s=wait_s - left_s * DEADLINE_SHARE)
+            times = wait_s, left_s, wait_s / DEADLINE_SHARE, deadline is not None
+            raise TooLate(queue.items, *times, queue.standstill if stands else None, self.statistics)
 
     def _seconds(self, nbytes: int, item_bytes: int) -> tuple[float, float]:
         """What a request costs in long batches, and what a batch costs by itself on the device where that is least."""
@@ -179,6 +180,7 @@ class Batcher:
     async def drain(self) -> None:
         """Admits no more; returns when every admitted request has been answered."""
         self._closed = True
+        self._queue.moves()
         await self._drained.wait()
         await self._idle.close()
 

@@ -19,6 +19,7 @@ from typing import NamedTuple
 from server.batching.job import Client, Job, Level, Ticket, Turn
 from server.batching.policy import Policy
 from server.batching.rotation import Leveled, Rotation
+from server.batching.standing import Standstill
 from server.errors import Overloaded
 
 
@@ -60,6 +61,21 @@ class FairQueue:
         self._all = self._rotation()
         self._buckets: dict[Hashable, Rotation | Leveled] = {}  # by shape
         self._numbers = itertools.count()
+        self._standstill: Standstill | None = None
+
+    @property
+    def standstill(self) -> Standstill | None:
+        """From now until something leaves, a client too, or `moves` is called. None with priority levels: what comes
+        may be of another one."""
+        if self._standstill is None and not self._policy.levels:
+            self._standstill = Standstill()
+        return self._standstill
+
+    def moves(self) -> None:
+        """What was rejected may not be any more."""
+        if self._standstill is not None:
+            self._standstill.end()
+            self._standstill = None
 
     def client(self, key: str, priority: int = 0) -> Client:
         """The client of that key at the level of that priority; a new one until it has reserved something.
@@ -177,6 +193,7 @@ class FairQueue:
         ticket.client.requests -= 1
         if not ticket.client.requests:
             del ticket.client.level.clients[ticket.client.key]
+            self.moves()
         return cancelled
 
     def __bool__(self) -> bool:
@@ -267,6 +284,8 @@ class FairQueue:
 
     def _release(self, ticket: Ticket, items: int, nbytes: int) -> None:
         """Gives back room; the request has begun, or will never."""
+        if items or nbytes:
+            self.moves()
         ticket.items -= items
         ticket.nbytes -= nbytes
         self._count(ticket, -items, -nbytes)
