@@ -165,7 +165,7 @@ class Batcher:
         wait_s = running_s / len(self.costs) + queue.wait_s(client, seconds) + fixed_s
         if wait_s > left_s * DEADLINE_SHARE:
             times = wait_s, left_s, wait_s / DEADLINE_SHARE, deadline is not None
-            raise TooLate(queue.items, *times, queue.standstill if stands else None, self.statistics)
+            raise TooLate.of(queue.items, *times, queue.standstill if stands else None, self.statistics)
 
     def _seconds(self, nbytes: int, item_bytes: int) -> tuple[float, float]:
         """What a request costs in long batches, and what a batch costs by itself on the device where that is least."""

@@ -5,6 +5,7 @@ what decides the first rejection of a kind decides the next hundred of it, for a
 """
 
 from collections.abc import Callable
+from typing import Self
 
 from server.errors import Overloaded
 from server.observability.model_statistics import ModelStatistics
@@ -44,8 +45,14 @@ class TooLate(Overloaded):
         statistics: where it counts.
     """
 
-    def __init__(
-        self,
+    queue: str
+    least_s: float
+    standstill: Standstill | None
+    statistics: ModelStatistics
+
+    @classmethod
+    def of(
+        cls,
         items: int,
         wait_s: float,
         left_s: float,
@@ -53,19 +60,18 @@ class TooLate(Overloaded):
         has_deadline: bool,
         standstill: Standstill | None,
         statistics: ModelStatistics,
-    ) -> None:
+    ) -> Self:
         """`items` wait; the answer would take `wait_s`, and there are `left_s`, of which a part is for the way."""
-        self.queue = f"{items} items wait; the answer would take about {wait_s:.3f} s"
-        super().__init__(
-            self.with_deadline(left_s)
-            if has_deadline
-            else f"{self.queue}, the target for requests without a deadline is {left_s:.3f} s (queue_target_s)",
-            retry_after_s=wait_s * (1 - left_s / least_s),
-        )
-        self.least_s = least_s
-        self.standstill = standstill
-        self.statistics = statistics
+        queue = f"{items} items wait; the answer would take about {wait_s:.3f} s"
+        time = _deadline(left_s) if has_deadline else f"the target for requests without a deadline is {left_s:.3f} s"
+        error = cls(f"{queue}, {time}{'' if has_deadline else ' (queue_target_s)'}", wait_s * (1 - left_s / least_s))
+        error.queue, error.least_s, error.standstill, error.statistics = queue, least_s, standstill, statistics
+        return error
 
     def with_deadline(self, left_s: float) -> str:
         """The text for a request like it."""
-        return f"{self.queue}, the deadline is in {left_s:.3f} s"
+        return f"{self.queue}, {_deadline(left_s)}"
+
+
+def _deadline(left_s: float) -> str:
+    return f"the deadline is in {left_s:.3f} s"

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from server.api.alike import Alike, _head
+from server.api.native import NativeServer
 from server.batching.batcher import Batcher
 from server.batching.standing import Standstill
 from tests.server.api.test_overload import Held, asking, connected, until
@@ -37,7 +38,9 @@ def batcher_of(running: Running) -> Batcher:
 
 
 def alike_of(running: Running) -> Alike:
-    server: Any = running.server._grpc
+    server = running.server._grpc
+    assert isinstance(server, NativeServer)
+    assert server.alike is not None
     return server.alike
 
 
@@ -48,7 +51,12 @@ async def test_calls_like_a_rejected_one_are_not_read_until_the_queue_moves(
     batcher, alike = batcher_of(running), alike_of(running)
     checks: list[int] = []
     check_time = batcher.check_time
-    monkeypatch.setattr(batcher, "check_time", lambda *given: (checks.append(1), check_time(*given)))
+
+    def check(*given: Any) -> None:
+        checks.append(1)
+        check_time(*given)
+
+    monkeypatch.setattr(batcher, "check_time", check)
     with Held(running) as held:
         async with connected(running) as stub, connected(running) as other:
             calls = [asyncio.ensure_future(stub.ModelInfer(asking(0)))]
