@@ -159,9 +159,7 @@ class Batcher:
             left_s = max(self.policy.target_s, TARGET_TIMES * (seconds + fixed_s))
         else:
             return
-        running_s = 0.0
-        for cost in self.costs.values():
-            running_s += cost.running_s
+        running_s = sum([cost.running_s for cost in self.costs.values()])
         wait_s = running_s / len(self.costs) + queue.wait_s(client, seconds) + fixed_s
         if wait_s > left_s * DEADLINE_SHARE:
             times = wait_s, left_s, wait_s / DEADLINE_SHARE, deadline is not None
