@@ -12,7 +12,7 @@ from server.images.sizes import TransformPlan
 
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
 _WEBP_DECODE_BYTES = {3: 20, 4: 23}
-_DEEP_DECODE_BYTES = {1: 8, 2: 16, 3: 18, 4: 24}
+_DEEP_DECODE_BYTES = {1: 6, 2: 12, 3: 23, 4: 28}
 _ENCODE_BYTES = {
     Format.JPEG: {1: 3, 3: 6},
     # Of alpha that is noise; two thirds of it if alpha is even.
@@ -61,7 +61,8 @@ def transform_bytes(
         return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
     canvas = plan.nbytes
     rows = _rows_bytes(plan, batch) if plan.is_resampled else 0
-    return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, canvas + encoded)
+    # Rows were freed then, but in pieces that the allocator keeps while the server works.
+    return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, pixels + rows + canvas + encoded)
 
 
 def metadata_bytes(encoding: Encoding, sent_bytes: int, limit_bytes: int) -> int:

@@ -1,7 +1,7 @@
 """The replies of the addresses for images: one image as it is, or JSON with images in base64."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,16 @@ class Wanted:
         InvalidRequest: it accepts nothing that is offered.
     """
 
-    def __init__(self, request: Request, images_only: bool = False) -> None:
-        """`images_only`: JSON is not offered."""
-        self._others = () if images_only else (JSON,)
+    def __init__(self, request: Request, images_only: bool = False, also: Sequence[str] = ()) -> None:
+        """`images_only`: JSON is not offered. `also`: further types that are."""
+        self._others = (*(() if images_only else (JSON,)), *also)
         self._accepted = accepted_types(request.headers.get("accept", ""))
         self._format: int | None = None
+
+    @property
+    def preferred(self) -> str:
+        """What is wanted most."""
+        return self._accepted[0]
 
     def write(self, encoding: pb.Encoding, fields: Mapping[str, Any]) -> None:
         """Fills in the encoding: the field `format`, else what Accept names first, else PNG.
@@ -125,8 +130,8 @@ def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
 
 
 def _write_json(answer: Any, images: Any) -> bytes:
-    shown = [_shown(each) for each in images]
-    body = {"model": answer.model, "version": answer.version, "images": shown, "timings": to_json(answer.timings)}
+    found = [shown(each) for each in images]
+    body = {"model": answer.model, "version": answer.version, "images": found, "timings": to_json(answer.timings)}
     if warnings := getattr(answer, "warnings", None):
         body["warnings"] = list(warnings)
     if steps := getattr(answer, "then", None):
@@ -134,7 +139,7 @@ def _write_json(answer: Any, images: Any) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _shown(image: pb.Image) -> dict[str, Any]:
+def shown(image: pb.Image) -> dict[str, Any]:
     """An image in JSON."""
     format = next(name for name, value in FORMATS.items() if value == image.format)
     found = {"data": b64encode(image.data).decode(), "format": format, "width": image.width, "height": image.height}

@@ -13,6 +13,7 @@ from ganserve.v1 import images_pb2 as pb
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.changes import read_changes
 from server.api.rest.endpoint import Endpoint
+from server.api.rest.events import EVENTS, EventReply, Opened, streaming
 from server.api.rest.fields import (
     check_fields,
     extend,
@@ -119,10 +120,11 @@ class ImageApi:
         return await self._endpoint.answer(request, self._methods.Generate, self._endpoint.reading(read), write)
 
     def _transforming(self, rpc: str, kind: Any) -> Callable[[Request], Any]:
-        """Upscale and Translate."""
+        """Upscale and Translate; Upscale also as a stream of events."""
+        streams = kind is pb.UpscaleRequest
 
         async def respond(request: Request) -> Response:
-            wanted = Wanted(request)
+            wanted = Wanted(request, also=(EVENTS,) if streams else ())
 
             def read(body: bytes) -> Any:
                 fields = read_image_fields(self._endpoint, request, body)
@@ -150,7 +152,13 @@ class ImageApi:
             async def write(answer: Any, context: HttpContext) -> Response:
                 return await wanted.reply(answer, [answer.image], context, self._endpoint.workers)
 
+            async def write_events(opened: Opened, context: HttpContext) -> Response:
+                return EventReply(opened, context)
+
             reading = self._endpoint.reading(read)
+            if streams and wanted.preferred == EVENTS:
+                begin = streaming(self._methods.UpscaleStream)
+                return await self._endpoint.answer(request, begin, reading, write_events)
             return await self._endpoint.answer(request, getattr(self._methods, rpc), reading, write)
 
         return respond

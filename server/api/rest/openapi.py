@@ -290,6 +290,9 @@ def _taking_images() -> dict[str, Any]:
         for media_type in (*_IMAGES, "application/octet-stream"):
             content[media_type] = {"schema": {"type": "string", "format": "binary"}}
         content["multipart/form-data"] = {"schema": request}
+        if verb == "upscale":
+            events = {"type": "string", "description": "events progress, data (base64), result, error"}
+            operation["responses"]["200"]["content"]["text/event-stream"] = {"schema": events}
         paths[f"/v1/models/{{model}}:{verb}"] = {"post": operation}
     return paths
 

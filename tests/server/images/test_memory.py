@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from server.errors import Overloaded
-from server.images import memory
+from server.images import codecs, memory
 from server.images.codecs import Encoding
 from server.images.header import Format, read_header
 from server.images.memory import Hold, MemoryBudget
@@ -30,12 +30,12 @@ def status(key):
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
-what, path = sys.argv[1:3]
+what, path, bits = sys.argv[1], sys.argv[2], int(sys.argv[3])
 allocator.configure()
 data = open(path, "rb").read()
 if what == "decode":
     header = read_header(data)
-    work = lambda: codecs.decode(data, header)
+    work = lambda: codecs.decode(data, header, bits)
 elif what == "spread":
     pixels = np.load(path)
     work = lambda: cutouts.spread_colours(pixels[..., :-1], pixels[..., -1:])
@@ -50,9 +50,9 @@ print(status("VmHWM") - before, len(result) if isinstance(result, bytes) else 0)
 """
 
 
-def measured(what: str, path: Path) -> tuple[float, float]:
+def measured(what: str, path: Path, bits: int = 8) -> tuple[float, float]:
     """Bytes per pixel, and how many of them are the encoded image."""
-    command = [sys.executable, "-c", MEASURE, what, str(path)]
+    command = [sys.executable, "-c", MEASURE, what, str(path), str(bits)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3])
     peak, encoded = done.stdout.split()
     return int(peak) / (WIDTH * HEIGHT), int(encoded) / (WIDTH * HEIGHT)
@@ -114,6 +114,20 @@ def test_encoding_noise_takes_what_is_counted(tmp_path: Path, kind: Format, chan
     np.save(tmp_path / "image.npy", noise(channels))
     encoding, sending = measured(kind, tmp_path / "image.npy")
     counted = memory.encode_bytes(Encoding.of(kind, None), channels)
+    check(counted, max(encoding, memory.REPLY_COPIES * sending))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_of_16_bits_take_what_is_counted(tmp_path: Path, channels: int) -> None:
+    deep = noise(channels).astype(np.uint16) << 8 | noise(channels)[::-1]
+    np.save(tmp_path / "image.npy", deep)
+    data = codecs.encode(codecs.DecodedImage(deep), Encoding(Format.PNG, 0))
+    (tmp_path / "image").write_bytes(data)
+    check(memory.decode_bytes(read_header(data), 16), measured("decode", tmp_path / "image", 16)[0])
+    encoding, sending = measured(Format.PNG, tmp_path / "image.npy")
+    counted = memory.encode_bytes(Encoding.of(Format.PNG, None), channels, 16)
     check(counted, max(encoding, memory.REPLY_COPIES * sending))
 
 

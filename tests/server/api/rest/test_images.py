@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -265,3 +266,53 @@ def test_accept_is_ordered_by_quality() -> None:
     assert accepted_types("image/png;q=0.2, image/webp, */*;q=0") == ["image/webp", "image/png"]
     assert accepted_types("") == ["*/*"]
     assert accepted_types(";;,q=,image/png;q=x") == ["q=", "image/png"]
+
+
+async def events_of(http: httpx.AsyncClient, url: str, **options: Any) -> list[tuple[str, Any]]:
+    headers = {"Accept": "text/event-stream"}
+    async with http.stream("POST", url, headers=headers, **options) as answer:
+        text = (await answer.aread()).decode()
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "text/event-stream; charset=utf-8"), text
+    events = [part.split("\n") for part in text.split("\n\n") if part and not part.startswith(":")]
+    return [(name.removeprefix("event: "), data.removeprefix("data: ")) for name, data in events]
+
+
+async def test_upscaling_as_events_says_how_far_it_is(http: httpx.AsyncClient) -> None:
+    url, data = "/v1/models/up:upscale", png(200, 150)
+    events = await events_of(http, url, content=data)
+    whole = b"".join(base64.b64decode(content) for name, content in events if name == "data")
+    assert whole == (await http.post(url, content=data)).content
+    done = [json.loads(content)["tiles_done"] for name, content in events if name == "progress"]
+    result = json.loads(events[-1][1])
+    assert (events[-1][0], done == sorted(done), done[-1]) == ("result", True, result["tiles"])
+    assert (result["model"], result["image"]["width"], result["image"]["format"]) == ("up", 400, "png")
+    headers = {"Accept": "text/event-stream"}
+    refused = await http.post(url, content=b"no image", headers=headers)
+    assert (refused.status_code, "must be PNG, JPEG or WebP" in error_of(refused)) == (400, True)
+    translated = await http.post("/v1/models/translate:translate", content=data, headers=headers)
+    assert (translated.status_code, "Accept has text/event-stream" in error_of(translated)) == (400, True)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+async def test_raw_pixels_go_in_and_out(http: httpx.AsyncClient, bits: int) -> None:
+    pixels = np.random.RandomState(1).randint(0, 1 << bits, (4, 6, 3)).astype("<u2" if bits == 16 else np.uint8)
+    params = {"raw_width": 6, "raw_height": 4, "raw_bits": bits, "format": "raw"}
+    answer = await http.post("/v1/models/up:upscale", content=pixels.tobytes(), params=params)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream"), answer.text
+    levels = (pixels >> 8).astype(np.uint8) if bits == 16 else pixels
+    assert answer.content == levels.repeat(2, 0).repeat(2, 1).tobytes()
+    assert ("ganserve-warning" in answer.headers) == (bits == 16), "this model computes 8"
+
+
+async def test_metadata_and_eight_ways_over_http(http: httpx.AsyncClient) -> None:
+    file = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    Image.fromarray(np.full((4, 6, 3), 90, np.uint8)).save(file, "PNG", exif=exif)
+    url = "/v1/models/up:upscale"
+    params = {"metadata": "Keep", "tta": "true", "width": "9", "resample": "area"}
+    image = opened(await http.post(url, content=file.getvalue(), params=params))
+    assert (image.size, image.getexif()[0x010F]) == ((9, 6), "Maker")
+    for field, value in (("metadata", "all"), ("tta", "maybe"), ("resample", "cubic"), ("raw_bits", "x")):
+        refused = await http.post(url, content=file.getvalue(), params={field: value})
+        assert (refused.status_code, error_of(refused).startswith(field)) == (400, True)
