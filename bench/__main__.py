@@ -1,4 +1,4 @@
-"""`python -m bench engine | load | overload MODEL`, `python -m bench soak`, `python -m bench gpu | gpu-kit`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench tables | soak | gpu | gpu-kit`."""
 
 import argparse
 import sys
@@ -89,6 +89,19 @@ def _add_soak(commands: Any) -> None:
     soak.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
 
 
+def _add_tables(commands: Any) -> None:
+    text = "the tables of docs/benchmarks.md for this machine's CPU, ONNX Runtime beside another engine, in one run"
+    tables = commands.add_parser("tables", help=text, description=text)
+    tables.add_argument("--repository", type=Path, required=True, metavar="DIR", help="starts two servers over it")
+    tables.add_argument("--generator", default="faces", metavar="MODEL")
+    tables.add_argument("--upscaler", default="realesr-animevideov3", metavar="MODEL", help="empty: none")
+    tables.add_argument("--other", default="--engine auto", metavar="ARGS", help="of the second server")
+    tables.add_argument("--rounds", type=int, default=5)
+    tables.add_argument("--seconds", type=float, default=2.0, help="per phase")
+    tables.add_argument("--out", type=Path, metavar="DIR", help="write the tables and raw results there")
+    tables.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -107,6 +120,7 @@ def _parser() -> argparse.ArgumentParser:
             _add_engines(command)
             continue
         _add_served(command, name)
+    _add_tables(commands)
     _add_soak(commands)
     text = "parity and images/s of every engine on a GPU, and of the server over them"
     cli.add_arguments(commands.add_parser("gpu", help=text, description=text))

@@ -57,14 +57,15 @@ def graph_inputs(session: ort.InferenceSession) -> list[TensorSpec]:
 class Engine:
     """One session over all cores, and as many one-threaded sessions as cores, of the same graph."""
 
-    def __init__(self, version: Path) -> None:
+    def __init__(self, version: Path, facts: Facts | None = None) -> None:
+        """`facts`: of the inputs, if they are to differ from what the manifest says."""
         cores = core_count()
         path = version / ONNX
         self._sessions = {threads: [_session(path, threads)] for threads in {1, cores}}
         self._sessions[1] += [_session(path, 1) for _ in range(cores - 1)]
         self.ways = [(1, cores)] + ([(cores, 1)] if cores > 1 else [])  # (sessions, threads)
         self._specs = graph_inputs(self._sessions[1][0])
-        self._facts: Facts = facts_of(version)
+        self._facts: Facts = facts or facts_of(version)
         self._feeds: dict[int, Feed] = {}
         self._warm: set[Setup] = set()
 
