@@ -54,6 +54,16 @@ def hinge_generator(fake: Tensor) -> Tensor:
     return -fake.mean()
 
 
+def relativistic(ahead: Tensor, behind: Tensor) -> Tensor:
+    """-E[log sigmoid(ahead - behind)], pair by pair (RpGAN: Jolicoeur-Martineau 2018, arXiv:1807.00734).
+
+    A discriminator wants real pictures ahead of drawn ones, a generator the reverse: nowhere can all drawn pictures be
+    put on one side of the real ones at once, so no kind of picture is worth dropping (Huang, Gokaslan, Kuleshov,
+    Tompkin, "The GAN is dead; long live the GAN!", 2024, arXiv:2501.05441).
+    """
+    return functional.softplus(behind - ahead).mean()
+
+
 def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor, shares: Tensor) -> Tensor:
     """E[(|grad critic(x)| - 1)^2] (WGAN-GP: Gulrajani et al. 2017, arXiv:1704.00028, eq. 3); weighted by 10 there.
 
@@ -72,7 +82,10 @@ def gradient_penalty(critic: Discriminator, real: Tensor, fake: Tensor, shares: 
 
 
 def r1_penalty(discriminator: Discriminator, real: Tensor) -> Tensor:
-    """E[|grad discriminator(real)|^2] / 2 (Mescheder et al. 2018, arXiv:1801.04406, eq. 9), to be weighted by gamma."""
+    """E[|grad discriminator(real)|^2] / 2 (Mescheder et al. 2018, arXiv:1801.04406, eq. 9), to be weighted by gamma.
+
+    Of drawn pictures in place of real ones it is R2 (eq. 10).
+    """
     return _gradient(discriminator, real.detach()).square().sum(1).mean() / 2
 
 

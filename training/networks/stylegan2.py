@@ -2,8 +2,8 @@
 
 The generator names and stores its weights as rosinality's stylegan2-pytorch does: unscaled, with the equalised learning
 rate's factors applied at run time, so that what is trained here is exported as such a checkpoint. The discriminator is
-a residual one with a minibatch standard deviation; nobody but its own recipe reads it, so it doubles strides plainly
-where the paper filters first.
+a residual one that scores each picture by itself, without the paper's minibatch standard deviation; nobody but its own
+recipe reads it, so it doubles strides plainly where the paper filters first.
 """
 
 import itertools
@@ -18,7 +18,6 @@ from models.families.style.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, no
 
 MAPPING_RATE = 0.01  # the mapping network learns this much slower
 HALF = math.sqrt(0.5)  # keeps the variance of two branches added
-GROUP = 4  # pictures whose deviation the discriminator sees together
 
 
 class EqualLinear(nn.Module):
@@ -218,20 +217,11 @@ class Discriminator(nn.Module):
         super().__init__()
         steps = (_Residual(inner, outer) for inner, outer in itertools.pairwise(widths))
         self.main = nn.Sequential(EqualConv(3, widths[0], 4, 2), *steps)
-        self.last = EqualConv(widths[-1] + 1, widths[-1], 3)
+        self.last = EqualConv(widths[-1], widths[-1], 3)
         self.score = nn.Sequential(
             nn.Flatten(), EqualLinear(widths[-1] * 16, widths[-1], activated=True), EqualLinear(widths[-1], 1)
         )
 
     def forward(self, pictures: Tensor) -> Tensor:
-        features = self.main(pictures)
-        scores: Tensor = self.score(self.last(torch.cat([features, deviation(features)], 1)))
+        scores: Tensor = self.score(self.last(self.main(pictures)))
         return scores[:, 0]
-
-
-def deviation(features: Tensor) -> Tensor:
-    """One map (N, 1, H, W): the mean deviation of `features` (N, C, H, W) within groups of every N / GROUP-th row."""
-    n, _, height, width = features.shape
-    size = min(n, GROUP)
-    spread = torch.sqrt(features.reshape(size, n // size, -1).var(0, unbiased=False) + EPS).mean(1)
-    return spread.repeat(size)[:, None, None, None].expand(-1, 1, height, width)
