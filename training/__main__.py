@@ -15,6 +15,7 @@ from training.cards.emoji_cyclegan import write_cards as write_cyclegan_cards
 from training.cards.emoji_pix2pix import write_card as write_pix2pix_card
 from training.cards.emoji_stylegan2 import measure as measure_stylegan2
 from training.cards.emoji_stylegan2 import write_card as write_stylegan2_card
+from training.cards.faces_colour import write_card as write_colour_card
 from training.cards.faces_srgan import write_card as write_srgan_card
 from training.data import emoji, folder, generated_faces, mnist
 from training.data.packages import DataError
@@ -28,6 +29,7 @@ from training.recipes import (
     emoji_judge,
     emoji_pix2pix,
     emoji_stylegan2,
+    faces_colour,
     faces_srgan,
 )
 
@@ -155,6 +157,17 @@ def _images(data: Path | None, run: Run) -> str:
     return f"{len(history.losses)} epochs, {history.seconds / 60:.1f} minutes"
 
 
+def _faces_colour(data: Path | None, run: Run) -> str:
+    seeds = (generated_faces.TRAINED, generated_faces.HELD_OUT)
+    pictures, held_out = (generated_faces.load(part, data, say).high for part in seeds)
+    figures = faces_colour.train(pictures, held_out, **run)
+    write_colour_card(figures, **_card(run, "faces-colour"))
+    found = (
+        f"{name}: {row.psnr_db:.2f} dB, colourfulness {row.colourfulness:.1f}" for name, row in figures.rows.items()
+    )
+    return "; ".join(found)
+
+
 def _faces_srgan(data: Path | None, run: Run) -> str:
     seeds = (generated_faces.TRAINED, generated_faces.HELD_OUT)
     pairs, held_out = (generated_faces.load(part, data, say) for part in seeds)
@@ -231,10 +244,10 @@ RECIPES = (
     ),
     Recipe(
         "emoji-stylegan2",
-        "A StyleGAN2 on the faces among Google's emoji: the zoo's `emoji-stylegan2`.",
+        "A StyleGAN2 on the yellow faces among Google's emoji: the zoo's `emoji-stylegan2`.",
         _emoji_stylegan2,
-        48,
-        "Passes over 25 times the 130 faces.",
+        100,
+        "Passes over 32 times the 102 faces.",
         EMOJI,
     ),
     Recipe(
@@ -244,6 +257,14 @@ RECIPES = (
         48,
         f"Of {STEPS_PER_EPOCH} steps each.",
         "Folder of pictures, or of folders of them.",
+    ),
+    Recipe(
+        "faces-colour",
+        "A pix2pix U-Net that colours grey faces, on faces that the zoo's `faces` generates: the zoo's `faces-colour`.",
+        _faces_colour,
+        16,
+        "Passes over the 4,000 faces.",
+        "Folder of fetched weights; default: the zoo's cache.",
     ),
     Recipe(
         "faces-srgan",
