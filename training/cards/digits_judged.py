@@ -17,11 +17,10 @@ CAPTION = (
 )
 
 GAN = """\
-The original GAN: a multilayer perceptron that draws handwritten digits, 28x28, grey, from a latent, in the layout of
-PyTorch-GAN's `gan`. Trained from scratch with `training/recipes/digits_gan.py` against another perceptron, minimax
-loss with the non-saturating generator; what is kept is the moving average of the generator's weights, as float16. A
-perceptron knows nothing of neighbouring pixels, hence speckles and washed-out strokes, and the loss lets it prefer
-what is easily drawn, 1, 7 and 9 over 2, 4 and 8 (see Diversity): compare `digits-wgan-gp`."""
+The original GAN's players: a multilayer perceptron that draws handwritten digits, 28x28, grey, from a latent, in the
+layout of PyTorch-GAN's `gan`. Trained from scratch with `training/recipes/digits_gan.py` against another perceptron,
+with R3GAN's loss: relativistic pairs, R1 and R2. What is kept is the moving average of the generator's weights, as
+float16. A perceptron knows nothing of neighbouring pixels, hence speckles: compare `digits-wgan-gp`."""
 
 WGAN_GP = """\
 A DCGAN that draws handwritten digits, grey, 32x32 with a margin of two pixels, from a latent, in the layout of
@@ -49,7 +48,8 @@ def write_gan_card(figures: Figures, *, epochs: int, seed: int, device: torch.de
     facts = [
         ("Latent", f"{gan.LATENT}"),
         ("Generator", f"{figures.parameters:,} float16, hidden layers of {_list(gan.HIDDEN)}"),
-        ("Discriminator", f"hidden layers of {_list(gan.DISCRIMINATOR)}, dropout {gan.DROPOUT}"),
+        ("Discriminator", f"hidden layers of {_list(gan.DISCRIMINATOR)}"),
+        ("R1, R2 penalties", f"gamma {gan.PENALTY:g}, every {gan.PENALTY_EVERY}th step"),
         ("Optimiser", f"Adam, {gan.LEARNING_RATE:g}, betas {_list(gan.BETAS)}, batch {gan.BATCH_SIZE}"),
         ("Moving average", f"{gan.DECAY}"),
     ]

@@ -18,7 +18,7 @@ with `training/recipes/faces_colour.py` on faces that the zoo's `faces` generate
 at {size}x{size} and put under the lightness of the picture as it is, so that any size stays sharp."""
 
 CAPTION = """\
-Faces that training never saw (seeds {first}-{last}), grey; as coloured; and as generated. Nothing was picked by hand."""
+Faces that training never saw (seeds {first}-{last}): grey, as coloured, as generated. Nothing was picked by hand."""
 
 MEASURES = """\
 On {count} generated faces that training never saw (seeds {first}-{last}), against the true colours:
@@ -37,8 +37,8 @@ nothing about the colours that a person in an old photograph had."""
 
 LICENCE = """\
 The weights are this project's own, Apache-2.0. They were learned from faces that the generator of the PyPI package
-`gan_face_generate` 1.1.1 (MIT, Chien Liu) draws, which was trained on the rendered faces of DigiFace1M: no photograph of
-a person was used, and no picture of the data set is part of this repository. The sheet shows generated faces only."""
+`gan_face_generate` 1.1.1 (MIT, Chien Liu) draws, which was trained on the rendered faces of DigiFace1M: no photograph
+of a person was used, and no picture of the data set is part of this repository. The sheet shows drawn faces only."""
 
 
 def write_card(figures: Figures, *, epochs: int, seed: int, device: torch.device, path: Path) -> None:

@@ -1,8 +1,9 @@
 """The recipe of the zoo's `digits-gan`: the original GAN, perceptrons against each other, on MNIST.
 
-Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv:1406.2661: the discriminator minimises the minimax
-loss, the generator its non-saturating form; the discriminator has dropout, as theirs. The generator is PyTorch-GAN's
-`gan` (BatchNorm with epsilon 0.8, leaky ReLU), under its keys; what is saved is its moving average, as float16.
+Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv:1406.2661, has the players. The loss is what has since
+been found to make such a game converge: relativistic pairs with zero-centred gradient penalties on real and drawn
+pictures (R1, R2), as in R3GAN (Huang et al. 2024, arXiv:2501.05441), here lazily. The generator is PyTorch-GAN's `gan`
+(BatchNorm with epsilon 0.8, leaky ReLU), under its keys; what is saved is its moving average, as float16.
 """
 
 import copy
@@ -17,7 +18,7 @@ from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.discriminators import save_discriminator
 from training.loop import Data, Run
-from training.losses import minimax_discriminator, non_saturating_generator
+from training.losses import lazy_r1_penalty, relativistic
 from training.metrics.judge import to_signed
 from training.recipes.digits_judged import JUDGED, Figures, learn_digits
 
@@ -25,9 +26,10 @@ LATENT = 100
 HIDDEN = (128, 256, 512, 1024)
 SIZE_PX = 28
 DISCRIMINATOR = (1024, 512, 256)
-DROPOUT = 0.3
-LEARNING_RATE = 2e-4
-BETAS = (0.5, 0.999)
+PENALTY = 1.0  # gamma of R1 and R2
+PENALTY_EVERY = 4
+LEARNING_RATE = 4e-4
+BETAS = (0.0, 0.99)
 DECAY = 0.999
 BATCH_SIZE = 128
 
@@ -39,13 +41,13 @@ def build_generator(hidden: tuple[int, ...] = HIDDEN) -> MlpGenerator:
 
 
 class Discriminator(nn.Module):
-    """Scores pictures (N, 1, 28, 28) float32, -1..1: (N,) float32 logits, higher means more real."""
+    """Scores pictures (N, 1, 28, 28) float32, -1..1: (N,) float32, higher means more real."""
 
     def __init__(self, hidden: tuple[int, ...]) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Flatten()]
         for before, after in zip((SIZE_PX**2, *hidden), hidden, strict=False):
-            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2), nn.Dropout(DROPOUT)]
+            layers += [nn.Linear(before, after), nn.LeakyReLU(0.2)]
         self.main = nn.Sequential(*layers, nn.Linear(hidden[-1], 1))
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -73,17 +75,20 @@ class GanLearner(Alternating):
         )
 
     def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
-        """One step of each on uint8 pictures (N, 1, 28, 28); latents and the seed of dropout come from `random`."""
-        torch.manual_seed(int(torch.randint(2**31, (1,), generator=random)))
+        """One step of each on uint8 pictures (N, 1, 28, 28); latents come from `random`."""
         real = to_signed(pictures.to(self.device))
         fake = self.generator(torch.randn(len(pictures), LATENT, generator=random).to(self.device))
-        scores = self.discriminator(torch.cat([real, fake.detach()])).chunk(2)
-        judged = descend(self.players[1], minimax_discriminator(*scores))
+        seen = torch.cat([real, fake.detach()])
+        reals, fakes = self.discriminator(seen).chunk(2)
+        # Both halves in one: the mean over real and drawn ones is half the sum of R1 and R2.
+        penalty = 2 * lazy_r1_penalty(self.discriminator, seen, self.steps, PENALTY_EVERY)
+        loss = relativistic(reals, fakes)
+        descend(self.players[1], loss + PENALTY * penalty)
         with frozen(self.discriminator):
-            fooled = descend(self.players[0], non_saturating_generator(self.discriminator(fake)))
+            fooled = descend(self.players[0], relativistic(self.discriminator(fake), reals.detach()))
         average_into(self.average, self.generator, self.steps, DECAY)
         self.steps += 1
-        return {"discriminator": judged, "generator": fooled}
+        return {"discriminator": loss.item(), "generator": fooled}
 
 
 def train(

@@ -1,4 +1,4 @@
-"""The recipe of the zoo's `emoji-stylegan2`: an unconditional StyleGAN2 that draws the yellow faces among Google's emoji.
+"""The recipe of the zoo's `emoji-stylegan2`: a StyleGAN2 that draws the yellow faces among Google's emoji.
 
 Network: Karras et al. 2019, arXiv:1912.04958, with equalised learning rates; noise per pixel, style mixing and the path
 length penalty are left out. Loss as in R3GAN (Huang et al. 2024, arXiv:2501.05441): relativistic pairs, zero-centred

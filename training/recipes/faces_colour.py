@@ -127,7 +127,7 @@ def measure(network: nn.Module, pictures: Tensor, held_out: Tensor) -> dict[str,
 
     The colour that is everywhere alike is the mean of `pictures`.
     """
-    light, true = lab(held_out)
+    _, true = lab(held_out)
     alike = _Alike(lab(pictures)[1].mean((0, 2, 3)))
     found = {
         "coloured by the network": coloured(network, held_out, SIZE_PX),
