@@ -198,7 +198,7 @@ RECIPES = (
         "digits-gan",
         "The original GAN, perceptrons, on MNIST: the zoo's `digits-gan`.",
         _digits_gan,
-        22,
+        20,
         DIGITS,
         IDX,
     ),
