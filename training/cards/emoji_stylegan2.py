@@ -17,7 +17,8 @@ from training.metrics.diversity import mean_pairwise_distance
 from training.metrics.judge import to_signed
 from training.metrics.judges import emoji_features
 from training.networks.stylegan2 import StyleGan2
-from training.recipes.emoji_stylegan2 import (
+from training.recipes.emoji_stylegan2 import REPEATS, faces
+from training.recipes.stylegan2 import (
     BATCH_SIZE,
     BETAS,
     COLUMNS,
@@ -27,11 +28,9 @@ from training.recipes.emoji_stylegan2 import (
     LEARNING_RATE,
     PENALTY,
     PENALTY_EVERY,
-    REPEATS,
     ROWS,
     TRUNCATIONS,
     WIDTHS,
-    faces,
     pictures,
 )
 
@@ -41,11 +40,9 @@ PSIS = (1.0, *TRUNCATIONS)
 SUMMARY = """\
 A small unconditional StyleGAN2 (`models/families/style/stylegan2.py`, in the layout of rosinality's
 stylegan2-pytorch) that draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained
-from scratch with `training/recipes/emoji_stylegan2.py` on the {count} faces among them: non-saturating loss, lazy R1
-penalty, adaptive augmentation; what is kept is the moving average of the generator's weights. It is a specimen to try
-the server on, trained for about 35 minutes of one CPU thread's time, on a machine busy with other work: plain yellow
-faces come out well, though one eye is often a line and the other round; rare kinds (cats, masks) are smudged. Smaller
-truncation_psi draws those nearer to a plain face and costs diversity, so the Frechet distance rises."""
+from scratch with `training/recipes/emoji_stylegan2.py` on the {count} yellow faces among them, with R3GAN's loss
+(relativistic pairs, R1 and R2) and adaptive augmentation; what is kept is the moving average of the generator's
+weights. Smaller truncation_psi draws faces nearer to a plain one and costs diversity, so the Frechet distance rises."""
 
 CAPTION = """\
 Seeds 0-{last} row by row, then seeds 0-{first} again with truncation_psi {psis}. Nothing was picked by hand."""
@@ -63,7 +60,8 @@ and with   so few real pictures compares only with figures measured alike, such 
 LICENCE = """\
 The weights are this project's own, Apache-2.0. They were learned from Noto Emoji, copyright Google LLC, Apache-2.0,
 fetched as the npm package `{package}`: the {count} emoji whose Unicode subcategory is a
-face (`face-*`, `cat-face`, `monkey-face`), on white, 64 px made 32. The grid shows drawn pictures only."""
+face (`face-*`, but for `face-costume` and `face-negative`), on white, 64 px made 32. The grid shows drawn pictures
+only."""
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ def _facts(
         ("Learned from", f"{count} pictures, {REPEATS} times an epoch, changed as `training/augmentation.py` says"),
         ("Parameters", f"{sum(weights.numel() for weights in network.parameters()):,} float32"),
         ("Optimiser", f"Adam, {LEARNING_RATE:g}, betas {BETAS[0]} and {BETAS[1]}, batch {BATCH_SIZE}"),
-        ("R1 penalty", f"gamma {PENALTY:g}, every {PENALTY_EVERY}th step"),
+        ("R1, R2 penalties", f"gamma {PENALTY:g}, every {PENALTY_EVERY}th step"),
         ("Moving average", f"{DECAY}"),
         *made_with(history, device),
     ]

@@ -60,6 +60,7 @@ def write_card(figures: Figures, *, epochs: int, seed: int, device: torch.device
             ),
             ("Parameters", f"{figures.parameters:,}, float16; levels of {widths} maps"),
             ("Optimiser", f"Adam, {recipe.LEARNING_RATE:g}, betas {_betas()}, batch {recipe.BATCH_SIZE}"),
+            ("R1 penalty", f"gamma {recipe.PENALTY:g}, every {recipe.PENALTY_EVERY}th step"),
             ("Moving average", f"{recipe.DECAY}"),
             *made_with(figures.history, device),
         ],

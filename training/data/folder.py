@@ -44,6 +44,14 @@ def load(folder: Path, size_px: int) -> Images:
     return Images(Data(pictures, torch.tensor([label for label, _ in found])), tuple(name for name, _ in named))
 
 
+def described(found: Images) -> str:
+    """What its labels are, and how many pictures each has."""
+    if len(found.names) < 2:
+        return "no labels"
+    counts = torch.bincount(found.data.labels, minlength=len(found.names)).tolist()
+    return "labels: " + ", ".join(f"{name} ({count})" for name, count in zip(found.names, counts, strict=True))
+
+
 def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in ENDINGS and path.is_file())
 

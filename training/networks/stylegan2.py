@@ -2,8 +2,7 @@
 
 The generator names and stores its weights as rosinality's stylegan2-pytorch does: unscaled, with the equalised learning
 rate's factors applied at run time, so that what is trained here is exported as such a checkpoint. The discriminator is
-a residual one that scores each picture by itself, without the paper's minibatch standard deviation; nobody but its own
-recipe reads it, so it doubles strides plainly where the paper filters first.
+a residual one with a minibatch standard deviation; it doubles strides plainly where the paper filters first.
 """
 
 import itertools
@@ -18,6 +17,7 @@ from models.families.style.stylegan2_ops import EPS, GAIN, SLOPE, fir_kernel, no
 
 MAPPING_RATE = 0.01  # the mapping network learns this much slower
 HALF = math.sqrt(0.5)  # keeps the variance of two branches added
+GROUP = 4  # pictures whose deviation the discriminator sees together
 
 
 class EqualLinear(nn.Module):
@@ -165,26 +165,43 @@ class _Input(nn.Module):
 class StyleGan2(nn.Module):
     """StyleGAN2's generator: `widths` are the channels at 4, 8, 16 ... pixels, `style` the size of both latents.
 
-    Noise per pixel, which flat drawings have no use for, is left out; the layout has it, with strengths of 0.
+    With `classes` a label's embedding is appended to the latent, as in StyleGAN2-ADA (arXiv:2006.06676). Noise per
+    pixel, which flat drawings have no use for, is left out; the layouts have it, with strengths of 0.
     """
 
-    def __init__(self, widths: Sequence[int], style: int, depth: int) -> None:
+    def __init__(self, widths: Sequence[int], style: int, depth: int, classes: int = 0) -> None:
         super().__init__()
-        mapping = (EqualLinear(style, style, rate=MAPPING_RATE, activated=True) for _ in range(depth))
+        inner = [2 * style if classes else style, *[style] * (depth - 1)]
+        mapping = (EqualLinear(each, style, rate=MAPPING_RATE, activated=True) for each in inner)
         self.style = nn.Sequential(PixelNorm(), *mapping)
         self.input = _Input(widths[0])
         self.conv1 = StyledConv(widths[0], widths[0], style)
         self.to_rgb1 = ToRgb(widths[0], style, up=False)
         self.convs, self.to_rgbs, self.noises = nn.ModuleList(), nn.ModuleList(), nn.Module()
-        for inner, outer in itertools.pairwise(widths):
-            self.convs += [StyledConv(inner, outer, style, up=True), StyledConv(outer, outer, style)]
-            self.to_rgbs.append(ToRgb(outer, style, up=True))
+        for before, after in itertools.pairwise(widths):
+            self.convs += [StyledConv(before, after, style, up=True), StyledConv(after, after, style)]
+            self.to_rgbs.append(ToRgb(after, style, up=True))
         for index, size in enumerate([4, *(8 << (layer // 2) for layer in range(len(self.convs)))]):
             self.noises.register_buffer(f"noise_{index}", torch.zeros(1, 1, size, size))
+        self.classes = classes
+        if classes:
+            self.embed = EqualLinear(classes, style)
 
-    def forward(self, latent: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) float32, about -1..1, from `latent` (N, Z) float32."""
-        return self.draw(self.style(latent))
+    def forward(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Pictures (N, 3, H, W) float32, about -1..1, of `latent` (N, Z) float32 and, with classes, `labels` (N,)."""
+        return self.draw(self.map(latent, labels))
+
+    def map(self, latent: Tensor, labels: Tensor | None = None) -> Tensor:
+        """The mapped latents (N, Z)."""
+        mapped: Tensor
+        if not self.classes:
+            mapped = self.style(latent)
+            return mapped
+        assert labels is not None, "a network with classes needs labels"
+        embedded = self.embed(functional.one_hot(labels, self.classes).to(latent))
+        both = torch.cat([self.style[0](latent), normalise_second_moment(embedded)], 1)
+        mapped = self.style[1:](both)
+        return mapped
 
     def draw(self, mapped: Tensor) -> Tensor:
         """Pictures from mapped latents (N, Z)."""
@@ -211,17 +228,31 @@ class _Residual(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Scores (N,) of pictures (N, 3, H, W), -1..1; `widths` are the channels from half the size down to 4 pixels."""
+    """Scores (N,) of pictures (N, 3, H, W), -1..1; `widths` are the channels from half the size down to 4 pixels.
 
-    def __init__(self, widths: Sequence[int]) -> None:
+    With `classes` each has a score of its own, of which the label's is given (Liu et al. 2019, arXiv:1905.01723).
+    """
+
+    def __init__(self, widths: Sequence[int], classes: int = 0) -> None:
         super().__init__()
         steps = (_Residual(inner, outer) for inner, outer in itertools.pairwise(widths))
         self.main = nn.Sequential(EqualConv(3, widths[0], 4, 2), *steps)
-        self.last = EqualConv(widths[-1], widths[-1], 3)
+        self.last = EqualConv(widths[-1] + 1, widths[-1], 3)
         self.score = nn.Sequential(
-            nn.Flatten(), EqualLinear(widths[-1] * 16, widths[-1], activated=True), EqualLinear(widths[-1], 1)
+            nn.Flatten(),
+            EqualLinear(widths[-1] * 16, widths[-1], activated=True),
+            EqualLinear(widths[-1], max(1, classes)),
         )
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        scores: Tensor = self.score(self.last(self.main(pictures)))
-        return scores[:, 0]
+    def forward(self, pictures: Tensor, labels: Tensor | None = None) -> Tensor:
+        features = self.main(pictures)
+        scores: Tensor = self.score(self.last(torch.cat([features, deviation(features)], 1)))
+        return scores[:, 0] if labels is None else scores.gather(1, labels[:, None])[:, 0]
+
+
+def deviation(features: Tensor) -> Tensor:
+    """One map (N, 1, H, W): the mean deviation of `features` (N, C, H, W) within groups of every N / GROUP-th row."""
+    n, _, height, width = features.shape
+    size = min(n, GROUP)
+    spread = torch.sqrt(features.reshape(size, n // size, -1).var(0, unbiased=False) + EPS).mean(1)
+    return spread.repeat(size)[:, None, None, None].expand(-1, 1, height, width)

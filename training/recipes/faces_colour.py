@@ -3,7 +3,8 @@
 pix2pix (Isola, Zhu, Zhou, Efros 2016, arXiv:1611.07004) from lightness to colour in CIE L*a*b*, as
 junyanz/pytorch-CycleGAN-and-pix2pix trains it (`--model colorization`). The discriminator sees lightness and colour,
 patch by patch; the loss is the adversarial one plus 30 times the mean absolute difference of the colours (the paper has
-100, which leaves them paler). What is saved is the moving average of the generator, in half precision.
+100, which leaves them paler). It has no norms, which would take from it how colourful a picture is, and the R1 penalty
+in their place. What is saved is the moving average of the generator, in half precision.
 """
 
 import copy
@@ -21,7 +22,7 @@ from training.colours import COLOUR, LIGHTNESS, ab_psnr_db, coloured, colourfuln
 from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
-from training.losses import minimax_discriminator, non_saturating_generator
+from training.losses import lazy_r1_penalty, minimax_discriminator, non_saturating_generator
 from training.metrics.judge import to_signed
 from training.patches import PatchDiscriminator, draw_weights, jitter, save_half
 
@@ -29,6 +30,8 @@ SIZE_PX = 64
 WIDTHS = (24, 48, 96, 128, 128)
 DISCRIMINATOR_WIDTH = 24
 L1_WEIGHT = 30.0
+PENALTY = 1.0  # gamma of R1
+PENALTY_EVERY = 8
 LEARNING_RATE = 4e-4
 BETAS = (0.5, 0.999)
 DECAY = 0.998
@@ -44,7 +47,7 @@ class ColourLearner(Alternating):
         self.generator = UnetTranslator(UnetConfig(1, 2, widths, "batch")).to(device)
         draw_weights(self.generator)
         self.average = copy.deepcopy(self.generator).eval()
-        self.discriminator = PatchDiscriminator(3, DISCRIMINATOR_WIDTH, 2, "batch").to(device)
+        self.discriminator = PatchDiscriminator(3, DISCRIMINATOR_WIDTH, 2, "none").to(device)
         self.device = device
         playing = (self.generator, self.discriminator)
         networks = {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
@@ -56,15 +59,22 @@ class ColourLearner(Alternating):
         light, colours = lab(jitter(pictures, REACH_PX, random).to(self.device))
         light, real = light / LIGHTNESS - 1, colours / COLOUR
         fake = self.generator(light)
-        pairs = torch.cat([torch.cat([light, real], 1), torch.cat([light, fake.detach()], 1)])
-        judged = descend(self.players[1], minimax_discriminator(*self.discriminator(pairs).chunk(2)) / 2)
+        true, drawn = torch.cat([light, real], 1), torch.cat([light, fake.detach()], 1)
+        judged = minimax_discriminator(*self.discriminator(torch.cat([true, drawn])).chunk(2))
+        penalty = lazy_r1_penalty(self._scored, true, self.steps, PENALTY_EVERY)
+        descend(self.players[1], judged + PENALTY * penalty)
         with frozen(self.discriminator):
             fooled = non_saturating_generator(self.discriminator(torch.cat([light, fake], 1)))
         distance = (fake - real).abs().mean()
         descend(self.players[0], fooled + L1_WEIGHT * distance)
         average_into(self.average, self.generator, self.steps, DECAY)
         self.steps += 1
-        return {"discriminator": judged, "generator": fooled.item(), "L1": distance.item()}
+        return {"discriminator": judged.item(), "generator": fooled.item(), "L1": distance.item()}
+
+    def _scored(self, pictures: Tensor) -> Tensor:
+        """The mean score of each picture's patches."""
+        scores: Tensor = self.discriminator(pictures).mean((1, 2, 3))
+        return scores
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from training.data.emoji import Emoji
 from training.loop import Data, History, ResumeError
 from training.metrics.diversity import mean_pairwise_distance
 from training.networks.stylegan2 import StyleGan2, deviation, double
-from training.recipes import emoji_stylegan2 as recipe
+from training.recipes import emoji_stylegan2, stylegan2
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +39,9 @@ def drawings(count: int = 4) -> Data:
 
 
 def run(out: Path, epochs: int, *, seed: int = 5, resume: bool = False) -> tuple[StyleGan2, History]:
-    return recipe.train(drawings(), epochs=epochs, seed=seed, out=out, resume=resume, device=CPU, widths=WIDTHS)
+    return emoji_stylegan2.train(
+        drawings(), epochs=epochs, seed=seed, out=out, resume=resume, device=CPU, widths=WIDTHS
+    )
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path) -> None:
@@ -57,11 +59,11 @@ def test_a_run_leaves_what_the_exporter_reads_and_draws_alike(tmp_path: Path) ->
     network, _ = run(tmp_path, 1)
     name, generator = catalogue.build(read(tmp_path / "emoji-stylegan2.safetensors").state)
     assert (name, generator.hyperparameters["latent_avg"]) == ("stylegan2", "stored")
-    latent = torch.from_numpy(np.random.RandomState(3).randn(1, recipe.LATENT).astype(np.float32))
+    latent = torch.from_numpy(np.random.RandomState(3).randn(1, stylegan2.LATENT).astype(np.float32))
     nothing = torch.zeros(1, *(generator.w_shape or ()))
     for psi in (1.0, 0.4):
         found = generator.network(latent, torch.tensor([psi]), nothing, torch.zeros(1))
-        torch.testing.assert_close(found.clamp(-1, 1), recipe.pictures(network, range(3, 4), psi), rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.clamp(-1, 1), stylegan2.pictures(network, range(3, 4), psi), rtol=0, atol=1e-4)
 
 
 def test_doubling_in_one_convolution_is_a_transposed_one_and_the_filter() -> None:
@@ -114,10 +116,10 @@ def test_the_share_rises_while_the_discriminator_is_sure_and_stays_below_its_lim
 
 
 def test_only_faces_are_learned_from() -> None:
-    groups = ("face-smiling", "heart", "cat-face", "animal-mammal", "monkey-face")
+    groups = ("face-smiling", "heart", "face-costume", "animal-mammal", "face-hat")
     pictures = drawings(5)
     emoji = Emoji(pictures.pictures, pictures.labels, tuple("abcde"), tuple("vwxyz"), groups)
-    assert recipe.faces(emoji).codes == ("a", "c", "e")
+    assert emoji_stylegan2.faces(emoji).codes == ("a", "e")
 
 
 def test_the_nearest_is_looked_for_among_mirrored_pictures_too() -> None:
@@ -141,12 +143,12 @@ def test_a_card_says_how_it_was_made(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def drawn() -> Tensor:
     """The pictures of seeds 0..99, by the committed generator."""
-    network = StyleGan2(recipe.WIDTHS, recipe.LATENT, recipe.DEPTH)
+    network = StyleGan2(stylegan2.WIDTHS, stylegan2.LATENT, stylegan2.DEPTH)
     state = load_file(GENERATOR)
     mean = state.pop("latent_avg")
     network.load_state_dict(state)
-    torch.testing.assert_close(recipe.mean_of(network.eval()).float(), mean, rtol=0, atol=1e-5)
-    return recipe.pictures(network, range(100))
+    torch.testing.assert_close(stylegan2.mean_of(network.eval()).float(), mean, rtol=0, atol=1e-5)
+    return stylegan2.pictures(network, range(100))
 
 
 def test_the_committed_faces_are_on_white_and_differ(drawn: Tensor) -> None:
@@ -160,7 +162,7 @@ def test_figures_name_every_row_of_the_card(drawn: Tensor) -> None:
     levels = ((drawn + 1) * 127.5).round().to(torch.uint8)
     groups = tuple("face-smiling" if row < 60 else "heart" for row in range(100))
     emoji = Emoji(levels, torch.zeros(100, dtype=torch.int64), tuple(map(str, range(100))), groups, groups)
-    network = StyleGan2((16, 16, 16, 8), recipe.LATENT, recipe.DEPTH)
+    network = StyleGan2((16, 16, 16, 8), stylegan2.LATENT, stylegan2.DEPTH)
     figures = measure(network.eval(), emoji)
     assert list(figures)[-2:] == ["the faces, mirrored", "Google's other emoji"]
     assert figures["truncation_psi 1"].frechet > figures["the faces, mirrored"].frechet
