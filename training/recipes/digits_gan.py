@@ -2,8 +2,9 @@
 
 Goodfellow et al., "Generative Adversarial Networks", 2014, arXiv:1406.2661, has the players. The loss is what has since
 been found to make such a game converge: relativistic pairs with zero-centred gradient penalties on real and drawn
-pictures (R1, R2), as in R3GAN (Huang et al. 2024, arXiv:2501.05441), here lazily. The generator is PyTorch-GAN's `gan`
-(BatchNorm with epsilon 0.8, leaky ReLU), under its keys; what is saved is its moving average, as float16.
+pictures (R1, R2), as in R3GAN (Huang et al. 2024, arXiv:2501.05441), here lazily. Both networks are as wide as those
+of PyTorch-GAN's `gan`; the generator (BatchNorm with epsilon 0.8, leaky ReLU) has its keys too. What is saved is the
+generator's moving average, as float16.
 """
 
 import copy
@@ -25,7 +26,7 @@ from training.recipes.digits_judged import JUDGED, Figures, learn_digits
 LATENT = 100
 HIDDEN = (128, 256, 512, 1024)
 SIZE_PX = 28
-DISCRIMINATOR = (1024, 512, 256)
+DISCRIMINATOR = (512, 256)
 PENALTY = 1.0  # gamma of R1 and R2
 PENALTY_EVERY = 4
 LEARNING_RATE = 4e-4
