@@ -1,4 +1,4 @@
-"""One sheet with an image of each model over its name; of upscalers and translators, input and output side by side."""
+"""One sheet with images of each model over its name; of upscalers and translators, input and output side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-CELL_PX = 128  # what 16, 32 and 64 px images fill with whole pixels
-GAP_PX = 8
-TEXT_PX = 13
-COLUMNS = 7
+CELL_PX = 256  # what blocks of four images of 32 and 64 px fill with whole pixels
+GAP_PX = 12
+TEXT_PX = 20
+COLUMNS = 6
 PAPER, INK = (255, 255, 255), (40, 40, 40)
 
 

@@ -17,6 +17,7 @@ EXAMPLES = Path(__file__).resolve().parent / "pictures"
 PORTRAIT = ROOT / "export" / "pictures" / "astronaut.png"
 SEEDS = range(16)
 COLUMNS = 4
+BLOCK = 2  # rows and columns of what a generator has on the contact sheet
 
 Pixels = NDArray[np.uint8]
 
@@ -37,7 +38,7 @@ class Exhibit:
 
 
 def write_images(client: Client, models: Iterable[tuple[ServedModel, str]]) -> list[Path]:
-    """Requests images of each model; writes a sheet for each and the contact sheet with one of each; their paths.
+    """Requests images of each model; writes a sheet for each and the contact sheet with some of each; their paths.
 
     Args:
         client: of the server that serves them.
@@ -72,12 +73,15 @@ def show(client: Client, model: ServedModel, example: Path) -> Exhibit:
 
 
 def _generate(client: Client, model: ServedModel) -> Exhibit:
-    """A sheet of seeds from 0 on, the classes in turn."""
+    """A sheet of seeds from 0 on, the classes in turn; on the contact sheet the first four of them."""
     labels = [index % len(model.labels) for index in SEEDS] if model.labels else None
     images = client.generate(model.name, seeds=SEEDS, labels=labels, format="raw")
     sheet = compose_grid([image.array for image in images], COLUMNS)
     line = f"{len(images)} images of {model.width}x{model.height}, largest batch {images[0].batch_size}"
-    return Exhibit(sheet, Panel(model.name, (images[0].array,)), f"{line}, {_milliseconds(images[0].timings)}")
+    shown = [image.array for image in images[: BLOCK**2]]
+    rows = [np.concatenate(shown[row : row + BLOCK], 1) for row in range(0, len(shown), BLOCK)]
+    panel = Panel(f"{model.name}, seeds 0-{len(shown) - 1}", (np.concatenate(rows),))
+    return Exhibit(sheet, panel, f"{line}, {_milliseconds(images[0].timings)}")
 
 
 def _upscale(client: Client, model: ServedModel, example: Path) -> Exhibit:

@@ -69,7 +69,8 @@ def open_source(
         if entry is None and not path.exists():
             raise ExportError(f"{checkpoint}: no such file, and no zoo entry; the zoo has {', '.join(ENTRIES)}")
         found = read_at(path, arch, key)
-        architecture, generator = build(found.state, arch, overrides, found.config)
+        settings = {**entry.settings, **overrides} if entry else overrides
+        architecture, generator = build(found.state, arch, settings, found.config)
     except fetch.ZooError as error:
         raise ExportError(str(error)) from None
     except CheckpointError as error:

@@ -1,7 +1,7 @@
 """The zoo: what each trained generator is, and where its weights come from. Torch-free."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from artifact.spec import Task
 
@@ -29,6 +29,7 @@ class Entry:
     `checkpoint` is the file to read: a member of `package`, or without a package one of the zoo's own weights
     (models/zoo/weights in a checkout, else the distribution ganserve-zoo-weights). `size_bytes` and `sha256` are those
     of the file with the weights. `example`: for networks whose input is an image, a file of demo/pictures to try.
+    `settings`: of its architecture, where they are not the default.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Entry:
     package: Package | None = None
     labels: tuple[str, ...] = ()
     example: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
 
 
 FACES = Package(
@@ -114,6 +116,7 @@ def _own(
     sha256: str,
     labels: tuple[str, ...] = (),
     example: str = "",
+    settings: Mapping[str, str] | None = None,
 ) -> Entry:
     """A generator that a recipe of this repository trained on `data`, named with its licence; see docs/models."""
     return Entry(
@@ -128,6 +131,7 @@ def _own(
         checkpoint=f"{name}.safetensors",
         labels=labels,
         example=example,
+        settings=settings or {},
     )
 
 
@@ -221,6 +225,17 @@ ENTRIES: Mapping[str, Entry] = {
             NOTO,
             1938692,
             "d37a677aaf78aac2af04e438da91f1e307a04d78e8ccc5de2ae02a4467885045",
+        ),
+        _own(
+            "faces-colour",
+            "unet",
+            Task.IMAGE_TO_IMAGE,
+            "grey faces in colour, any size, a pix2pix trained on faces that `faces` generated",
+            GENERATED_FACES,
+            2794444,
+            "4cd5e8cb075713385c1ee7fca473bc175baa3c52d64f3e0d7a53b08e7223478b",
+            example="portrait-grey.png",
+            settings={"size": "64"},
         ),
         _own(
             "faces-srgan",

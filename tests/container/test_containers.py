@@ -2,7 +2,7 @@
 
 The images themselves are not built here. They were built once by hand, all three targets with buildah 1.28 over a
 Debian 12 made by debootstrap (Python 3.11; no registry was reachable), and run as process 1 of new PID, mount and
-network namespaces, as 10001, without capabilities, on a read-only root with a writable /tmp: thirteen models of the zoo
+network namespaces, as 10001, without capabilities, on a read-only root with a writable /tmp: fourteen models of the zoo
 served, SIGTERM to exit 0 in 3.4 s (5.1 s with the settings of k8s/base/server.env), the GPU image without a GPU exits
 with 2, the export image ran k8s/models/export.sh. SIGTERM at 0.4 s and 0.7 s after the start ended the process with
 143; before 0.2 s, while Python itself starts, process 1 ignores it.

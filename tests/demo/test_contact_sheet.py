@@ -63,7 +63,9 @@ def test_a_generator_is_shown_by_seeds_and_its_classes_in_turn(fake: Fake) -> No
     request = fake.service.requests[-1]
     assert list(request.seeds.values) == list(range(16))
     assert list(request.labels) == ["0", "1"] * 8
-    np.testing.assert_array_equal(exhibit.panel.images[0], image_of(0))
+    first = [np.concatenate([image_of(seed), image_of(seed + 1)], 1) for seed in (0, 2)]
+    np.testing.assert_array_equal(exhibit.panel.images[0], np.concatenate(first))
+    assert exhibit.panel.title == "m, seeds 0-3"
     assert exhibit.sheet.shape == (4 * 6 - 2, 4 * 8 - 2, 3)
 
 
@@ -71,7 +73,7 @@ def test_an_upscaler_is_shown_by_the_middle_of_the_image_before_and_after(fake: 
     with Client(fake.server) as client:
         exhibit = show(client, model_of("super-resolution", scale=2), PORTRAIT)
     before, after = exhibit.panel.images
-    assert (before.shape, after.shape) == ((64, 64, 3), (128, 128, 3))
+    assert (before.shape, after.shape) == ((128, 128, 3), (256, 256, 3))
     np.testing.assert_array_equal(after, before.repeat(2, 0).repeat(2, 1))
     assert exhibit.panel.title == "m x2"
 
