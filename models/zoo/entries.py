@@ -167,7 +167,7 @@ ENTRIES: Mapping[str, Entry] = {
             "28x28 handwritten digits by the original GAN, perceptrons",
             MNIST,
             3029288,
-            "d163989f6668a6ef2ba526b583888390998dd9fa25848b184454ef12a47f511b",
+            "32426307d0f47c66bcf86c25d98e9e97004440c3912c2a2fa15a94e3fae02923",
         ),
         _own(
             "digits-lapgan",
