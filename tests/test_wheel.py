@@ -175,7 +175,8 @@ def test_the_wheel_puts_one_name_into_site_packages_and_is_below_1_mb(dist: Path
 
 
 def test_the_weights_are_a_distribution_of_their_own_with_their_licences(dist: Path) -> None:
-    own = {f"ganserve_zoo_weights/{path.name}" for path in WEIGHTS.glob("*.safetensors")}  # discriminators too
+    files = [path for path in WEIGHTS.iterdir() if path.suffix in (".onnx", ".safetensors")]
+    own = {f"ganserve_zoo_weights/{path.name}" for path in files}  # discriminators and judges too
     assert own >= {f"ganserve_zoo_weights/{entry.checkpoint}" for entry in ENTRIES.values() if entry.package is None}
     with wheel(dist / "direct", "ganserve_zoo_weights") as archive:
         top = "ganserve_zoo_weights-0.1.0.dist-info"

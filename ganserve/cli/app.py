@@ -9,6 +9,7 @@ from ganserve.cli.animate import animate
 from ganserve.cli.architectures import architectures
 from ganserve.cli.dataset import dataset
 from ganserve.cli.directions import directions
+from ganserve.cli.evaluate import evaluate
 from ganserve.cli.exit_codes import EXIT_CODES
 from ganserve.cli.export import export, inspect
 from ganserve.cli.generate import generate
@@ -61,6 +62,7 @@ app.command(epilog=_example("ganserve generate faces --seeds 0-15 --grid -o face
 app.command(epilog=_example("ganserve directions faces"))(directions)
 app.command(epilog=_example("ganserve animate faces --seeds 1,2,3 -o faces.webp"))(animate)
 app.command(epilog=_example("ganserve dataset digits --per-class 0=500,7=2000 --out set"))(dataset)
+app.command(epilog=_example("ganserve evaluate digits --data real --features judge"))(evaluate)
 app.command(epilog=_example("ganserve project faces photo.png -o z.npz"))(project)
 app.command(epilog=_example("ganserve score digits 7.png --labels 7"))(score)
 app.command(epilog=_example("ganserve verify faces face.png --seeds 0-999"))(verify)

@@ -124,6 +124,7 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         faces = pb.Model(
             name="faces", version="3", state="READY", task="unconditional", architecture="dcgan", width=64, height=64
         )
+        faces.channels = 3
         faces.knobs.add(name="seed", description="the same image", minimum=0, maximum=4294967295)
         faces.knobs.add(name="w", description="in place of a seed", shape=[16, 512])
         faces.knobs.add(name="truncation", description="psi", minimum=-2, maximum=2, default=0.7)

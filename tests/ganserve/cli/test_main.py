@@ -34,6 +34,7 @@ COMMANDS = [
     "upscale",
     "translate",
     "dataset",
+    "evaluate",
     "directions",
     "animate",
     "project",
