@@ -20,6 +20,7 @@ from server.api.image_url import ImagesByUrl
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
 from server.api.limits import Limits
+from server.api.marks import Marks
 from server.api.readiness import Readiness
 from server.api.remote_settings import RemoteSettings
 from server.api.services import Services
@@ -158,7 +159,14 @@ class Server:
         self._budget = MemoryBudget(settings.max_held_bytes)
         answers = KeptAnswers(settings.response_cache_bytes)
         self._metrics.server.watch_kept(lambda: answers.nbytes)
-        images = ImageService(self.repository, Limits.of(settings), self._workers, self._budget, self._metrics)
+        images = ImageService(
+            self.repository,
+            Limits.of(settings),
+            self._workers,
+            self._budget,
+            self._metrics,
+            Marks(settings, self._workers),
+        )
         by_url = ImagesByUrl(images, answers, self._budget, self._metrics, settings.api_keys is not None)
         tensors = kserve.InferenceService(
             self.repository, settings, self._version, self._state.is_ready, self._stopping, self._workers,

@@ -239,6 +239,17 @@ class Settings(BaseSettings):
     max_metadata_bytes: Annotated[int, Panel.IMAGES] = Field(
         4 << 20, ge=0, description="Maximum EXIF, XMP and texts of an image whose metadata are kept."
     )
+    mark: Annotated[Literal["none", "xmp", "c2pa"], Panel.IMAGES] = Field(
+        "none",
+        description="How images say that a network made them; a model's parameter `mark` goes before it. xmp: IPTC's "
+        "digital source type; c2pa: also a signed manifest.",
+    )
+    c2pa_certificate: Annotated[Path | None, Panel.IMAGES, Unset("nothing is signed")] = Field(
+        None, description="PEM chain of the certificate that images are signed with; read again when it changes."
+    )
+    c2pa_key: Annotated[Path | None, Panel.IMAGES, Unset("nothing is signed")] = Field(
+        None, description="PEM private key of that certificate."
+    )
     codec_threads: Annotated[int | None, Panel.IMAGES, Unset("every core")] = Field(
         None, ge=1, description="Threads that decode and encode images."
     )

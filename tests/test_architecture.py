@@ -55,6 +55,7 @@ AT_HOME = {
     "ganserve": ("api", "app"),
     "onnxruntime": ("engines/onnx",),
     "openvino": ("engines/openvino",),
+    "c2pa": ("images/signing",),
     "isal": ("images/png",),
     "cuda": ("engines/tensorrt",),
     "pynvml": ("observability/nvml",),

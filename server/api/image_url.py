@@ -19,6 +19,7 @@ from ganserve.v1 import images_pb2 as pb
 from server.api.calls import Context, at_end, hold_of
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
+from server.api.marks import is_signed
 from server.errors import ModelNotFound
 from server.images.generate import GenerateJob
 from server.images.memory import COUNTED_BYTES, Hold, MemoryBudget
@@ -142,6 +143,7 @@ class ImagesByUrl:
                 raise ModelNotFound(f"model {model.name!r}: {request.pin} is not served; {pin[:PIN_DIGITS]} is")
             pin = pin[:PIN_DIGITS]
             tag = "" if message.HasField("count") else _tag(job, models)
+            encoding = job.encoding
 
         def check(model: Model, job: GenerateJob, steps: tuple[Model, ...]) -> None:
             models = (model, *steps)
@@ -151,7 +153,7 @@ class ImagesByUrl:
         async def compute() -> pb.GenerateReply:
             making: Any = Making(context, self._budget)
             try:
-                return await self._images.generate(message, making, check)
+                return await self._images.generate(message, making, check, signs=False)
             finally:
                 making.end()
 
@@ -170,12 +172,18 @@ class ImagesByUrl:
             self._metrics.image_at_url(message.model, "not_modified")
             return ImageAt(tag, True, False, None, pin, self._scope)
         if request.head:
-            return ImageAt(tag, False, True, self._answers.find(key), pin, self._scope)
+            found = None if is_signed(encoding) else self._answers.find(key)
+            return ImageAt(tag, False, True, found, pin, self._scope)
         reply = await self._answers.get(key, compute, _size_of, told)
         if (nbytes := _size_of(reply)) > COUNTED_BYTES:  # until the caller has read it, whether it is kept or not
             hold = hold_of(context, self._budget)
             at_end(context, hold.release)
             hold.take(nbytes)
+        if is_signed(encoding):  # not what is kept: each signature is another
+            signed, _ = await self._images.marks.sign_bytes(reply.images[0].data, encoding)
+            unsigned, reply = reply, pb.GenerateReply()
+            reply.CopyFrom(unsigned)
+            reply.images[0].data = signed
         return ImageAt(tag, False, kept, reply, pin, self._scope)
 
     def _pin(self, models: Collection[Model]) -> str:
@@ -201,7 +209,8 @@ def _size_of(reply: pb.GenerateReply) -> int:
 
 
 def _tag(job: GenerateJob, models: Collection[Model]) -> str:
-    """The image's ETag. It is weak where an image may differ by a rounding with the batch that it is computed in."""
+    """The image's ETag. It is weak where an image may differ by a rounding with the batch that it is computed in, and
+    where it is signed."""
     digest = hashlib.sha256(f"{ENCODERS}\0{job.encoding}\0{job.shape}".encode())
     for model in models:
         digest.update(f"\0{model.identity.digest}".encode())
@@ -213,4 +222,4 @@ def _tag(job: GenerateJob, models: Collection[Model]) -> str:
     if job.noise is not None:
         digest.update(f"\0noise\0{list(job.noise.seeds)}".encode())
     tag = f'"{digest.hexdigest()[:32]}"'
-    return tag if all(model.identity.is_exact for model in models) else f"W/{tag}"
+    return tag if all(model.identity.is_exact for model in models) and not is_signed(job.encoding) else f"W/{tag}"

@@ -17,6 +17,7 @@ from server.api.formats import choose_bits, read_encoding, read_policy, read_siz
 from server.api.generate_request import input_bytes, is_large, read_generate_request
 from server.api.guidance_request import complete_guidance, read_guidance
 from server.api.limits import Limits
+from server.api.marks import Marks, is_signed
 from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
@@ -63,9 +64,16 @@ class ImageService(ImageServiceServicer):
     """Images from seeds, latents and labels, also through further networks; images from images."""
 
     def __init__(
-        self, repository: Repository, limits: Limits, workers: Workers, budget: MemoryBudget, metrics: Metrics
+        self,
+        repository: Repository,
+        limits: Limits,
+        workers: Workers,
+        budget: MemoryBudget,
+        metrics: Metrics,
+        marks: Marks,
     ) -> None:
         self._repository = repository
+        self.marks = marks
         self._limits = limits
         self._workers = workers
         self._budget = budget
@@ -81,8 +89,10 @@ class ImageService(ImageServiceServicer):
         request: pb.GenerateRequest,
         context: Context,
         check: Callable[[Model, GenerateJob, tuple[Model, ...]], None],
+        signs: bool = True,
     ) -> pb.GenerateReply:
-        """As Generate. `check`: gets what `read` returns, before anything is computed; what it raises ends the call."""
+        """As Generate. `check`: gets what `read` returns, before anything is computed; what it raises ends the call.
+        `signs`: whether images that their model wants signed are."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, job, steps = await self._read(request, context, visits)
@@ -100,6 +110,8 @@ class ImageService(ImageServiceServicer):
             nbytes = job.n * (job.reply_bytes - job.image_bytes)
             async with aclosing(generate(model.batcher, job, deadline(context), self._workers)) as generated:
                 async for image in generated:
+                    if signs:
+                        image = await self.marks.sign(image, job.encoding)
                     images[image.index] = image
                     nbytes += len(image.data)
                     self._limits.check_reply(nbytes, _FEWER)
@@ -127,6 +139,7 @@ class ImageService(ImageServiceServicer):
                 images = generate(model.batcher, job, deadline(context), self._workers, window)
                 async with aclosing(images) as generated:
                     async for image in generated:
+                        image = await self.marks.sign(image, job.encoding)
                         self._limits.check_reply(len(image.data), "use another encoding")
                         reply = pb.GenerateStreamReply(
                             index=image.index, model=model.name, version=str(model.version), batch_size=image.batch_size
@@ -238,6 +251,7 @@ class ImageService(ImageServiceServicer):
             job = read_generate_request(request, model.space, self._limits, passages)
         else:
             job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
+        job = replace(job, encoding=self.marks.of_generated(job.encoding, (model, *steps)))
         return model, job, steps
 
     async def _changed(self, job: GenerateJob, hold: Hold) -> GenerateJob:
@@ -268,6 +282,7 @@ class ImageService(ImageServiceServicer):
             model, spec = self._find(request.model, request.version, (task,), visits)
             encoding, header = read_encoding(request.encoding), self._header(request)
             encoding = replace(encoding, metadata=read_policy(request.metadata, encoding))
+            encoding = self.marks.of_changed(encoding, model, request.image)
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
             plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
             if isinstance(request, pb.UpscaleRequest) and request.tta:
@@ -276,7 +291,7 @@ class ImageService(ImageServiceServicer):
             charge(1, plan.width * plan.height * plan.turns)
             sent_bytes = hold_of(context, self._budget).nbytes
             batch = model.batcher.max_batch_size
-            nbytes = transform_bytes(plan, encoding, batch, in_pieces=pieces is not None)
+            nbytes = transform_bytes(plan, encoding, batch, in_pieces=pieces is not None and not is_signed(encoding))
             nbytes += metadata_bytes(encoding, len(request.image), self._limits.max_metadata_bytes)
             hold = self._hold(context, nbytes)
             if complete is not None:
@@ -286,6 +301,7 @@ class ImageService(ImageServiceServicer):
             image = await transform(
                 model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch, limit
             )
+            image = await self.marks.sign_changed(image, encoding, request.image, header)
             hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
             if pieces is None:
                 self._limits.check_reply(len(image.data), "use UpscaleStream, JPEG or WebP, or send a smaller image")

@@ -24,6 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from server.errors import InvalidRequest
 from server.images.deep import read_16_bits
 from server.images.header import Format, Header
+from server.images.marking import Marking
 from server.images.metadata.block import NOTHING, Metadata, Policy
 from server.images.metadata.read import read_metadata
 from server.images.metadata.write import pillow_options, png_chunks
@@ -63,12 +64,13 @@ class DecodedImage:
 @dataclass(frozen=True)
 class Encoding:
     """How images are encoded. `quality`: JPEG and WebP 1..100; PNG compression level 0..9. `metadata`: what of the sent
-    image's is kept."""
+    image's is kept. `marking`: what it says of itself."""
 
     format: Format
     quality: int
     bits: int = 0  # 8 or 16; 0: not given
     metadata: Policy = Policy.ICC
+    marking: Marking | None = None
 
     @staticmethod
     def of(kind: Format, quality: int | None, bits: int = 0) -> "Encoding":

@@ -18,7 +18,9 @@ from server.images.concurrency import run_bounded
 from server.images.encoded import EncodedImage, encode_timed
 from server.images.header import Format
 from server.images.latents import Noise
+from server.images.marking import marked
 from server.images.memory import transform_bytes
+from server.images.metadata.block import NOTHING
 from server.images.rows import resize
 from server.images.sizes import in_one_pass
 from server.images.transform import pass_through
@@ -213,6 +215,8 @@ async def _generate_one(
         passes.append(PassReport(passed.tiles, passed.largest_batch))
     if job.shape != job.drawn:
         image = replace(image, pixels=await workers.run(resize, image.pixels, job.shape[1], job.shape[0]))
+    metadata, _ = marked(NOTHING, job.encoding.marking, job.encoding.format)
+    image = replace(image, metadata=metadata)
     if job.encoding.format is Format.RAW:
         data, encode_s = image.pixels.tobytes(), 0.0
     else:

@@ -23,6 +23,7 @@ from server.images.codecs import DecodedImage, Encoding
 from server.images.concurrency import run_bounded, together
 from server.images.encoded import EncodedImage, Output
 from server.images.header import Format
+from server.images.marking import marked
 from server.images.memory import window_of
 from server.images.metadata.block import Policy
 from server.images.metadata.write import fit
@@ -94,8 +95,11 @@ async def transform(
             told = None if watch is None else partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
         fitting = fit(prepared.metadata, encoding.metadata, encoding.format, plan.shape)
-        output = Output(plan, encoding, fitting.metadata)
-        told = None if watch is None else partial(_tell, watch, tally, output)
+        metadata, lost = marked(fitting.metadata, encoding.marking, encoding.format)
+        output = Output(plan, encoding, metadata)
+        # what is signed is sent when it is whole
+        sends = None if encoding.marking is not None and encoding.marking.is_signed else output
+        told = None if watch is None else partial(_tell, watch, tally, sends)
         data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally, told)
     show_phase("encode", output.started_at, output.seconds)
     return TransformedImage(
@@ -107,7 +111,7 @@ async def transform(
         tiles=tally.tiles,
         largest_batch=tally.largest_batch,
         decode_s=decode_s,
-        warnings=fitting.warnings,
+        warnings=(*fitting.warnings, *lost),
     )
 
 

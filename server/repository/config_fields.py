@@ -14,6 +14,7 @@ from artifact.repository import CONFIG
 from server.errors import NotServing
 from server.observability.triton_series import FIRST_RESPONSE
 from server.repository.accelerators import check_accelerators, unused_parameters
+from server.repository.marks import PARAMETER
 from server.repository.metric_config import without_histogram
 from server.repository.session_options import NAMES as SESSION_PARAMETERS
 
@@ -48,8 +49,8 @@ def _no_effect(why: str) -> Field:
 _TENSOR_FORMAT = "the engines take tensors in rows only"
 _MEMORY = "engines choose by themselves what memory they copy through"
 
-# Of the model's own parameters, those that are read (server/repository/cpu_options.py, session_options.py).
-PARAMETERS = ("cpu_engine", "cpu_precision", *SESSION_PARAMETERS)
+# Of the model's own parameters, those that are read (server/repository/cpu_options.py, marks.py, session_options.py).
+PARAMETERS = ("cpu_engine", "cpu_precision", PARAMETER, *SESSION_PARAMETERS)
 
 # By path; a row of a message is for all of its fields.
 FIELDS: Mapping[str, Field] = {
@@ -129,7 +130,8 @@ FIELDS: Mapping[str, Field] = {
     "cc_model_filenames": _refused("name one file in default_model_filename"),
     "metric_tags": _honoured("labels of the model's `nv_*` metrics; as in Triton their names begin with an underscore"),
     "parameters": _honoured(
-        "`cpu_engine` and `cpu_precision` (docs/tuning.md); by ONNX Runtime on the CPU those of Triton's backend: "
+        "`cpu_engine` and `cpu_precision` (docs/tuning.md); `mark` (docs/marking.md); "
+        "by ONNX Runtime on the CPU those of Triton's backend: "
         + ", ".join(f"`{name}`" for name in SESSION_PARAMETERS)
         + "; others have no effect"
     ),

@@ -28,6 +28,7 @@ from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
 from server.repository.identity import identify
 from server.repository.latent_tools import open_latent_space
+from server.repository.marks import read_mark
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.model import Model
 from server.repository.model_config import PLAN_PLATFORM, check_spec, complete, read_labels
@@ -109,7 +110,7 @@ class Loader:
 
     async def _load(self, version: ModelVersion, opened: dict[Placement, Opened]) -> Model:
         """The model; `opened` has what was opened of it by then, also if it fails."""
-        spec = version.spec
+        spec, mark = version.spec, read_mark(version.config, self._settings)
         batched = await self._open(version, opened)
         first = next(iter(opened.values()))
         max_batch_size = version.max_batch_size if batched else 0
@@ -166,6 +167,7 @@ class Loader:
             identity,
             latents,
             critic,
+            mark,
         )
 
     async def _warm(

@@ -13,6 +13,7 @@ from server.engines.base import Engine
 from server.engines.float_variant import FloatVariantEngine
 from server.images.critic import Critic
 from server.images.latent_space import LatentSpace
+from server.images.marking import Mark
 from server.observability.model_statistics import ModelStatistics
 from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
@@ -38,6 +39,7 @@ class Model:
     identity: Identity = NOBODY
     latents: LatentSpace | None = None
     critic: Critic | None = None
+    mark: Mark = Mark.NONE  # how its images say that a network made them
     visitors: Visitors = field(default_factory=Visitors)
 
     @property

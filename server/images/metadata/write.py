@@ -17,7 +17,7 @@ _XMP_START = b"XML:com.adobe.xmp\0\0\0\0\0"
 # Of a segment of a JPEG, and without what says that it is EXIF or XMP.
 _JPEG_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_BYTES - len(b"Exif\0\0")
-_JPEG_XMP_BYTES = _JPEG_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
+JPEG_XMP_BYTES = _JPEG_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
 _COMMENTS = {b"tEXtComment\0": "latin-1", b"iTXtComment\0\0\0\0\0": "utf-8"}
 
 
@@ -81,8 +81,8 @@ def _within_segments(found: Metadata, warnings: list[str]) -> Metadata:
     if len(block) > _JPEG_EXIF_BYTES:
         warnings.append(f"{len(block)} bytes of EXIF were dropped: a JPEG holds {_JPEG_EXIF_BYTES}")
         block = b""
-    if len(packet) > _JPEG_XMP_BYTES:
-        warnings.append(f"{len(packet)} bytes of XMP were dropped: a JPEG holds {_JPEG_XMP_BYTES}")
+    if len(packet) > JPEG_XMP_BYTES:
+        warnings.append(f"{len(packet)} bytes of XMP were dropped: a JPEG holds {JPEG_XMP_BYTES}")
         packet = b""
     if texts and len(_comment(texts[0])) > _JPEG_BYTES:
         warnings.append(f"a comment of {len(texts[0])} bytes was dropped: a JPEG holds {_JPEG_BYTES}")

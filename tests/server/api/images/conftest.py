@@ -22,6 +22,7 @@ from server.api.calls import Calls
 from server.api.images import ImageService
 from server.api.incoming import Incoming
 from server.api.limits import Limits
+from server.api.marks import Marks
 from server.api.transport import GRPCIO, NATIVE, awaits_messages, make_server
 from server.batching.batcher import Batcher
 from server.batching.device import Device
@@ -319,7 +320,7 @@ async def _serve(frontend: str = GRPCIO, **given: Any) -> AsyncIterator[World]:
     repository = ReadyRepository(device, metrics)
     server = make_server(settings, frontend, settings.max_connections)
     workers, budget = Workers(2, settings.codec_timeout_s), MemoryBudget(settings.max_held_bytes)
-    service = ImageService(repository, Limits.of(settings), workers, budget, metrics)
+    service = ImageService(repository, Limits.of(settings), workers, budget, metrics, Marks(settings, workers))
     described = pb.DESCRIPTOR.services_by_name["ImageService"]
     methods = [method.name for method in described.methods]
     calls = Calls(metrics, max_streams=settings.max_streams, stream_idle_s=settings.stream_idle_s)

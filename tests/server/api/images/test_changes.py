@@ -15,6 +15,7 @@ from server.api.image_url import ImagesByUrl, ImageUrl
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
 from server.api.limits import Limits
+from server.api.marks import Marks
 from server.api.transport import GRPCIO, NATIVE
 from server.images.latent_space import LatentSpace
 from server.images.memory import Hold, MemoryBudget
@@ -50,7 +51,9 @@ async def test_who_has_an_image_costs_no_mapping_and_an_image_costs_it_once(worl
     mapping = give_mapping(world)
     limits, budget = Limits.of(Settings(repository=".")), MemoryBudget(1 << 30)
     workers = Workers(2, 30.0)
-    images = ImageService(world.repository, limits, workers, budget, world.metrics)
+    images = ImageService(
+        world.repository, limits, workers, budget, world.metrics, Marks(Settings(repository="."), workers)
+    )
     by_url = ImagesByUrl(images, KeptAnswers(1 << 20), budget, world.metrics, has_keys=False)
     wanted = request(seeds=pb.Seeds(values=[7]), mixes=[pb.Mix(seeds=[3], layers="0")])
     context: Any = Caller(budget)
@@ -82,7 +85,9 @@ class Caller:
 async def test_an_image_that_others_wait_for_stays_counted_when_its_first_caller_leaves(world: Any) -> None:
     engine, limits, budget = world.engine("faces"), Limits.of(Settings(repository=".")), MemoryBudget(1 << 30)
     workers = Workers(2, 30.0)
-    images = ImageService(world.repository, limits, workers, budget, world.metrics)
+    images = ImageService(
+        world.repository, limits, workers, budget, world.metrics, Marks(Settings(repository="."), workers)
+    )
     by_url = ImagesByUrl(images, KeptAnswers(1 << 20), budget, world.metrics, has_keys=False)
     steps = [pb.Step(model="big")] * 7  # 6 px a side become 768
     raw = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
