@@ -99,10 +99,10 @@ async def test_every_way_out_marks_images_and_leaves_their_pixels(
     assert not packet_of(bare.data)
     assert np.array_equal(made.array, bare.array)
     assert streamed[0].data == made.data, "the same bytes each time"
-    for image in (
+    for changed in (
         await client.upscale("big", PIXELS, format=format), await client.translate("other", PIXELS, format=format)
     ):  # fmt: skip
-        assert packet_of(image.data).count(CHANGED) == 1
+        assert packet_of(changed.data).count(CHANGED) == 1
     address = f"/v1/models/styled/image?seed=7&label=one&format={format}"
     data, headers = await get(running, address)
     _, plain = await get(running, address.replace("styled", "plain"))
@@ -218,8 +218,9 @@ async def test_signed_images_are_valid_to_c2pas_own_reader(start: Start, signer:
     running = await start(**signer)
     async with AsyncClient(running.target) as client:
         made: list[GeneratedImage] = []
-        for format in ("png", "jpeg", "webp"):
-            made += await client.generate("styled", seeds=7, labels="one", format=format)  # type: ignore[arg-type]
+        formats: tuple[Any, ...] = ("png", "jpeg", "webp")
+        for format in formats:
+            made += await client.generate("styled", seeds=7, labels="one", format=format)
         made += [each async for each in client.generate_stream("styled", seeds=[7], labels="one")]
         for image in made:
             manifest = manifest_of(image.data, f"image/{image.format}")
