@@ -123,13 +123,8 @@ class Loader:
         labels = await asyncio.to_thread(read_labels, config, version.folder.parent)
         latents = await asyncio.to_thread(open_latent_space, version)
         policy = policy_of(config, self._settings)
-        reader = SampleReader(
-            config,
-            declared(config.input, first.engine.inputs),
-            defaults,
-            version.folder.parent,
-            self._settings.max_message_bytes,
-        )
+        tensors, most = declared(config.input, first.engine.inputs), self._settings.max_message_bytes
+        reader = SampleReader(config, tensors, defaults, version.folder.parent, most)
         samples = await asyncio.to_thread(reader.read)
         until = time.monotonic() + self._settings.warmup_s
         notes: list[str] = []
