@@ -39,7 +39,7 @@ def give_mapping(world: Any) -> Mapping:
     """Has the model `styles` make w."""
     mapping = Mapping()
     models = world.repository._models["styles"]
-    models[3] = replace(models[3], mapping=mapping)
+    models[3] = replace(models[3], latents=replace(models[3].space, mapping=mapping))
     return mapping
 
 
