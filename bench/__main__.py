@@ -1,4 +1,4 @@
-"""`python -m bench engine | load | overload MODEL`, `python -m bench tables | soak | gpu | gpu-kit`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench tables | chart | soak | gpu | gpu-kit`."""
 
 import argparse
 import sys
@@ -100,6 +100,11 @@ def _add_tables(commands: Any) -> None:
     tables.add_argument("--seconds", type=float, default=2.0, help="per phase")
     tables.add_argument("--out", type=Path, metavar="DIR", help="write the tables and raw results there")
     tables.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
+    text = "draws what `tables` measured, from its JSON"
+    chart = commands.add_parser("chart", help=text, description=text)
+    chart.add_argument("file", type=Path, help="JSON of `tables`")
+    chart.add_argument("--out", type=Path, metavar="FILE", help="SVG or PNG; default: beside the JSON, .svg")
+    chart.set_defaults(json=None)
 
 
 def _parser() -> argparse.ArgumentParser:

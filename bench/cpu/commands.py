@@ -9,7 +9,7 @@ from bench.caller.hpack import HeaderError
 from bench.caller.payloads import Facts, RepositoryError, facts_of, newest_version
 from bench.caller.server import Target, TargetError, model_inputs, parse_address, started
 from bench.caller.wire import WireError
-from bench.cpu import engines, greedy, load, overload, tables
+from bench.cpu import chart, engines, greedy, load, overload, tables
 from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
 from bench.percentiles import percentile, spread
 from bench.report import milliseconds, show, write_json
@@ -21,7 +21,9 @@ GREEDY_IMAGES = 8  # per call
 def run(arguments: argparse.Namespace) -> int:
     """Runs one command and returns the exit code."""
     try:
-        run_command = {"engine": _run_engine, "tables": tables.run}.get(arguments.command, _run_served)
+        run_command = {"engine": _run_engine, "tables": tables.run, "chart": chart.run}.get(
+            arguments.command, _run_served
+        )
         results = run_command(arguments)
     except (TargetError, RepositoryError, HeaderError, WireError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -7,6 +7,7 @@ machine down slows both. The limit is ONNX Runtime's in this process, measured b
 import argparse
 import io
 import math
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,7 +17,9 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
+from bench.caller import exposition
 from bench.caller.loops import Phase, call_once, closed_loop
 from bench.caller.payloads import Facts, facts_of, newest_version
 from bench.caller.server import Target, TargetError, model_inputs, rejection, started
@@ -126,6 +129,7 @@ class Tables:
         if (0, 1) in cells:
             above = ", ".join(_ms(cells[index, 1].above_engine_s) for index in range(len(self._targets)))
             below += f" One caller's p50 above the engine's own time of the same calls: {above}."
+        below += self._engines(model)
         return self._compared(f"`{model}` by {name}", cells, callers, limit, below)
 
     def tiles(self, model: str) -> Table:
@@ -135,7 +139,7 @@ class Tables:
         workloads = [self._workload(target, model, "infer", facts) for target in self._targets]
         limit = Limit(Engine(version, facts))
         cells = self._in_turns(workloads, [TILE_CALLERS], limit)
-        below = f"ONNX Runtime in process: {limit.images_per_s} images/s ({limit.best})."
+        below = f"ONNX Runtime in process: {limit.images_per_s} images/s ({limit.best}).{self._engines(model)}"
         return self._compared(f"`{model}`, {TILE_PX}x{TILE_PX}, by ModelInfer", cells, [TILE_CALLERS], limit, below)
 
     def upscale(self, model: str) -> Table:
@@ -154,7 +158,13 @@ class Tables:
             for index, target in enumerate(self._targets)
         ]
         title = f"`{model}`, Upscale of {IMAGE_PX}x{IMAGE_PX} px, PNG"
-        return Table(title, ("server", "s", "times the first"), rows, {"seconds": seconds})
+        below = self._engines(model).lstrip()
+        return Table(title, ("server", "s", "times the first"), rows, {"seconds": seconds}, below)
+
+    def _engines(self, model: str) -> str:
+        """What runs the model in each server: a sentence."""
+        found = [engine_of(exposition.fetch(target.metrics), model) for target in self._targets]
+        return f" Engines: {', '.join(found)}."
 
     def _workload(self, target: Target, model: str, rpc: str, facts: Facts) -> Workload:
         return prepare(target, model, rpc, model_inputs(target, model), facts)
@@ -209,6 +219,15 @@ def _ms(seconds: float) -> str:
     return f"{milliseconds(seconds)} ms"
 
 
+def engine_of(page: str, model: str) -> str:
+    """The engine and precision that a server's /metrics page has for a model."""
+    for family in text_string_to_metric_families(page):
+        for sample in family.samples:
+            if sample.name == "ganserve_model_info" and sample.labels["model"] == model:
+                return f"{sample.labels['engine']} {sample.labels['precision']}"
+    return "unknown"
+
+
 def picture(side_px: int) -> bytes:
     """A JPEG with shapes and texture of all sizes, always the same: what a photograph is to an encoder."""
     random = np.random.RandomState(0)
@@ -224,10 +243,15 @@ def picture(side_px: int) -> bytes:
 
 @contextmanager
 def _servers(repository: Path, lines: Sequence[str]) -> Iterator[list[Target]]:
-    """A server for each line of arguments; its name in tables is what these say of its engine."""
+    """A server for each line of arguments; its name in tables is what these say of its engine. Engines are chosen
+    anew: a choice that was kept may be of a busy moment."""
     with ExitStack() as stack:
+        cache = stack.enter_context(tempfile.TemporaryDirectory())
         yield [
-            replace(stack.enter_context(started(repository, f"{line} --queue-target-s 0")), frontend=_name(line))
+            replace(
+                stack.enter_context(started(repository, f"{line} --queue-target-s 0 --engine-cache {cache}")),
+                frontend=_name(line),
+            )
             for line in lines
         ]
 

@@ -8,7 +8,7 @@ from PIL import Image
 
 from bench.caller.loops import Phase
 from bench.caller.wire import OK, Answer
-from bench.cpu.tables import Cell, Table, _name, _order, picture
+from bench.cpu.tables import Cell, Table, _name, _order, engine_of, picture
 
 
 def test_a_table_is_markdown_with_numbers_to_the_right() -> None:
@@ -43,3 +43,11 @@ def test_the_picture_is_a_jpeg_of_that_size_and_always_the_same() -> None:
     assert data == picture(48)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.size) == ("JPEG", (48, 48))
+
+
+def test_what_runs_a_model_is_read_from_the_servers_page() -> None:
+    page = (
+        "# TYPE ganserve_model_info gauge\n"
+        'ganserve_model_info{model="faces",version="1",engine="openvino",precision="bf16"} 1\n'
+    )
+    assert (engine_of(page, "faces"), engine_of(page, "other")) == ("openvino bf16", "unknown")
