@@ -62,8 +62,7 @@ def sent(image: object) -> Sent:
         OSError: the file cannot be read.
     """
     if isinstance(image, ReceivedImage):
-        raw = image.format == "raw"
-        return Sent(image.data, image.width if raw else 0, image.height if raw else 0)
+        return _from_array(image.array) if image.format == "raw" else Sent(image.data)
     if isinstance(image, (str, os.PathLike)):
         path = Path(image)
         return _from_bytes(path.read_bytes(), str(path))

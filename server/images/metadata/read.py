@@ -19,6 +19,8 @@ _SIGNATURE_BYTES = 8
 _CHECK_EVERY = 4096
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+# Pillow, libpng and others limit what they expand to about as much.
+_LONG_TEXT_BYTES = 1 << 20
 # What the samples mean: by name, with the size that the format gives.
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
 _MAX_SEGMENTS = 2048
@@ -43,18 +45,23 @@ def read_metadata(data: bytes, kind: Format, limit_bytes: int | None = None) -> 
         found = replace(found, density=density_of(found.exif))
     if limit_bytes is None:
         return replace(found, exif=b"", xmp=b"", texts=())
-    if (nbytes := len(found.exif) + len(found.xmp) + sum(map(len, found.texts))) > limit_bytes:
-        raise ImageTooLarge(
-            f"image: {nbytes} bytes of EXIF, XMP and texts, at most {limit_bytes} are kept (max_metadata_bytes); leave "
-            "metadata unset, or set STRIP"
-        )
+    _check(len(found.exif) + len(found.xmp) + sum(map(len, found.texts)), limit_bytes)
     return found
+
+
+def _check(nbytes: int, limit_bytes: int) -> None:
+    if nbytes > limit_bytes:
+        raise ImageTooLarge(
+            f"image: {nbytes} bytes or more of EXIF, XMP and texts, at most {limit_bytes} are kept "
+            "(max_metadata_bytes); leave metadata unset, or set STRIP"
+        )
 
 
 def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
     colours: dict[bytes, bytes] = {}
     density, exif, xmp = None, b"", b""
     texts: list[bytes] = []
+    taken = 0
     has_pixels = False
     for name, start, size in _chunks(data):
         content = data[start : start + size] if name != b"IDAT" else b""
@@ -72,7 +79,10 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
             if content.startswith(_XMP_KEYWORD + b"\0"):
                 xmp = xmp or _xmp_of(content, limit_bytes)
             elif not content.startswith(b"Raw profile type "):  # another form of EXIF and XMP, with what is wrong now
-                texts.append(data[start - 8 : start + size + 4])
+                text, nbytes = _text_of(name, content, limit_bytes)
+                texts += [text] if text else []
+                taken += nbytes
+                _check(taken, limit_bytes)
     return Metadata(None, b"".join(colours.values()), density, exif, xmp, tuple(texts))
 
 
@@ -100,10 +110,32 @@ def _xmp_of(content: bytes, limit_bytes: int) -> bytes:
     """The packet of an iTXt chunk; one byte more than the limit if it is longer."""
     rest = content[len(_XMP_KEYWORD) + 1 :]
     packet = rest[2:].split(b"\0", 2)[-1]
-    if rest[:1] != b"\1":
-        return packet
+    return packet if rest[:1] != b"\1" else _expanded(packet, limit_bytes)
+
+
+def _text_of(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, int]:
+    """A text's chunk, and the bytes that it stands for; no chunk if it is damaged. Readers refuse a file with a text
+    that is long once it is expanded, so such a one is returned expanded."""
+    keyword, _, rest = content.partition(b"\0")
+    if name == b"zTXt":
+        head, packed, plain = keyword + b"\0", rest[1:], b"tEXt"
+    elif name == b"iTXt" and rest[:1] == b"\1":
+        language, translated, packed = [*rest[2:].split(b"\0", 2), b"", b""][:3]
+        head, plain = keyword + b"\0\0\0" + language + b"\0" + translated + b"\0", b"iTXt"
+    else:
+        return chunk(name, content), len(content)
+    text = _expanded(packed, limit_bytes)
+    if not text:
+        return b"", 0
+    if len(text) <= _LONG_TEXT_BYTES:
+        return chunk(name, content), len(text)
+    return chunk(plain, head + text), len(text)
+
+
+def _expanded(packed: bytes, limit_bytes: int) -> bytes:
+    """One byte more than the limit if it is longer; nothing if it is damaged."""
     try:
-        return zlib.decompressobj().decompress(packet, limit_bytes + 1)
+        return zlib.decompressobj().decompress(packed, limit_bytes + 1)
     except zlib.error:
         return b""
 

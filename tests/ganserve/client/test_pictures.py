@@ -15,6 +15,7 @@ from ganserve.client.encode import encode
 from ganserve.client.extras import Extras
 from ganserve.client.pictures import sent
 from ganserve.client.png import Pixels, decode_png, encode_png
+from ganserve.client.received import ReceivedImage, Timings
 from ganserve.client.tiff_tags import tags_of, with_tags
 from tests.ganserve.fake_server import Call, Fake, image_of
 
@@ -258,3 +259,13 @@ def test_damaged_exif_costs_a_tiff_nothing() -> None:
         with Image.open(io.BytesIO(made)) as image:
             np.testing.assert_array_equal(np.asarray(image), image_of(1))
         tags_of(damage)
+
+
+@pytest.mark.parametrize(("channels", "bits"), [(3, 16), (4, 16), (1, 16), (2, 8), (3, 8)])
+def test_a_raw_result_is_sent_on_as_it_is(channels: int, bits: int) -> None:
+    pixels = deep_image(channels) if bits == 16 else deep_image(channels).astype(np.uint8)
+    height, width = pixels.shape[:2]
+    raw = ReceivedImage(pixels.tobytes(), "raw", width, height, channels, "sr", "1", Timings())
+    found = pixels_sent(raw)
+    assert found.dtype == pixels.dtype
+    np.testing.assert_array_equal(found, pixels)

@@ -125,7 +125,7 @@ async def test_more_than_the_limit_is_refused_and_raw_pixels_hold_none(serve: An
     async with serve(max_metadata_bytes=600) as world:
         request = pb.UpscaleRequest(model="big", image=sent("PNG"), metadata=KEEP)
         text = await world.refusal(world.stub.Upscale(request))
-        assert "bytes of EXIF, XMP and texts, at most 600 are kept (max_metadata_bytes)" in text
+        assert "bytes or more of EXIF, XMP and texts, at most 600 are kept (max_metadata_bytes)" in text
         assert not world.engine("big").batches
         request.encoding.format = pb.IMAGE_FORMAT_RAW
         assert "metadata: KEEP, but raw pixels hold none" in await world.refusal(world.stub.Upscale(request))
@@ -134,6 +134,18 @@ async def test_more_than_the_limit_is_refused_and_raw_pixels_hold_none(serve: An
         chunk = struct.pack(">I", len(text_chunk) - 4) + text_chunk + struct.pack(">I", zlib.crc32(text_chunk))
         request = pb.UpscaleRequest(model="big", image=bytes(bomb[:33]) + chunk + bytes(bomb[33:]), metadata=KEEP)
         assert "max_metadata_bytes" in await world.refusal(world.stub.Upscale(request))
+
+
+async def test_a_long_text_comes_back_so_that_others_can_read_it(world: Any) -> None:
+    plain = world.png(noise(8, 8))
+    texts = [b"note " * (1 << 19), b"short", b"long " * (1 << 19)]
+    chunks = chunk(b"zTXt", b"a\0\0" + zlib.compress(texts[0])) + chunk(b"zTXt", b"b\0\0" + zlib.compress(texts[1]))
+    chunks += chunk(b"zTXt", b"c\0\0no data") + chunk(b"iTXt", b"d\0\1\0en\0\0" + zlib.compress(texts[2]))
+    request = pb.UpscaleRequest(model="big", image=plain[:33] + chunks + plain[33:], metadata=KEEP)
+    assert "at most 4194304 are kept" in await world.refusal(world.stub.Upscale(request))
+    request.image = plain[:33] + chunks.replace(chunk(b"zTXt", b"a\0\0" + zlib.compress(texts[0])), b"") + plain[33:]
+    image = opened((await world.stub.Upscale(request)).image.data)
+    assert (image.info["b"], image.info["d"]) == ("short", texts[2].decode())
 
 
 async def test_damaged_blocks_cost_themselves(world: Any) -> None:
