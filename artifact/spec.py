@@ -203,6 +203,8 @@ class Spec:
     tile: Tile | None = None
     multiple_px: int = 1
     least_px: int = 1
+    input_classes: int = 0  # of a label map: numbers 0.. in its first channel; 0: the image is none
+    input_unknown: int | None = None  # a number beside them that means none of them; None: there is no such number
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
     float_parity: Parity | None = None  # None: no graph for images of 16 bits
     critic: CriticSpec | None = None  # None: no discriminator
@@ -262,6 +264,7 @@ def _check_sizes(spec: Spec) -> None:
         "scale": (1, (spec.scale,)),
         "multiple_px": (1, (spec.multiple_px,)),
         "least_px": (1, (spec.least_px,)),
+        "input_classes": (0, (spec.input_classes,)),
         "image_shape": (0, spec.image_shape),
         "w_shape": (1, spec.w_shape or ()),
         "inputs.shape": (-1, [axis for tensor in spec.inputs for axis in tensor.shape]),

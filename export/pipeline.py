@@ -300,6 +300,8 @@ def _spec(
         tile=tile,
         multiple_px=generator.multiple_px,
         least_px=generator.least_px,
+        input_classes=generator.input_classes,
+        input_unknown=generator.input_unknown,
         plan=plan,
         float_parity=graphs.float_parity,
     )

@@ -60,7 +60,8 @@ class Generator:
     there are both, `reference_given` (N,) float32: items where that is 1 take the reference's style, the others the
     latent's. `encode` turns images (N, C, H, W)
     float32 of levels 0..255 into that input if it is not a linear scale (label maps); the levels that mean something
-    are then 0..`input_levels` - 1.
+    are then 0..`input_levels` - 1. With `input_classes` the first channel has numbers of so many classes, and may have
+    `input_unknown` beside them; others are refused.
 
     `label_names`: of the classes, if they are known. `notes`: what the user should know of this network.
     `settled`: the architecture's settings that mean nothing for this network, so that nothing is assumed of them.
@@ -87,6 +88,8 @@ class Generator:
     input_channels: int = 0
     encode: nn.Module | None = None
     input_levels: int = 256
+    input_classes: int = 0
+    input_unknown: int | None = None
     attributes: tuple[str, ...] = ()
     reference_size_px: tuple[int, int] = (0, 0)
     label_names: tuple[str, ...] = ()

@@ -24,6 +24,7 @@ from models.families.translation import (
     pix2pix_pytorch_gan,
     pix2pixhd,
     resnet_translator,
+    spade,
     stargan,
     stargan_v2,
     ugatit,
@@ -81,6 +82,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         sngan_cosgrove.ARCHITECTURE,
         animegan2.ARCHITECTURE,
         ugatit.ARCHITECTURE,
+        spade.ARCHITECTURE,
         stargan.ARCHITECTURE,
         stargan_v2.ARCHITECTURE,
     )

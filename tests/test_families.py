@@ -159,7 +159,8 @@ def check_w_out(server: str, model: str, asked: dict[str, Any], images: list[Gen
 def check_image(server: str, model: str, spec: Spec) -> None:
     """An image of no round size comes back whole: what the network makes of it reflected out, cropped."""
     height, width = (only or free for only, free in zip(spec.image_shape, (37, 23), strict=False))
-    image = np.random.RandomState(0).randint(0, 256, (height, width, spec.image_shape[2])).astype(np.uint8)
+    levels = spec.input_classes or 256
+    image = np.random.RandomState(0).randint(0, levels, (height, width, spec.image_shape[2])).astype(np.uint8)
     multiple_px = spec.multiple_px if spec.tile is None else spec.tile.multiple_px
     sides = [-(-max(side, spec.least_px) // multiple_px) * multiple_px for side in image.shape[:2]]
     padding = [(0, padded - side) for padded, side in zip(sides, image.shape[:2], strict=True)]
@@ -180,15 +181,17 @@ def guidance(spec: Spec, arrays: Arrays) -> dict[str, Any]:
         arrays["attributes"] = np.zeros((1, len(spec.labels)), np.float32)
         arrays["attributes"][0, [0, -1]] = 1
         return {"labels": [spec.labels[0], len(spec.labels) - 1]}
-    if "label" not in names:
-        return {}
-    arrays["label"] = np.array([1])
+    asked: dict[str, Any] = {}
+    if "label" in names:
+        arrays["label"], asked = np.array([1]), {"labels": spec.labels[1]}
     if "reference" in names:  # of the network's own size, so that nothing is resized; given, so that no flag is needed
         shape = next(tensor.shape for tensor in spec.inputs if tensor.name == "reference")
         arrays["reference"] = np.random.RandomState(1).randint(0, 256, (1, *shape)).astype(np.uint8)
-        return {"labels": spec.labels[1], "reference": arrays["reference"][0]}
-    arrays["latent"] = np.random.RandomState(7).randn(1, spec.latent_size).astype(np.float32)
-    return {"labels": 1, "seed": 7}
+        return {**asked, "reference": arrays["reference"][0]}
+    if "latent" in names:
+        arrays["latent"] = np.random.RandomState(7).randn(1, spec.latent_size).astype(np.float32)
+        return {**asked, "seed": 7}
+    return asked
 
 
 @pytest.mark.parametrize("model", GRAPHS)

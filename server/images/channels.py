@@ -57,6 +57,8 @@ class ChannelPlan:
     is_float: bool = False  # whether the network takes and gives floats in [0, 1], as it does for 16 bits
     turns: int = 1  # in how many ways each tile is run: 8 of `server.images.turns`
     others: Mapping[str, NDArray[Any]] = field(default_factory=dict, compare=False)  # inputs beside the image
+    classes: int = 0  # that a label map has numbers of; 0: the image is none
+    unknown: int | None = None  # the number beside them that it may have
 
     @property
     def tiles(self) -> int:
@@ -129,9 +131,11 @@ class ChannelPlan:
         """What of the decoded image (H, W, C) the network gets: (H, W, 1), (H, W, 3), or with alpha (H, W, 4).
 
         Raises:
-            InvalidRequest: colours for a network that takes grey.
+            InvalidRequest: colours for a network that takes grey, or numbers of classes that it does not have.
         """
         colours = pixels[..., : pixels.shape[2] - self.header.has_alpha]
+        if self.classes:
+            self._check_classes(colours[..., 0])
         # A network of four channels was trained with what is hidden, or its last one is a map of instances, not alpha.
         if self.hides_colours and self.input_channels != 4:
             colours = spread_colours(colours, pixels[..., -1:])
@@ -147,6 +151,17 @@ class ChannelPlan:
                 raise InvalidRequest("image: it has colours, but the model accepts only grey images of one channel")
             return colours[..., :1]
         return colours
+
+    def _check_classes(self, numbers: NDArray[Any]) -> None:
+        wrong = numbers >= self.classes
+        if self.unknown is not None:
+            wrong &= numbers != self.unknown
+        if wrong.any():
+            y, x = np.argwhere(wrong)[0]
+            also = "" if self.unknown is None else f", and {self.unknown} for none of them"
+            raise InvalidRequest(
+                f"image: class {numbers[y, x]} at x {x}, y {y}; the model's label maps have 0..{self.classes - 1}{also}"
+            )
 
 
 def plan_upscale(spec: Spec, header: Header, keeps_alpha: bool, bits: int = 8) -> ChannelPlan:
@@ -209,6 +224,8 @@ def _plan(
         keeps_alpha=keeps_alpha,
         bits=bits,
         is_float=bits == 16,
+        classes=spec.input_classes,
+        unknown=spec.input_unknown,
     )
 
 

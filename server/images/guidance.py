@@ -40,11 +40,12 @@ def resolve_guidance(guidance: Guidance, spec: Spec) -> dict[str, NDArray[Any]]:
     shapes = {tensor.name: tensor.shape for tensor in spec.inputs}
     by_seed, by_reference = "latent" in shapes, REFERENCE in shapes
     _check_style(guidance, by_seed, by_reference)
-    if "label" not in shapes:
-        return dict(latents.resolve_attributes(guidance.labels, spec))
-    label = latents.resolve_labels(guidance.labels, 1, spec.labels)
-    assert label is not None, "a model with a label has names for it"
-    found: dict[str, NDArray[Any]] = {"label": label}
+    if "label" in shapes:
+        label = latents.resolve_labels(guidance.labels, 1, spec.labels)
+        assert label is not None, "a model with a label has names for it"
+        found: dict[str, NDArray[Any]] = {"label": label}
+    else:
+        found = dict(latents.resolve_attributes(guidance.labels, spec))
     if by_seed:
         seed = STYLE_SEED if guidance.seed is None else guidance.seed
         found["latent"] = latents.from_seeds([seed], spec.latent_size)

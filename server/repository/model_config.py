@@ -262,9 +262,10 @@ def _inputs_of(spec: Spec) -> tuple[TensorSpec, ...]:
 def _beside_image(spec: Spec) -> tuple[TensorSpec, ...]:
     """Attributes, or a domain and a style in it."""
     declared = {tensor.name: tensor for tensor in spec.inputs}
-    if "label" not in declared:
-        return (TensorSpec(ATTRIBUTES, "FP32", (len(spec.labels),)),) if spec.labels else ()
-    inputs = [TensorSpec("label", "INT64", ())] if spec.labels else []
+    inputs = []
+    if spec.labels:
+        attributes = TensorSpec(ATTRIBUTES, "FP32", (len(spec.labels),))
+        inputs.append(TensorSpec("label", "INT64", ()) if "label" in declared else attributes)
     if spec.latent_size:
         inputs.append(TensorSpec("latent", "FP32", (spec.latent_size,)))
     reference = declared.get(REFERENCE)

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import anime, progan, r3gan, spectral_power, stargan, stargan_v2
+from tests.models.references import anime, progan, r3gan, spade, spectral_power, stargan, stargan_v2
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -126,6 +126,14 @@ def from_stargan_v2_encoder() -> Tensor:
     return style
 
 
+def from_spade(mode: str, z: int) -> Tensor:
+    labels = torch.arange(128 * 256).reshape(1, 1, 128, 256) // 37 % 5
+    one_hot = (labels == torch.arange(5).reshape(1, 5, 1, 1)).double()
+    network = fill(spade.Spade(4, 5, mode, z=z), kept=())
+    image: Tensor = network(one_hot, latent(z) if z else None)
+    return image
+
+
 MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "r3gan": (from_r3gan, (-0.001233, 0.057444, 0.054075, 0.019236, 0.021955, -0.074210)),
     "progan": (from_akanimax, (-0.328067, 0.362313, -0.060603, -0.068819, -0.883851, -0.127032)),
@@ -139,6 +147,8 @@ MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "ugatit": (lambda: from_ugatit(False), (-0.000436, 0.107006, 0.003550, -0.004674, -0.033711, -0.004045)),
     "stargan-stored": (lambda: from_stargan(True), (0.000018, 0.004212, -0.001722, 0.003581, 0.003831, 0.004646)),
     "stargan": (lambda: from_stargan(False), (-0.000398, 0.231761, -0.162687, 0.055480, 0.277427, 0.015430)),
+    "spade": (lambda: from_spade("normal", 0), (0.266256, 0.963902, -1.0, -1.0, -1.0, 1.0)),
+    "spade-vae": (lambda: from_spade("more", 8), (0.272664, 0.962109, -1.0, -1.0, -1.0, 1.0)),
     "stargan-v2": (lambda: from_stargan_v2(0), (-0.167783, 0.606852, -0.482400, 0.419152, 0.385346, -0.310665)),
     "stargan-v2-hpf": (lambda: from_stargan_v2(1), (-0.174814, 0.654207, -0.587450, 0.478024, 0.336185, -0.350327)),
     "stargan-v2-masks": (

@@ -22,22 +22,28 @@ def instance_edges(ids: torch.Tensor) -> torch.Tensor:
     return (vertical | horizontal).to(torch.float32).amax(1, keepdim=True)
 
 
-class LabelMap(nn.Module):
-    """Levels (N, 3, H, W) -> (N, labels [+ 1], H, W): one-hot labels, and the edges of instances.
+UNKNOWN = 255  # in label maps of data sets
 
-    R is the label, 256*G + B the instance; a label beyond the last is none.
+
+class LabelMap(nn.Module):
+    """Levels (N, 1 or 3, H, W) -> (N, labels [+ 1], H, W): one-hot labels, and the edges of instances.
+
+    R is the label, 256*G + B the instance; a label beyond the last is none. `is_unknown`: 255 is the last label.
     """
 
     labels: torch.Tensor
 
-    def __init__(self, labels: int, has_instances: bool) -> None:
+    def __init__(self, labels: int, has_instances: bool, is_unknown: bool = False) -> None:
         super().__init__()
-        self.has_instances = has_instances
+        self.has_instances, self.last = has_instances, labels - 1 if is_unknown else None
         self.register_buffer("labels", torch.arange(labels, dtype=torch.float32).reshape(1, -1, 1, 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """0 or 1, float32, from `image` (N, 3, H, W) float32, whole levels 0..255."""
-        one_hot = (image[:, :1] == self.labels).to(torch.float32)
+        """0 or 1, float32, from `image` (N, 1 or 3, H, W) float32, whole levels 0..255."""
+        labels = image[:, :1]
+        if self.last is not None:
+            labels = torch.where(labels == UNKNOWN, float(self.last), labels)
+        one_hot = (labels == self.labels).to(torch.float32)
         if not self.has_instances:
             return one_hot
         return torch.cat([one_hot, instance_edges(image[:, 1:])], dim=1)

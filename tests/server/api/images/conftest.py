@@ -127,6 +127,7 @@ SPECS: dict[str, Spec | None] = {
         labels=("dark", "Blond_Hair", "Male"),
         inputs=(TensorSpec("image", "UINT8", (-1, -1, 3)), TensorSpec("attributes", "FP32", (3,))),
     ),
+    "mapped": translator(1, 3, input_classes=3, input_unknown=255),
     "domains": translator(
         3,
         3,

@@ -93,3 +93,14 @@ async def test_the_list_of_models_says_what_a_translator_takes(world: Any) -> No
         ("label", 2, []), ("seed", 2**32 - 1, []), ("reference", 0, [2, 4, 3])
     ]  # fmt: skip
     assert "instead of a seed" in knobs[2].description
+
+
+async def test_numbers_of_classes_that_a_label_map_cannot_have_are_refused(world: Any) -> None:
+    labels = np.full((4, 4, 1), 2, np.uint8)
+    labels[1, 3] = 255
+    assert (await world.stub.Translate(sent(labels, "mapped"))).image.width == 4
+    labels[2, 1] = 3
+    text = r"image: class 3 at x 1, y 2; the model's label maps have 0\.\.2, and 255 for none of them"
+    with pytest.raises(grpc.aio.AioRpcError, match=text) as caught:
+        await world.stub.Translate(sent(labels, "mapped"))
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
