@@ -119,6 +119,11 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         image = encoded(255 - sent_image(request), request.encoding.format)
         return pb.TranslateReply(image=image, model=request.model, version="1", batch_size=3)
 
+    async def Score(self, request: pb.ScoreRequest, context: Any) -> pb.ScoreReply:
+        await self._heed(request, context)
+        scores = [pb.ImageScore(score=len(image), percentile=50) for image in request.images]
+        return pb.ScoreReply(scores=scores, model=request.model, version="3")
+
     async def ListModels(self, request: pb.ListModelsRequest, context: Any) -> pb.ListModelsReply:
         await self._heed(request, context)
         faces = pb.Model(

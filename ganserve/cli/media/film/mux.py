@@ -10,7 +10,7 @@ import av
 
 from ganserve.cli.media.film.colour import Colour
 from ganserve.cli.media.film.segments import AS_THEY_ARE, Segments
-from ganserve.cli.media.film.source import LEAD_S, Span, main_stream, opened
+from ganserve.cli.media.film.source import OTHERS_LEAD_S, Span, main_stream, opened
 from ganserve.cli.output import CommandError
 
 FORMATS = {".mkv": "matroska", ".webm": "webm", ".m4v": "mp4"}
@@ -92,7 +92,7 @@ def mux(
         out.set_chapters(_chapters(read.chapters(), wanted))
         others = [read.streams[index] for index in streams]
         if others and wanted.start:
-            read.seek(max(0, int((wanted.start - LEAD_S) * av.time_base)), backward=True)
+            read.seek(max(0, int((wanted.start - OTHERS_LEAD_S) * av.time_base)), backward=True)
         new = _paced(segments.packets(video.time_base), rate)
         for index, packet in _in_time(new, _within(read.demux(others), wanted) if others else ()):
             if wanted.start is not None:

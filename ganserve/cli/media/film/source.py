@@ -14,6 +14,7 @@ from ganserve.cli.output import CommandError
 
 SAMPLE_FRAMES = 240  # that are looked at for interlacing
 LEAD_S = Fraction(1)  # of frames before the first wanted one, which the filter needs
+OTHERS_LEAD_S = 30  # of sound and subtitles, which may have begun long before
 IDET = "lavfi.idet.multiple.current_frame"
 
 

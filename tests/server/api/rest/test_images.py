@@ -296,7 +296,7 @@ async def test_upscaling_as_events_says_how_far_it_is(http: httpx.AsyncClient) -
 @pytest.mark.parametrize("bits", [8, 16])
 async def test_raw_pixels_go_in_and_out(http: httpx.AsyncClient, bits: int) -> None:
     pixels = np.random.RandomState(1).randint(0, 1 << bits, (4, 6, 3)).astype("<u2" if bits == 16 else np.uint8)
-    params = {"raw_width": 6, "raw_height": 4, "raw_bits": bits, "format": "raw"}
+    params: dict[str, Any] = {"raw_width": 6, "raw_height": 4, "raw_bits": bits, "format": "raw"}
     answer = await http.post("/v1/models/up:upscale", content=pixels.tobytes(), params=params)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream"), answer.text
     levels = (pixels >> 8).astype(np.uint8) if bits == 16 else pixels
