@@ -211,7 +211,8 @@ def verify(folder: Path, spec: Spec) -> None:
         if not path.is_file():
             if file_name == ONNX and (folder / PLAN).is_file():
                 continue
-            raise ArtifactError(f"{file_name}: named by the manifest, missing on disk")
+            what = "is not a file" if path.exists() else "is missing on disk"
+            raise ArtifactError(f"{file_name}, named by the manifest, {what}")
         found = sha256_of(path)
         if found != expected:
             foreign = other_format(path) if path.suffix == ".onnx" else ""

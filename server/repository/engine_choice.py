@@ -85,7 +85,9 @@ def candidates(version: ModelVersion, engine: str, device: DeviceId) -> tuple[st
     has_plan = (version.folder / plan).is_file() and (wants_plan or not named)
     named_file = version.folder / (plan if wants_plan else onnx)
     is_lost = named_file.is_symlink() and not named_file.exists()
-    missing = f"is {'a link to what does not exist' if is_lost else 'missing'} in version {version.version}"
+    is_other = named_file.exists() and not named_file.is_file()
+    what = "a link to what does not exist" if is_lost else "not a file" if is_other else "missing"
+    missing = f"is {what} in version {version.version}"
     if engine in ("onnx", "openvino", ONNX_TENSORRT):
         if not has_onnx:
             rest = f"; --engine {engine} does not serve {plan}" if has_plan else ""

@@ -80,7 +80,7 @@ class Loader:
         except BaseException as error:
             await _free(self._by_device(opened))
             if isinstance(error, ArtifactError | SpecError | OSError):
-                raise FilesNotWhole(str(error)) from error
+                raise FilesNotWhole(_said(error)) from error
             if isinstance(error, StartError):
                 raise NotServing(str(error)) from error
             if isinstance(error, NotServing | FilesNotWhole) or not isinstance(error, Exception):
@@ -268,3 +268,10 @@ async def _free(engines: Mapping[Device, Engine]) -> None:
     for problem in await asyncio.gather(*calls, return_exceptions=True):
         if problem is not None:
             log.error("engine not freed", exc_info=problem)
+
+
+def _said(error: Exception) -> str:
+    """What is wrong with a file, without the path on this host."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{Path(error.filename).name} cannot be read: {error.strerror}"
+    return str(error)

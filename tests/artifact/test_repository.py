@@ -187,7 +187,7 @@ def test_a_plan_may_travel_without_its_graph(tmp_path: Path) -> None:
     (written / "model.plan").write_bytes(b"plan")
     digest = hashlib.sha256(b"plan").hexdigest()
     verify(written, replace(SPEC, files={"model.onnx": "0" * 64, "model.plan": digest}))
-    with pytest.raises(ArtifactError, match=r"model\.fp32\.onnx: named by the manifest, missing on disk"):
+    with pytest.raises(ArtifactError, match=r"model\.fp32\.onnx, named by the manifest, is missing on disk"):
         verify(written, replace(SPEC, files={"model.fp32.onnx": "0" * 64, "model.plan": digest}))
 
 

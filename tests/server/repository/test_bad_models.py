@@ -172,6 +172,24 @@ def special(make: Callable[[Path], None]) -> Callable[[Path], None]:
     return write
 
 
+def no_file(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """A model with something else in its graph's place."""
+
+    def write(folder: Path) -> None:
+        write_tiny(folder.parent, folder.name)
+        (folder / "1" / "model.onnx").unlink()
+        make(folder / "1" / "model.onnx")
+
+    return write
+
+
+def named_pipe(folder: Path) -> None:
+    write_styled(folder.parent, folder.name)
+    graph = folder / "1" / "model.onnx"
+    graph.unlink()
+    os.mkfifo(graph)
+
+
 BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest-latin1": (manifest(lambda text: text.encode()[:-3] + b"\xe9\n}\n"), "manifest.json is not UTF-8 text"),
     "manifest-deep": (manifest(lambda text: "[" * 100_000), "manifest: nested too deeply"),
@@ -196,6 +214,9 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "config-loop": (link_to_itself("config.pbtxt"), "config.pbtxt cannot be read: Too many levels of symbolic links"),
     "config-folder": (special(Path.mkdir), "config.pbtxt is not a file"),
     "config-pipe": (special(os.mkfifo), "config.pbtxt is not a file"),
+    "graph-pipe": (no_file(os.mkfifo), "model.onnx is not a file in version 1"),
+    "graph-device": (no_file(lambda path: path.symlink_to("/dev/zero")), "model.onnx is not a file in version 1"),
+    "manifest-names-pipe": (named_pipe, "model.onnx, named by the manifest, is not a file"),
     "version-loop": (link_to_itself("1"), "Too many levels of symbolic links"),
     "loop": (lambda folder: folder.symlink_to(folder.name), "the folder cannot be read: Too many levels of symbo"),
     "gone": (lambda folder: folder.symlink_to("/nowhere"), "a link to a folder that does not exist"),

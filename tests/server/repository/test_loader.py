@@ -23,7 +23,7 @@ from server.observability.metrics import Metrics
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened
 from server.repository.index import State
-from server.repository.loader import FilesNotWhole, Loader
+from server.repository.loader import FilesNotWhole, Loader, _said
 from server.repository.model_config import AUTO_SIZE, read_config
 from server.repository.model_version import ModelVersion
 from server.repository.repository import Repository
@@ -261,3 +261,9 @@ def test_a_backend_that_is_not_served_is_refused(tmp_path: Path, text: str) -> N
     (tmp_path / "config.pbtxt").write_text(text)
     with pytest.raises(NotServing, match=r"backend '(python|pytorch_libtorch)' is not supported"):
         read_config(tmp_path)
+
+
+def test_a_file_that_cannot_be_read_is_named_without_its_folder() -> None:
+    error = PermissionError(13, "Permission denied", "/srv/secret/m/1/model.onnx")
+    assert _said(error) == "model.onnx cannot be read: Permission denied"
+    assert _said(OSError("of another kind")) == "of another kind"
