@@ -189,13 +189,13 @@ class Calls:
         self._metrics.rpc_started(rpc)
         self._metrics.rpc_finished(rpc, model, "RESOURCE_EXHAUSTED", 0.0)
 
-    def finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
-        """Counts a call out."""
+    def finished(self, rpc: str, model: str, code: str, seconds: float, trace_id: str) -> None:
+        """Counts a call out. `trace_id`: if it is sampled."""
         if rpc not in LASTING:
             self._running -= 1
             if not self._running:
                 self._idle.set()
-        self._metrics.rpc_finished(rpc, model, code, seconds)
+        self._metrics.rpc_finished(rpc, model, code, seconds, trace_id)
 
 
 class Call:
@@ -222,7 +222,8 @@ class Call:
         debug if the call succeeded or was rejected as overload, which a line for each call would make worse."""
         request = self._request
         seconds = time.monotonic() - self._started_at
-        self._calls.finished(request.rpc, request.model, code, seconds)
+        trace_id = "" if request.trace is None else request.trace.trace_id
+        self._calls.finished(request.rpc, request.model, code, seconds, trace_id)
         level = logging.DEBUG if code in QUIET_CODES else logging.INFO
         if log.isEnabledFor(level):
             fields = {"rpc": request.rpc, "model": request.model, "code": code, "seconds": round(seconds, 6)}

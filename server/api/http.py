@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 
 from server.api.connections import MAX_HTTP_CONNECTIONS
 from server.errors import PermissionDenied, Unauthenticated
+from server.observability import openmetrics
 from server.observability.metrics import CONTENT_TYPE, Metrics
 
 MAX_BACKLOG = 128
@@ -72,6 +73,12 @@ def make_app(
 
     async def page(request: Request) -> Response:
         check_reader(request.headers.get("authorization"))
+        wanted = request.query_params.get("format", "text")
+        if wanted == "openmetrics":
+            headers = {"Content-Type": openmetrics.CONTENT_TYPE, "Cache-Control": "no-store"}
+            return Response(metrics.render_openmetrics(), headers=headers)
+        if wanted != "text":
+            return _text(f"format: {wanted[:80]!r}; must be text or openmetrics\n", 400)
         return Response(metrics.render(), headers={"Content-Type": CONTENT_TYPE, "Cache-Control": "no-store"})
 
     async def not_found(request: Request, error: Exception) -> Response:

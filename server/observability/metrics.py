@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from server.observability.image_window import image_lines
 from server.observability.model_statistics import DROP_REASONS, ModelStatistics, Observers
 from server.observability.nvml import Gpus
+from server.observability.openmetrics import openmetrics
 from server.observability.prometheus_text import Counter, Family, Histogram, family_lines, label_text
 from server.observability.saturation import LaneTime, Saturation
 from server.observability.server_series import ServerSeries
@@ -142,18 +143,18 @@ class Metrics:
             found = self._in_flight[rpc] = self._requests.child(rpc)
         found.value += 1
 
-    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
+    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float, trace_id: str = "") -> None:
         """An RPC that `rpc_started` counted has ended.
 
         `model` is "" if an RPC has none. A name that is not loaded is counted as "" too: callers choose it freely, and
-        each new one would be a series for good.
+        each new one would be a series for good. `trace_id`: of a call that is sampled.
         """
         self._in_flight[rpc].value -= 1
         found = self._finished.get((rpc, model, code))
         if found is None:
             label = model if model in self._series else ""
             found = self._finished[rpc, label, code] = self._durations.child(rpc, label, code)
-        found.observe(seconds)
+        found.observe(seconds, trace_id)
 
     def decoded(self, model: str, seconds: float) -> None:
         """An image was decoded. This and the next two ignore a model that was unloaded meanwhile."""
@@ -241,6 +242,16 @@ class Metrics:
         triton = self.triton.lines(self._models, self._load_s)
         lines = "\n".join(chain(self._own_lines(), self._state_lines(), self.server.lines(), triton))
         return generate_latest(self._process) + lines.encode() + b"\n"
+
+    def render_openmetrics(self) -> bytes:
+        """The page as OpenMetrics, with the traces of calls as exemplars."""
+        name = "ganserve_request_duration_seconds"
+        exemplars = {
+            start: text
+            for labels, histogram in self._durations.children()
+            for start, text in histogram.exemplars(name, labels)
+        }
+        return openmetrics(self.render().decode(), exemplars).encode()
 
     def _own_lines(self) -> Iterator[str]:
         for family in (self._requests, *self._by_model, self._lag):

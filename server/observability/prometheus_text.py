@@ -5,6 +5,7 @@ loop), prints large numbers with an exponent and renames counters; perf_analyzer
 for the loop thread: there are no locks.
 """
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
@@ -34,18 +35,31 @@ class Counter:
 
 
 class Histogram:
-    """How often a value fell below each of the ascending bounds, and the sum of all."""
+    """How often a value fell below each of the ascending bounds, and the sum of all. Of each bucket it knows the last
+    value that has a trace."""
 
-    __slots__ = ("_counts", "_sum", "bounds")
+    __slots__ = ("_counts", "_sum", "_traced", "bounds")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._sum = 0.0
+        self._traced: dict[int, tuple[str, float, float]] = {}  # the trace, the value and when that was
 
-    def observe(self, value: float) -> None:
-        self._counts[bisect_left(self.bounds, value)] += 1
+    def observe(self, value: float, trace_id: str = "") -> None:
+        bucket = bisect_left(self.bounds, value)
+        self._counts[bucket] += 1
         self._sum += value
+        if trace_id:
+            self._traced[bucket] = trace_id, value, time.time()
+
+    def exemplars(self, name: str, labels: str) -> Iterator[tuple[str, str]]:
+        """What stands before the number of a bucket's line, and the bucket's exemplar."""
+        for bucket, (trace_id, value, at) in self._traced.items():
+            bound = float(self.bounds[bucket]) if bucket < len(self.bounds) else "+Inf"
+            le = label_text({"le": str(bound)})
+            start = f"{name}_bucket{{{labels},{le}}}" if labels else f"{name}_bucket{{{le}}}"
+            yield start, f"{{{label_text({'trace_id': trace_id})}}} {number(value)} {at:.3f}"
 
     def lines(self, name: str, labels: str) -> Iterator[str]:
         start = f'{name}_bucket{{{labels},le="' if labels else f'{name}_bucket{{le="'
@@ -79,6 +93,10 @@ class Family(Generic[T]):
         """Removes the series whose label has this value from the page; their instruments may still be used."""
         at = self._labels.index(label)
         self._children = {values: child for values, child in self._children.items() if values[at] != value}
+
+    def children(self) -> Iterator[tuple[str, T]]:
+        """(what stands between the braces, instrument) of each series."""
+        yield from self._children.values()
 
     def lines(self) -> Iterator[str]:
         yield from header(self._kind, self._name, self._text)

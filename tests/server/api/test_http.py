@@ -118,6 +118,16 @@ async def test_metrics_come_as_prometheus_text(connect: Connect, state: State) -
     assert b'\nnv_inference_count{model="faces",version="1"} 0\n' in answer.body
 
 
+async def test_metrics_come_as_openmetrics_to_who_asks_for_it(connect: Connect, state: State) -> None:
+    state.metrics.model("faces", 1)
+    answer = await (await connect()).ask(get("/metrics?format=openmetrics"))
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert answer.body.endswith(b"\n# EOF\n")
+    answer = await (await connect()).ask(get("/metrics?format=json"))
+    assert (answer.status, answer.body) == (400, b"format: 'json'; must be text or openmetrics\n")
+
+
 async def test_the_index_names_the_three_paths(connect: Connect) -> None:
     answer = await (await connect()).ask(get("/"))
     assert answer.status == 200

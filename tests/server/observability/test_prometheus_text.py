@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse
 
 from server.observability.host import Host
+from server.observability.metrics import Metrics
 from server.observability.prometheus_text import Histogram, label_text, number
 
 
@@ -45,3 +47,22 @@ def test_the_host_is_read_from_proc(tmp_path: Path) -> None:
 def test_a_host_without_proc_reads_as_zero(tmp_path: Path) -> None:
     host = Host(tmp_path / "none")
     assert (host.cpu_utilization(), host.memory_bytes()) == (0.0, (0, 0))
+
+
+def test_as_openmetrics_calls_have_their_traces_and_tritons_counters_their_names() -> None:
+    metrics = Metrics()
+    metrics.model("faces", 1)
+    for seconds, trace_id in ((0.003, "a" * 32), (0.7, ""), (500.0, "b" * 32)):
+        metrics.rpc_started("Generate")
+        metrics.rpc_finished("Generate", "faces", "OK", seconds, trace_id)
+    families = {family.name: family for family in parse(metrics.render_openmetrics().decode())}
+    assert families["ganserve_images"].type == "counter"
+    assert families["nv_inference_count"].type == "unknown"
+    assert [sample.name for sample in families["nv_inference_count"].samples] == ["nv_inference_count"]
+    found = {
+        sample.labels["le"]: (sample.exemplar.labels["trace_id"][0], sample.exemplar.value)
+        for sample in families["ganserve_request_duration_seconds"].samples
+        if sample.exemplar is not None
+    }
+    assert found == {"0.005": ("a", 0.003), "+Inf": ("b", 500.0)}
+    assert "trace_id" not in metrics.render().decode()
