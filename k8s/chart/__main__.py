@@ -26,6 +26,8 @@ VARIANTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "kind": (("kind",), ("cpu",)),
     "keda": (("cpu", "keda"), ("cpu",)),
     "envoy": (("cpu", "envoy"), ("cpu",)),
+    "gateway": (("cpu", "gateway-api"), ("cpu",)),
+    "ingress": (("cpu", "ingress"), ("cpu",)),
     "oci": (("cpu", "oci-models"), ("cpu",)),
     "pull": (("cpu", "pull-models"), ("cpu",)),
     "plain": (("cpu", "envoy", "without-prometheus-operator"), ("cpu", "envoy")),

@@ -43,6 +43,8 @@ SAME: dict[str, Mapping[str, Any]] = {  # overlay and components: the values for
     "cpu+keda": {"autoscaling": {"keda": True}},
     "cpu+envoy": {"envoy": True},
     "gpu+keda+envoy": {"preset": "gpu", "envoy": True, "autoscaling": {"keda": True}},
+    "cpu+gateway-api": {"gatewayApi": {"enabled": True}},
+    "kind+ingress": {"preset": "kind", "ingress": {"enabled": True}},
     "cpu+oci-models": {"modelsFrom": "oci", "images": {"models": DIGEST}},
     "gpu+pull-models": {"preset": "gpu", "modelsFrom": "pull"},
     "kind+pull-models": {"preset": "kind", "modelsFrom": "pull"},
@@ -160,6 +162,18 @@ EFFECTS: list[tuple[dict[str, Any], Callable[[list[Object]], object], object]] =
         ],
         3 * [("http://p:1", True)],
     ),
+    (
+        {"gatewayApi": {"enabled": True, "hostname": "a.b", "httpHostname": "c.b", "parentRefs": [{"name": "g"}]}},
+        lambda o: [named(o, f"{kind}/ganserve")["spec"] | {"rules": 0} for kind in ("GRPCRoute", "HTTPRoute")],
+        [{"hostnames": [host], "parentRefs": [{"name": "g"}], "rules": 0} for host in ("a.b", "c.b")],
+    ),
+    (
+        {"ingress": {"enabled": True, "hostname": "a.b", "className": "c", "secretName": "s"}},
+        lambda o: [
+            at(named(o, "Ingress/ganserve"), f"spec {path}") for path in ("rules 0 host", "tls 0", "ingressClassName")
+        ],
+        ["a.b", {"hosts": ["a.b"], "secretName": "s"}, "c"],
+    ),
     ({"namespace": "mine"}, lambda o: {each["metadata"]["namespace"] for each in o}, {"mine"}),
     (
         {"patches": {"Job/ganserve-export": {"spec": {"backoffLimit": 5}}}},
@@ -202,6 +216,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"modelsFrom": "pull", "storage": {"size": "5Gi"}}, "there is no volume"),
     ({"preset": "kind", "autoscaling": {"maxReplicas": 4}}, "one replica"),
     ({"preset": "kind", "autoscaling": {"keda": True}}, "one replica"),
+    ({"gatewayApi": {"hostname": "a.b"}}, "gatewayApi: it is not enabled"),
+    ({"ingress": {"secretName": "s"}}, "ingress: it is not enabled"),
     ({"patches": {"Deployment/server": {"spec": {}}}}, "there is no Deployment/server, only ConfigMap/ganserve"),
 ]
 
@@ -216,7 +232,7 @@ def test_the_schema_knows_every_value_and_the_chart_is_of_this_version() -> None
     values = yaml.safe_load((HERE / "values.yaml").read_text())
     schema = json.loads((HERE / "values.schema.json").read_text())
     assert set(schema["properties"]) - {"global"} == set(values)
-    for name in ("images", "storage", "autoscaling", "monitoring"):
+    for name in ("images", "storage", "autoscaling", "gatewayApi", "ingress", "monitoring"):
         assert set(schema["properties"][name]["properties"]) == set(values[name])
     chart = yaml.safe_load((HERE / "Chart.yaml").read_text())
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text()
