@@ -38,8 +38,8 @@ class Codes(Metrics):
         super().__init__()
         self.ended: asyncio.Queue[str] = asyncio.Queue()
 
-    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float) -> None:
-        super().rpc_finished(rpc, model, code, seconds)
+    def rpc_finished(self, rpc: str, model: str, code: str, seconds: float, trace_id: str = "") -> None:
+        super().rpc_finished(rpc, model, code, seconds, trace_id)
         self.ended.put_nowait(code)
 
 
