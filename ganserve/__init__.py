@@ -38,7 +38,16 @@ from ganserve.client.options import (
 from ganserve.client.paths import interpolate, latents_of
 from ganserve.client.pictures import Picture
 from ganserve.client.received import Timings
-from ganserve.client.results import Direction, GeneratedImage, Knob, ServedModel, StepReport, Translated, Upscaled
+from ganserve.client.results import (
+    Choice,
+    Direction,
+    GeneratedImage,
+    Knob,
+    ServedModel,
+    StepReport,
+    Translated,
+    Upscaled,
+)
 from ganserve.client.scores import ImageScore
 from ganserve.module.errors import ExportError
 from ganserve.module.export import Exported, export_module
@@ -47,6 +56,7 @@ __all__ = [
     "AccessDenied",
     "AlphaName",
     "AsyncClient",
+    "Choice",
     "Client",
     "Comparison",
     "DeadlinePassed",

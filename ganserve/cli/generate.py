@@ -39,19 +39,26 @@ from ganserve.cli.files import (
     read_format,
 )
 from ganserve.cli.generate_options import (
+    BestOfOption,
     CountOption,
+    DrsOption,
     LabelsOption,
     LatentsOption,
+    MaxTriesOption,
+    MinPercentileOption,
     NoiseSeedsOption,
     SeedsOption,
     ThenOption,
     TruncationOption,
     WOption,
     read_generate_options,
+    read_selection,
 )
 from ganserve.cli.generated_files import GeneratedFiles
 from ganserve.cli.output import CommandError, counted, print_json
+from ganserve.client.client import Client
 from ganserve.client.formats import SUFFIXES
+from ganserve.client.options import GenerateOptions
 from ganserve.client.received import Timings
 from ganserve.client.results import GeneratedImage, StepReport
 
@@ -60,6 +67,13 @@ SaveWOption = Annotated[
     typer.Option(
         "--save-w", metavar="FILE.npz", help="Also write the images' w, key `w` (n, layers, size): --w reads it again."
     ),
+]
+
+SizeOption = Annotated[
+    int | None, typer.Option(min=1, metavar="PX", help="Longer side of the images, which are resampled.")
+]
+GridOption = Annotated[
+    bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
 ]
 
 
@@ -81,14 +95,14 @@ def generate(
     truncation_center: CenterOption = None,
     translate: TranslateOption = None,
     rotate: RotateOption = None,
+    best_of: BestOfOption = None,
+    min_percentile: MinPercentileOption = None,
+    drs_percentile: DrsOption = None,
+    max_tries: MaxTriesOption = None,
     save_w: SaveWOption = None,
     then: ThenOption = None,
-    size: Annotated[
-        int | None, typer.Option(min=1, metavar="PX", help="Longer side of the images, which are resampled.")
-    ] = None,
-    grid: Annotated[
-        bool, typer.Option("--grid", help="Write one image with all images in a grid instead of one file for each.")
-    ] = False,
+    size: SizeOption = None,
+    grid: GridOption = False,
     columns: Annotated[int | None, typer.Option(min=1, help="Images per row of the grid.")] = None,
     quality: QualityOption = None,
     version: VersionOption = "",
@@ -109,17 +123,23 @@ def generate(
         edit, without, mix, layer_truncation, truncation_cutoff, truncation_center, translate, rotate
     )
     options, n = read_generate_options(seeds, count, latents, w, labels, truncation, noise_seeds, changes)
+    options |= read_selection(best_of, min_percentile, drs_percentile, max_tries)
     if columns is not None and not grid:
         raise CommandError("--columns goes with --grid")
     options |= {"return_w": save_w is not None, "version": version, "size": size, "then": then or []}
     options["format"] = "raw" if grid else format
-    options["quality"] = quality if not grid and output.suffix.lower() in SUFFIXES else None
+    options["quality"] = None if grid or output.suffix.lower() not in SUFFIXES else quality
     with GeneratedFiles(output, quality, grid, columns) as files:
-        with connect(server, deadline, ca, api_key_file) as client, counted(n, model) as advance:
-            for image in client.generate_stream(model, **options):
-                files.add(image)
-                advance()
+        with connect(server, deadline, ca, api_key_file) as client:
+            _receive(client, model, options, n, files)
         _finish(files, save_w, as_json)
+
+
+def _receive(client: Client, model: str, options: GenerateOptions, n: int, files: GeneratedFiles) -> None:
+    with counted(n, model) as advance:
+        for image in client.generate_stream(model, **options):
+            files.add(image)
+            advance()
 
 
 def _finish(files: GeneratedFiles, save_w: Path | None, as_json: bool) -> None:
@@ -145,6 +165,7 @@ def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bo
                 "label": image.label,
                 "noise_seed": image.noise_seed,
                 "batch_size": image.batch_size,
+                **({} if image.choice is None else {"choice": asdict(image.choice)}),
             }
             for image, path in zip(images, paths, strict=True)
         ]
@@ -153,6 +174,10 @@ def _report(images: Sequence[GeneratedImage], paths: Sequence[Path], as_json: bo
         return
     for path in dict.fromkeys(paths):
         print(path)
+    if choices := [image.choice for image in images if image.choice is not None]:
+        middle = sorted(each.percentile for each in choices)[len(choices) // 2]
+        taken, tried = sum(each.accepted for each in choices), sum(each.candidates for each in choices)
+        print(f"{taken} of {len(choices)} accepted, {tried} candidates, median percentile {middle:.1f}")
     model = f"{images[0].model} version {images[0].version}"
     for step in images[0].then:
         model += f", then {step.model} version {step.version}"

@@ -40,6 +40,28 @@ ThenOption = Annotated[
     ),
 ]
 
+BestOfOption = Annotated[
+    int | None,
+    typer.Option("--best-of", metavar="N", help="Candidates for each image; the model's critic takes the best."),
+]
+MinPercentileOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="P", help="Take the first candidate that the critic puts at this percentile of the model's images."
+    ),
+]
+DrsOption = Annotated[
+    float | None,
+    typer.Option(
+        "--drs-percentile",
+        metavar="P",
+        help="Discriminator rejection sampling: gamma as a percentile, such as 80; higher rejects more.",
+    ),
+]
+MaxTriesOption = Annotated[
+    int | None, typer.Option(metavar="N", help="Candidates of an image at most, with one of these two (default 16).")
+]
+
 T = TypeVar("T")
 
 
@@ -82,6 +104,18 @@ def read_generate_options(
         numbers = [numbers[0]] * several
     found["seeds"] = numbers
     return found, len(numbers)
+
+
+def read_selection(
+    best_of: int | None, min_percentile: float | None, drs_percentile: float | None, max_tries: int | None
+) -> GenerateOptions:
+    """The client's options of the same names."""
+    return {
+        "best_of": best_of,
+        "min_percentile": min_percentile,
+        "drs_percentile": drs_percentile,
+        "max_tries": max_tries,
+    }
 
 
 def _check_exclusive(options: dict[str, object]) -> None:

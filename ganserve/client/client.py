@@ -123,6 +123,10 @@ class Client:
             translate: (x, y), how far what a StyleGAN3 draws is moved to the right and down, in sides of the image.
             rotate: degrees by which it is turned counter-clockwise. Both are one for all images or one for each.
             size: px of the longer side of the images, which are resampled by Lanczos. None: as the model draws them.
+            best_of: 1..64 candidates for each image; the model's critic takes the best, and `image.seed` is its seed.
+            min_percentile: instead the first candidate at that percentile (0..100) of the model's own images or above.
+            drs_percentile: or the first that discriminator rejection sampling takes; gamma's percentile, such as 80.
+            max_tries: 1..64 (default 16), candidates of an image at most with one of these two.
             return_w: whether each image comes with its w, as `image.w`.
             then: models that each image goes through on the server before it is encoded, in this order: the name of an
                 upscaler or translator, or several; (name, version) for another version than the newest, (name, "",
@@ -292,18 +296,14 @@ class Client:
         """What the model's critic says of an image: its discriminator, exported beside it.
 
         Args:
-            model: name of the model.
-            image: as for `upscale`, also a list: as many calls as it takes, one after the other.
-            deadline_s: maximum time of each in seconds; None: the client's.
-            labels: class indices (int) or names (str), one for all images or one for each; critics of
-                class-conditional models require them.
-            fit: what becomes of images of another size than the model's: "cover" cuts what is beyond its ratio off,
-                "fill" stretches. None: they are refused.
+            model, image: as for `upscale`, also a list.
+            deadline_s: maximum time of a call (of up to 64 images) in seconds; None: the client's.
+            labels: class indices (int) or names (str), one for all or one for each, if the critic takes labels.
+            fit: images of another size: "cover" cuts them, "fill" stretches. None: they are refused.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:
-            ServerError: one of its subclasses.
-            OSError: a file cannot be read.
+            ServerError: one of its subclasses; OSError if a file cannot be read.
         """
         found: list[ImageScore] = []
         for request in score_requests(model, image, **options):

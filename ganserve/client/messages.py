@@ -25,6 +25,7 @@ from ganserve.client.options import (
     Truncations,
 )
 from ganserve.client.pictures import encoded, sent
+from ganserve.client.selection import tries_of, write_selection
 from ganserve.v1 import images_pb2 as pb
 
 ImageRequest = TypeVar("ImageRequest", pb.UpscaleRequest, pb.TranslateRequest)
@@ -66,6 +67,10 @@ def generate_request(
     translate: Translations | None = None,
     rotate: float | Sequence[float] | None = None,
     size: int | None = None,
+    best_of: int | None = None,
+    min_percentile: float | None = None,
+    drs_percentile: float | None = None,
+    max_tries: int | None = None,
     return_w: bool = False,
     then: Steps = (),
     format: FormatName = "png",
@@ -92,6 +97,7 @@ def generate_request(
         request.truncation_center = str(truncation_center)
     write_transforms(request, translate, rotate)
     request.size = 0 if size is None else _whole("size", size, 1)
+    write_selection(request, best_of, min_percentile, drs_percentile, max_tries)
     request.return_w = return_w
     for step in [then] if isinstance(then, str) else then:
         name, of, *given = (step, "") if isinstance(step, str) else step
@@ -131,19 +137,26 @@ def _set_source(
 
 
 def split_request(request: pb.GenerateRequest, n: int) -> Iterator[tuple[pb.GenerateRequest, range]]:
-    """The request, or several for at most MAX_CALL_IMAGES each, made one by one; with the positions of their images."""
-    if n <= MAX_CALL_IMAGES:
+    """The request, or several for at most MAX_CALL_IMAGES candidates each, made one by one; with the positions of their
+    images."""
+    most = max(1, MAX_CALL_IMAGES // tries_of(request))
+    if n <= most:
         yield request, range(n)
         return
-    for start in range(0, n, MAX_CALL_IMAGES):
-        places = range(start, min(start + MAX_CALL_IMAGES, n))
+    for start in range(0, n, most):
+        places = range(start, min(start + most, n))
         yield select_images(request, places, n), places
 
 
 def select_images(request: pb.GenerateRequest, indexes: Sequence[int], n: int) -> pb.GenerateRequest:
     """A request for some of the n images of another. Seeds that the server was to choose are chosen anew."""
     selected = pb.GenerateRequest(
-        model=request.model, version=request.version, encoding=request.encoding, then=request.then
+        model=request.model,
+        version=request.version,
+        encoding=request.encoding,
+        then=request.then,
+        best_of=request.best_of,
+        rejection=request.rejection if request.HasField("rejection") else None,
     )
     what = request.WhichOneof("what")
     if what == "count" and request.HasField("first_seed"):

@@ -74,6 +74,10 @@ class GenerateOptions(TypedDict, total=False):
     translate: Translations | None
     rotate: float | Sequence[float] | None
     size: int | None
+    best_of: int | None
+    min_percentile: float | None
+    drs_percentile: float | None
+    max_tries: int | None
     return_w: bool
     then: Steps
     format: FormatName

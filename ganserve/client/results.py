@@ -22,6 +22,23 @@ class StepReport:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """How an image was chosen among candidates: by `best_of`, `min_percentile` or `drs_percentile`.
+
+    Attributes:
+        score: of the model's critic.
+        percentile: 0..100, share of the model's own images that score lower.
+        candidates: how many were generated.
+        accepted: whether the rule took it; else it is the best of those that it did not take.
+    """
+
+    score: float
+    percentile: float
+    candidates: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
 class GeneratedImage(ReceivedImage):
     """An image from a generator.
 
@@ -34,6 +51,7 @@ class GeneratedImage(ReceivedImage):
             largest batch.
         then: the models that it went through after the generator `model`.
         w: what it was generated from, (layers, w size) float32, if `return_w` was set.
+        choice: how it was chosen; None if there was nothing to choose. Its `seed` alone gives the image again.
     """
 
     index: int
@@ -43,6 +61,7 @@ class GeneratedImage(ReceivedImage):
     batch_size: int
     then: tuple[StepReport, ...] = ()
     w: NDArray[np.float32] | None = field(default=None, repr=False, compare=False)
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True)
@@ -190,7 +209,12 @@ def _generated(
         batch_size=batch_size,
         then=tuple(StepReport(step.model, step.version, step.tiles, step.largest_batch) for step in reply.then),
         w=np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1) if image.w else None,
+        choice=_choice(image.choice) if image.HasField("choice") else None,
     )
+
+
+def _choice(choice: pb.Choice) -> Choice:
+    return Choice(choice.score, choice.percentile, choice.candidates, choice.accepted)
 
 
 def read_generated(reply: pb.GenerateReply) -> list[GeneratedImage]:

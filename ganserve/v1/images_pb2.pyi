@@ -455,6 +455,72 @@ class Toward(_message.Message):
 Global___Toward: _TypeAlias = Toward  # noqa: Y015
 
 @_typing.final
+class Rejection(_message.Message):
+    """Candidates for each image are generated one after the other until one is accepted. If none is, the best is returned."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MIN_PERCENTILE_FIELD_NUMBER: _builtins.int
+    DRS_PERCENTILE_FIELD_NUMBER: _builtins.int
+    MAX_TRIES_FIELD_NUMBER: _builtins.int
+    min_percentile: _builtins.float
+    """0..100, of the model's own images: those at it or above are accepted"""
+    drs_percentile: _builtins.float
+    """Discriminator rejection sampling (Azadi et al., arXiv:1810.06758); gamma as a percentile of F, 0..100, such as 80."""
+    max_tries: _builtins.int
+    """1..64 candidates of one image; 0: 16"""
+    def __init__(
+        self,
+        *,
+        min_percentile: _builtins.float = ...,
+        drs_percentile: _builtins.float = ...,
+        max_tries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drs_percentile", b"drs_percentile", "min_percentile", b"min_percentile", "rule", b"rule"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drs_percentile", b"drs_percentile", "max_tries", b"max_tries", "min_percentile", b"min_percentile", "rule", b"rule"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["min_percentile", "drs_percentile"]  # noqa: Y015
+    _WhichOneofArgType_rule: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_rule) -> _WhichOneofReturnType_rule | None: ...
+
+Global___Rejection: _TypeAlias = Rejection  # noqa: Y015
+
+@_typing.final
+class Choice(_message.Message):
+    """How an image was chosen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    PERCENTILE_FIELD_NUMBER: _builtins.int
+    CANDIDATES_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """by the model's critic"""
+    percentile: _builtins.float
+    """0..100, among the model's own images"""
+    candidates: _builtins.int
+    """that were generated for it"""
+    accepted: _builtins.bool
+    """by the rule; false: the best of those that were not. Of best_of always true"""
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        percentile: _builtins.float = ...,
+        candidates: _builtins.int = ...,
+        accepted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "candidates", b"candidates", "percentile", b"percentile", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Choice: _TypeAlias = Choice  # noqa: Y015
+
+@_typing.final
 class GenerateRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -479,6 +545,8 @@ class GenerateRequest(_message.Message):
     TRANSFORMS_FIELD_NUMBER: _builtins.int
     SIZE_FIELD_NUMBER: _builtins.int
     TOWARDS_FIELD_NUMBER: _builtins.int
+    BEST_OF_FIELD_NUMBER: _builtins.int
+    REJECTION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     """empty: the newest that is ready"""
@@ -495,6 +563,11 @@ class GenerateRequest(_message.Message):
     """
     size: _builtins.int
     """The longer side of the images in px: they are resampled by Lanczos after all steps. 0: as they are."""
+    best_of: _builtins.int
+    """Candidates for each image, 1..64, of which the model's critic chooses the best; 0: the image is that of its seed.
+    Those of seed s are the images of the seeds (s + j * 2654435769) mod 2^32, j = 0, 1, ...; Image.seed is the chosen
+    one, with which the image can be generated again. With seeds and count only.
+    """
     @_builtins.property
     def seeds(self) -> Global___Seeds: ...
     @_builtins.property
@@ -547,6 +620,10 @@ class GenerateRequest(_message.Message):
         are the image's own.
         """
 
+    @_builtins.property
+    def rejection(self) -> Global___Rejection:
+        """instead of best_of; the same candidates, one after the other"""
+
     def __init__(
         self,
         *,
@@ -571,10 +648,12 @@ class GenerateRequest(_message.Message):
         transforms: _abc.Iterable[Global___Transform] | None = ...,
         size: _builtins.int = ...,
         towards: _abc.Iterable[Global___Toward] | None = ...,
+        best_of: _builtins.int = ...,
+        rejection: Global___Rejection | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "seeds", b"seeds", "truncation_cutoff", b"truncation_cutoff", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "encoding", b"encoding", "first_seed", b"first_seed", "latents", b"latents", "rejection", b"rejection", "seeds", b"seeds", "truncation_cutoff", b"truncation_cutoff", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "return_w", b"return_w", "seeds", b"seeds", "size", b"size", "then", b"then", "towards", b"towards", "transforms", b"transforms", "truncation_center", b"truncation_center", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed", "_truncation_cutoff", b"_truncation_cutoff", "best_of", b"best_of", "count", b"count", "edits", b"edits", "encoding", b"encoding", "first_seed", b"first_seed", "labels", b"labels", "latents", b"latents", "layer_truncations", b"layer_truncations", "mixes", b"mixes", "model", b"model", "noise_seeds", b"noise_seeds", "rejection", b"rejection", "return_w", b"return_w", "seeds", b"seeds", "size", b"size", "then", b"then", "towards", b"towards", "transforms", b"transforms", "truncation_center", b"truncation_center", "truncation_cutoff", b"truncation_cutoff", "truncations", b"truncations", "version", b"version", "what", b"what", "ws", b"ws"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seed: _TypeAlias = _typing.Literal["first_seed"]  # noqa: Y015
     _WhichOneofArgType__first_seed: _TypeAlias = _typing.Literal["_first_seed", b"_first_seed"]  # noqa: Y015
@@ -606,6 +685,7 @@ class Image(_message.Message):
     W_FIELD_NUMBER: _builtins.int
     W_LAYERS_FIELD_NUMBER: _builtins.int
     BITS_FIELD_NUMBER: _builtins.int
+    CHOICE_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
     format: Global___ImageFormat.ValueType
     width: _builtins.int
@@ -622,6 +702,10 @@ class Image(_message.Message):
     w_layers: _builtins.int
     bits: _builtins.int
     """of a sample: 8 or 16"""
+    @_builtins.property
+    def choice(self) -> Global___Choice:
+        """with best_of or rejection"""
+
     def __init__(
         self,
         *,
@@ -636,10 +720,11 @@ class Image(_message.Message):
         w: _builtins.bytes = ...,
         w_layers: _builtins.int = ...,
         bits: _builtins.int = ...,
+        choice: Global___Choice | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "choice", b"choice", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "bits", b"bits", "channels", b"channels", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "w", b"w", "w_layers", b"w_layers", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_noise_seed", b"_noise_seed", "_seed", b"_seed", "bits", b"bits", "channels", b"channels", "choice", b"choice", "data", b"data", "format", b"format", "height", b"height", "label", b"label", "noise_seed", b"noise_seed", "seed", b"seed", "w", b"w", "w_layers", b"w_layers", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

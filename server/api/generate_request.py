@@ -170,6 +170,25 @@ def _check_towards(request: pb.GenerateRequest, n: int, what: str) -> None:
             raise InvalidRequest(f"towards.share: {each.share:g}; must be 0..1")
 
 
+def requested_seeds(request: pb.GenerateRequest, limits: Limits) -> list[int]:
+    """The seeds of a request's images, those that the server chooses included.
+
+    Raises:
+        InvalidRequest: none, or beyond the largest.
+        ImageTooLarge: more than one call may have.
+    """
+    what = request.WhichOneof("what")
+    if what is None:
+        raise InvalidRequest("what: nothing to generate; set one of seeds, count, latents, ws")
+    n = request.count if what == "count" else len(request.seeds.values)
+    limits.check_count(what, n)
+    if n == 0:
+        raise InvalidRequest(f"{what}: 0 images requested, at least 1")
+    if what != "count" and request.HasField("first_seed"):
+        raise InvalidRequest(f"first_seed: {request.first_seed} given without count; it is the seed of the first image")
+    return list(_consecutive(request) if what == "count" else request.seeds.values)
+
+
 def _consecutive(request: pb.GenerateRequest) -> range:
     last = latents.SEEDS - request.count
     first = request.first_seed if request.HasField("first_seed") else secrets.randbelow(last + 1)

@@ -219,6 +219,8 @@ def _tag(job: GenerateJob, models: Collection[Model]) -> str:
         digest.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode() + np.ascontiguousarray(values).tobytes())
     if job.changes is not None:
         digest.update(b"\0changes" + job.changes.digest())
+    if job.selection is not None:
+        digest.update(b"\0selection\0" + job.selection.digest())
     if job.noise is not None:
         digest.update(f"\0noise\0{list(job.noise.seeds)}".encode())
     tag = f'"{digest.hexdigest()[:32]}"'

@@ -14,7 +14,7 @@ from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.formats import choose_bits, read_encoding, read_policy, read_size
-from server.api.generate_request import input_bytes, is_large, read_generate_request
+from server.api.generate_request import input_bytes, is_large, read_generate_request, requested_seeds
 from server.api.guidance_request import complete_guidance, read_guidance
 from server.api.limits import Limits
 from server.api.marks import Marks, is_signed
@@ -22,7 +22,8 @@ from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.api.replies import Fill, fill_image, fill_timings
-from server.api.score_request import fill_scores, read_score_request
+from server.api.score_request import answer_score
+from server.api.selection_request import read_selection, with_candidates
 from server.api.steps import plan_steps
 from server.errors import InvalidRequest
 from server.images.channels import plan_translation
@@ -38,7 +39,6 @@ from server.images.memory import (
     reference_bytes,
     transform_bytes,
 )
-from server.images.scored import score
 from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
 from server.images.turns import in_all_turns
@@ -189,20 +189,12 @@ class ImageService(ImageServiceServicer):
 
     async def Score(self, request: pb.ScoreRequest, context: Context) -> pb.ScoreReply:
         """What the model's critic says of images."""
-        started = time.perf_counter()
         with ExitStack() as visits:
             model, _ = self._find(request.model, request.version, GENERATORS, visits)
-            if model.critic is None:
-                raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
-            wanted = read_score_request(request, model.critic, self._limits)
-            charge(wanted.n, wanted.pixels)
-            self._hold(context, wanted.held_bytes)
-            reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)
-            scored = await score(model.critic, wanted, deadline(context), self._workers)
-            for each in scored:
-                self._metrics.decoded(model.name, each.decode_s)
-            fill_scores(reply, scored, started)
-            return reply
+            hold = partial(self._hold, context)
+            return await answer_score(
+                request, model, self._limits, self._metrics, self._workers, deadline(context), hold
+            )
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsReply:
         """What the repository holds."""
@@ -234,10 +226,12 @@ class ImageService(ImageServiceServicer):
 
         def admit(model: Model, spec: Spec) -> None:
             """Rejects an overload before the latents are made; `Batcher.admit` decides once the request is read."""
-            model.batcher.check_time(input_bytes(request, spec, self._limits), deadline(context))
+            nbytes = input_bytes(request, spec, self._limits) * max(1, request.best_of)
+            model.batcher.check_time(nbytes, deadline(context))
 
         model, job, steps = await self.read(request, visits, admit)
-        charge(job.n, job.n * job.shape[0] * job.shape[1])
+        height, width = model.space.spec.image_shape[:2]
+        charge(job.rows, job.n * job.shape[0] * job.shape[1] + (job.rows - job.n) * height * width)
         return model, job, steps
 
     async def read(
@@ -247,11 +241,16 @@ class ImageService(ImageServiceServicer):
         model, spec = self._find(request.model, request.version, GENERATORS, visits)
         steps, passages = plan_steps(request.then, spec, partial(self._find, visits=visits), self._check_size)
         admit(model, spec)
+        selection = read_selection(request, model.critic)
+        if selection is not None:
+            request = with_candidates(request, requested_seeds(request, self._limits), selection.tries, self._limits)
         if not is_large(request):
             job = read_generate_request(request, model.space, self._limits, passages)
         else:
             job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
         job = replace(job, encoding=self.marks.of_generated(job.encoding, (model, *steps)))
+        if selection is not None:
+            job = replace(job, n=job.n // selection.tries, selection=selection)
         return model, job, steps
 
     async def _changed(self, job: GenerateJob, hold: Hold) -> GenerateJob:

@@ -35,6 +35,11 @@ class Quotas:
         """Gives one back that was counted."""
         self._requests.left += 1
 
+    def give_back(self, images: int, pixels: int) -> None:
+        """Gives back what was taken for images that were not needed."""
+        self._images.left += images
+        self._pixels.left += pixels
+
     def take(self, images: int, pixels: int) -> None:
         """Counts images and their pixels: both, or neither if one of them is refused.
 
@@ -80,6 +85,13 @@ def uncharge_request() -> None:
     quotas = current_quotas.get()
     if quotas is not None:
         quotas.return_request()
+
+
+def uncharge(images: int, pixels: int) -> None:
+    """Gives back images that the current request was charged for and did not need."""
+    quotas = current_quotas.get()
+    if quotas is not None:
+        quotas.give_back(images, pixels)
 
 
 def charge(images: int, pixels: int, requests: int = 0) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.formats import WIRE_FORMATS
+from server.api.quotas import uncharge
 from server.images.codecs import Encoding
 from server.images.encoded import EncodedImage
 from server.images.generate import GeneratedImage, GenerateJob
@@ -27,14 +28,20 @@ class Fill:
         self._metrics.served(model.name, 1, image.shape[0] * image.shape[1])
         fill_image(message, image, job.encoding)
         if job.seeds is not None:
-            message.seed = job.seeds[image.index]
+            message.seed = job.seeds[image.row]
         if job.labels is not None:
-            message.label = int(job.labels[image.index])
+            message.label = int(job.labels[image.row])
         if job.noise is not None:
-            message.noise_seed = job.noise.seeds[image.index]
+            message.noise_seed = job.noise.seeds[image.row]
         if job.w is not None:
-            message.w = job.w[image.index].astype("<f4").tobytes()
+            message.w = job.w[image.row].astype("<f4").tobytes()
             message.w_layers = job.w.shape[1]
+        if (choice := image.choice) is not None and job.selection is not None:
+            message.choice.score, message.choice.percentile = choice.score, choice.percentile
+            message.choice.candidates, message.choice.accepted = choice.candidates, choice.accepted
+            height, width, _ = job.selection.critic.spec.image_shape
+            unused = job.selection.tries - choice.candidates
+            uncharge(unused, unused * height * width)
 
     def steps(self, reports: Any, models: Collection[Model], images: Collection[GeneratedImage]) -> None:
         """What was made of the images after they were generated; every image has as many tiles as the others, or

@@ -1,17 +1,21 @@
 """ScoreRequest -> ScoreJob: every field checked, the headers read; and the reply."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.formats import FITS
 from server.api.limits import Limits
+from server.api.quotas import charge
 from server.errors import InvalidRequest
 from server.images.codecs import raw_header
 from server.images.critic import Critic
 from server.images.header import Header, read_header
-from server.images.scored import Scored, ScoreJob, check_size
+from server.images.scored import Scored, ScoreJob, check_size, score
 from server.images.sizes import Fit
+from server.images.workers import Workers
+from server.observability.metrics import Metrics
+from server.repository.model import Model
 
 
 def read_score_request(request: pb.ScoreRequest, critic: Critic, limits: Limits) -> ScoreJob:
@@ -63,3 +67,32 @@ def _header(request: pb.ScoreRequest, sent: bytes, field: str) -> Header:
         return read_header(sent)
     except InvalidRequest as error:
         raise InvalidRequest(f"{field}: {str(error).removeprefix('image: ')}") from None
+
+
+async def answer_score(
+    request: pb.ScoreRequest,
+    model: Model,
+    limits: Limits,
+    metrics: Metrics,
+    workers: Workers,
+    deadline: float | None,
+    hold: Callable[[int], object],
+) -> pb.ScoreReply:
+    """What the model's critic says of the pictures. `hold`: counts memory until the call has ended.
+
+    Raises:
+        InvalidRequest: the model has no critic, or see `read_score_request`.
+        ServerError: see `score`.
+    """
+    started = time.perf_counter()
+    if model.critic is None:
+        raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
+    wanted = read_score_request(request, model.critic, limits)
+    charge(wanted.n, wanted.pixels)
+    hold(wanted.held_bytes)
+    reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)
+    scored = await score(model.critic, wanted, deadline, workers)
+    for each in scored:
+        metrics.decoded(model.name, each.decode_s)
+    fill_scores(reply, scored, started)
+    return reply

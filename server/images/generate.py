@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from server.batching.batcher import Batcher
 from server.batching.chain import Chain, Stage
+from server.batching.job import Done
+from server.engines.base import Arrays
 from server.images.changes import Changes
 from server.images.channels import ChannelPlan
 from server.images.codecs import DecodedImage, Encoding
@@ -22,6 +24,7 @@ from server.images.marking import marked
 from server.images.memory import transform_bytes
 from server.images.metadata.block import NOTHING
 from server.images.rows import resize
+from server.images.selection import Candidate, Choice, Selection, choose
 from server.images.sizes import in_one_pass
 from server.images.transform import pass_through
 from server.images.workers import Workers
@@ -63,6 +66,8 @@ class GenerateJob:
         changes: what `changed` makes of the arrays; None: nothing.
         w: what the images were generated from, (n, layers, length), if the caller wants it; None before `changed`.
         is_plain: whether nothing of them but seed, label and noise was chosen by the caller.
+        selection: how each image is chosen among candidates; arrays, seeds, labels, noise and w have an item for each
+            of these, image by image. None: there is one for each.
     """
 
     arrays: dict[str, NDArray[Any]]
@@ -79,6 +84,12 @@ class GenerateJob:
     changes: Changes | None = None
     w: NDArray[Any] | None = None
     is_plain: bool = False
+    selection: Selection | None = None
+
+    @property
+    def rows(self) -> int:
+        """Items that are generated at most."""
+        return self.n if self.selection is None else self.n * self.selection.tries
 
     def changed(self) -> "GenerateJob":
         """With the changes made, if there are any. For a worker: it may run the mapping network for every image."""
@@ -90,7 +101,7 @@ class GenerateJob:
     @property
     def changing_bytes(self) -> int:
         """Bytes of memory of what `changed` makes; it takes twice as much meanwhile."""
-        return 0 if self.changes is None else self.n * self.changes.image_bytes
+        return 0 if self.changes is None else self.rows * self.changes.image_bytes
 
     @property
     def nbytes(self) -> int:
@@ -112,16 +123,17 @@ class GenerateJob:
     def reply_bytes(self) -> int:
         """Bytes of one image in the reply if it is not compressed, with its w."""
         w = self.changes.image_bytes if self.changes is not None and self.changes.return_w else 0
-        return self.image_bytes + (w if self.w is None else self.w.nbytes // self.n)
+        return self.image_bytes + (w if self.w is None else self.w.nbytes // self.rows)
 
     @property
     def passing_bytes(self) -> int:
-        """What one image takes on its way through `then` and to its size, at its peak."""
+        """What one image takes while it is chosen, on its way through `then` and to its size, at its peak."""
         passages = (
             transform_bytes(in_one_pass(passage.plan), self.encoding, passage.batcher.max_batch_size, True)
             for passage in self.then
         )
-        return max((*passages, math.prod(self.drawn) + self.image_bytes if self.drawn != self.shape else 0))
+        resized = math.prod(self.drawn) + self.image_bytes if self.drawn != self.shape else 0
+        return max((*passages, resized, 0 if self.selection is None else self.selection.held_bytes))
 
     def key(self, index: int) -> Hashable:
         """What a plain image is made of; None for others."""
@@ -148,11 +160,14 @@ class PassReport:
 
 @dataclass(frozen=True)
 class GeneratedImage(EncodedImage):
-    """`index`: in its job. `batch_size`: of the batch that it was computed in. `passes`: one for each of the job's."""
+    """`index`: in its job; `row`: of its inputs, of which there may be several for an image. `batch_size`: of the batch
+    that it was computed in. `passes`: one for each of the job's."""
 
     index: int
+    row: int
     batch_size: int
     passes: tuple[PassReport, ...] = ()
+    choice: Choice | None = None
 
 
 def window_of(batcher: Batcher, job: GenerateJob) -> int:
@@ -186,27 +201,46 @@ async def generate(
 
 
 def _stages(batcher: Batcher, job: GenerateJob, window: int | None) -> list[Stage]:
-    stages = [Stage(job.step, batcher, job.n, job.nbytes, window)]
+    selection = job.selection
+    candidates = window if window is None or selection is None else window * selection.at_once
+    stages = [Stage(job.step, batcher, job.rows, job.nbytes, candidates)]
     for passage in job.then:
         plan, at_once = passage.plan, window_of(batcher, job)
         tiles = job.n * plan.tiles
         stages.append(Stage(passage.step, passage.batcher, tiles, tiles * plan.tile_bytes, at_once * plan.tiles))
+    if selection is not None:
+        critic = selection.critic
+        stages.append(Stage("the critic", critic.batcher, job.rows, job.rows * critic.item_bytes, candidates))
     return stages
 
 
 async def _generate_one(
     chain: Chain, job: GenerateJob, index: int, workers: Workers, seen: ImageWindow | None
 ) -> GeneratedImage:
-    if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
-        inputs = await workers.run(job.inputs, index)
+    async def make(row: int) -> Candidate:
+        if job.noise is not None and job.noise.size > _INLINE_NOISE_SIZE:
+            inputs = await workers.run(job.inputs, row)
+        else:
+            inputs = job.inputs(row)
+        with chain.step(0) as run:
+            done = await run(inputs)
+        image = DecodedImage(done.outputs[job.output][0])
+        if seen is not None:
+            seen.see(image.pixels, job.key(row), 0 if job.labels is None else int(job.labels[row]))
+        return Candidate(row, image, done.queue_s, done.compute_s, done.batch_size)
+
+    async def judge(inputs: Arrays) -> Done:
+        with chain.step(len(job.then) + 1) as run:
+            return await run(inputs)
+
+    choice: Choice | None = None
+    if job.selection is None:
+        drawn = await make(index)
     else:
-        inputs = job.inputs(index)
-    with chain.step(0) as run:
-        done = await run(inputs)
-    image = DecodedImage(done.outputs[job.output][0])
-    if seen is not None:
-        seen.see(image.pixels, job.key(index), 0 if job.labels is None else int(job.labels[index]))
-    queue_s, compute_s, passes = done.queue_s, done.compute_s, []
+        assert job.seeds is not None, "candidates are made of seeds"
+        labels = None if job.labels is None else job.labels.tolist()
+        drawn, choice = await choose(job.selection, index, job.seeds, labels, make, judge)
+    image, queue_s, compute_s, passes = drawn.image, drawn.queue_s, drawn.compute_s, []
     for number, passage in enumerate(job.then, 1):
         with chain.step(number) as run:
             passed = await pass_through(run, passage.batcher, passage.plan, image, workers)
@@ -224,4 +258,6 @@ async def _generate_one(
         show_phase("encode", started_at, encode_s)
     height, width, channels = image.pixels.shape
     shape = (height, width, job.encoding.channels(channels))
-    return GeneratedImage(data, shape, queue_s, compute_s, encode_s, index, done.batch_size, tuple(passes))
+    return GeneratedImage(
+        data, shape, queue_s, compute_s, encode_s, index, drawn.row, drawn.batch_size, tuple(passes), choice
+    )

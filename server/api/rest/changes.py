@@ -11,6 +11,7 @@ from server.api.rest.fields import (
     one_or_many,
     read_integer,
     read_json_number,
+    read_number,
     read_text,
     set_field,
 )
@@ -55,6 +56,29 @@ def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None
     if not isinstance(wanted, bool):
         raise InvalidRequest(f"return_w: must be true or false, got {reprlib.repr(wanted)}")
     message.return_w = wanted
+
+
+SELECTION_FIELDS = ("best_of", "min_percentile", "drs_percentile", "max_tries")
+
+
+def read_selection(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
+    """Fills in how images are chosen among candidates. The values may be the texts of an address.
+
+    Raises:
+        InvalidRequest: a field of another type, both rules, or max_tries without one.
+    """
+    if "best_of" in fields:
+        set_field(message, "best_of", read_integer("best_of", fields["best_of"]))
+    given = [name for name in SELECTION_FIELDS[1:] if name in fields]
+    if "min_percentile" in given and "drs_percentile" in given:
+        raise InvalidRequest("min_percentile: given together with drs_percentile; set one of them")
+    if given == ["max_tries"]:
+        raise InvalidRequest("max_tries: given without min_percentile or drs_percentile")
+    for name in given:
+        if name == "max_tries":
+            set_field(message.rejection, name, read_integer(name, fields[name]))
+        else:
+            setattr(message.rejection, name, read_number(name, fields[name]))
 
 
 def _read_transforms(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:

@@ -46,13 +46,17 @@ async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
     except (MultiPartException, KeyError, ValueError) as error:
         raise InvalidRequest(f"the body is not {MULTIPART}: {getattr(error, 'message', error)}") from None
     fields: dict[str, Any] = {}
-    for key, value in form.multi_items():
-        if key in fields:
-            raise InvalidRequest(f"{key[:100]}: given twice")
-        if isinstance(value, UploadFile):
-            value.file.seek(0)
-            fields[key] = value.file.read()
-            value.file.close()
-        else:
-            fields[key] = value
+    try:
+        for key, value in form.multi_items():
+            if key in fields:
+                raise InvalidRequest(f"{key[:100]}: given twice")
+            if isinstance(value, UploadFile):
+                value.file.seek(0)
+                fields[key] = value.file.read()
+            else:
+                fields[key] = value
+    finally:  # also those that were not read
+        for _, value in form.multi_items():
+            if isinstance(value, UploadFile):
+                value.file.close()
     return fields

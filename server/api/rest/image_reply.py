@@ -117,6 +117,10 @@ def headers_of(answer: Any, image: pb.Image) -> dict[str, str]:
     for field in ("seed", "label", "noise_seed"):
         if image.HasField(field):
             headers[f"Ganserve-{field.replace('_', '-').title()}"] = str(getattr(image, field))
+    if image.HasField("choice"):
+        choice = image.choice
+        headers |= {"Ganserve-Score": f"{choice.score:.6g}", "Ganserve-Percentile": f"{choice.percentile:.2f}"}
+        headers |= {"Ganserve-Candidates": str(choice.candidates), "Ganserve-Accepted": str(choice.accepted).lower()}
     batch = getattr(answer, "largest_batch", 0) or getattr(answer, "batch_size", 0)
     headers["Ganserve-Batch"] = str(batch)
     phases = (
@@ -146,4 +150,6 @@ def shown(image: pb.Image) -> dict[str, Any]:
     found |= {"channels": image.channels, "bits": image.bits}
     if image.w:
         found["w"] = np.frombuffer(image.w, "<f4").reshape(image.w_layers, -1)
+    if image.HasField("choice"):
+        found["choice"] = to_json(image.choice)
     return found | {field: getattr(image, field) for field in ("seed", "label", "noise_seed") if image.HasField(field)}

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from ganserve.v1 import images_pb2 as pb
 from server.api.image_url import PIN_DIGITS, ImageAt, ImageUrl
 from server.api.rest.call import HttpContext, Reply
-from server.api.rest.changes import read_changes
+from server.api.rest.changes import SELECTION_FIELDS, read_changes, read_selection
 from server.api.rest.endpoint import Endpoint
 from server.api.rest.fields import check_fields, read_integer, read_number, read_text
 from server.api.rest.image_reply import MEDIA_TYPES, Wanted, headers_of
@@ -25,7 +25,7 @@ from server.errors import InvalidRequest
 
 FIELDS = (
     "seed", "label", "psi", "center", "noise_seed", "toward", "edit", "mix", "translate", "rotate", "then", "size",
-    "format", "quality", "version",
+    *SELECTION_FIELDS, "format", "quality", "version",
 )  # fmt: skip
 # They may be there several times.
 MANY = ("edit", "mix")
@@ -57,6 +57,7 @@ class ImageUrls:
             message = pb.GenerateRequest(model=name, version=read_text(fields, "version"))
             read_what(message, fields)
             read_changes(message, fields)
+            read_selection(message, fields)
             read_then(message.then, fields)
             if "seed" not in fields:
                 message.count = 1

@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
-from server.api.rest.changes import read_changes
+from server.api.rest.changes import SELECTION_FIELDS, read_changes, read_selection
 from server.api.rest.endpoint import Endpoint
 from server.api.rest.events import EVENTS, EventReply, Opened, streaming
 from server.api.rest.fields import (
@@ -38,7 +38,7 @@ _GENERATE_FIELDS = (
     "seed", "seeds", "count", "first_seed", "label", "labels", "truncation", "truncations", "noise_seed", "noise_seeds",
     "towards",
     "latents", "ws", "edits", "mixes", "layer_truncations", "truncation_cutoff", "truncation_center", "translate",
-    "rotate", "size", "return_w", "then", "format", "quality", "version",
+    "rotate", "size", "return_w", *SELECTION_FIELDS, "then", "format", "quality", "version",
 )  # fmt: skip
 _LABEL_FIELDS = ("label", "labels")
 _STYLE_FIELDS = ("seed", "reference")
@@ -110,6 +110,7 @@ class ImageApi:
             message = pb.GenerateRequest(model=request.path_params["model"], version=read_text(fields, "version"))
             read_what(message, fields)
             read_changes(message, fields)
+            read_selection(message, fields)
             read_then(message.then, fields)
             wanted.write(message.encoding, fields)
             return message

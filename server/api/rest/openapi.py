@@ -35,6 +35,13 @@ _SIZE_PROPERTIES: Mapping[str, Schema] = {
     "tta": {"type": "boolean", "description": "the mean of eight flipped and turned ways"},
 }
 
+_SELECTION_PROPERTIES: Mapping[str, Schema] = {
+    "best_of": {"type": "integer", "minimum": 1, "maximum": 64, "description": "candidates for each image"},
+    "min_percentile": {"type": "number", "minimum": 0, "maximum": 100, "description": "that an image must have"},
+    "drs_percentile": {"type": "number", "minimum": 0, "maximum": 100, "description": "rejection sampling: gamma"},
+    "max_tries": {"type": "integer", "minimum": 1, "maximum": 64, "description": "with one of the two; default 16"},
+}
+
 _QUERY = [
     {"name": name, "in": "query", "schema": schema}
     for name, schema in {
@@ -45,6 +52,7 @@ _QUERY = [
         "edit": {"type": "array", "items": {"type": "string"}, "description": "DIRECTION:STRENGTH[@LAYERS]"},
         "mix": {"type": "array", "items": {"type": "string"}, "description": "SEED@LAYERS"},
         "then": {"type": "string", "description": "names of models, with commas"},
+        **_SELECTION_PROPERTIES,
         "format": _FORMAT,
         "quality": _QUALITY,
         "version": {"type": "string"},
@@ -127,6 +135,7 @@ _SCHEMAS: Mapping[str, Schema] = {
             "translate": {"type": "array", "description": "[x, y], or one for each image: StyleGAN3's transform"},
             "rotate": {"type": ["number", "array"], "items": {"type": "number"}, "description": "degrees, likewise"},
             "size": {"type": "integer", "description": "px of the longer side of the images, which are resampled"},
+            **_SELECTION_PROPERTIES,
             "return_w": {"type": "boolean", "description": "the reply is JSON, each image with its w"},
             "then": {
                 "description": "models that the images go through next: super-resolution, image-to-image",
@@ -182,6 +191,7 @@ _SCHEMAS: Mapping[str, Schema] = {
                         "seed": {"type": "integer"},
                         "label": {"type": "integer"},
                         "noise_seed": {"type": "integer"},
+                        "choice": {"type": "object", "description": "score, percentile, candidates, accepted"},
                         "w": {"type": "array", "description": "(layers, w size), if return_w is set"},
                     },
                 },

@@ -3,6 +3,7 @@
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import httpx
@@ -112,3 +113,78 @@ async def test_scores_over_http_and_limits_of_one_call(start: Start) -> None:
         assert "at most 2 per call (max_images_per_call)" in many.json()["error"]
         neither: httpx.Response = await http.post(path, json={"label": 0})
         assert neither.json()["error"].startswith("image, images: give one of them")
+
+
+def candidates(seed: int, tries: int) -> list[int]:
+    return [(seed + number * 2654435769) % 2**32 for number in range(tries)]
+
+
+@pytest.mark.parametrize("frontend", ["native", "grpcio"])
+async def test_the_best_of_several_is_chosen_and_its_seed_gives_it_again(client: AsyncClient) -> None:
+    seeds, labels = [3, 2**32 - 1, 8], [0, 1, 2]
+    psis = [0.5, 1, 1]
+    chosen = await client.generate("styled", seeds=seeds, labels=labels, best_of=4, truncation=psis, format="raw")
+    for seed, label, psi, image in zip(seeds, labels, psis, chosen, strict=True):
+        every = await client.generate("styled", seeds=candidates(seed, 4), labels=label, truncation=psi, format="raw")
+        best = max(every, key=mean)
+        assert image.choice is not None
+        assert (image.seed, image.noise_seed, image.data) == (best.seed, best.noise_seed, best.data)
+        assert image.choice.score == pytest.approx(mean(best) + 10 * label)
+        assert (image.choice.candidates, image.choice.accepted) == (4, True)
+        assert 0 <= image.choice.percentile <= 100
+    (alone,) = await client.generate("styled", seeds=8, labels=2, best_of=4, truncation=1, format="raw")
+    assert alone.data == chosen[2].data, "neighbours change nothing"
+    streamed = [i async for i in client.generate_stream("styled", seeds=seeds, labels=0, best_of=2, format="raw")]
+    assert {image.index for image in streamed} == {0, 1, 2}
+
+
+async def test_candidates_come_one_by_one_until_one_is_accepted(client: AsyncClient) -> None:
+    seeds = range(12)
+    plain = [await client.generate("styled", seeds=candidates(seed, 3), labels=0, format="raw") for seed in seeds]
+    ranks = [[np.interp(mean(each), QUANTILES[0], [0, 25, 50, 75, 100]) for each in images] for images in plain]
+    found = await client.generate("styled", seeds=seeds, labels=0, min_percentile=60, max_tries=3, format="raw")
+    for image, images, of in zip(found, plain, ranks, strict=True):
+        first = next((place for place, rank in enumerate(of) if rank >= 60), None)
+        assert image.choice is not None
+        assert image.choice.accepted == (first is not None)
+        assert image.choice.candidates == (3 if first is None else first + 1)
+        assert image.data == images[int(np.argmax(of)) if first is None else first].data
+    assert {image.choice.accepted for image in found if image.choice} == {True, False}
+    once, again = [await client.generate("styled", seeds=seeds, labels=0, drs_percentile=90) for _ in range(2)]
+    assert [image.seed for image in once] == [image.seed for image in again]
+    assert len({image.choice.candidates for image in once if image.choice}) > 1
+
+
+async def test_what_cannot_be_chosen_from_is_refused(running: Running) -> None:
+    refused: dict[str, dict[str, Any]] = {
+        "best_of: given together with rejection": {"count": 1, "best_of": 2, "rejection": pb.Rejection()},
+        "best_of: 65; must be 1 to 64": {"count": 1, "best_of": 65},
+        "best_of: given together with latents": {"latents": pb.Latents(data=bytes(16)), "best_of": 2},
+        "rejection: no rule": {"count": 1, "rejection": pb.Rejection(max_tries=2)},
+        "rejection.min_percentile: 101; must be 0 to 100": {"count": 1, "rejection": pb.Rejection(min_percentile=101)},
+        "best_of: model 'alone' has no critic": {"count": 1, "best_of": 2, "model": "alone"},
+        "labels: 2 given for 3 images": {"count": 3, "best_of": 2, "labels": ["0", "1"]},
+        "100 images of 64 candidates each: 6400 images requested, at most 4096": {"count": 100, "best_of": 64},
+    }
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = ImageServiceStub(channel)
+        for text, fields in refused.items():
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await stub.Generate(pb.GenerateRequest(**{"model": "styled", "labels": ["0"], **fields}))
+            assert text in str(error.value.details())
+
+
+async def test_an_address_names_the_best_of_several(running: Running) -> None:
+    async with client_of(running) as http:
+        plain = await http.get("/v1/models/styled/image?seed=7&label=0")
+        best = await http.get("/v1/models/styled/image?seed=7&label=0&best_of=8")
+        assert best.headers["ganserve-candidates"] == "8"
+        assert int(best.headers["ganserve-seed"]) in candidates(7, 8)
+        assert best.headers["etag"] != plain.headers["etag"]
+        known = {"If-None-Match": best.headers["etag"]}
+        again = await http.get("/v1/models/styled/image?best_of=8&label=0&seed=7", headers=known)
+        assert again.status_code == 304
+        seed = best.headers["ganserve-seed"]
+        assert (await http.get(f"/v1/models/styled/image?seed={seed}&label=0")).content == best.content
+        both = await http.post("/v1/models/styled:generate", json={"seeds": [1, 2], "label": 0, "min_percentile": 0})
+        assert [image["choice"]["candidates"] for image in both.json()["images"]] == [1, 1]
