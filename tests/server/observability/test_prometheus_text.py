@@ -55,7 +55,8 @@ def test_as_openmetrics_calls_have_their_traces_and_tritons_counters_their_names
     for seconds, trace_id in ((0.003, "a" * 32), (0.7, ""), (500.0, "b" * 32)):
         metrics.rpc_started("Generate")
         metrics.rpc_finished("Generate", "faces", "OK", seconds, trace_id)
-    families = {family.name: family for family in parse(metrics.render_openmetrics().decode())}
+    page = metrics.render_openmetrics().decode()
+    families = {family.name: family for family in parse(page)}  # type: ignore[no-untyped-call]
     assert families["ganserve_images"].type == "counter"
     assert families["nv_inference_count"].type == "unknown"
     assert [sample.name for sample in families["nv_inference_count"].samples] == ["nv_inference_count"]
