@@ -21,6 +21,7 @@ from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, 
 from models.families.superres import dat, msrresnet, omnisr, plksr, rrdb, span, srresnet, srvgg, swinir
 from models.families.translation import (
     animegan2,
+    gfpgan,
     pix2pix_pytorch_gan,
     pix2pixhd,
     resnet_translator,
@@ -83,6 +84,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         animegan2.ARCHITECTURE,
         ugatit.ARCHITECTURE,
         spade.ARCHITECTURE,
+        gfpgan.ARCHITECTURE,
         stargan.ARCHITECTURE,
         stargan_v2.ARCHITECTURE,
     )

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.models.references import anime, progan, r3gan, spade, spectral_power, stargan, stargan_v2
+from tests.models.references import anime, gfpgan, progan, r3gan, spade, spectral_power, stargan, stargan_v2
 
 Numbers = tuple[float, float, float, float, float, float]
 
@@ -147,6 +147,10 @@ MEASURED: dict[str, tuple[Callable[[], Tensor], Numbers]] = {
     "ugatit": (lambda: from_ugatit(False), (-0.000436, 0.107006, 0.003550, -0.004674, -0.033711, -0.004045)),
     "stargan-stored": (lambda: from_stargan(True), (0.000018, 0.004212, -0.001722, 0.003581, 0.003831, 0.004646)),
     "stargan": (lambda: from_stargan(False), (-0.000398, 0.231761, -0.162687, 0.055480, 0.277427, 0.015430)),
+    "gfpgan": (
+        lambda: fill(gfpgan.Gfpgan([32] * 5, 32))(picture(3, 64, 64)),
+        (-0.886468, 3.898590, -0.339742, -0.518117, -0.069085, -0.042126),
+    ),
     "spade": (lambda: from_spade("normal", 0), (0.266256, 0.963902, -1.0, -1.0, -1.0, 1.0)),
     "spade-vae": (lambda: from_spade("more", 8), (0.272664, 0.962109, -1.0, -1.0, -1.0, 1.0)),
     "stargan-v2": (lambda: from_stargan_v2(0), (-0.167783, 0.606852, -0.482400, 0.419152, 0.385346, -0.310665)),
