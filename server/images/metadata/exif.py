@@ -16,6 +16,7 @@ _INCH, _CENTIMETRE = 2, 3
 _EXIF_IFD, _PIXELS_ACROSS, _PIXELS_DOWN = 0x8769, 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
+_JPEG = b"\xff\xd8"
 
 
 @dataclass(frozen=True)
@@ -109,11 +110,12 @@ def _drop_thumbnail(block: _Block) -> None:
         return
     start, size = found.get(_THUMBNAIL, 0), found.get(_THUMBNAIL_BYTES, 0)
     end = min(start + size, len(block.data))
-    if start >= after > block.first:  # where writers put it: it hides nothing else
-        if end == len(block.data):
-            del block.data[start:]
-        else:
-            block.data[start:end] = bytes(end - start)
+    if block.data[start : start + 2] != _JPEG:  # nobody's thumbnail
+        return
+    if start >= after and end == len(block.data):
+        del block.data[start:]
+    else:
+        block.data[start:end] = bytes(end - start)
 
 
 def density_of(exif: bytes) -> Density | None:
