@@ -165,6 +165,8 @@ def test_a_batch_is_served_only_where_items_do_not_mix(adopted: dict[str, Export
     assert "in a batch an item gets another output than alone" in " ".join(adopted["mixing"].notes)
     assert "max_batch_size: 16\n" in batch("fixed-batch"), "its Reshape to a batch of 1 is let go"
     assert adopted["mixing"].spec.parity.batch_sizes == (1,)
+    for each in adopted.values():
+        assert (each.spec.golden is not None) == each.spec.task.draws, "a generator's images are measured"
     assert adopted["fixed-batch"].spec.parity.batch_sizes == (1, 3)
 
 
