@@ -38,6 +38,7 @@ COMMANDS = [
     "directions",
     "animate",
     "project",
+    "score",
     "verify",
     "models",
 ]

@@ -1,6 +1,7 @@
 """A generator with its critic behind both APIs of the real server: scores, and images chosen by them."""
 
 import base64
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from artifact.spec import Spec
-from ganserve import AsyncClient, GeneratedImage, InvalidRequest
+from ganserve import AsyncClient, GeneratedImage, InvalidRequest, Overloaded
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
 from tests.server.api.rest.conftest import client_of
@@ -188,3 +189,19 @@ async def test_an_address_names_the_best_of_several(running: Running) -> None:
         assert (await http.get(f"/v1/models/styled/image?seed={seed}&label=0")).content == best.content
         both = await http.post("/v1/models/styled:generate", json={"seeds": [1, 2], "label": 0, "min_percentile": 0})
         assert [image["choice"]["candidates"] for image in both.json()["images"]] == [1, 1]
+
+
+async def test_candidates_are_charged_and_what_a_rule_did_not_need_is_given_back(start: Start, tmp_path: Path) -> None:
+    keys = tmp_path / "keys.toml"
+    digest = hashlib.sha256(b"secret").hexdigest()
+    keys.write_text(f'[small]\nsha256 = "{digest}"\nroles = ["infer"]\nimages_per_minute = 20\n')
+    keys.chmod(0o600)
+    running = await start(api_keys=keys)
+    async with AsyncClient(running.target, api_key="secret", retries=0) as client:
+        for _ in range(3):  # 48 candidates if none was accepted; every first one is
+            await client.generate("styled", seeds=1, labels=0, min_percentile=0)
+        with pytest.raises(InvalidRequest, match="32 images in one request: the quota of key 'small' is 20"):
+            await client.generate("styled", seeds=[1, 2], labels=0, best_of=16)
+        await client.generate("styled", seeds=1, labels=0, best_of=16)
+        with pytest.raises(Overloaded, match="quota of key 'small'"):
+            await client.score("styled", [Image.new("L", (4, 2))] * 4, labels=0)
