@@ -135,9 +135,7 @@ def dataset(
     with steps() as say, connect(server, deadline, ca, api_key_file) as client:
         served = _generator(client, model, version)
         contents = read_contents(served.labels, count, per_class, balance_from, first_seed)
-        parts = shards or -(-contents.total // SHARD_IMAGES)
-        if shard_index is not None:
-            _check_index(shard_index, parts)
+        parts = _count_shards(shards, shard_index, contents.total)
         say(f"{served.name} version {served.version}: {contents.total} images, {parts} shards")
         folder = DataSetFolder(out, _describe(client, served, contents, parts, format, options))
         source = Source(client, {**options, "version": served.version}, in_flight, deadline, say)
@@ -145,6 +143,16 @@ def dataset(
         made = [shard for shard in wanted if _make(folder, shard, source, say)]
         joined = join_shards(folder)
     _report(folder, wanted, made, joined, as_json)
+
+
+def _count_shards(shards: int | None, index: int | None, images: int) -> int:
+    """As asked for, else one for each SHARD_IMAGES."""
+    if shards is not None and shards > images:
+        raise CommandError(f"--shards {shards}: more than there are images, {images}")
+    parts = shards or -(-images // SHARD_IMAGES)
+    if index is not None:
+        _check_index(index, parts)
+    return parts
 
 
 def _check_index(index: int, shards: int) -> None:

@@ -42,7 +42,7 @@ def read(path: Path, channels: int) -> NDArray[np.uint8]:
     """
     try:
         with Image.open(path) as opened:
-            image = opened.convert("RGBA") if opened.has_transparency_data else opened.convert("RGB")
+            image = _colours(opened)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise EvaluationError(f"{path}: cannot be read as an image: {error}") from None
     if image.mode == "RGBA":
@@ -76,6 +76,15 @@ def batch(images: Sequence[NDArray[np.uint8]], channels: int, size: tuple[int, i
         texts = ", ".join(sorted(f"{width}x{height}" for height, width, _ in sizes)[:3])
         raise EvaluationError(f"images of different sizes ({texts}), and the features are of any size; give --size")
     return np.stack(fit)
+
+
+def _colours(image: Image.Image) -> Image.Image:
+    """RGB, or RGBA if anything is transparent, of any image of 8 or 16 bits."""
+    if image.mode in ("I", "F"):
+        raise ValueError(f"pixels of 32 bits ({image.mode}), whose range is not known")
+    if image.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -264,6 +264,7 @@ def test_a_refusal_comes_before_any_folder(fake: Fake, tmp_path: Path, capsys: C
         ([*PER_CLASS, "--format", "nvlabs-zip", "--quality", "3"], "uncompressed PNGs", 2),
         ([*PER_CLASS, "--edit", "0:1,2"], "give one strength or seed", 2),
         (["--per-class", "30=1"], "no class '30'", 2),
+        (["--count", "5", "--shards", "6"], "--shards 6: more than there are images, 5", 2),
     ):
         assert main(command(fake, out, *options)) == code
         assert says in capsys.readouterr().err

@@ -87,6 +87,12 @@ def test_images_are_brought_to_the_colours_and_size_of_the_features(tmp_path: Pa
     assert read(tmp_path / "clear.png", 3).min() == 255
     Image.fromarray(colours).convert("P").save(tmp_path / "palette.gif")
     assert read(tmp_path / "palette.gif", 1).shape == (4, 6, 1)
+    deep = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(read(tmp_path / "deep.png", 1)[..., 0], deep >> 8)
+    Image.fromarray(deep.astype(np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(EvaluationError, match="pixels of 32 bits"):
+        read(tmp_path / "float.tif", 1)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG")
     with pytest.raises(EvaluationError, match=r"broken\.png: cannot be read as an image"):
         read(tmp_path / "broken.png", 3)
