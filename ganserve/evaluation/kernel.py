@@ -12,11 +12,15 @@ def distance(
     made: NDArray[np.float32],
     random: np.random.RandomState,
     subsets: int = SUBSETS,
-    size: int = SUBSET_IMAGES,
+    size: int | None = None,
 ) -> tuple[float, float, int]:
-    """Mean and standard deviation over random subsets of equal size, and that size, SUBSET_IMAGES or all that there
-    are: the unbiased squared maximum mean discrepancy with the kernel (x.y / K + 1)^3. It may be a little below 0."""
-    size = min(size, len(real), len(made))
+    """Mean and standard deviation over random subsets of equal size, and that size: the unbiased squared maximum mean
+    discrepancy with the kernel (x.y / K + 1)^3, which may be a little below 0.
+
+    Without a size it is SUBSET_IMAGES, or half of the smaller set, since subsets that are the whole set have no spread.
+    """
+    if size is None:
+        size = min(SUBSET_IMAGES, max(2, min(len(real), len(made)) // 2))
     found = [_mmd2(_subset(real, size, random), _subset(made, size, random)) for _ in range(subsets)]
     return float(np.mean(found)), float(np.std(found)), size
 

@@ -22,7 +22,7 @@ def random(seed: int = 0) -> np.random.RandomState:
 
 def test_they_are_those_of_torch_fidelity() -> None:
     assert frechet.distance(frechet.fit(REAL), frechet.fit(MADE)) == pytest.approx(FRECHET, rel=1e-12)
-    mean, deviation, size = kernel.distance(REAL[:280], MADE, random(), subsets=2)
+    mean, deviation, size = kernel.distance(REAL[:280], MADE, random(), subsets=2, size=280)
     assert size == 280
     assert mean == pytest.approx(KERNEL, rel=1e-12)
     assert deviation == pytest.approx(0, abs=1e-12)  # all subsets are the whole set
@@ -50,7 +50,14 @@ def test_the_kernel_distance_as_its_definition_says() -> None:
     pairs = [(i, j) for i in range(12) for j in range(12)]
     within = sum(k(x[i], x[j]) + k(y[i], y[j]) for i, j in pairs if i != j) / (12 * 11)
     expected = within - 2 * sum(k(x[i], y[j]) for i, j in pairs) / 144
-    assert kernel.distance(REAL[:12], MADE[:12], random(), subsets=1)[0] == pytest.approx(expected, rel=1e-10)
+    assert kernel.distance(REAL[:12], MADE[:12], random(), subsets=1, size=12)[0] == pytest.approx(expected, rel=1e-10)
+
+
+def test_few_images_have_a_spread_too() -> None:
+    mean, deviation, size = kernel.distance(REAL, MADE, random())
+    assert size == 140
+    assert mean == pytest.approx(KERNEL, abs=0.05)
+    assert 0.001 < deviation < 0.1
 
 
 @pytest.mark.parametrize("block", [7, 1000])
