@@ -67,10 +67,11 @@ class Description:
         """What names of files begin with."""
         return folder_name(self.model)
 
-    def name_of(self, seed: int) -> str:
-        """An image's file without suffix: the seed, of equal length throughout, so that files sort by it."""
-        last = self.contents.first_seed + self.contents.total - 1
-        return f"{seed:0{max(8, len(str(last)))}d}"
+    def name_of(self, index: int) -> str:
+        """An image's file without suffix: the seed that it is asked for by, of equal length throughout, so that files
+        sort by it."""
+        first = self.contents.first_seed
+        return f"{first + index:0{max(8, len(str(first + self.contents.total - 1)))}d}"
 
     def folder_of(self, label: int | None) -> str:
         """The folder of a class; of a model without classes, the model's name."""

@@ -22,7 +22,7 @@ class ImageFolderWriter:
         if folder not in self._made:
             (self._folder / folder).mkdir(exist_ok=True)
             self._made.add(folder)
-        name = f"{folder}/{self._about.name_of(item.seed)}{self._about.suffix}"
+        name = f"{folder}/{self._about.name_of(item.index)}{self._about.suffix}"
         self._part.write_bytes(item.data)
         self._part.replace(self._folder / name)
         return name

@@ -26,7 +26,7 @@ class ParquetWriter:
 
     def add(self, item: Item) -> str:
         """Keeps the image until its group of rows is complete."""
-        name = f"{self._about.name_of(item.seed)}{self._about.suffix}"
+        name = f"{self._about.name_of(item.index)}{self._about.suffix}"
         row: dict[str, Any] = {"image": {"bytes": item.data, "path": name}, "seed": item.seed}
         if item.label is not None:
             row["label"] = item.label

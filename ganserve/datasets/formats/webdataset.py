@@ -20,7 +20,7 @@ class TarWriter:
 
     def add(self, item: Item) -> str:
         """Writes the sample's members; those of models without classes have no `.cls`."""
-        name = self._about.name_of(item.seed)
+        name = self._about.name_of(item.index)
         facts: dict[str, Any] = {"seed": item.seed}
         if item.label is not None:
             facts |= {"label": item.label, "class": self._about.names[item.label]}

@@ -18,7 +18,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Item:
-    """One image: its number in the data set, its seed and class, and the encoded file."""
+    """One image: its number in the data set, the seed that makes it again, its class, and the encoded file."""
 
     index: int
     seed: int
