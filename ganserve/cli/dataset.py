@@ -28,7 +28,7 @@ from ganserve.cli.connect import (
 )
 from ganserve.cli.dataset_options import read_contents
 from ganserve.cli.files import ModelArgument, QualityOption, VersionOption
-from ganserve.cli.generate_options import ThenOption
+from ganserve.cli.generate_options import BestOfOption, ThenOption
 from ganserve.cli.output import CommandError, Steps, needing, print_json, steps
 from ganserve.client.client import Client
 from ganserve.client.options import Edit, GenerateOptions
@@ -109,6 +109,7 @@ def dataset(
     layer_truncation: LayerTruncationOption = None,
     truncation_cutoff: CutoffOption = None,
     then: ThenOption = None,
+    best_of: BestOfOption = None,
     in_flight: InFlightOption = IN_FLIGHT,
     version: VersionOption = "",
     server: ServerOption = SERVER,
@@ -130,8 +131,8 @@ def dataset(
     if format is FormatChoice.PARQUET:
         with needing("parquet"):
             import pyarrow.parquet  # noqa: F401
-    options: GenerateOptions = {**changes, "truncation": truncation, "then": then or [], "version": version}
-    options |= _encoding(format, image_format, quality)
+    options: GenerateOptions = {**changes, "truncation": truncation, "then": then or [], "best_of": best_of}
+    options |= {"version": version, **_encoding(format, image_format, quality)}
     with steps() as say, connect(server, deadline, ca, api_key_file) as client:
         served = _generator(client, model, version)
         contents = read_contents(served.labels, count, per_class, balance_from, first_seed)
@@ -206,6 +207,7 @@ def _parameters(options: GenerateOptions, image: GeneratedImage) -> dict[str, An
         "mixes": [asdict(each) for each in options.get("mixes", ())],
         "layer_truncations": options.get("layer_truncations"),
         "truncation_cutoff": options.get("truncation_cutoff"),
+        "best_of": options["best_of"],
         "then": [{"model": step.model, "version": step.version} for step in image.then],
     }
     return {key: value for key, value in found.items() if value not in (None, [])}

@@ -12,11 +12,12 @@ from ganserve.client.errors import Overloaded, Unavailable
 from ganserve.client.messages import MAX_UNARY_IMAGES
 from ganserve.client.options import GenerateOptions
 from ganserve.client.results import GeneratedImage
-from ganserve.datasets.contents import class_text
+from ganserve.datasets.contents import SEEDS, class_text
 from ganserve.datasets.description import Description
 from ganserve.datasets.errors import DataSetError
 
 CALLS = 4  # at a time: the server always has a next one
+CANDIDATE_STEP = 2654435769  # from one candidate's seed to the next, docs/critic.md
 CALL_BYTES = 32 << 20  # of one call's images, uncompressed
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 15.0
 
@@ -47,7 +48,8 @@ class Source:
             ServerError: a call failed for good.
         """
         width, height, channels = about.size
-        n = max(1, min(MAX_UNARY_IMAGES, self.in_flight // CALLS, CALL_BYTES // (width * height * channels)))
+        most = min(self.in_flight // CALLS, CALL_BYTES // (width * height * channels), MAX_UNARY_IMAGES)
+        n = max(1, most // (self.options.get("best_of") or 1))  # candidates count as images
         calls = max(1, min(CALLS, self.in_flight // n))
         parts = (wanted[start : start + n] for start in range(0, len(wanted), n))
         stop = Event()
@@ -91,10 +93,15 @@ def _first(
     return part, call.result()
 
 
+def _candidates(about: Description, seed: int) -> set[int]:
+    """The seeds whose image may be that of `seed`."""
+    return {(seed + number * CANDIDATE_STEP) % SEEDS for number in range(about.parameters.get("best_of") or 1)}
+
+
 def _checked(about: Description, part: range, images: list[GeneratedImage]) -> Iterator[GeneratedImage]:
     for index, image in zip(part, images, strict=True):
         wanted = about.contents.first_seed + index, about.contents.label(index), about.version
-        if (image.seed, image.label, image.version) != wanted:
+        if image.seed not in _candidates(about, wanted[0]) or (image.label, image.version) != wanted[1:]:
             got = image.seed, image.label, image.version
             raise DataSetError(f"asked for seed, class and version {wanted}, the server answered with {got}")
         yield image

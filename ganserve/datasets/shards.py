@@ -134,6 +134,8 @@ def _line(about: Description, file: str, image: GeneratedImage) -> dict[str, Any
     line: dict[str, Any] = {"file": file, "seed": image.seed}
     if image.label is not None:
         line |= {"label": image.label, "class": about.names[image.label]}
+    if image.choice is not None:
+        line |= {"score": image.choice.score, "percentile": image.choice.percentile}
     if image.noise_seed is not None:
         line["noise_seed"] = image.noise_seed
     return {**line, "sha256": hashlib.sha256(image.data).hexdigest()}
