@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from artifact.repository import ONNX, ArtifactError, read_manifest, sha256_of, write_version
+from artifact.repository import ONNX, ONNX_FLOAT, ArtifactError, read_manifest, sha256_of, write_version
 from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.adopt.amend import fix_inputs
 from export.adopt.cores import SEEDS, Found, find_core, image_runner
+from export.adopt.float_variant import float_graph
 from export.adopt.plain import Plain, RunError, latent_size, latents
 from export.adopt.probe import REACH_PX, reach_px
 from export.adopt.read import opset_of, read_graph
@@ -94,7 +96,8 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     notes = (*found.notes, *tile_notes, *agreed)
     spec = _spec(path, found, labels, (inputs, output), parity, tile, notes, said.fixed)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
-    target, more = _write(request, version, spec, served, config, (wanted, critic, found.core.output_range), progress)
+    beside = (wanted, critic, found.core.output_range, float_graph(found, served, output.name, SEEDS))
+    target, more = _write(request, version, spec, served, config, beside, progress)
     progress(f"wrote {target}")
     said_parity = f"{PARITY}: largest difference {parity.max_difference:g}, batches of {parity.batch_sizes[-1]}"
     return Exported(target, read_manifest(target) or spec, (*notes, *more, said_parity))
@@ -320,11 +323,11 @@ def _write(
     spec: Spec,
     served: onnx.ModelProto,
     config: str,
-    beside: tuple[Wanted, FoundCritic | None, Range],
+    beside: tuple[Wanted, FoundCritic | None, Range, tuple[onnx.ModelProto, Parity] | None],
     progress: Progress,
 ) -> tuple[Path, tuple[str, ...]]:
     """Writes the version, with what is wanted beside the graph; its folder, and what the user should know."""
-    wanted, critic, bounds = beside
+    wanted, critic, bounds, floats = beside
     with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
         file, notes = Path(name) / ONNX, tuple[str, ...]()
         found: Mapping[str, Path] = {}
@@ -335,6 +338,9 @@ def _write(
             if wanted:
                 found, notes = make_directions(wanted, Space(spec, session), None, Path(name), progress)
             files = {ONNX: file, **found}
+            if floats is not None:
+                save(floats[0], Path(name) / ONNX_FLOAT)
+                files[ONNX_FLOAT], spec = Path(name) / ONNX_FLOAT, replace(spec, float_parity=floats[1])
             if critic is not None:
                 spec, more, _ = add_critic(critic, spec, session, bounds, Path(name), progress)
                 files |= more

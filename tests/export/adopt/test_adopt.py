@@ -127,6 +127,16 @@ def test_transformed_images_are_the_graphs_own(name: str, client: Client) -> Non
     assert np.abs(found - expected).max() <= 0.51
 
 
+def test_graphs_that_compute_in_floats_take_images_of_16_bits(adopted: dict[str, Exported], client: Client) -> None:
+    assert all(adopted[name].spec.float_parity is not None for name in TRANSFORMING)
+    ramp = np.linspace(0, 1, 16 * 16).reshape(16, 16, 1).repeat(3, axis=2).astype(np.float32)  # sent as 16 bits
+    found = client.upscale("fixed-upscaler", ramp, bits=16, format="raw")
+    said = client.upscale("fixed-upscaler", ramp, bits=8, format="raw")
+    difference = found.array.astype(np.float64) / 65535 - said.array.astype(np.float64) / 255
+    assert np.abs(difference).max() < 1.01 / 255
+    assert len(np.unique(found.array)) > 2 * len(np.unique(said.array))
+
+
 def test_sizes_and_tiles_are_measured(adopted: dict[str, Exported]) -> None:
     def facts(name: str) -> tuple[int, int, int, int | None]:
         spec = adopted[name].spec
