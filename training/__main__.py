@@ -252,7 +252,7 @@ RECIPES = (
         "images",
         "A StyleGAN2 of 32 px on pictures of your own, folders as labels; no model of the zoo. See docs/training.md.",
         _images,
-        48,
+        100,
         f"Of {images.STEPS_PER_EPOCH} steps each.",
         "Folder of pictures, or of folders of them.",
     ),
