@@ -244,7 +244,7 @@ RECIPES = (
         "emoji-stylegan2",
         "A StyleGAN2 on the yellow faces among Google's emoji: the zoo's `emoji-stylegan2`.",
         _emoji_stylegan2,
-        100,
+        46,
         "Passes over 16 times the 102 faces.",
         EMOJI,
     ),

@@ -223,8 +223,8 @@ ENTRIES: Mapping[str, Entry] = {
             Task.UNCONDITIONAL,
             "32x32 emoji faces by a StyleGAN2 with truncation",
             NOTO,
-            1938692,
-            "d37a677aaf78aac2af04e438da91f1e307a04d78e8ccc5de2ae02a4467885045",
+            1095476,
+            "e532f078cd820ef6c2732a6cadb56ca934508ae3c899c5908e5abeed786128ae",
         ),
         _own(
             "faces-colour",

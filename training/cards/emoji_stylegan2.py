@@ -42,7 +42,9 @@ A small unconditional StyleGAN2 (`models/families/style/stylegan2.py`, in the la
 stylegan2-pytorch) that draws faces like Google's emoji, 32x32, in colour, from a latent, with truncation. Trained
 from scratch with `training/recipes/emoji_stylegan2.py` on the {count} yellow faces among them, with R3GAN's loss
 (relativistic pairs, R1 and R2) and adaptive augmentation; what is kept is the moving average of the generator's
-weights. Smaller truncation_psi draws faces nearer to a plain one and costs diversity, so the Frechet distance rises."""
+weights. It had about ten minutes of one CPU thread's time on a machine busy with other work: expressions are clear,
+some eyes, tears and hands are smudged, and more epochs should help. Smaller truncation_psi draws faces nearer to a
+plain one and costs diversity, so the Frechet distance rises."""
 
 CAPTION = """\
 Seeds 0-{last} row by row, then seeds 0-{first} again with truncation_psi {psis}. Nothing was picked by hand."""
@@ -52,7 +54,7 @@ Of the pictures of seeds 0-{last}, latent `numpy.random.RandomState(seed).randn(
 that were learned from:
 
 - the Frechet distance between the features of the judge of emoji (`training/recipes/emoji_judge.py`); it is no FID,
-and with   so few real pictures compares only with figures measured alike, such as the last two rows;
+  and with so few real pictures compares only with figures measured alike, such as the last two rows;
 - diversity: the mean L2 distance between two pictures ({size} numbers each, -1..1);
 - nearest: the mean L2 distance of a picture to the nearest face, mirrored or not, that was learned from; of a face
   itself, to the nearest other face. A generator that copies comes near 0."""
