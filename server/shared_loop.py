@@ -65,22 +65,32 @@ class SharedLoop(asyncio.SelectorEventLoop):
         """
         self.call_soon(callback, *args)
         # Nothing is left behind: whoever has the turn looks at what is ready once more after giving it back.
-        for left in reversed(range(ROUNDS)):
+        for _ in range(ROUNDS):
             if not self._ready or not self._turn.acquire(blocking=False):
                 return
-            self._must_wake = False
-            asyncio._set_running_loop(self)
-            sys.set_asyncgen_hooks(*self._waiting.hooks)
             try:
-                self._run_once()  # type: ignore[attr-defined]
-            except BaseException as error:  # SystemExit and the like, which asyncio lets through to end the loop
-                self.call_soon_threadsafe(_raise, error)
-                self._must_wake = True
+                if self._ready:  # else another had the turn meanwhile, and this thread would wait as the loop's own does
+                    self._run_here()
             finally:
-                asyncio._set_running_loop(None)
-                if self._must_wake or (self._ready and not left):
-                    self._waiting.wake()
                 self._turn.release()
+        if self._ready and self._turn.acquire(blocking=False):
+            self._waiting.wake()
+            self._turn.release()
+
+    def _run_here(self) -> None:
+        """One round on this thread, which has the turn."""
+        self._must_wake = False
+        asyncio._set_running_loop(self)
+        sys.set_asyncgen_hooks(*self._waiting.hooks)
+        try:
+            self._run_once()  # type: ignore[attr-defined]
+        except BaseException as error:  # SystemExit and the like, which asyncio lets through to end the loop
+            self.call_soon_threadsafe(_raise, error)
+            self._must_wake = True
+        finally:
+            asyncio._set_running_loop(None)
+            if self._must_wake:
+                self._waiting.wake()
 
     def call_at(
         self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None

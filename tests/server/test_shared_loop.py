@@ -3,6 +3,7 @@
 import asyncio
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
@@ -138,6 +139,38 @@ def test_callbacks_that_go_on_for_ever_are_left_to_the_loops_own_thread(run: Cal
 
         await asyncio.to_thread(elsewhere(loop, again).join)  # it ends, however long that goes on
         await enough.wait()
+
+    run(check())
+
+
+def test_a_thread_that_gets_the_turn_after_its_callback_ran_does_not_wait_in_the_loops_place(
+    run: Callable[..., Any],
+) -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, SharedLoop)
+        turn, ready, ran = loop._turn, loop._ready, asyncio.Event()
+        errors: list[dict[str, Any]] = []
+        loop.set_exception_handler(lambda _, context: errors.append(context))
+
+        class LateTurn:
+            """One that a thread gets only when the loop's own has run what it came with, and waits again."""
+
+            release = turn.release
+
+            def acquire(self, blocking: bool) -> bool:
+                assert not blocking
+                loop.call_soon_threadsafe(int)
+                while ready:
+                    time.sleep(0)
+                return turn.acquire()
+
+        loop._turn = LateTurn()  # type: ignore[assignment]
+        thread = elsewhere(loop, ran.set)
+        await asyncio.to_thread(thread.join, LIMIT_S / 3)
+        assert not thread.is_alive(), "it waits for the loop's next timer or socket"
+        assert ran.is_set()
+        assert errors == []  # two threads cannot wait for the same sockets
 
     run(check())
 
