@@ -2,8 +2,8 @@
 
 A call that is rejected on its usual way (read, given to its model, answered by an error) takes a third of a hundred
 microseconds of the event loop. At ten times the capacity that is most of a core. Calls of a client for the same model,
-with as many bytes and no more time, get the same answer until something leaves the queue (`TooLate`): so they are not
-even read. They are counted as the others are.
+with as many bytes and no more time, get the same answer until something leaves the queue or a batch ends (`TooLate`):
+so they are not even read. They are counted as the others are.
 """
 
 import asyncio

@@ -110,13 +110,16 @@ class FormedBatch:
         device: Device,
         cost: CostModel,
         statistics: ModelStatistics,
+        ended: Callable[[], None],
     ) -> None:
+        """`ended` is called when the batch has run, and its model's estimates may be others."""
         self.whole_device = whole_device
         self._jobs = jobs
         self._engine = engine
         self._device = device
         self._cost = cost
         self._statistics = statistics
+        self._ended = ended
         self._nbytes = self._items = 0
         for job in jobs:
             self._nbytes += job.nbytes
@@ -156,6 +159,7 @@ class FormedBatch:
         device_s = (time.monotonic() - self._started_at) / lanes
         self._cost.running_s -= self.estimated_s
         self._cost.learn(self._items, self._nbytes, device_s)
+        self._ended()
         for run in self._runs:
             if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
                 _answer(run)

@@ -220,8 +220,8 @@ class Batcher:
             if taken.wait_s:
                 self._wake_after(taken.wait_s)
             return None
-        whole_device = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
-        return FormedBatch(taken.jobs, whole_device, slot.engine, slot.device, slot.cost, self.statistics)
+        whole = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
+        return FormedBatch(taken.jobs, whole, slot.engine, slot.device, slot.cost, self.statistics, self._queue.moves)
 
     def has_work(self) -> bool:
         """Whether a job waits."""

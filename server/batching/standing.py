@@ -1,4 +1,4 @@
-"""A rejection that stands: until something leaves the queue, what is like it would be rejected again.
+"""A rejection that stands: until something leaves the queue or a batch ends, what is like it would be rejected again.
 
 At ten times the capacity nearly every call is rejected, and a batch leaves the queue only every few milliseconds. So
 what decides the first rejection of a kind decides the next hundred of it, for a fraction of the processor time.
@@ -12,7 +12,7 @@ from server.observability.model_statistics import ModelStatistics
 
 
 class Standstill:
-    """A time in which a queue does not get shorter. Loop thread only."""
+    """A time in which a queue does not get shorter and no batch ends. Loop thread only."""
 
     __slots__ = ("_at_end", "_is_over")
 
@@ -21,14 +21,14 @@ class Standstill:
         self._is_over = False
 
     def then(self, function: Callable[[], object]) -> None:
-        """Has `function` called when something leaves the queue; now, if it has."""
+        """Has `function` called at its end; now, if it is over."""
         if self._is_over:
             function()
         else:
             self._at_end.append(function)
 
     def end(self) -> None:
-        """Something has left it."""
+        """Something has left the queue, or a batch has ended."""
         self._is_over = True
         for function in self._at_end:
             function()

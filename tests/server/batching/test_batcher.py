@@ -8,6 +8,7 @@ import pytest
 
 from server.batching.batcher import Batcher
 from server.batching.job import Done
+from server.batching.standing import TooLate
 from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
 from server.observability.context import RequestContext, current
 
@@ -322,3 +323,21 @@ async def test_two_models_on_one_device_take_turns(make_batcher: Any, engine: An
     engine.gate.set()
     await asyncio.gather(*tasks)
     assert order == ["one", "two"] * 4
+
+
+async def test_a_rejection_stands_no_longer_than_the_batch_that_it_waited_for(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher()
+    measured(batcher, item_s=20.0)
+    engine.gate.clear()
+    first = asyncio.create_task(ask(batcher, row(0)))
+    await engine.busy()
+    with batcher.admit(1, 4, None):  # as a pipeline's later step, whose job does not come for long
+        with pytest.raises(TooLate) as caught:
+            batcher.check_time(4, time.monotonic() + 40)
+        ended: list[None] = []
+        assert caught.value.standstill is not None
+        caught.value.standstill.then(lambda: ended.append(None))
+        assert not ended
+        engine.gate.set()
+        await first
+        assert ended, "nothing has left the queue, but now the device is idle"
