@@ -72,6 +72,7 @@ class NativeServer(grpc.aio.Server):
         self.alike: Alike | None = None
         self._alike_method = -1  # whose calls it may reject
         self._ended = asyncio.Event()
+        self._thread: threading.Thread | None = None
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
         """Generated code gives the same handlers to the next method."""
@@ -137,7 +138,8 @@ class NativeServer(grpc.aio.Server):
         front.add_methods([(path, method.is_stream) for path, method in self._methods.items()])
         front.start()
         loop = asyncio.get_running_loop()
-        threading.Thread(target=self._hand_over, args=(front, loop), name="calls", daemon=True).start()
+        self._thread = threading.Thread(target=self._hand_over, args=(front, loop), name="calls", daemon=True)
+        self._thread.start()
 
     async def stop(self, grace: float | None) -> None:
         """Rejects new calls, gives those in flight `grace` seconds, then ends them and closes every connection."""
@@ -158,6 +160,8 @@ class NativeServer(grpc.aio.Server):
         if self._front is not None:
             sent_at = max(self._stream_ended_s + RELAY_S, self._call_ended_s + FLUSH_S)
             await asyncio.to_thread(close, self._front, over_at, sent_at)
+        if self._thread is not None:  # what follows is on the loop's own thread: only there signals can be left
+            await asyncio.to_thread(self._thread.join)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
         self._ended.set()

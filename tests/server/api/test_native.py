@@ -168,6 +168,8 @@ def test_the_thread_that_has_a_call_answers_it() -> None:
 
         await asyncio.to_thread(call)
         await server.stop(30)
+        assert server._thread is not None
+        assert not server._thread.is_alive(), "what follows may need the loop's own thread: signal.signal does"
 
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(check())
