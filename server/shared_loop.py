@@ -69,7 +69,7 @@ class SharedLoop(asyncio.SelectorEventLoop):
             if not self._ready or not self._turn.acquire(blocking=False):
                 return
             try:
-                if self._ready:  # else another had the turn meanwhile, and this thread would wait as the loop's own does
+                if self._ready:  # else another had the turn meanwhile, and this thread would wait like the loop's own
                     self._run_here()
             finally:
                 self._turn.release()
