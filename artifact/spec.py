@@ -45,10 +45,11 @@ class Task(StrEnum):
     CLASS_CONDITIONAL = "class-conditional"
     SUPER_RESOLUTION = "super-resolution"
     IMAGE_TO_IMAGE = "image-to-image"
+    ENCODER = "encoder"
 
     @property
     def draws(self) -> bool:
-        """Whether images come from a latent (Generate) rather than from an image (Upscale, Translate)."""
+        """Whether images come from a latent (Generate) rather than something from an image (Upscale, Translate)."""
         return self in (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 
 
@@ -177,6 +178,8 @@ class Spec:
     image shall have; or `label` (N,) int64, the domain that it shall be in, followed by `latent` (N, latent_size)
     float32, `reference` (N, H, W, C) uint8 of one size, or both and `reference_given` (N,) float32: a style in it.
     A second graph for images of 16 bits (`float_parity`) takes and gives float32 in [0, 1] instead of uint8.
+    Encoders have the input `image` (N, C, H, W) float32 in [-1, 1] and the output `w` (N, *w_shape) float32, as a
+    generator takes it; their `tensors` are "float32".
     With `tensors` = "float32" the graph has the network's own tensors instead (NCHW, the training repository's ranges).
     """
 

@@ -49,13 +49,14 @@ def inspect(
     source = open_source(checkpoint, arch, overrides or {}, cache_dir, progress, key)
     generator, entry = source.generator, ARCHITECTURES[source.architecture]
     settings = settable(source.architecture, generator)
+    tensors = "float32" if generator.task is Task.ENCODER else "uint8"
     return Inspection(
         architecture=source.architecture,
         reference=entry.reference,
         hyperparameters=generator.hyperparameters,
         task=generator.task.value,
         picture=_picture(generator),
-        inputs=tuple(_described(tensor) for tensor in tensor_specs(generator, "uint8")[0]),
+        inputs=tuple(_described(tensor) for tensor in tensor_specs(generator, tensors)[0]),
         assumed={
             f"{name}={value}": f"{settings[name].meaning}; --set {name}={_choices(settings[name])}"
             for name, value in source.assumed.items()
@@ -69,6 +70,8 @@ def inspect(
 
 def _picture(generator: Generator) -> str:
     height, width = generator.image_size_px
+    if generator.task is Task.ENCODER and generator.w_shape is not None:
+        return f"{width}x{height}, {generator.channels} channel(s) -> w of {generator.w_shape[0]} layers"
     if generator.task.draws:
         return f"{width}x{height}, {generator.channels} channel(s)"
     if generator.task is Task.SUPER_RESOLUTION:

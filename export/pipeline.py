@@ -22,7 +22,7 @@ from artifact.repository import (
     write_version,
 )
 from artifact.shapes import Profile, Sides
-from artifact.spec import Spec, TensorRTPlan, Tile
+from artifact.spec import Spec, Task, TensorRTPlan, Tile
 from artifact.tensorrt import NAMES
 from export.beside import check_beside, write_beside
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
@@ -107,6 +107,8 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     check_option(request.discriminator)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
+    if generator.task is Task.ENCODER:
+        request = _as_tensors(request)
     labels = _labels(request, label_names, source)
     beside = check_beside(
         source, request.tensors, (method, direction_files), request.truncation_centers, request.discriminator, progress
@@ -154,6 +156,17 @@ def _require_options(request: Request) -> None:
     for option, values in (("--profile", request.profiles), ("--compute-capability", request.compute_capabilities)):
         if values:
             raise ExportError(f"{option} {' '.join(values)}: needs --tensorrt, since it is for the engine")
+
+
+def _as_tensors(request: Request) -> Request:
+    """What is asked for of an encoder, whose w is no image.
+
+    Raises:
+        ExportError: it has no such graph.
+    """
+    if request.precision != "fp32":
+        raise ExportError(f"--precision {request.precision}: an encoder is exported as fp32")
+    return replace(request, tensors="float32")
 
 
 def _require_choice(option: str, value: str, choices: tuple[str, ...]) -> None:

@@ -63,6 +63,8 @@ class Generator:
     are then 0..`input_levels` - 1. With `input_classes` the first channel has numbers of so many classes, and may have
     `input_unknown` beside them; others are refused.
 
+    Encoders take only `image`, of the one size `image_size_px`, and give w (N, *w_shape) instead of images.
+
     `label_names`: of the classes, if they are known. `notes`: what the user should know of this network.
     `settled`: the architecture's settings that mean nothing for this network, so that nothing is assumed of them.
     `tolerance`: the largest difference to be expected between torch and ONNX Runtime, in the network's own units.

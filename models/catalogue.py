@@ -17,7 +17,7 @@ from models.families.basic import (
     upsampling,
 )
 from models.families.residual import biggan, biggan_deep, r3gan, sagan_heykeetae, sngan, sngan_cosgrove, studiogan
-from models.families.style import progan, progan_zoo, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
+from models.families.style import progan, progan_zoo, psp, stylegan2, stylegan2_ada, stylegan2_lucidrains, stylegan3
 from models.families.superres import dat, msrresnet, omnisr, plksr, rrdb, span, srresnet, srvgg, swinir
 from models.families.translation import (
     animegan2,
@@ -65,6 +65,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
         stylegan2_ada.ARCHITECTURE,
         stylegan2_lucidrains.ARCHITECTURE,
         stylegan3.ARCHITECTURE,
+        psp.ARCHITECTURE,
         sngan.ARCHITECTURE,
         sngan.CGAN_PD,
         sngan.SAGAN,

@@ -157,10 +157,10 @@ def _tensor(value: onnx.ValueInfoProto) -> Tensor:
 def _task(said: Adoption) -> Task | None:
     if said.task is None:
         return None
-    try:
-        return Task(said.task)
-    except ValueError:
-        raise ExportError(f"--task {said.task}: must be one of {', '.join(Task)}") from None
+    tasks = [task for task in Task if task is not Task.ENCODER]  # those are plain tensors
+    if said.task not in tasks:
+        raise ExportError(f"--task {said.task}: must be one of {', '.join(tasks)}")
+    return Task(said.task)
 
 
 def _is_picture(tensor: Tensor) -> bool:

@@ -21,9 +21,12 @@ OPSET = 18
 
 
 def output_name(generator: Generator) -> str:
-    """`image` for generated images; `upscaled` or `translated` for networks whose input is called `image`."""
+    """`image` for generated images; `upscaled` or `translated` for networks whose input is called `image`,
+    `w` for encoders."""
     if generator.task.draws:
         return "image"
+    if generator.task is Task.ENCODER:
+        return "w"
     return "upscaled" if generator.task is Task.SUPER_RESOLUTION else "translated"
 
 
@@ -32,7 +35,12 @@ def tensor_specs(generator: Generator, tensors: str) -> tuple[tuple[TensorSpec, 
     example = sample_inputs(generator, tensors, (0,))
     height, width = generator.image_size_px if any(generator.image_size_px) else (-1, -1)
     dtype = "UINT8" if tensors == "uint8" else "FP32"
-    axes = (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
+    axes: tuple[int, ...] = (
+        (height, width, generator.channels) if tensors == "uint8" else (generator.channels, height, width)
+    )
+    if generator.task is Task.ENCODER:
+        assert generator.w_shape is not None
+        axes = generator.w_shape
     output = TensorSpec(output_name(generator), dtype, axes)
     free = not any(generator.image_size_px)
     return tuple(_input_spec(name, example, tensors, free) for name in generator.inputs), (output,)

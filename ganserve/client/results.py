@@ -114,8 +114,8 @@ class ServedModel:
     Attributes:
         state: READY, LOADING, UNLOADING or UNAVAILABLE.
         reason: why it is not ready.
-        task: unconditional, class-conditional, super-resolution or image-to-image; empty if the model is served as
-            plain tensors only.
+        task: unconditional, class-conditional, super-resolution, image-to-image or encoder; empty if the model is
+            served as plain tensors only.
         architecture: family of generators.
         labels: class names by index.
         scale: output side / input side of upscalers and translators.

@@ -187,12 +187,24 @@ def choose(networks: Sequence[Network], pieces: Sequence[Piece] = ()) -> Network
         kinds.setdefault(_shapes(network), []).append(network)
     chosen = [_of_copies(copies) for copies in kinds.values()]
     left = [network for copies in chosen for network in copies]
+    if encoder := _encoder(left):
+        return encoder
     if len(left) == 1:
         _require_no_other_average(left[0], pieces)
         return left[0]
     names = ", ".join(f"{network.name or 'the top'} ({network.architectures[0]})" for network in left)
     what = "copies of one network" if len(chosen) == 1 else "generators"
     raise Undecided(f"holds {len(left)} {what}: {names[:400]}; say which with --key NAME")
+
+
+def _encoder(networks: Sequence[Network]) -> Network | None:
+    """The encoder of a file that holds it and the one generator that it is for, else None."""
+    called = {(*network.path, *network.prefix)[-1:]: network for network in networks}
+    encoder, decoder = called.get(("encoder",)), called.get(("decoder",))
+    if len(networks) != 2 or encoder is None or decoder is None:
+        return None
+    said = f"the file also holds the generator ({decoder.architectures[0]}): --key {decoder.name} exports it"
+    return replace(encoder, notes=(*encoder.notes, said))
 
 
 def _shapes(network: Network) -> tuple[object, ...]:

@@ -52,6 +52,7 @@ _RPC_OF = {
     Task.CLASS_CONDITIONAL: ("Generate", "seeds or latents"),
     Task.SUPER_RESOLUTION: ("Upscale", "an image"),
     Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
+    Task.ENCODER: ("ModelInfer", "an image and gives w"),
 }
 GENERATORS = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 _FEWER = "use GenerateStream, or request fewer images"

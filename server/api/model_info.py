@@ -1,7 +1,7 @@
 """What ListModels says of a model: its architecture and task, its images, and what a request may set."""
 
 from artifact.repository import ONNX
-from artifact.spec import REFERENCE, Spec
+from artifact.spec import REFERENCE, Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from server.api.latent_request import MAX_DEGREES, MAX_STRENGTH, MAX_TRANSLATION
 from server.images import latents
@@ -35,7 +35,8 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.scale = spec.scale
         model.height, model.width, channels = spec.image_shape
         model.input_channels = 0 if spec.task.draws else channels
-        model.channels = spec.outputs[0].shape[-1 if spec.tensors == "uint8" else 0]
+        if spec.task is not Task.ENCODER:  # which gives w, no image
+            model.channels = spec.outputs[0].shape[-1 if spec.tensors == "uint8" else 0]
         model.bits.extend([8] if spec.float_parity is None else [8, 16])
         if spec.critic is not None:
             critic = spec.critic

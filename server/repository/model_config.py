@@ -17,7 +17,7 @@ from tritonclient.grpc.model_config_pb2 import (
 
 from artifact.dtypes import TRITON_OF
 from artifact.repository import CONFIG, ArtifactError, is_inside, read_text
-from artifact.spec import ATTRIBUTES, REFERENCE, REFERENCE_GIVEN, Spec, TensorSpec
+from artifact.spec import ATTRIBUTES, REFERENCE, REFERENCE_GIVEN, Spec, Task, TensorSpec
 from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.checksums import verify_checksums
@@ -229,9 +229,10 @@ def check_spec(spec: Spec, engine: Engine) -> None:
 
 def _check_image(spec: Spec) -> None:
     """Checks that images can be made with the manifest's numbers."""
-    images = spec.outputs[:1] if spec.task.draws else (*spec.inputs[:1], *spec.outputs[:1])
+    gives = () if spec.task is Task.ENCODER else spec.outputs[:1]
+    images = gives if spec.task.draws else (*spec.inputs[:1], *gives)
     channel = -1 if spec.tensors == "uint8" else 0
-    if len(images) < (1 if spec.task.draws else 2) or any(
+    if len(images) < (1 if spec.task.draws or spec.task is Task.ENCODER else 2) or any(
         len(tensor.shape) != 3 or tensor.shape[channel] < 1 for tensor in images
     ):
         raise NotServing("manifest.json: inputs and outputs: the image has no 3 axes of which the channels are fixed")

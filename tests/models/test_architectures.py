@@ -62,7 +62,8 @@ def pixels(name: str) -> NDArray[np.uint8]:
 
 
 def test_every_architecture_has_a_case() -> None:
-    assert {case.architecture for case in CASES.values()} == set(ARCHITECTURES)
+    # An encoder gives no images: tests/models/families/test_psp.py.
+    assert {case.architecture for case in CASES.values()} == set(ARCHITECTURES) - {"psp"}
 
 
 @case_by_name

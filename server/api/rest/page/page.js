@@ -557,7 +557,7 @@ function writeHash() {
 async function load() {
   const { answer } = await call("/v1/models");
   const all = (await answer.json()).models;
-  models = all.filter((each) => each.state === "READY" && each.task && (each.knobs.length || !GENERATES.includes(each.task)));
+  models = all.filter((each) => each.state === "READY" && each.task && each.task !== "encoder" && (each.knobs.length || !GENERATES.includes(each.task)));
   at("model").replaceChildren(...models.map((each) => option(each.name, each.name)));
   if (!models.length) {
     throw new Error(all.length ? "No model of this server makes images." : "The server has no models.");
