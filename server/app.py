@@ -138,7 +138,7 @@ class Server:
         self._engines = EngineFactory(settings, lanes, threads, lambda: self._devices.cpu_busy_s())
         self._devices = Devices(usable_gpus(settings.device, engine=settings.engine), lanes, self.hangs)
         loader = Loader(settings, self._devices, self._engines, self._metrics)
-        self.repository = Repository(settings, loader, lambda: self._state.update())
+        self.repository = Repository(settings, loader, self._models_changed)
         strict = settings.strict_readiness
         self._state = Readiness(self.repository, self.hangs, self._workers, self._health, strict=strict)
         self._metrics.watch_lanes(self._devices.lane_times)
@@ -222,6 +222,10 @@ class Server:
             self._workers.close()
             if self._tracer is not None:
                 await self._tracer.close()
+
+    def _models_changed(self) -> None:
+        self._state.update()
+        self._services.models_changed()
 
     async def _keep_grpc(self, port: int) -> None:
         """Opens the port again if grpc.aio has ended its server: `unknown_methods` has a reason why it may."""

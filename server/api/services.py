@@ -54,13 +54,14 @@ class Services:
         self._by_url = by_url
         self._health = health
         self._series = series
+        self._alike: Alike | None = None
 
     def add_to(self, server: grpc.aio.Server, frontend: str, calls: Calls) -> None:
         """Offers them on a gRPC server, with reflection. `calls`: what surrounds every call."""
         counters = self._series.bytes_by("grpc")
         incoming: Any = Incoming(server, self._settings, awaits_messages(frontend), counters)
         if hasattr(server, "alike"):  # one that can reject calls before they begin
-            server.alike = Alike(calls, counters[0], self._settings)
+            server.alike = self._alike = Alike(calls, counters[0], self._settings)
         tensors, images = self._wrapped(calls)
         health = calls.wrap(self._health, HEALTH.full_name, [method.name for method in HEALTH.methods])
         # The wrapped servicers have the methods of their classes and nothing else.
@@ -69,6 +70,11 @@ class Services:
         health_pb2_grpc.add_HealthServicer_to_server(health, incoming)
         names = [kserve.SERVICE, IMAGES.full_name, HEALTH.full_name]
         add_reflection(server, names, self._access.guard_reflection)
+
+    def models_changed(self) -> None:
+        """Calls that were rejected for a model may be for another one now, or for none."""
+        if self._alike is not None:
+            self._alike.known.clear()
 
     def http_app(self, calls: Calls, workers: Workers, budget: MemoryBudget, version: str) -> Starlette:
         """Offers tensors and images over HTTP. `version`: ours."""

@@ -90,6 +90,26 @@ async def test_calls_like_a_rejected_one_are_not_read_until_the_queue_moves(
             await stub.ModelInfer(asking(8))
 
 
+async def test_of_a_model_that_is_unloaded_no_rejection_is_left(start: Start) -> None:
+    running = await start(threads=1, queue_target_s=12)
+    batcher = batcher_of(running)
+    with Held(running) as held:
+        async with connected(running) as stub:
+            calls = [asyncio.ensure_future(stub.ModelInfer(asking(0)))]
+            await held.busy()
+            calls += [asyncio.ensure_future(stub.ModelInfer(asking(value))) for value in range(1, 3)]
+            await until(lambda: batcher.waiting_items == 2)
+            await rejected(stub.ModelInfer(asking(8)))
+            assert alike_of(running).known
+            unloading = asyncio.ensure_future(running.server.repository.unload("tiny"))
+            await until(lambda: all(model.name != "tiny" for model in running.server.repository.ready()))
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ModelInfer(asking(8))
+            assert caught.value.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED
+            held.gate.set()
+            await asyncio.gather(*calls, unloading)
+
+
 @pytest.mark.parametrize(("restricted", "level"), [("health:key=secret", logging.INFO), (None, logging.DEBUG)])
 async def test_where_each_caller_is_looked_at_or_each_call_is_shown_none_is_skipped(
     start: Start, caplog: pytest.LogCaptureFixture, restricted: str | None, level: int
