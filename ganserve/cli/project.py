@@ -35,7 +35,12 @@ def project(
         Path | None, typer.Option(metavar="FILE", help="Also write the given image and the found one, side by side.")
     ] = None,
     label: Annotated[str | None, typer.Option(help="Class index or name, for class-conditional models.")] = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Rounds from each start.")] = MAX_ROUNDS,
+    rounds: Annotated[int, typer.Option(min=0, max=100, help="Rounds from each start; 0: the encoder's w alone.")] = (
+        MAX_ROUNDS
+    ),
+    encoder: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Served encoder (pSp, e4e) whose w is the start.")
+    ] = None,
     version: VersionOption = "",
     server: ServerOption = SERVER,
     deadline: DeadlineOption = DEADLINE_S,
@@ -49,6 +54,8 @@ def project(
     """
     if output.suffix != ".npz" or not output.parent.is_dir():
         raise CommandError(f"-o {output}: must be a .npz file in a folder that exists")
+    if encoder is None and not rounds:
+        raise CommandError("--rounds 0: is the encoder's w alone; needs --encoder MODEL")
     try:
         with Image.open(image) as opened:
             opened.load()
@@ -56,7 +63,8 @@ def project(
         raise CommandError(f"{image}: cannot be read as an image: {error}") from None
     with connect(server, deadline, ca, api_key_file) as client, steps() as progress:
         served = served_model(client, model, version)
-        found = find(client, served, opened, label=label, rounds=rounds, progress=progress)
+        w = None if encoder is None else client.encode(encoder, opened)
+        found = find(client, served, opened, label=label, rounds=rounds, w=w, progress=progress)
     if found.space == "w":
         np.savez(output, w=found.point[None])
     else:

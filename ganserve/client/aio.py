@@ -7,11 +7,15 @@ from types import TracebackType
 from typing import Self, TypeVar, Unpack, overload
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
-from ganserve.client.client import MAX_IN_FLIGHT, Client
+from ganserve.client.client import Client
+from ganserve.client.encoders import encode_request, read_w
 from ganserve.client.errors import translated_aio
+from ganserve.client.many import MAX_IN_FLIGHT
 from ganserve.client.messages import (
     MAX_UNARY_IMAGES,
     generate_request,
@@ -201,6 +205,15 @@ class AsyncClient:
         async with self._translated(deadline_s) as timeout_s:
             return read_directions(await self._stub.ListDirections(request, timeout=timeout_s))
 
+    async def encode(
+        self, model: str, image: Picture, *, version: str = "", deadline_s: float | None = None
+    ) -> NDArray[np.float32]:
+        """`Client.encode`, awaited."""
+        models = await self.models(deadline_s=deadline_s)
+        request = await asyncio.to_thread(encode_request, models, model, version, image)
+        async with self._translated(deadline_s) as timeout_s:
+            return read_w(await self._stub.ModelInfer(request, timeout=timeout_s))
+
     async def _stream(
         self, request: pb.GenerateRequest, n: int, deadline_s: float | None
     ) -> AsyncIterator[GeneratedImage]:
@@ -236,6 +249,13 @@ async def _in_order(call: Callable[[Picture], Awaitable[T]], images: Pictures) -
             task.cancel()
 
 
-for _name in ("generate", "generate_stream", "upscale", "translate", "score"):  # help() shows every argument here too
+for _name in (
+    "generate",
+    "generate_stream",
+    "upscale",
+    "translate",
+    "score",
+    "encode",
+):  # help() shows every argument here too
     _method = getattr(AsyncClient, _name)
     _method.__doc__ = f"{_method.__doc__}\n\n        {getattr(Client, _name).__doc__}"

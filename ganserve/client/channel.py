@@ -11,7 +11,7 @@ from ganserve.v1.images_pb2_grpc import ImageServiceStub
 
 MAX_RETRIES = 4  # gRPC limits a call to five attempts
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
-SERVICE = "ganserve.v1.ImageService"
+SERVICE, TENSORS = "ganserve.v1.ImageService", "inference.GRPCInferenceService"
 # The server goes away or its queue is full. CANCELLED is what gRPC reports for a call that reaches a stopping server.
 RETRYABLE = ["UNAVAILABLE", "RESOURCE_EXHAUSTED", "CANCELLED"]
 # A call keeps its request until the first reply, so that it can be sent again. gRPC's default is 256 KiB, which an
@@ -51,18 +51,20 @@ def channel_options(server: str, retries: int) -> list[tuple[str, int | str]]:
 
 
 def make_stub(channel: grpc.Channel | grpc.aio.Channel, api_key: str | None) -> Any:
-    """The service's methods; with a key, each call carries it.
+    """The service's methods, and ModelInfer, of serialised messages; with a key, each call carries it.
 
     Raises:
         ValueError: a key that no header can hold.
     """
     stub: Any = ImageServiceStub(channel)
+    stub.ModelInfer = channel.unary_unary(f"/{TENSORS}/ModelInfer")
     if api_key is not None:
         if not api_key or not api_key.isascii() or not api_key.isprintable() or " " in api_key:
             raise ValueError("api_key must be printable ASCII characters without spaces")
         metadata = (("authorization", f"Bearer {api_key}"),)
-        for method in images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods:
-            setattr(stub, method.name, partial(getattr(stub, method.name), metadata=metadata))
+        methods = images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods
+        for name in (*(method.name for method in methods), "ModelInfer"):
+            setattr(stub, name, partial(getattr(stub, name), metadata=metadata))
     return stub
 
 
@@ -79,7 +81,7 @@ def _service_config(retries: int, watch_health: bool) -> dict[str, Any]:
             "backoffMultiplier": 3,
             "retryableStatusCodes": RETRYABLE,
         }
-        config["methodConfig"] = [{"name": [{"service": SERVICE}], "retryPolicy": policy}]
+        config["methodConfig"] = [{"name": [{"service": SERVICE}, {"service": TENSORS}], "retryPolicy": policy}]
     return config
 
 

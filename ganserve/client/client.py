@@ -1,16 +1,19 @@
 """The blocking client."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self, TypeVar, Unpack, overload
+from typing import Self, Unpack, overload
 
 import grpc
+import numpy as np
+from numpy.typing import NDArray
 
 from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
+from ganserve.client.encoders import encode_request, read_w
 from ganserve.client.errors import translated
+from ganserve.client.many import in_order
 from ganserve.client.messages import (
     MAX_UNARY_IMAGES,
     generate_request,
@@ -36,9 +39,6 @@ from ganserve.client.results import (
 from ganserve.client.resume import RemainingImages
 from ganserve.client.scores import ImageScore, read_scores, score_requests
 from ganserve.v1 import images_pb2 as pb
-
-MAX_IN_FLIGHT = 8  # images of one list: enough for the server to form batches
-T = TypeVar("T")
 
 
 class Client:
@@ -322,6 +322,15 @@ class Client:
         with self._translated(deadline_s) as timeout_s:
             return read_directions(self._stub.ListDirections(request, timeout=timeout_s))
 
+    def encode(
+        self, model: str, image: Picture, *, version: str = "", deadline_s: float | None = None
+    ) -> NDArray[np.float32]:
+        """The w (layers, length) that an encoder guesses of an image, for `ws` of its generator. The image's middle
+        is cut and resized to the encoder's size; it must be aligned as the encoder's training data were."""
+        request = encode_request(self.models(deadline_s=deadline_s), model, version, image)
+        with self._translated(deadline_s) as timeout_s:
+            return read_w(self._stub.ModelInfer(request, timeout=timeout_s))
+
     def _stream(self, request: pb.GenerateRequest, n: int, deadline_s: float | None) -> Iterator[GeneratedImage]:
         for part, places in split_request(request, n):
             with self._translated(deadline_s) as timeout_s:
@@ -337,14 +346,3 @@ class Client:
         timeout_s = self._deadline_s if deadline_s is None else deadline_s
         with translated(self._address, timeout_s):
             yield timeout_s
-
-
-def in_order(call: Callable[[Picture], T], images: Pictures) -> list[T]:
-    """The call's result for each image, MAX_IN_FLIGHT at a time. The first error ends it: no further one is sent."""
-    with ThreadPoolExecutor(MAX_IN_FLIGHT) as threads:
-        calls = [threads.submit(call, image) for image in images]
-        try:
-            return [each.result() for each in calls]
-        finally:
-            for each in calls:
-                each.cancel()

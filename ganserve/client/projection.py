@@ -72,6 +72,7 @@ def project(
     *,
     label: str | int | None = None,
     rounds: int = MAX_ROUNDS,
+    w: NDArray[np.float32] | None = None,
     progress: Progress = lambda line: None,
 ) -> Projection:
     """The point of the model's latent space, w if it has one, whose image is closest to `image` by squared difference.
@@ -79,16 +80,20 @@ def project(
     Args:
         image: of any size: its middle is cut to the model's shape and resized.
         label: the class, for class-conditional models.
-        rounds: at most, from each start.
+        rounds: at most, from each start. 0: none, so that w is what is looked at.
+        w: (layers, length) to start from, as an encoder guesses it. What differs between its layers stays.
         progress: called with a line after each round.
 
     Raises:
-        InvalidRequest: the model is no generator, or its latent has more than MAX_AXES axes.
+        InvalidRequest: the model is no generator, its latent has more than MAX_AXES axes, or w is not its w.
         ServerError: a call failed.
     """
     if not model.knobs or not model.height:
         raise InvalidRequest(f"model {model.name!r} generates no images; projection is for generators")
-    search = _Search(client, model, _fitted(image, model), {} if label is None else {"labels": label}, rounds)
+    if w is None and not rounds:
+        raise InvalidRequest("without rounds there must be a w to look at")
+    labels = {} if label is None else {"labels": label}
+    search = _Search(client, model, _fitted(image, model), labels, rounds, w)
     return search.run(progress)
 
 
@@ -107,12 +112,20 @@ class _Search:
     """One projection: the space's axes, and the images of its points."""
 
     def __init__(
-        self, client: Client, model: ServedModel, target: NDArray[np.uint8], labels: Mapping[str, Any], rounds: int
-    ) -> None:
+        self, client: Client, model: ServedModel, target: NDArray[np.uint8], labels: Mapping[str, Any], rounds: int,
+        given: NDArray[np.float32] | None,
+    ) -> None:  # fmt: skip
         self._client, self._model, self._target, self._labels, self._rounds = client, model, target, labels, rounds
         self._wanted = target.astype(np.float64).ravel()
         self._has_w = any(knob.name == "mix" for knob in model.knobs)
-        self._layers = next((knob.shape[0] for knob in model.knobs if knob.name == "w"), 1)
+        w_shape = next((tuple(knob.shape) for knob in model.knobs if knob.name == "w"), (1, 0))
+        if given is not None and (not self._has_w or given.shape != w_shape):
+            takes = "x".join(map(str, w_shape)) if self._has_w else "none that is found by its mapping network"
+            raise InvalidRequest(
+                f"w to start from is {'x'.join(map(str, given.shape))}, model {model.name!r} takes {takes}"
+            )
+        self._layers, self._given = w_shape[0], given
+        self._beyond = np.zeros((1, 1))  # what w has in each layer besides the axes: (layers, length) if w is given
         self._images = 0
 
     def run(self, progress: Progress) -> Projection:
@@ -129,7 +142,7 @@ class _Search:
         point = self._points(x[None])[0].astype(np.float32)
         return Projection(
             "w" if self._has_w else "latent",
-            np.repeat(point[None], self._layers, axis=0) if self._has_w else point,
+            np.array(np.broadcast_to(point, (self._layers, point.shape[1]))) if self._has_w else point[0],
             pixels.reshape(self._target.shape).astype(np.uint8),
             self._target,
             self._psnr(pixels),
@@ -141,6 +154,8 @@ class _Search:
         """Sets the axes from random seeds; the coordinates of those whose images are closest."""
         seeds = range(STARTS)
         options: dict[str, Any] = {"return_w": True, "truncation": 1.0} if self._has_w else {}
+        if self._given is not None:  # only their w is looked at
+            options["size"] = 16
         found = self._client.generate(
             self._model.name, version=self._model.version, seeds=seeds, format="raw", **options, **self._labels
         )
@@ -156,6 +171,11 @@ class _Search:
             self._mean, self._axes = np.zeros(self._model.latent_size), np.eye(self._model.latent_size)
         if len(self._axes) > MAX_AXES:
             raise InvalidRequest(f"the latent varies along {len(self._axes)} axes; projection is for up to {MAX_AXES}")
+        if self._given is not None:
+            given = self._given.astype(np.float64)
+            x = (given.mean(axis=0) - self._mean) @ np.linalg.pinv(self._axes)
+            self._beyond = given - (self._mean + x @ self._axes)
+            return [x]
         errors = [float(np.mean((image.array.ravel() - self._wanted) ** 2)) for image in found]
         inverse = np.linalg.pinv(self._axes)
         return [(points[index] - self._mean) @ inverse for index in np.argsort(errors)[:TRIED]]
@@ -194,12 +214,16 @@ class _Search:
         return (found[: len(x)] - found[len(x) :]) / (2 * STEP)
 
     def _points(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(self._mean + x @ self._axes)
+        """(N, layers or 1, length)."""
+        return np.asarray((self._mean + x @ self._axes)[:, None] + self._beyond)
 
     def _render(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """The pixels of points (N, axes): (N, pixels)."""
         points = self._points(x).astype(np.float32)
-        given: dict[str, Any] = {"ws": points} if self._has_w else {"latents": points, **self._labels}
+        same = points[:, 0]  # for all layers, if w is not given
+        given: dict[str, Any] = {"latents": same, **self._labels}
+        if self._has_w:
+            given = {"ws": same if self._given is None else points}
         found = self._client.generate(self._model.name, version=self._model.version, format="raw", **given)
         self._images += len(found)
         return np.stack([image.array.ravel() for image in found]).astype(np.float64)
