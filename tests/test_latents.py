@@ -264,7 +264,7 @@ def test_a_film_has_its_length(server: ServerProcess, tmp_path: Path) -> None:
     [
         (PLAIN, ["--seeds", "1,2", "--space", "w"], "--space w, which plain does not have"),
         (STYLE, ["--seeds", "1", "--labels", "0,1", "--space", "latent"], "leave out --space latent"),
-        (PLAIN, ["--seeds", "1,2", "--edit", "0:1,2,3"], "3 strengths for 2 keys"),
+        (PLAIN, ["--seeds", "1,2", "--edit", "0:1,2,3"], "3 values for 2 keys"),
         ("nobody", ["--seeds", "1,2"], "no model 'nobody' that is ready"),
     ],
 )

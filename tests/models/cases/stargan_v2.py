@@ -51,5 +51,6 @@ CASES = {
         (2, 24, 32, 3),
         call=_call,
         overrides={"style": "reference"},
+        graph=True,
     ),
 }

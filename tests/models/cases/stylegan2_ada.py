@@ -50,6 +50,7 @@ CASES = {
         overrides={"truncation_cutoff": "3", "conv_clamp": "0"},
         prepare=natural,
         tolerance=1e-3,
+        graph=True,
     ),
     "stylegan2-ada-resnet": Case(
         "stylegan2-ada",

@@ -93,5 +93,6 @@ CASES = {
         },
         prepare=prepare,
         tolerance=1e-3,
+        graph=True,
     ),
 }
