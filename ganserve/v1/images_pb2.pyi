@@ -1364,7 +1364,7 @@ class Model(_message.Message):
     reason: _builtins.str
     """why it is not ready"""
     task: _builtins.str
-    """unconditional, class-conditional, super-resolution, image-to-image; empty: plain tensors"""
+    """unconditional, class-conditional, super-resolution, image-to-image, encoder; empty: plain tensors"""
     architecture: _builtins.str
     """the family of generators that it belongs to"""
     latent_size: _builtins.int
