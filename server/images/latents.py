@@ -52,12 +52,13 @@ def on_the_way(own: NDArray[np.float32], ends: NDArray[np.float32], shares: Sequ
         end, share = ends[index % len(ends)].astype(np.float64), shares[index % len(ends)]
         start = latent.astype(np.float64)
         lengths = np.linalg.norm(start), np.linalg.norm(end)
-        angle = np.arccos(np.clip(np.sum(start / lengths[0] * (end / lengths[1])), -1, 1))
+        units = start / lengths[0], end / lengths[1]
+        angle = np.arccos(np.clip(np.sum(units[0] * units[1]), -1, 1))
         if not share or angle < _SMALL_ANGLE or np.pi - angle < _SMALL_ANGLE:
             found[index] = start + share * (end - start)
             continue
-        units = np.sin((1 - share) * angle) * (start / lengths[0]) + np.sin(share * angle) * (end / lengths[1])
-        found[index] = units / np.sin(angle) * (lengths[0] + share * (lengths[1] - lengths[0]))
+        on_circle = (np.sin((1 - share) * angle) * units[0] + np.sin(share * angle) * units[1]) / np.sin(angle)
+        found[index] = on_circle * (lengths[0] + share * (lengths[1] - lengths[0]))
     return found
 
 

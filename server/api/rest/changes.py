@@ -84,6 +84,8 @@ def read_selection(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> No
 def _read_transforms(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None:
     """`translate`, [x, y] or an array of them, with `rotate`, degrees or an array of them; one of either for all or one
     for each."""
+    if "translate" not in fields and "rotate" not in fields:
+        return
     moves, turns = fields.get("translate", [0, 0]), fields.get("rotate", 0)
     moves = moves if isinstance(moves, list) and moves and isinstance(moves[0], list) else [moves]
     turns = turns if isinstance(turns, list) else [turns]
@@ -91,8 +93,6 @@ def _read_transforms(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> 
         if not isinstance(move, list) or len(move) != 2:
             raise InvalidRequest(f"translate: {reprlib.repr(move)} is not [x, y]")
     n = max(len(moves), len(turns))
-    if "translate" not in fields and "rotate" not in fields:
-        return
     if len(moves) not in (1, n) or len(turns) not in (1, n):
         raise InvalidRequest(f"translate, rotate: {len(moves)} and {len(turns)} given; give as many of both, or one")
     for index in range(n):
