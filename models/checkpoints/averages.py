@@ -5,7 +5,7 @@ network), with the dots taken out of its keys, or as a list of parameters in the
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -64,9 +64,9 @@ def add_averages(finder: Finder, root: Group, strict: bool = True) -> None:
         _add_piece(finder, piece, trained)
     for network in trained:  # parameters only, which some architectures take as they are
         whole, values = next(((one, part) for one in trained if (part := _part(network, one))), (network, None))
-        if values:
+        averaged = says_average((*network.path, *network.prefix))
+        if values and _add(finder, network, {**whole.raw, **tied(whole.raw, values)}, averaged):
             finder.networks.remove(network)
-            _add(finder, network, {**whole.raw, **values}, says_average((*network.path, *network.prefix)))
 
 
 def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Group, strict: bool) -> None:
@@ -74,7 +74,7 @@ def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Gr
     fitting = [(network, keys) for network in trained if (keys := _fit(finder, network.raw, values))]
     if fitting:
         network, keys = max(fitting, key=lambda one: _likeness(one[0].path, group.path))
-        state = {**network.raw, **dict(zip(keys, values, strict=True))}
+        state = {**network.raw, **tied(network.raw, dict(zip(keys, values, strict=True)))}
         _add(finder, replace(network, path=group.path, prefix=()), state, says_average(group.path))
         return
     for whole in root.walk():  # a list of all that a training module has, its discriminator too
@@ -97,9 +97,10 @@ def _fit(finder: Finder, state: Mapping[str, torch.Tensor], values: Sequence[tor
 
 def _add_piece(finder: Finder, piece: Piece, trained: Sequence[Network]) -> None:
     """A dict of parameters only: those of a network, perhaps behind a prefix, perhaps without dots."""
+    known = {id(tensor) for network in trained for tensor in network.raw.values()}
     for network in trained:
         for dot in (".", "", "_"):
-            values = _aligned(piece.state, {key.replace(".", dot): key for key in network.raw}, network)
+            values = _aligned(piece.state, {key.replace(".", dot): key for key in network.raw}, network, known)
             if values:
                 averaged = says_average(piece.path) or piece.averaged
                 _add(finder, replace(network, path=piece.path, prefix=()), {**network.raw, **values}, averaged)
@@ -107,15 +108,16 @@ def _add_piece(finder: Finder, piece: Piece, trained: Sequence[Network]) -> None
 
 
 def _aligned(
-    state: Mapping[str, torch.Tensor], names: Mapping[str, str], network: Network
+    state: Mapping[str, torch.Tensor], names: Mapping[str, str], network: Network, known: Collection[int]
 ) -> dict[str, torch.Tensor] | None:
-    """The tensors by the network's own keys, None if one of its weights is missing or of another shape."""
+    """The tensors by the network's own keys, None if one of its weights is missing, of another shape, or `known`."""
     first = next((name for name, key in names.items() if network.raw[key].ndim > 1), "")
     before = dict.fromkeys(name.removesuffix(first) for name in state if name.endswith(first))
     for prefix in list(before)[:MAX_PREFIXES]:
-        values = {key: state[prefix + name] for name, key in names.items() if prefix + name in state}
+        found = {key: state[prefix + name] for name, key in names.items() if prefix + name in state}
+        values = tied(network.raw, found)
         fits = all(value.shape == network.raw[key].shape for key, value in values.items())
-        if fits and values.keys() >= _weights(network.raw):
+        if fits and values.keys() >= _weights(network.raw) and not all(id(value) in known for value in values.values()):
             return values
     return None
 
@@ -128,15 +130,34 @@ def _part(network: Network, whole: Network) -> dict[str, torch.Tensor] | None:
     return values if fits and len(values) < len(whole.raw) else None
 
 
-def _add(finder: Finder, network: Network, state: Mapping[str, torch.Tensor], averaged: bool) -> None:
+def _add(finder: Finder, network: Network, state: Mapping[str, torch.Tensor], averaged: bool) -> bool:
+    """Whether it is a network that is known."""
     note = "its parameters from there, its buffers from the network that was trained"
-    if found := finder.look(network.group, state, network.path, network.prefix, averaged):
+    found = finder.look(network.group, state, network.path, network.prefix, averaged)
+    if found:
         finder.networks.append(replace(found, notes=(*found.notes, note)))
+    return found is not None
 
 
 def parameters(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The tensors that are trained, in order; by their names."""
-    return {key: tensor for key, tensor in state.items() if not key.endswith(BUFFERS)}
+    """The tensors that are trained, in order; by their names, of several names of one tensor by the first."""
+    firsts = _firsts(state)
+    return {key: tensor for key, tensor in state.items() if firsts[key] == key and not key.endswith(BUFFERS)}
+
+
+def tied(state: Mapping[str, torch.Tensor], values: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The values, also under the other names that their tensors have in the state."""
+    by_first = {first: values[key] for key, first in _firsts(state).items() if key in values}
+    return {key: by_first[first] for key, first in _firsts(state).items() if first in by_first}
+
+
+def _firsts(state: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """For each key the first one under which the same numbers of the file are."""
+    places: dict[tuple[object, ...], str] = {}
+    return {
+        key: places.setdefault((tensor.data_ptr() or key, tensor.shape, tensor.stride()), key)
+        for key, tensor in state.items()
+    }
 
 
 def _weights(state: Mapping[str, torch.Tensor]) -> set[str]:
@@ -209,18 +230,25 @@ def _encoder(networks: Sequence[Network]) -> Network | None:
 
 def _shapes(network: Network) -> tuple[object, ...]:
     """What copies of one network have in common: its keys, without what is before all of them, and shapes."""
-    keys = [key.split(".") for key in network.state]
+    state = _without_counters(network)
+    keys = [key.split(".") for key in state]
     start = 0
     while start < MAX_SPLITS and len({key[start] if len(key) > start + 1 else "" for key in keys}) == 1:
         if len(keys[0]) <= start + 1:
             break
         start += 1
-    shapes = (tuple(tensor.shape) for tensor in network.state.values())
+    shapes = (tuple(tensor.shape) for tensor in state.values())
     return tuple(sorted(zip((tuple(key[start:]) for key in keys), shapes, strict=True)))
 
 
 def _values(network: Network) -> list[torch.Tensor]:
-    return [network.state[key] for key in sorted(network.state)]
+    state = _without_counters(network)
+    return [state[key] for key in sorted(state)]
+
+
+def _without_counters(network: Network) -> dict[str, torch.Tensor]:
+    """The tensors without numbers, which averages count their steps in: n_averaged, steps."""
+    return {key: tensor for key, tensor in network.state.items() if tensor.ndim}
 
 
 def _require_no_other_average(network: Network, pieces: Sequence[Piece]) -> None:

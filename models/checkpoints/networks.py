@@ -12,6 +12,7 @@ from models.normalisation import as_old_names, fold
 
 # Parts of keys that wrappers add, and that no network has of its own: torch.compile, FSDP, checkpointing, Fabric.
 WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"}
+BEFORE = {*WRAPPERS, "module"}
 # What names a generator among the parts of a larger network.
 PROPER = {"g", "gen", "generator", "generators", "netg", "gnet"}
 GENERATORS = PROPER | {"ema", "model", "module", "net", "network", "online"}
@@ -108,11 +109,13 @@ class Finder:
         averaged: bool = False,
     ) -> None:  # fmt: skip
         """Finds what the tensors are: a network, or networks behind the first parts of their keys."""
-        if network := self.look(group, state, path, prefix, averaged):
-            self.networks.append(network)
-            return
         parts = {} if len(prefix) >= MAX_SPLITS else _parts(state)
         averaged = averaged or "n_averaged" in state
+        # What a wrapper put before some keys, and not before all, is not taken off: others may be another network's.
+        is_wrapped = bool(BEFORE & parts.keys())
+        if not is_wrapped and (network := self.look(group, state, path, prefix, averaged)):
+            self.networks.append(network)
+            return
         found, pieces = len(self.networks), len(self.pieces)
         piece = Piece((*path, *prefix), state, group, averaged)
         if any(tensor.ndim > 1 for tensor in state.values()):
@@ -166,7 +169,7 @@ def _variants(state: Mapping[str, torch.Tensor]) -> Iterator[tuple[dict[str, tor
 
 def unwrapped(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
     """Weights of no known network without what wrappers put before all keys."""
-    while len(parts := _parts(state)) == 1 and WRAPPERS | {"module"} >= parts.keys():
+    while len(parts := _parts(state)) == 1 and parts.keys() <= BEFORE:
         if any("." not in key and key != "n_averaged" for key in state):
             break
         state = {key: value for key, value in next(iter(parts.values())).items() if key != "n_averaged"}
@@ -175,7 +178,7 @@ def unwrapped(state: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
 
 def bare(key: str) -> str:
     """The key without what wrappers add, wherever it is."""
-    return _unwrapped(key, {*WRAPPERS, "module"})
+    return _unwrapped(key, BEFORE)
 
 
 def _unwrapped(key: str, wrappers: set[str]) -> str:
@@ -197,7 +200,7 @@ def _likely(parts: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str,
     own = [key for key, tensor in state.items() if "." not in key and tensor.ndim]
     if any(key in PARAMETERS for key in own):
         return []
-    if len(parts) == 1 and not own:
+    if len(parts) == 1 and (not own or BEFORE & parts.keys()):
         return list(parts)
     alike = not own and all(map(_is_network_like, parts.values()))
     return [
@@ -208,7 +211,7 @@ def _likely(parts: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str,
 def _is_called(name: str, inner: Mapping[str, torch.Tensor]) -> bool:
     """Whether a part has a generator's name."""
     said = set(words(name))
-    if said & CALLED:
+    if said & CALLED or name in BEFORE:
         return True
     return bool(said & GENERATORS) and any(CALLED & set(words(key.partition(".")[0])) for key in inner)
 

@@ -69,7 +69,8 @@ def read_run(folder: Path, arch: str = "auto", key: str | None = None) -> Checkp
     if chosen is None:
         raise CheckpointError(f"{folder.name}: which file is meant? {_listed(list(found) or newest, folder)}; give one")
     others = len(files) - 1
-    note = f"{chosen.relative_to(folder)} of the folder" + (f", which has {others} other(s)" if others else "")
+    average = " (the running average)" if _says_average(chosen, folder) else ""
+    note = f"{chosen.relative_to(folder)} of the folder{average}" + (f", which has {others} other(s)" if others else "")
     return replace(found[chosen], notes=(note, *found[chosen].notes))
 
 
@@ -129,8 +130,12 @@ def _choose(found: dict[Path, Checkpoint], folder: Path) -> Path | None:
     shapes = {tuple(sorted((key, tuple(value.shape)) for key, value in one.state.items())) for one in found.values()}
     if len(found) == 1:
         return next(iter(found))
-    averages = [file for file in found if says_average(file.relative_to(folder).with_suffix("").parts)]
+    averages = [file for file in found if _says_average(file, folder)]
     return averages[0] if len(shapes) == 1 and len(averages) == 1 else None
+
+
+def _says_average(file: Path, folder: Path) -> bool:
+    return says_average(file.relative_to(folder).with_suffix("").parts)
 
 
 def _listed(files: Sequence[Path], folder: Path) -> str:

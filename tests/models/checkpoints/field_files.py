@@ -428,6 +428,10 @@ def _refused() -> dict[str, tuple[Write, str]]:
             saved({"netG_A": G, "netG_B": E}),
             r"2 copies of one network: netG_A .dcgan., netG_B .dcgan.; say which with --key",
         ),
+        "student and teacher": (
+            saved({**below("student.", G), **below("teacher.", E)}),
+            r"holds 2 copies of one network: student .dcgan., teacher .dcgan.; say which with --key",
+        ),
         "two averages": (
             saved({"g": G, "ema_0999": E, "ema_09999": {k: v * 2 for k, v in E.items()}}),
             "ema_0999 .dcgan., ema_09999 .dcgan.; say which with --key",

@@ -83,14 +83,22 @@ def test_a_key_may_be_a_prefix_or_the_place_of_a_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["prefixes", "list", "dict"])
-@pytest.mark.parametrize("name", ["stylegan2", "biggan-deep", "biggan", "mlp-yunjey", "rrdb-x4", "unet", "fastgan"])
+@pytest.mark.parametrize(
+    "name",
+    ["stylegan2", "biggan-deep", "biggan", "mlp-yunjey", "rrdb-x4", "unet", "fastgan", "sngan-cosgrove"],
+)
 def test_every_kind_of_network_is_found_with_its_average(tmp_path: Path, name: str, form: str) -> None:
-    """Buffers of all kinds, architectures that take parameters without buffers, keys that differ by a prefix."""
+    """Buffers of all kinds, tensors of two names, architectures that ignore tensors of others, counters, prefixes."""
     network = ready(CASES[name])
     before = {f"netG.{key}": value for key, value in network.state_dict().items()}
     average = {key: value * 1.25 for key, value in network.named_parameters()}
     parts: dict[str, object] = {
-        "prefixes": {**before, **{f"G_ema.{key}": value * 1.25 for key, value in network.state_dict().items()}},
+        "prefixes": {
+            **before,
+            **{f"G_ema.module.{key}": value * 1.25 for key, value in network.state_dict().items()},
+            **below("module.netD.", D),
+            "G_ema.steps": torch.tensor(3),
+        },
         "list": [before, {"shadow_params": list(average.values())}],
         "dict": {"state_dict": before, "ema": {f"module.{key}": value for key, value in average.items()}},
     }
