@@ -6,8 +6,7 @@ The candidates are ONNX Runtime itself, with outputs that are changed and runs t
 import itertools
 import json
 import logging
-import subprocess
-import sys
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -25,8 +24,8 @@ from server.repository.cpu.contest import Candidate, clearly_fastest, is_torn
 from server.repository.cpu.kept import Choice
 from server.repository.cpu.pace import Pace
 from tests.server.repository.cpu.graphs import Candidates, Outputs, version_of, write_generator
+from tests.server.repository.cpu.starts import Started, start
 
-ROOT = Path(__file__).parents[4]
 SLOW_S = 0.004  # of the reference, so that what is added to it counts for more than noise
 Open = Callable[..., tuple[Engine, Choice]]
 
@@ -379,79 +378,35 @@ def test_it_does_not_serve_if_its_images_are_wrong(open_: Open, candidates: Cand
 
 # A library that ends the process.
 
-CRASH = """
-import os, sys
-from pathlib import Path
-from server.observability import logs
-from server.repository.cpu import contest, speed
-from server.repository.cpu.choice import CpuChooser
-from server.environment import read_settings
-from tests.server.repository.cpu.graphs import Candidates, version_of
-logs.configure("info", "json")
-folder = Path(sys.argv[1])
-def die(outputs, items, whole_device):
-    if whole_device == (sys.argv[2] == "measured"):
-        os.kill(os.getpid(), 11)
-    return outputs
-made = Candidates()
-given = made.make("reference", delay_s=0.004), made.make("crashing", change=die), made.make("other")
-chooser = CpuChooser(read_settings(repository=folder, engine_cache=folder / "cache"), 2, 2, given[0])
-print(chooser.open(version_of(folder / "m" / "1"), "model.onnx", True, given)[1].engine)
-"""
-
 
 @pytest.mark.parametrize("when", ["compared", "measured"])
 def test_a_candidate_that_ends_the_process_is_skipped_by_the_next_one(when: str, graph: Path, tmp_path: Path) -> None:
-    def start() -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", CRASH, str(tmp_path), when]
-        return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
-
-    assert start().returncode == -11
-    second = start()
-    assert second.returncode == -11, "once may have been a kill from outside"
-    assert "engine tried again" in second.stderr
-    third = start()
-    assert (third.returncode, third.stdout) == (0, "other\n")
-    (warning,) = [line for line in map(json.loads, third.stderr.splitlines()) if line["level"] == "WARNING"]
+    assert start(tmp_path, when).status == -signal.SIGSEGV
+    second = start(tmp_path, when)
+    assert second.status == -signal.SIGSEGV, "once may have been a kill from outside"
+    assert "engine tried again" in second.log
+    third = start(tmp_path, when)
+    assert (third.status, third.engine) == (0, "other")
+    (warning,) = [line for line in map(json.loads, third.log.splitlines()) if line["level"] == "WARNING"]
     assert warning["engine"] == "crashing fp32"
     assert "2 processes ended while trying it" in warning["reason"]
     marks = list((tmp_path / "cache" / "cpu").glob("*.crashing-fp32.*.trying"))
     assert all(str(mark) in warning["reason"] for mark in marks)
-    fourth = start()
-    assert (fourth.returncode, fourth.stdout, fourth.stderr) == (0, "other\n", ""), "kept"
+    assert start(tmp_path, when) == Started(0, "other", ""), "kept"
     assert kept_choices(tmp_path)[0]["ends_at"] is not None, "for as long as it is skipped"
 
 
-OPEN_KEPT = """
-import os, sys
-from pathlib import Path
-from server.repository.cpu.choice import CpuChooser
-from server.repository.cpu.contest import Candidate
-from server.environment import read_settings
-from tests.server.repository.cpu.graphs import Candidates, version_of
-folder = Path(sys.argv[1])
-made = Candidates()
-reference = made.make("reference", delay_s=0.004)
-other = made.make("other")
-if sys.argv[2] == "crash":
-    other = Candidate(other.engine, other.precision, other.distribution, lambda path, batched: os.kill(os.getpid(), 11))
-chooser = CpuChooser(read_settings(repository=folder, engine_cache=folder / "cache"), 2, 2, reference)
-print(chooser.open(version_of(folder / "m" / "1"), "model.onnx", True, [reference, other])[1].engine)
-"""
-
-
 def test_a_kept_choice_that_ends_the_process_when_it_is_opened_is_skipped(graph: Path, tmp_path: Path) -> None:
-    def start(how: str) -> tuple[int, str]:
-        command = [sys.executable, "-c", OPEN_KEPT, str(tmp_path), how]
-        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=60)
-        return done.returncode, done.stdout
+    def outcome(ends: str = "") -> tuple[int | None, str]:
+        started = start(tmp_path, ends)
+        return started.status, started.engine
 
-    assert start("") == (0, "other\n")
-    assert start("crash") == (-11, "")
-    assert start("") == (0, "other\n"), "it may have been a kill"
+    assert outcome() == (0, "other")
+    assert outcome("opened") == (-signal.SIGSEGV, "")
+    assert outcome() == (0, "other"), "it may have been a kill"
     assert list((tmp_path / "cache" / "cpu").glob("*.trying")) == []
-    assert [start("crash")[0] for _ in range(2)] == [-11, -11]
-    assert start("crash") == (0, "reference\n")
+    assert [outcome("opened")[0] for _ in range(2)] == [-signal.SIGSEGV, -signal.SIGSEGV]
+    assert outcome("opened") == (0, "reference")
 
 
 def test_a_kept_choice_is_opened_from_a_folder_that_can_only_be_read(
