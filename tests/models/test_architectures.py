@@ -75,7 +75,7 @@ def test_hyperparameters_are_inferred_from_the_file(name: str) -> None:
 @case_by_name
 def test_no_other_architecture_takes_the_file(name: str) -> None:
     case = CASES[name]
-    state = dict(case.file(ready(case)))
+    state = dict(case.file(built(name)[2]))
     found = {other for other, entry in ARCHITECTURES.items() if entry.matches(state)}
     # What only --arch can say is not detected at all.
     assert found - {case.architecture} == set(case.ambiguous_with)

@@ -22,8 +22,8 @@ CASES = {
     ),
     "ugatit": Case(
         "ugatit",
-        lambda: Ugatit(4, 2, light=True),
-        {"img_ch": 3, "ch": 4, "n_res": 2, "light": True},
+        lambda: Ugatit(4, 1, light=True),
+        {"img_ch": 3, "ch": 4, "n_res": 1, "light": True},
         (2, 24, 32, 3),
         graph=True,
     ),
@@ -32,6 +32,5 @@ CASES = {
         lambda: Ugatit(4, 2, light=False, side=32),
         {"img_ch": 3, "ch": 4, "n_res": 2, "light": False, "img_size": 32},
         (2, 32, 32, 3),
-        graph=True,
     ),
 }

@@ -79,7 +79,6 @@ CASES = {
         },
         (2, 28, 28, 1),
         call=uniform,
-        graph=True,
     ),
     "lapgan-breadbread": Case(
         "lapgan",

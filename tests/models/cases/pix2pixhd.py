@@ -63,7 +63,6 @@ CASES = {
         arch="pix2pixhd",
         ambiguous_with=("resnet",),
         sizes_px=SIZES_PX,
-        graph=True,
     ),
     "pix2pixhd-rgb-instances": Case(
         "pix2pixhd",

@@ -40,7 +40,7 @@ def real(
 
 
 CASES = {
-    "realplksr-x4": real(4, graph=True),
+    "realplksr-x4": real(4),
     "realplksr-x2-layer-norm": real(2, layer_norm=True),
     "realplksr-x4-dysample": real(4, layer_norm=True, dysample=True, graph=True),
     "realplksr-x3-dysample": real(3, dysample=True, groups=2),

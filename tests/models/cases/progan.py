@@ -50,7 +50,7 @@ CONFIG = {
     "beside.config.attribKeysOrder.cut.values.length": 3,
 }
 CASES = {
-    "progan": Case("progan", lambda: Akanimax(12, [8, 8, 6]), facts(16, layout="2020"), (2, 16, 16, 3), graph=True),
+    "progan": Case("progan", lambda: Akanimax(12, [8, 8, 6]), facts(16, layout="2020"), (2, 16, 16, 3)),
     "progan-grown-to-8": Case(
         "progan",
         lambda: Akanimax(12, [8, 8, 6], doublings=1),

@@ -28,7 +28,6 @@ CASES = {
         prepare=_settled,
         overrides={"input": "labels+instances"},
         sizes_px=SIZES,
-        graph=True,
     ),
     "spade-latent": Case(
         "spade",

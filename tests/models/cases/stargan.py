@@ -19,6 +19,5 @@ CASES = {
         {"c_dim": 8, **FOUND, "norm_statistics": "stored"},
         (2, 24, 32, 3),
         overrides={"norm_statistics": "stored"},
-        graph=True,
     ),
 }

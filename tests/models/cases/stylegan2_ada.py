@@ -61,7 +61,6 @@ CASES = {
         config={"synthesis.b4.conv1.conv_clamp": 0.5, "mapping.fc0.bias_gain": 0.01},
         prepare=natural,
         tolerance=1e-3,
-        graph=True,
     ),
     "stylegan2-ada-orig-rgba": Case(
         "stylegan2-ada",

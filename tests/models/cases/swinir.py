@@ -64,9 +64,16 @@ CASES = {
         lambda: SwinIr("nearest+conv", 4, resi="3conv", depths=(2, 3)),
         resi="3conv",
         depths="2 3",
+    ),
+    "swinir-x2-gan": case(
+        "nearest+conv",
+        2,
+        lambda: SwinIr("nearest+conv", 2, depths=(2,), heads=(3,)),
+        depths="2",
+        heads="3",
+        bare=True,
         graph=True,
     ),
-    "swinir-x2-gan": case("nearest+conv", 2, lambda: SwinIr("nearest+conv", 2), bare=True),
     "swinir-x3-classical": case(
         "pixelshuffle",
         3,

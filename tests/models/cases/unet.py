@@ -79,6 +79,5 @@ CASES = {
         call=call_without_eval,
         overrides={"norm_statistics": "picture"},
         sizes_px=((64, 96), (96, 64)),
-        graph=True,
     ),
 }
