@@ -13,8 +13,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def names_of(written: list[str]) -> list[str]:
-    """The tests' names without their groups, which are the paths of their files."""
-    return [name.removesuffix(f"@{ROOT / name.partition('::')[0]}") for name in written]
+    """The tests' names without their groups, which begin with the paths of their files."""
+    return [name.partition(f"@{ROOT / name.partition('::')[0]}")[0] for name in written]
 
 
 def main() -> int:

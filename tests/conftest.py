@@ -1,15 +1,20 @@
-"""What tests of every folder share: which run in one process, and what they need from the machine."""
+"""What tests of every folder share: which run in one process and in what order, and what they need from the machine."""
 
+import contextlib
+import functools
+import gc
 import os
 import shutil
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-# Long ones whose tests share nothing, or what all processes share (tests/models/exported.py).
+# Long ones whose tests share nothing but what all processes share (tests/models/exported.py), and the network that each
+# is named after.
 APART = ("test_architectures.py", "test_zoo_engines.py")
 # Tests that import onnxruntime themselves send no usage data either.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
@@ -22,12 +27,37 @@ settings.load_profile("any-machine")
 REQUIRED = os.environ.get("TESTS_REQUIRE", "")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """pytest-xdist keeps the order of `pytest_collection_modifyitems`; its own is by the number of tests."""
+    config.option.loadscopereorder = False
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test for `pytest --dist loadgroup`: a file's tests stay together and share servers and exports."""
+    """Marks every test for `pytest --dist loadgroup`: a file's tests stay together and share servers and exports.
+
+    The files with most that is slow come first, small pieces last, so that all processes end at about the same time.
+    """
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: (item.path.name in APART, -slow[item.path]))
     for item in items:
-        if item.path.name not in APART:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+        part = ""
+        if item.path.name in APART:
+            part = f":{item.callspec.params.get('name', item.name) if hasattr(item, 'callspec') else item.name}"
+        item.add_marker(pytest.mark.xdist_group(f"{item.path}{part}"))
+
+
+def pytest_collection_finish() -> None:
+    """Spares the tests what is the same for all: a search for garbage in all that was imported, and in those that
+    export to ONNX a table of every operator anew each time."""
+    gc.collect()
+    gc.freeze()
+    if "export.graph.trace" in sys.modules:
+        with contextlib.suppress(ImportError, AttributeError):  # private: with another torch it only takes longer
+            from torch.onnx._internal.exporter import _registration as operators
+
+            registry = operators.ONNXRegistry
+            registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))  # type: ignore[method-assign]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
