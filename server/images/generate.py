@@ -249,7 +249,7 @@ async def _generate_one(
         passes.append(PassReport(passed.tiles, passed.largest_batch))
     if job.shape != job.drawn:
         image = replace(image, pixels=await workers.run(resize, image.pixels, job.shape[1], job.shape[0]))
-    metadata, _ = marked(NOTHING, job.encoding.marking, job.encoding.format)
+    metadata = marked(NOTHING, job.encoding.marking, job.encoding.format)
     image = replace(image, metadata=metadata)
     if job.encoding.format is Format.RAW:
         data, encode_s = image.pixels.tobytes(), 0.0

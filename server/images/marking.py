@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from server.images.header import Format
 from server.images.metadata.block import Metadata
 from server.images.metadata.write import JPEG_XMP_BYTES
-from server.images.metadata.xmp import with_description
+from server.images.metadata.xmp import in_two, with_description
 
 _NAMESPACE = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
 # What a kept packet says of where the image is from, as an attribute or an element, by whatever prefix.
@@ -59,14 +59,12 @@ def source_of_changed(sent: bytes) -> Source:
     return Source.GENERATED if said in sent[:_END_BYTES] or said in sent[-_END_BYTES:] else Source.CHANGED
 
 
-def marked(metadata: Metadata, marking: Marking | None, kind: Format) -> tuple[Metadata, tuple[str, ...]]:
-    """Metadata that a format holds, with the mark in the packet that is kept, and a warning if there is no room for
-    that packet. Raw pixels hold none."""
+def marked(metadata: Metadata, marking: Marking | None, kind: Format) -> Metadata:
+    """Metadata that a format holds, with the mark in the packet that is kept. Raw pixels hold none."""
     if marking is None or kind is Format.RAW:
-        return metadata, ()
+        return metadata
     description = marking.source.description
-    packet = with_description(_SAID.sub(b"", metadata.xmp), description)
-    if kind is Format.JPEG and len(packet) > JPEG_XMP_BYTES:
-        lost = f"{len(metadata.xmp)} bytes of XMP were dropped: a JPEG does not hold them beside the mark"
-        return replace(metadata, xmp=with_description(b"", description)), (lost,)
-    return replace(metadata, xmp=packet), ()
+    packet, more = _SAID.sub(b"", metadata.xmp), _SAID.sub(b"", metadata.xmp_more)
+    if kind is Format.JPEG:
+        packet, more = in_two(packet, more, JPEG_XMP_BYTES - len(description))
+    return replace(metadata, xmp=with_description(packet, description), xmp_more=more)

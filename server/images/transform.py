@@ -95,7 +95,7 @@ async def transform(
             told = None if watch is None else partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
         fitting = fit(prepared.metadata, encoding.metadata, encoding.format, plan.shape)
-        metadata, lost = marked(fitting.metadata, encoding.marking, encoding.format)
+        metadata = marked(fitting.metadata, encoding.marking, encoding.format)
         output = Output(plan, encoding, metadata)
         # what is signed is sent when it is whole
         sends = None if encoding.marking is not None and encoding.marking.is_signed else output
@@ -111,7 +111,7 @@ async def transform(
         tiles=tally.tiles,
         largest_batch=tally.largest_batch,
         decode_s=decode_s,
-        warnings=(*fitting.warnings, *lost),
+        warnings=fitting.warnings,
     )
 
 

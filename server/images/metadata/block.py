@@ -30,14 +30,28 @@ class Density:
 @dataclass(frozen=True)
 class Metadata:
     """`icc`: the colours' profile. `colours`: the chunks cICP, sRGB, gAMA and cHRM of a PNG. `exif`: a TIFF structure.
-    `xmp`: a packet. `texts`: chunks of a PNG, comments of a JPEG among them."""
+    `xmp`: a packet; `xmp_more`: a second one, of what a JPEG has no room for in the first. `iptc`: a block of IPTC-IIM.
+    `texts`: chunks of a PNG, comments of a JPEG among them. `damaged`: what else there was, in words."""
 
     icc: bytes | None = None
     colours: bytes = b""
     density: Density | None = None
     exif: bytes = b""
     xmp: bytes = b""
+    xmp_more: bytes = b""
+    iptc: bytes = b""
     texts: tuple[bytes, ...] = ()
+    damaged: tuple[str, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Of what is kept on request only."""
+        blocks = (self.exif, self.xmp, self.xmp_more, self.iptc, *self.texts)
+        return sum(map(len, blocks))
+
+    def without_kept(self) -> "Metadata":
+        """Without it."""
+        return replace(self, exif=b"", xmp=b"", xmp_more=b"", iptc=b"", texts=(), damaged=())
 
     def without_colours(self) -> "Metadata":
         """For pixels that have other channels than it describes."""

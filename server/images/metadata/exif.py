@@ -4,7 +4,7 @@ Values are changed in their places, since notes of camera makers point into the 
 """
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from server.images.metadata.block import Density
@@ -17,6 +17,9 @@ _EXIF_IFD, _PIXELS_ACROSS, _PIXELS_DOWN = 0x8769, 0xA002, 0xA003
 _THUMBNAIL, _THUMBNAIL_BYTES = 0x0201, 0x0202
 _SHORT, _LONG, _RATIONAL = 3, 4, 5
 _JPEG = b"\xff\xd8"
+BYTE, ASCII = 1, 2
+Values = Mapping[int, tuple[int, bytes]]
+"""By tag, the type, of one byte each, and the bytes."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class _Block:
 
     def unpack(self, layout: str, at: int) -> tuple[int, ...]:
         return struct.unpack_from(self._order + layout, self.data, at)
+
+    def packed(self, layout: str, *values: int) -> bytes:
+        return struct.pack(self._order + layout, *values)
 
     def entries(self, at: int) -> Iterator[_Entry]:
         (count,) = self.unpack("H", at)
@@ -116,6 +122,39 @@ def _drop_thumbnail(block: _Block) -> None:
         del block.data[start:]
     else:
         block.data[start:end] = bytes(end - start)
+
+
+def tags_of(exif: bytes) -> frozenset[int]:
+    """Of its first directory; none if it is damaged."""
+    try:
+        block = _Block(exif)
+        return frozenset(entry.tag for entry in block.entries(block.first))
+    except struct.error:
+        return frozenset()
+
+
+def with_values(exif: bytes, values: Values) -> bytes:
+    """The block with further values in its first directory, which is written once more at the end; all else stays in
+    its place. `exif`: whole, or empty."""
+    block = _Block(exif or b"II*\0" + struct.pack("<IHI", 8, 0, 0))
+    at, (count,) = block.first, block.unpack("H", block.first)
+    own = {
+        block.unpack("H", place)[0]: bytes(block.data[place : place + 12])
+        for place in range(at + 2, at + 2 + 12 * count, 12)
+    }
+    following = block.data[block.next_of(at) :][:4].ljust(4, b"\0")
+    block.data += bytes(len(block.data) % 2)
+    start = len(block.data)
+    after = start + 2 + 12 * (len(own) + len(values)) + 4
+    tail = b""
+    for tag, (kind, content) in values.items():
+        own[tag] = block.packed("HHI", tag, kind, len(content))
+        own[tag] += content.ljust(4, b"\0") if len(content) <= 4 else block.packed("I", after + len(tail))
+        tail += content + bytes(len(content) % 2) if len(content) > 4 else b""
+    block.data[4:8] = block.packed("I", start)
+    return (
+        bytes(block.data) + block.packed("H", len(own)) + b"".join(own[tag] for tag in sorted(own)) + following + tail
+    )
 
 
 def density_of(exif: bytes) -> Density | None:

@@ -8,11 +8,14 @@ import struct
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 
 from server.errors import ImageTooLarge
 from server.images.header import Format
 from server.images.metadata.block import NOTHING, Density, Metadata
 from server.images.metadata.exif import density_of
+from server.images.metadata.iptc import PHOTOSHOP, RAW_PROFILE, iptc_of, raw_profile
+from server.images.metadata.xmp import JPEG_XMP_MORE, further_of
 from server.images.workers import check_time
 
 _SIGNATURE_BYTES = 8
@@ -27,7 +30,8 @@ _MAX_SEGMENTS = 2048
 _JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
 _JPEG_JUNK_BYTES = 256
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_PIECE_HEAD = 40  # of extended XMP: a name, the length of the whole, and the piece's place
 
 
 def read_metadata(data: bytes, kind: Format, limit_bytes: int | None = None) -> Metadata:
@@ -44,8 +48,8 @@ def read_metadata(data: bytes, kind: Format, limit_bytes: int | None = None) -> 
     if found.density is None and found.exif:
         found = replace(found, density=density_of(found.exif))
     if limit_bytes is None:
-        return replace(found, exif=b"", xmp=b"", texts=())
-    _check(len(found.exif) + len(found.xmp) + sum(map(len, found.texts)), limit_bytes)
+        return found.without_kept()
+    _check(found.nbytes, limit_bytes)
     return found
 
 
@@ -61,6 +65,7 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
     colours: dict[bytes, bytes] = {}
     density, exif, xmp = None, b"", b""
     texts: list[bytes] = []
+    profiles: dict[bytes, bytes] = {}
     taken = 0
     has_pixels = False
     for name, start, size in _chunks(data):
@@ -78,12 +83,32 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
         elif name in _TEXTS and limit_bytes is not None and _is_whole(data, start, size):
             if content.startswith(_XMP_KEYWORD + b"\0"):
                 xmp = xmp or _xmp_of(content, limit_bytes)
-            elif not content.startswith(b"Raw profile type "):  # another form of EXIF and XMP, with what is wrong now
+            elif content.startswith(RAW_PROFILE):
+                kind, profile = _raw_profile(name, content, limit_bytes)
+                profiles.setdefault(kind, profile)
+                taken += len(profile)
+                _check(taken, limit_bytes)
+            else:
                 text, nbytes = _text_of(name, content, limit_bytes)
                 texts += [text] if text else []
                 taken += nbytes
                 _check(taken, limit_bytes)
-    return Metadata(None, b"".join(colours.values()), density, exif, xmp, tuple(texts))
+    # Older writers put EXIF and XMP into texts as well.
+    exif = exif or profiles.get(b"exif", b"").removeprefix(b"Exif\0\0")
+    iptc = iptc_of(profiles.get(b"iptc", b"")) or iptc_of(profiles.get(b"8bim", b""))
+    return Metadata(
+        None, b"".join(colours.values()), density, exif, xmp or profiles.get(b"xmp", b""), b"", iptc, tuple(texts)
+    )
+
+
+def _raw_profile(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, bytes]:
+    """The kind of a raw profile, and its bytes; see `server.images.metadata.iptc`."""
+    keyword, _, rest = content.partition(b"\0")
+    text = rest if name == b"tEXt" else _expanded(rest[1:], 3 * limit_bytes)
+    kind, profile = keyword[len(RAW_PROFILE) :].lower(), raw_profile(text)
+    if kind == b"app1":  # of a JPEG
+        kind = b"xmp" if profile.startswith(JPEG_XMP) else b"exif"
+    return kind, profile.removeprefix(JPEG_XMP)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -143,6 +168,8 @@ def _expanded(packed: bytes, limit_bytes: int) -> bytes:
 def _read_jpeg(data: bytes, limit_bytes: int | None) -> Metadata:
     density, exif, xmp = None, b"", b""
     texts: list[bytes] = []
+    resources: list[bytes] = []
+    pieces: list[bytes] = []
     for marker, content in _segments(data):
         if marker == 0xE0 and content[:5] == b"JFIF\0" and len(content) >= 12:
             unit, across, down = struct.unpack_from(">BHH", content, 7)
@@ -151,11 +178,35 @@ def _read_jpeg(data: bytes, limit_bytes: int | None) -> Metadata:
                 density = Density(round(across * per_metre), round(down * per_metre))
         elif marker == 0xE1 and content.startswith(b"Exif\0\0"):
             exif = exif or content[6:]
-        elif marker == 0xE1 and content.startswith(_JPEG_XMP):
-            xmp = xmp or content[len(_JPEG_XMP) :]
-        elif marker == 0xFE and limit_bytes is not None:
+        elif marker == 0xE1 and content.startswith(JPEG_XMP):
+            xmp = xmp or content[len(JPEG_XMP) :]
+        elif limit_bytes is None:
+            continue
+        elif marker == 0xE1 and content.startswith(JPEG_XMP_MORE):
+            pieces.append(content[len(JPEG_XMP_MORE) :])
+        elif marker == 0xED and content.startswith(PHOTOSHOP):
+            resources.append(content[len(PHOTOSHOP) :])
+        elif marker == 0xFE:
             texts.append(_comment(content))
-    return Metadata(None, b"", density, exif, xmp, tuple(texts))
+    more, damaged = _put_together(xmp, pieces, limit_bytes or 0)
+    return Metadata(None, b"", density, exif, xmp, more, iptc_of(b"".join(resources)), tuple(texts), damaged)
+
+
+def _put_together(packet: bytes, pieces: list[bytes], limit_bytes: int) -> tuple[bytes, tuple[str, ...]]:
+    """The second XMP packet of a JPEG, in pieces with the name that the first one calls it by, its length and their
+    places; and a word if it is not whole."""
+    name = further_of(packet)
+    parts: dict[int, bytes] = {}
+    size = 0
+    for piece in pieces:
+        if len(piece) > _PIECE_HEAD and piece[:32].upper() == name:
+            size, at = struct.unpack_from(">II", piece, 32)
+            parts[at] = piece[_PIECE_HEAD:]
+    _check(size, limit_bytes)
+    whole = b"".join(parts[at] for at in sorted(parts))
+    if len(whole) == size and sorted(parts) == [0, *accumulate(len(parts[at]) for at in sorted(parts))][: len(parts)]:
+        return whole, ("its extended XMP is not there and was dropped",) if name and not size else ()
+    return b"", ("its extended XMP is damaged and was dropped",)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -1,24 +1,27 @@
 """Metadata in the terms of the format that an image is returned in, and what of it that cannot hold."""
 
+import hashlib
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from server.images.header import Format
 from server.images.metadata import exif, xmp
 from server.images.metadata.block import NOTHING, Metadata, Policy
+from server.images.metadata.iptc import PHOTOSHOP, as_raw_profile, as_resource
 from server.images.metadata.profiles import is_hdr, profile_of
-from server.images.metadata.read import chunk
+from server.images.metadata.read import JPEG_XMP, chunk
+from server.images.metadata.texts import COMMENT, in_fields, words_of
 
 _SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))  # as profiles of either version call themselves
 _XMP_START = b"XML:com.adobe.xmp\0\0\0\0\0"
-# Of a segment of a JPEG, and without what says that it is EXIF or XMP.
+# Of a segment of a JPEG, and without what says that it is EXIF, or XMP and calls for more.
 _JPEG_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_BYTES - len(b"Exif\0\0")
-JPEG_XMP_BYTES = _JPEG_BYTES - len(b"http://ns.adobe.com/xap/1.0/\0")
-_COMMENTS = {b"tEXtComment\0": "latin-1", b"iTXtComment\0\0\0\0\0": "utf-8"}
+JPEG_XMP_BYTES = _JPEG_BYTES - 500
+_APP1, _APP13 = 0xE1, 0xED
 
 
 @dataclass(frozen=True)
@@ -37,20 +40,28 @@ def fit(found: Metadata, policy: Policy, kind: Format, shape: tuple[int, int, in
         ) is not None
         return Fitting(NOTHING, ("its colour profile was dropped: colours may look different",) if lost else ())
     if policy is Policy.ICC:
-        found = replace(found, exif=b"", xmp=b"", texts=())
+        found = found.without_kept()
     height, width, channels = shape
-    warnings: list[str] = []
+    warnings = list(found.damaged)
     block = exif.cleaned(found.exif, width, height)
     if found.exif and not block:
         warnings.append("its EXIF is damaged and was dropped")
-    found = replace(found, exif=block, xmp=xmp.cleaned(found.xmp, width, height))
+    packets = [xmp.cleaned(packet, width, height) for packet in (found.xmp, found.xmp_more)]
     if kind is Format.RAW:
         return Fitting(NOTHING)
     if kind is not Format.PNG:
         found = _colours(found, kind, channels, warnings)
+    if kind is Format.JPEG:
+        packet, more = xmp.in_two(*packets, JPEG_XMP_BYTES)
+    else:
+        packet, more = xmp.joined(*packets) if packets[1] else packets[0], b""
+    found = replace(found, exif=block, xmp=packet, xmp_more=more)
+    if kind is not Format.PNG:
         found = _texts(found, kind, warnings)
     if kind is Format.JPEG:
         found = _within_segments(found, warnings)
+    if kind is Format.WEBP and found.iptc:
+        warnings.append("its IPTC was dropped, which WebP does not hold; PNG and JPEG do")
     return Fitting(found, tuple(warnings))
 
 
@@ -68,26 +79,28 @@ def _colours(found: Metadata, kind: Format, channels: int, warnings: list[str]) 
 
 
 def _texts(found: Metadata, kind: Format, warnings: list[str]) -> Metadata:
-    """The one text that a JPEG holds, its comment; a WebP holds none."""
-    kept = tuple(each for each in found.texts if _comment(each))[:1] if kind is Format.JPEG else ()
-    if lost := len(found.texts) - len(kept):
-        warnings.append(f"{lost} text(s) were dropped, which {kind} does not hold; PNG does")
-    return replace(found, texts=kept)
+    """A JPEG's comment, and the fields of EXIF that say what the other texts do."""
+    comment: tuple[bytes, ...] = ()
+    others: list[tuple[str, str]] = []
+    for each in found.texts:
+        keyword, words = words_of(each)
+        if kind is Format.JPEG and keyword == COMMENT and not comment and len(words.encode()) <= _JPEG_BYTES:
+            comment = (each,)
+        else:
+            others.append((keyword, words))
+    values, left = in_fields(others, exif.tags_of(found.exif))
+    if left:
+        warnings.append(f"text(s) were dropped, for which {kind} has no place; PNG has: {', '.join(left)[:200]}")
+    return replace(found, texts=comment, exif=exif.with_values(found.exif, values) if values else found.exif)
 
 
 def _within_segments(found: Metadata, warnings: list[str]) -> Metadata:
     """What fits into a JPEG's segments."""
-    block, packet, texts = found.exif, found.xmp, found.texts
-    if len(block) > _JPEG_EXIF_BYTES:
-        warnings.append(f"{len(block)} bytes of EXIF were dropped: a JPEG holds {_JPEG_EXIF_BYTES}")
-        block = b""
-    if len(packet) > JPEG_XMP_BYTES:
-        warnings.append(f"{len(packet)} bytes of XMP were dropped: a JPEG holds {JPEG_XMP_BYTES}")
-        packet = b""
-    if texts and len(_comment(texts[0])) > _JPEG_BYTES:
-        warnings.append(f"a comment of {len(texts[0])} bytes was dropped: a JPEG holds {_JPEG_BYTES}")
-        texts = ()
-    return replace(found, exif=block, xmp=packet, texts=texts)
+    size = len(found.exif)
+    if size <= _JPEG_EXIF_BYTES:
+        return found
+    warnings.append(f"{size} bytes of EXIF were dropped: a JPEG holds {_JPEG_EXIF_BYTES}")
+    return replace(found, exif=b"")
 
 
 def png_chunks(metadata: Metadata) -> bytes:
@@ -101,6 +114,8 @@ def png_chunks(metadata: Metadata) -> bytes:
         parts.append(chunk(b"eXIf", metadata.exif))
     if metadata.xmp:
         parts.append(chunk(b"iTXt", _XMP_START + metadata.xmp))
+    if metadata.iptc:
+        parts.append(chunk(b"zTXt", as_raw_profile(metadata.iptc)))
     return b"".join([*parts, *metadata.texts])
 
 
@@ -115,16 +130,33 @@ def pillow_options(metadata: Metadata, kind: Format) -> Mapping[str, Any]:
             block = exif.with_density(density)
     if block:
         options["exif"] = b"Exif\0\0" + block if kind is Format.JPEG else block
-    if metadata.xmp:
+    if kind is Format.JPEG:
+        options["extra"] = b"".join(_segments(metadata))
+    elif metadata.xmp:
         options["xmp"] = metadata.xmp
     for each in metadata.texts:
-        options["comment"] = _comment(each)
+        options["comment"] = words_of(each)[1].encode()
     return options
 
 
-def _comment(text: bytes) -> bytes:
-    """The words of a PNG's comment; nothing if it is another text."""
-    for start, encoding in _COMMENTS.items():
-        if text[4:].startswith(start):
-            return text[4 + len(start) : -4].decode(encoding, "replace").encode()
-    return b""
+def _segments(metadata: Metadata) -> Iterator[bytes]:
+    """XMP and IPTC of a JPEG."""
+    packet, more = metadata.xmp, metadata.xmp_more
+    name = hashlib.md5(more, usedforsecurity=False).hexdigest().upper().encode()
+    if more:
+        packet = xmp.calling(packet, name)
+    if packet:
+        yield _segment(_APP1, JPEG_XMP + packet)
+    head = xmp.JPEG_XMP_MORE + name + struct.pack(">I", len(more))
+    step = _JPEG_BYTES - len(head) - 4
+    for at in range(0, len(more), step):
+        yield _segment(_APP1, head + struct.pack(">I", at) + more[at : at + step])
+    if metadata.iptc:
+        resources = as_resource(metadata.iptc)
+        step = _JPEG_BYTES - len(PHOTOSHOP)
+        for at in range(0, len(resources), step):
+            yield _segment(_APP13, PHOTOSHOP + resources[at : at + step])
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
