@@ -65,7 +65,7 @@ from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
 
-_UPSCALE_ONLY = ("scale", "width", "height", "fit", "resample", "tta")
+_UPSCALE_ONLY = ("scale", "width", "height", "fit", "resample")
 _TRANSLATE_ONLY = ("labels", "seed", "reference")
 
 if TYPE_CHECKING:
@@ -202,8 +202,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
     ) -> int:
         naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
         conversions = plan(inputs, output, naming, force=force)
-        options: dict[str, Any] = {"alpha": alpha, "version": version, "metadata": _policy(metadata, conversions)}
-        size = {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
+        options: dict[str, Any] = {"alpha": alpha, "version": version, "tta": tta}
+        options["metadata"] = _policy(metadata, conversions)
+        size = {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample}
         options |= size if sized else read_guidance(labels, seed, reference)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value, *read_range(start, end))
         films = any(each.is_film for each in conversions)

@@ -195,7 +195,7 @@ class Client:
             bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
                 lost is in the result's `warnings`.
             metadata: "icc" (default) keeps what colours mean and the density, "keep" also EXIF (upright, of the new
-                size, without thumbnail), XMP and texts, "strip" nothing.
+                size, without thumbnail), XMP, IPTC and texts, "strip" nothing.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:
@@ -261,13 +261,14 @@ class Client:
             labels: attributes that it shall have and no others ("": none), or its domain: names (str), indices (int).
             seed: int, 0..2**32-1, of the style in the domain, for models that take styles. None: 0.
             reference: an image like `image`, in the domain, whose style is wanted instead.
+            tta: as for `upscale`; models that draw images from label maps or styles refuse it.
             alpha: "keep" (default) returns the alpha channel unchanged, "drop" removes it.
             format: "png" (default), "jpeg", "webp" or "raw" (uint8 pixels); png and raw are lossless.
             quality: int, 1..100 for jpeg and webp (default 90), compression level 0..9 for png (default 1).
             bits: 8 or 16, of png and raw; None: of png as many as the image has, if the model can, else 8. What was
                 lost is in the result's `warnings`.
             metadata: "icc" (default) keeps what colours mean and the density, "keep" also EXIF (upright, of the new
-                size, without thumbnail), XMP and texts, "strip" nothing.
+                size, without thumbnail), XMP, IPTC and texts, "strip" nothing.
             version: version of the model; "" (default): the newest that is ready.
 
         Raises:

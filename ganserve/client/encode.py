@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganserve.client.extras import Extras
+from ganserve.client.iptc import as_segments
 from ganserve.client.open_formats import needed, register_plugins
 from ganserve.client.png import Pixels, encode_png
 from ganserve.client.tiff_tags import with_tags
@@ -30,8 +31,6 @@ PILLOW_FORMATS = {
 }
 PLUGINS = {"HEIF": "pillow_heif", "JXL": "pillow_jxl"}
 WITHOUT_ALPHA = ("JPEG", "BMP")
-WITH_EXIF = ("JPEG", "WEBP", "AVIF", "HEIF", "JXL", "PNG")
-WITH_COMMENT = ("JPEG", "GIF")
 WITH_QUALITY = ("JPEG", "WEBP", "AVIF", "HEIF", "JXL")
 DEEP = (".png", ".tif", ".tiff")  # hold 16 bits
 
@@ -48,14 +47,11 @@ def encode(pixels: Pixels, suffix: str, *, extras: Extras | None = None, quality
     Raises:
         ValueError: the format cannot hold the picture, or needs an extra that is not installed.
     """
-    extras = extras or Extras()
     if suffix == ".png":
-        level = 1 if quality is None else min(quality, 9)
-        return encode_png(
-            pixels, level=level, icc=extras.icc, exif=extras.exif, dpi=extras.dpi, xmp=extras.xmp, texts=extras.texts
-        )
+        return encode_png(pixels, level=1 if quality is None else min(quality, 9), **vars(extras or Extras()))
     if pixels.dtype == np.uint16 and suffix in DEEP:
-        return with_tags(_deep_tiff(pixels, extras), extras.exif or b"", extras.xmp or b"")
+        fitted, _ = (extras or Extras()).within("TIFF")
+        return _tagged(_deep_tiff(pixels, fitted), fitted)
     return encode_frames([to_bytes(pixels)], suffix, extras=extras, quality=quality)
 
 
@@ -78,7 +74,8 @@ def encode_frames(
         needed(PLUGINS[format])
         register_plugins()
     images = [_image_of(frame) for frame in frames]
-    settings = _settings(format, extras or Extras(), quality)
+    fitted, _ = (extras or Extras()).within(format)
+    settings = _settings(format, fitted, quality)
     if len(images) > 1:
         settings |= {"save_all": True, "append_images": images[1:], **timing}
     buffer = io.BytesIO()
@@ -88,9 +85,7 @@ def encode_frames(
         width, height = images[0].size
         raise ValueError(f"{width} x {height} px cannot be written as {format}: {error}") from None
     found = buffer.getvalue()
-    if format == "TIFF" and extras is not None and (extras.exif or extras.xmp):
-        return with_tags(found, extras.exif or b"", extras.xmp or b"")
-    return found
+    return _tagged(found, fitted) if format == "TIFF" else found
 
 
 def to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
@@ -100,12 +95,23 @@ def to_bytes(pixels: Pixels) -> NDArray[np.uint8]:
     return ((pixels.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
+def _tagged(tiff: bytes, extras: Extras) -> bytes:
+    if not (extras.exif or extras.xmp or extras.iptc):
+        return tiff
+    return with_tags(tiff, extras.exif or b"", extras.xmp or b"", extras.iptc or b"")
+
+
+def left_out(extras: Extras, suffix: str) -> str:
+    """What a file with that suffix does not hold of what goes with the pixels, in words; nothing if it holds all."""
+    return extras.within(PILLOW_FORMATS[suffix])[1]
+
+
 def _settings(format: str, extras: Extras, quality: int | None) -> dict[str, Any]:
-    found: dict[str, Any] = {"icc_profile": extras.icc, "dpi": extras.dpi}
-    if format in WITH_EXIF:
+    found: dict[str, Any] = {"icc_profile": extras.icc, "dpi": extras.dpi, "comment": extras.texts.get("Comment")}
+    if format != "TIFF":
         found |= {"exif": extras.exif, "xmp": extras.xmp}
-    if format in WITH_COMMENT:
-        found["comment"] = extras.texts.get("Comment")
+    if format == "JPEG" and extras.iptc:
+        found["extra"] = as_segments(extras.iptc)
     settings: dict[str, Any] = {name: value for name, value in found.items() if value is not None}
     if format in WITH_QUALITY:
         settings["quality"] = QUALITY if quality is None else max(quality, 1)

@@ -1,26 +1,50 @@
-"""What goes with the pixels of a picture: read from what Pillow or tifffile has opened."""
+"""What goes with a picture's pixels: read from what Pillow or tifffile has opened, and what of it a format holds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from PIL import ExifTags, Image, PngImagePlugin
 
+from ganserve.client.iptc import RAW_PROFILE, RESOURCES, iptc_of, of_raw_profile
 from ganserve.client.png import XMP_KEYWORD
 from ganserve.client.tiff_tags import STORAGE, tags_of
 
 ACROSS, DOWN, UNIT, ICC_PROFILE = 282, 283, 296, 34675
 PER_INCH = {2: 1.0, 3: 2.54}
+# What each of Pillow's formats holds. DPI and texts also find a place in EXIF.
+HOLDS: Mapping[str, tuple[str, ...]] = {
+    "PNG": ("icc", "exif", "dpi", "xmp", "iptc", "texts"),
+    "TIFF": ("icc", "exif", "dpi", "xmp", "iptc"),
+    "JPEG": ("icc", "exif", "dpi", "xmp", "iptc", "comment"),
+    "WEBP": ("icc", "exif", "xmp"),
+    "AVIF": ("icc", "exif", "xmp"),
+    "HEIF": ("icc", "exif", "xmp"),
+    "JXL": ("icc", "exif", "xmp"),
+    "GIF": ("comment",),
+    "BMP": ("dpi",),
+}
+WORDS = {"icc": "colour profile", "exif": "EXIF", "dpi": "DPI", "xmp": "XMP", "iptc": "IPTC"}
+SEGMENT_BYTES = 65_000  # what a JPEG that Pillow writes holds of EXIF, and of XMP
+SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))  # as profiles of either version call themselves
+# Fields of EXIF, in UTF-8, that say what texts of a PNG do; a comment is in one of Windows's, in UTF-16.
+COMMENT, COMMENT_FIELD = "Comment", 0x9C9C
+FIELDS = {"Title": 0x010D, "Description": 0x010E, "Software": 0x0131, "Author": 0x013B, "Copyright": 0x8298}
+TIME, TIME_FIELD = "Creation Time", 0x0132
 
 
 @dataclass(frozen=True)
 class Extras:
-    """Colour profile, EXIF, DPI, XMP, and texts by keyword."""
+    """Colour profile, EXIF, DPI, XMP, IPTC, and texts by keyword."""
 
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     xmp: bytes | None = None
+    iptc: bytes | None = None
     texts: Mapping[str, str] = field(default_factory=dict)
 
     @staticmethod
@@ -28,30 +52,93 @@ class Extras:
         """Those of an image that Pillow has opened; EXIF without the orientation, which is the pixels' matter."""
         info = image.info
         texts = {}
+        iptc = b""
         if isinstance(image, PngImagePlugin.PngImageFile):
             texts = {str(name): str(text) for name, text in info.items() if isinstance(text, str)}
             texts.pop(XMP_KEYWORD, None)
+            profiles = {name: texts.pop(name) for name in list(texts) if name.startswith(RAW_PROFILE)}
+            iptc = iptc_of(of_raw_profile(profiles.get(RAW_PROFILE + "iptc", "")))
         elif isinstance(comment := info.get("comment"), bytes):
-            texts = {"Comment": comment.decode("utf-8", "replace")}
+            texts = {COMMENT: comment.decode("utf-8", "replace")}
+        if isinstance(resources := info.get("photoshop"), Mapping):
+            iptc = resources.get(RESOURCES, b"")
         xmp = info.get("xmp")
         xmp = xmp.encode() if isinstance(xmp, str) else xmp
-        return Extras(info.get("icc_profile"), _exif_of(image), _checked(info.get("dpi")), xmp, texts)
+        return Extras(info.get("icc_profile"), _exif_of(image), _checked(info.get("dpi")), xmp, iptc or None, texts)
 
     @staticmethod
     def of_tiff(data: bytes, page: Any) -> "Extras":
         """Those of a page that tifffile has opened."""
-        exif, xmp = tags_of(data)
+        exif, xmp, iptc = tags_of(data)
         factor = PER_INCH.get(int(page.tags.valueof(UNIT) or 2))
         sides = [page.tags.valueof(tag) for tag in (ACROSS, DOWN)]
         dpi = None
         if factor is not None and all(isinstance(each, tuple) and all(each) for each in sides):
             dpi = sides[0][0] / sides[0][1] * factor, sides[1][0] / sides[1][1] * factor
-        return Extras(page.tags.valueof(ICC_PROFILE), exif or None, dpi, xmp or None)
+        return Extras(page.tags.valueof(ICC_PROFILE), exif or None, dpi, xmp or None, iptc or None)
+
+    def within(self, format: str) -> tuple["Extras", str]:
+        """What of it a format of Pillow's holds, DPI and texts in EXIF if they have no place of their own, and a word
+        on what it does not."""
+        holds = HOLDS[format]
+        lost = [name for name in WORDS if getattr(self, name) and name not in holds]
+        found = self
+        texts, left = dict(self.texts), []
+        comment = {COMMENT: texts.pop(COMMENT)} if "comment" in holds and COMMENT in texts else {}
+        if "exif" in holds and "texts" not in holds:
+            exif = Image.Exif()
+            exif.load(self.exif or b"")
+            left = [keyword for keyword, words in texts.items() if not _put_text(exif, keyword, words)]
+            if "dpi" in lost and self.dpi:
+                exif[ACROSS], exif[DOWN], exif[UNIT] = *self.dpi, 2
+                lost.remove("dpi")
+            found = replace(self, exif=exif.tobytes() if exif else None, texts=comment)
+        elif "texts" not in holds:
+            left = list(texts)
+            found = replace(self, texts=comment)
+        if format == "JPEG":
+            lost += [name for name in ("exif", "xmp") if len(getattr(found, name) or b"") > SEGMENT_BYTES]
+        found = replace(found, **dict.fromkeys(lost))
+        if "icc" in lost and any(name in (self.icc or b"") for name in SRGB):
+            lost.remove("icc")  # what everybody takes an image for
+        words = [WORDS[name] for name in lost] + ([f"text(s) ({', '.join(left)[:200]})"] if left else [])
+        return found, f"{format} cannot hold its {', '.join(words)}; .png can" if words else ""
+
+
+def extras_of(image: Image.Image, data: bytes) -> Extras:
+    """Those of an image that Pillow has opened from `data`. It does not say what a TIFF's IPTC is."""
+    found = Extras.of(image)
+    return replace(found, iptc=tags_of(data)[2] or None) if image.format == "TIFF" else found
+
+
+def _put_text(exif: Image.Exif, keyword: str, words: str) -> bool:
+    """Whether a text has a field that is free; then it is there."""
+    value: Any = words.encode()
+    tag = FIELDS.get(keyword)
+    if keyword == COMMENT:
+        tag, value = COMMENT_FIELD, words.encode("utf-16-le") + b"\0\0"
+    elif keyword == TIME and (time := _time_of(words)):
+        tag, value = TIME_FIELD, f"{time:%Y:%m:%d %H:%M:%S}".encode()
+    if tag is None or tag in exif:
+        return False
+    exif[tag] = value
+    return True
+
+
+def _time_of(words: str) -> datetime | None:
+    for read in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(ValueError, TypeError, IndexError):
+            return read(words.strip())
+    return None
 
 
 def _exif_of(image: Image.Image) -> bytes | None:
     found = Image.Exif()
-    found.load(image.getexif().tobytes())
+    read = image.getexif()
+    found.load(read.tobytes())
+    for tag, value in read.items():
+        if isinstance(value, str):  # read as Latin-1, whatever it is, and written as ASCII
+            found[tag] = value.encode("latin-1", "replace")
     for tag in (ExifTags.Base.Orientation, *STORAGE):
         found.pop(tag, None)
     return found.tobytes() if found else None

@@ -195,6 +195,7 @@ def image_request(
     quality: int | None = None,
     bits: int | None = None,
     metadata: MetadataName = "icc",
+    tta: bool = False,
     version: str = "",
 ) -> ImageRequest:
     """The message for Upscale or Translate; see `sent` for what a picture may be.
@@ -209,6 +210,7 @@ def image_request(
         raise InvalidRequest(f"metadata must be one of {', '.join(WIRE_POLICIES)}, got {metadata!r}")
     request = kind(model=model, version=version, alpha=WIRE_ALPHAS[alpha], encoding=_encoding(format, quality, bits))
     request.metadata = WIRE_POLICIES[metadata]
+    request.tta = bool(tta)
     found = sent(image)
     request.image, request.raw_width, request.raw_height = found.data, found.raw_width, found.raw_height
     return request
@@ -226,6 +228,7 @@ def translate_request(
     quality: int | None = None,
     bits: int | None = None,
     metadata: MetadataName = "icc",
+    tta: bool = False,
     version: str = "",
 ) -> pb.TranslateRequest:
     """The message for Translate; see `image_request`."""
@@ -240,6 +243,7 @@ def translate_request(
         quality=quality,
         bits=bits,
         metadata=metadata,
+        tta=tta,
         version=version,
     )
     if labels is not None:
@@ -287,6 +291,7 @@ def upscale_request(
         quality=quality,
         bits=bits,
         metadata=metadata,
+        tta=tta,
         version=version,
     )
     request.scale = scale or 0.0
@@ -295,7 +300,6 @@ def upscale_request(
         request.fit = WIRE_FITS[fit]
     if resample is not None:
         request.resample = WIRE_RESAMPLES[resample]
-    request.tta = bool(tta)
     return request
 
 

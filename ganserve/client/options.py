@@ -93,6 +93,7 @@ class ImageOptions(TypedDict, total=False):
     quality: int | None
     bits: int | None
     metadata: MetadataName
+    tta: bool
     version: str
 
 
@@ -112,7 +113,6 @@ class UpscaleOptions(ImageOptions, total=False):
     height: int | None
     fit: FitName | None
     resample: ResampleName | None
-    tta: bool
 
 
 class ScoreOptions(TypedDict, total=False):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ganserve.client.errors import InvalidRequest
-from ganserve.client.extras import Extras
+from ganserve.client.extras import Extras, extras_of
 from ganserve.client.open_formats import TIFF_STARTS, UnreadableFile, open_picture, read_deep_tiff
 from ganserve.client.png import Pixels, encode_png
 from ganserve.client.received import ReceivedImage
@@ -106,7 +106,7 @@ def _from_bytes(data: bytes, name: str) -> Sent:
         if data.startswith(TIFF_STARTS) and (deep := read_deep_tiff(data)) is not None:
             return _from_array(deep.pixels, deep.extras)
         with open_picture(data) as opened:
-            return Sent(_png_of(opened))
+            return Sent(_png_of(opened, extras_of(opened, data)))
     except (UnidentifiedImageError, UnreadableFile) as error:
         raise InvalidRequest(f"{name}: {error}") from None
 
@@ -120,8 +120,7 @@ def _from_array(pixels: NDArray[Any], extras: Extras | None = None) -> Sent:
     stored = _as_levels(pixels.reshape(*pixels.shape[:2], channels))
     if stored.dtype == np.uint8 and channels != 2 and extras is None:
         return Sent(stored.tobytes(), stored.shape[1], stored.shape[0])
-    found = extras or Extras()
-    return Sent(encode_png(stored, icc=found.icc, exif=found.exif, dpi=found.dpi, xmp=found.xmp))
+    return Sent(encode_png(stored, **vars(extras or Extras())))
 
 
 def _as_levels(pixels: NDArray[Any]) -> Pixels:
@@ -138,14 +137,12 @@ def _as_levels(pixels: NDArray[Any]) -> Pixels:
     raise InvalidRequest(f"image must be uint8 (0..255), uint16 (0..65535) or float (0..1), got {pixels.dtype}")
 
 
-def _png_of(image: Image.Image) -> bytes:
+def _png_of(image: Image.Image, extras: Extras | None = None) -> bytes:
     """PNG in the file's own depth, the camera's orientation applied, with all that goes with it."""
     upright = ImageOps.exif_transpose(image)
-    icc = image.info.get("icc_profile")
+    kept = dict(vars(extras or Extras.of(image)))
     if upright.mode in ("CMYK", "LAB"):
-        upright, icc = _in_srgb(upright, icc), None
-    found = Extras.of(image)
-    kept: dict[str, Any] = {"icc": icc, "exif": found.exif, "dpi": found.dpi, "xmp": found.xmp, "texts": found.texts}
+        upright = _in_srgb(upright, kept.pop("icc"))
     if upright.mode[0] in "IF":
         return encode_png(_deep_levels(upright), **kept)
     if upright.mode == "P":

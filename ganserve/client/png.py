@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 
+from ganserve.client.iptc import as_raw_profile
+
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -28,6 +30,7 @@ def encode_png(
     exif: bytes | None = None,
     dpi: tuple[float, float] | None = None,
     xmp: bytes | None = None,
+    iptc: bytes | None = None,
     texts: Mapping[str, str] | None = None,
 ) -> bytes:
     """A PNG of (H, W, 1..4) uint8 or uint16: grey, grey and alpha, RGB, RGBA.
@@ -39,6 +42,7 @@ def encode_png(
         exif: what follows `Exif\\0\\0`.
         dpi: horizontal and vertical.
         xmp: a packet in UTF-8.
+        iptc: a block of IPTC-IIM.
         texts: by keyword.
     """
     height, width, channels = pixels.shape
@@ -58,6 +62,8 @@ def encode_png(
         chunks.append(_chunk(b"eXIf", exif.removeprefix(b"Exif\0\0")))
     if xmp:
         chunks.append(_chunk(b"iTXt", XMP_KEYWORD.encode() + bytes(5) + xmp))
+    if iptc:
+        chunks.append(_chunk(b"zTXt", as_raw_profile(iptc)))
     for keyword, words in (texts or {}).items():
         name = keyword.encode("latin-1", "replace")[:79]
         chunks.append(_chunk(b"iTXt", name + bytes(5) + words.replace("\0", " ").encode()))

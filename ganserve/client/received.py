@@ -1,6 +1,7 @@
 """An image as a call returns it: encoded, decoded on use, saved in any format, compared with what it was made from."""
 
 import io
+import warnings
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
 
-from ganserve.client.encode import encode
+from ganserve.client.encode import encode, left_out
 from ganserve.client.extras import Extras
 from ganserve.client.formats import SUFFIXES, FormatName, format_of
 from ganserve.client.png import decode_png, encode_png, pixels_of
@@ -73,7 +74,8 @@ class ReceivedImage:
     def save(self, path: str | Path, *, quality: int | None = None) -> None:
         """Writes a file: the received bytes if the suffix is theirs, else encoded again.
 
-        Colour profile, EXIF, XMP, DPI, texts where the format has them and, in .png and .tif, 16 bits are kept.
+        Colour profile, EXIF, XMP, IPTC, DPI and texts are kept where the format has a place for them, with a warning
+        where it has none; and 16 bits in .png and .tif.
 
         Args:
             path: .png, .jpg, .webp, .tif, .bmp, .gif, .avif, or with the extra `formats` .heic and .jxl.
@@ -88,7 +90,10 @@ class ReceivedImage:
         if SUFFIXES.get(suffix) == self.format and quality is None:
             target.write_bytes(self.data)
             return
-        target.write_bytes(encode(self.array, suffix, extras=self.extras, quality=quality))
+        extras = self.extras
+        target.write_bytes(encode(self.array, suffix, extras=extras, quality=quality))
+        if lost := left_out(extras, suffix):
+            warnings.warn(f"{target}: {lost}", stacklevel=2)
 
     @property
     def extras(self) -> Extras:

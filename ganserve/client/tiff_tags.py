@@ -1,5 +1,5 @@
-"""EXIF and XMP of a TIFF, and into one that is written already: neither Pillow nor tifffile puts EXIF into compressed
-ones.
+"""EXIF, XMP and IPTC of a TIFF, and into one that is written already: neither Pillow nor tifffile puts EXIF into
+compressed ones.
 
 The first directory is written once more, at the end, with what is added; the pixels stay where they are. Values are
 copied one by one: a note of a camera's maker that points into the old block keeps its bytes and loses its way.
@@ -11,10 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganserve.client.iptc import iptc_of
+
 XMP, ORIENTATION = 700, 274
+IPTC, PHOTOSHOP = 33723, 34377
 EXIF, GPS, INTEROPERABILITY = 34665, 34853, 40965
 NESTED = (EXIF, GPS, INTEROPERABILITY)
-BYTE, LONG = 1, 4
+BYTE, LONG, UNDEFINED = 1, 4, 7
 # Bytes of a number of each of TIFF's types; those of rationals are two.
 SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 SWAPPED = {3: 2, 4: 4, 5: 4, 8: 2, 9: 4, 10: 4, 11: 4, 12: 8}
@@ -23,7 +26,7 @@ MAX_ENTRIES = 2048
 STORAGE = frozenset(
     (254, 255, 256, 257, 258, 259, 262, 263, 266, 273, 277, 278, 279, 280, 281, 284, 288, 289, 290, 291, 301, 317, 318,
      319, 320, 322, 323, 324, 325, 330, 332, 338, 339, 340, 341, 347, 512, 513, 514, 519, 520, 521, 529, 530, 531, 532,
-     XMP, 33550, 33723, 33922, 34264, 34377, 34675, 34735, 34736, 34737, 42112, 42113, 50341)
+     XMP, 33550, IPTC, 33922, 34264, PHOTOSHOP, 34675, 34735, 34736, 34737, 42112, 42113, 50341)
 )  # fmt: skip
 
 
@@ -44,24 +47,26 @@ class Directory:
     nested: Mapping[int, "Directory"]
 
 
-def tags_of(tiff: bytes) -> tuple[bytes, bytes]:
-    """EXIF, without its orientation, and XMP of a classic TIFF; empty if there is none, or the file is damaged."""
+def tags_of(tiff: bytes) -> tuple[bytes, bytes, bytes]:
+    """EXIF, without its orientation, XMP and IPTC of a classic TIFF; empty if there is none, or the file is damaged."""
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])
     if order is None:
-        return b"", b""
+        return b"", b"", b""
     try:
         found = _read(tiff, order, struct.unpack_from(f"{order}I", tiff, 4)[0])
     except struct.error:
-        return b"", b""
+        return b"", b"", b""
     kept = {tag: value for tag, value in found.values.items() if tag not in (*STORAGE, ORIENTATION)}
-    xmp = found.values[XMP].data if XMP in found.values else b""
+    xmp, iptc, resources = (found.values[tag].data if tag in found.values else b"" for tag in (XMP, IPTC, PHOTOSHOP))
+    iptc = iptc or iptc_of(resources)
     if not kept and not found.nested:
-        return b"", xmp
-    return b"II*\0" + struct.pack("<I", 8) + _packed(Directory(kept, found.nested), 8), xmp
+        return b"", xmp, iptc
+    return b"II*\0" + struct.pack("<I", 8) + _packed(Directory(kept, found.nested), 8), xmp, iptc
 
 
-def with_tags(tiff: bytes, exif: bytes, xmp: bytes) -> bytes:
-    """The classic little-endian TIFF with EXIF and XMP in its first directory. EXIF that is damaged is left out."""
+def with_tags(tiff: bytes, exif: bytes, xmp: bytes, iptc: bytes = b"") -> bytes:
+    """The classic little-endian TIFF with EXIF, XMP and IPTC in its first directory. EXIF that is damaged is left
+    out."""
     added = Directory({}, {})
     if exif:
         block = exif.removeprefix(b"Exif\0\0")
@@ -76,6 +81,8 @@ def with_tags(tiff: bytes, exif: bytes, xmp: bytes) -> bytes:
     values = {tag: value for tag, value in added.values.items() if tag not in STORAGE} | dict(own.values)
     if xmp:
         values[XMP] = Value(BYTE, len(xmp), xmp)
+    if iptc:
+        values[IPTC] = Value(UNDEFINED, len(iptc), iptc)
     start = len(tiff) + len(tiff) % 2
     packed = _packed(Directory(values, added.nested), start, following)
     return tiff[:4] + struct.pack("<I", start) + tiff[8:] + bytes(start - len(tiff)) + packed
@@ -101,7 +108,8 @@ def _read(data: bytes, order: str, at: int, *, nested: bool = True, depth: int =
                 (target,) = struct.unpack_from(f"{order}I", data, start)
                 below[tag] = _read(data, order, target, depth=depth + 1)
             continue
-        values[tag] = Value(kind, n, _little(data[start : start + size], kind, order))
+        content = data[start : start + size]
+        values[tag] = Value(kind, n, content if tag == IPTC else _little(content, kind, order))  # some call it numbers
     return Directory(values, below)
 
 

@@ -1021,6 +1021,7 @@ class TranslateRequest(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TTA_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     version: _builtins.str
     image: _builtins.bytes
@@ -1039,6 +1040,8 @@ class TranslateRequest(_message.Message):
     """
     reference: _builtins.bytes
     metadata: Global___MetadataPolicy.ValueType
+    tta: _builtins.bool
+    """as of UpscaleRequest; refused by models that draw images from label maps or styles"""
     @_builtins.property
     def encoding(self) -> Global___Encoding: ...
     @_builtins.property
@@ -1063,10 +1066,11 @@ class TranslateRequest(_message.Message):
         seed: _builtins.int | None = ...,
         reference: _builtins.bytes | None = ...,
         metadata: Global___MetadataPolicy.ValueType = ...,
+        tta: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_seed", b"_seed", "encoding", b"encoding", "reference", b"reference", "seed", b"seed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_seed", b"_seed", "alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "reference", b"reference", "seed", b"seed", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_reference", b"_reference", "_seed", b"_seed", "alpha", b"alpha", "encoding", b"encoding", "image", b"image", "labels", b"labels", "metadata", b"metadata", "model", b"model", "raw_bits", b"raw_bits", "raw_height", b"raw_height", "raw_width", b"raw_width", "reference", b"reference", "seed", b"seed", "tta", b"tta", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__reference: _TypeAlias = _typing.Literal["reference"]  # noqa: Y015
     _WhichOneofArgType__reference: _TypeAlias = _typing.Literal["_reference", b"_reference"]  # noqa: Y015

@@ -285,7 +285,7 @@ class ImageService(ImageServiceServicer):
             encoding = self.marks.of_changed(encoding, model, request.image)
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
             plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
-            if isinstance(request, pb.UpscaleRequest) and request.tta:
+            if request.tta:
                 plan = in_all_turns(plan, spec, model.takes_floats)
             self._check(plan, encoding, pieces is not None)
             charge(1, plan.width * plan.height * plan.turns)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from artifact.shapes import tile_sizes
-from artifact.spec import Spec
+from artifact.spec import REFERENCE, Spec
 from server.errors import InvalidRequest
 from server.images.channels import ChannelPlan
 from server.images.sizes import TransformPlan
@@ -56,8 +56,16 @@ def in_all_turns(plan: TransformPlan, spec: Spec, takes_floats: bool) -> Transfo
     """The plan with every tile run in all ways. `takes_floats`: the network gives values that are not rounded yet.
 
     Raises:
-        InvalidRequest: the engine takes tiles of that size in one direction only.
+        InvalidRequest: the engine takes tiles of that size in one direction only; the network draws what the image does
+            not show, each time differently.
     """
+    drawn = (
+        "label maps" if spec.input_classes else "styles" if {"latent", REFERENCE} & set(plan.passes[0].others) else ""
+    )
+    if drawn:
+        raise InvalidRequest(
+            f"tta: the model draws images from {drawn}, and the mean of eight is blurred; leave it unset"
+        )
     for each in plan.passes:
         _check_sides(each, spec)
     return replace(

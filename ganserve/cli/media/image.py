@@ -13,8 +13,8 @@ from ganserve.cli.media.options import Metadata
 from ganserve.cli.media.plan import Conversion
 from ganserve.cli.media.write import write
 from ganserve.cli.output import CommandError
-from ganserve.client.encode import encode
-from ganserve.client.extras import Extras
+from ganserve.client.encode import encode, left_out
+from ganserve.client.extras import Extras, extras_of
 from ganserve.client.formats import SUFFIXES
 from ganserve.client.open_formats import open_picture
 from ganserve.client.results import Translated, Upscaled
@@ -88,8 +88,9 @@ class ImageConverter:
         lost = "" if geo is None else f"{suffix} cannot hold its place on earth; .tif can"
         if own == result.format:
             return Made(result.data, result, data, note=lost)
-        made = encode(result.array, suffix, extras=result.extras, quality=self.quality)
-        return Made(made, result, data, note=lost)
+        extras = result.extras
+        made = encode(result.array, suffix, extras=extras, quality=self.quality)
+        return Made(made, result, data, note="; ".join(filter(None, (lost, left_out(extras, suffix)))))
 
     def _kept(self, found: Extras) -> Extras:
         """What of an animation's is written again."""
@@ -108,10 +109,10 @@ class ImageConverter:
                 if suffix not in HOLD_FRAMES:
                     raise CommandError(f"it has {n} frames and {suffix} holds one; pass --frames first, or --format")
                 frames = read_frames(image)
-                extras = self._kept(Extras.of(image))
+                extras = self._kept(extras_of(image, data))
         except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError):
             return None  # what is not an animation that can be read goes to the server as it is
         made, result = convert_frames(
             frames, lambda pixels: self.call(pixels, "png", None), self.in_flight, suffix, extras, self.quality
         )
-        return Made(made, result, frames.pixels[-1], frames=n)
+        return Made(made, result, frames.pixels[-1], frames=n, note=left_out(extras, suffix))

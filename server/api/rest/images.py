@@ -43,8 +43,8 @@ _GENERATE_FIELDS = (
 _LABEL_FIELDS = ("label", "labels")
 _STYLE_FIELDS = ("seed", "reference")
 _RAW_FIELDS = ("raw_width", "raw_height", "raw_bits")
-_IMAGE_FIELDS = ("image", *_RAW_FIELDS, "format", "quality", "bits", "alpha", "metadata", "version")
-_SIZE_FIELDS = ("scale", "width", "height", "fit", "resample", "tta")
+_IMAGE_FIELDS = ("image", *_RAW_FIELDS, "format", "quality", "bits", "alpha", "metadata", "tta", "version")
+_SIZE_FIELDS = ("scale", "width", "height", "fit", "resample")
 _RESAMPLES = {"lanczos": pb.RESAMPLE_LANCZOS, "area": pb.RESAMPLE_AREA}
 _POLICIES = {
     "icc": pb.METADATA_POLICY_ICC,
@@ -137,6 +137,7 @@ class ImageApi:
                 message.image = fields["image"]
                 message.alpha = read_choice(fields, "alpha", ALPHA, "keep")
                 message.metadata = read_choice(fields, "metadata", _POLICIES, "icc")
+                message.tta = read_flag(fields, "tta")
                 for field in _RAW_FIELDS:
                     if field in fields:
                         set_field(message, field, read_integer(field, fields[field]))
@@ -216,7 +217,6 @@ def _read_size(message: pb.UpscaleRequest, fields: Mapping[str, Any]) -> None:
         set_field(message, name, value)
     message.fit = read_choice(fields, "fit", FITS, None)  # type: ignore[assignment]
     message.resample = read_choice(fields, "resample", _RESAMPLES, None)  # type: ignore[assignment]
-    message.tta = read_flag(fields, "tta")
 
 
 def _read_style(message: pb.TranslateRequest, fields: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ _IMAGE_PROPERTIES: Mapping[str, Schema] = {
     "raw_bits": {"type": "integer", "enum": [8, 16], "description": "of raw pixels; 16: little-endian"},
     "alpha": {"type": "string", "enum": ["keep", "drop"]},
     "metadata": {"type": "string", "enum": ["icc", "keep", "strip"], "description": "of the sent image's"},
+    "tta": {"type": "boolean", "description": "the mean of eight flipped and turned ways"},
     "version": {"type": "string"},
 }
 _SIZE_PROPERTIES: Mapping[str, Schema] = {
@@ -32,7 +33,6 @@ _SIZE_PROPERTIES: Mapping[str, Schema] = {
     "height": {"type": "integer", "minimum": 1, "description": "px; alone, the width follows"},
     "fit": {"type": "string", "enum": ["contain", "cover", "fill"], "description": "with width and height"},
     "resample": {"type": "string", "enum": ["lanczos", "area"], "description": "to the size"},
-    "tta": {"type": "boolean", "description": "the mean of eight flipped and turned ways"},
 }
 
 _SELECTION_PROPERTIES: Mapping[str, Schema] = {

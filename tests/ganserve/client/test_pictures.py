@@ -1,6 +1,7 @@
 """What a picture may be, how it is sent, and what a result can be saved as."""
 
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -269,3 +270,40 @@ def test_a_raw_result_is_sent_on_as_it_is(channels: int, bits: int) -> None:
     found = pixels_sent(raw)
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels)
+
+
+CAPTION = b"\x1c\x02\x78\x00\x05Hello"
+EVERYTHING = Extras(
+    icc=PROFILE,
+    dpi=(300, 300),
+    xmp=b"<rdf:RDF/>",
+    iptc=CAPTION,
+    texts={"Title": "grüße", "Comment": "c", "prompt": "p"},
+)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "lost"),
+    [
+        (".png", ""),
+        (".jpg", "JPEG cannot hold its text(s) (prompt); .png can"),
+        (".tif", "TIFF cannot hold its text(s) (prompt); .png can"),
+        (".avif", "AVIF cannot hold its IPTC, text(s) (prompt); .png can"),
+        (".bmp", "BMP cannot hold its XMP, IPTC, text(s) (Title, Comment, prompt); .png can"),
+    ],
+)
+def test_what_a_format_has_no_place_for_is_said_and_the_rest_is_there(suffix: str, lost: str, tmp_path: Path) -> None:
+    data = encode_png(image_of(1), **vars(EVERYTHING))
+    result = ReceivedImage(data, "png", *image_of(1).shape[1::-1], 3, "m", "1", Timings())
+    path = tmp_path / f"out{suffix}"
+    if lost:
+        with pytest.warns(UserWarning, match=re.escape(lost)):
+            result.save(path, quality=None)
+    else:
+        result.save(path, quality=9)
+    with Image.open(io.BytesIO(sent(sent(path).data).data)) as image:
+        found = Extras.of(image)
+        title = found.texts.get("Title") or image.getexif().get(0x010D, "").encode("latin-1").decode()
+    assert (title == "grüße") == (suffix != ".bmp")
+    assert (found.iptc == CAPTION) == (suffix in (".png", ".jpg", ".tif"))
+    assert (found.icc == PROFILE) == (suffix != ".bmp")

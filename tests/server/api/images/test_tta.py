@@ -80,3 +80,26 @@ async def test_it_is_refused_where_the_engine_takes_one_direction_only(world: An
     request = pb.UpscaleRequest(model="one-size", image=world.png(noise(8, 12, 3)), tta=True)
     text = await world.refusal(world.stub.Upscale(request), grpc.StatusCode.INVALID_ARGUMENT)
     assert "tta: tiles of 12 x 8 px are turned to 8 x 12, which the model's engine does not take" in text
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+async def test_a_translated_image_is_the_mean_of_eight_ways_and_keeps_its_alpha(world: Any, channels: int) -> None:
+    world.engine("styled")._transform = lambda image: smeared(image)[..., ::2, ::2, :]
+    picture = noise(5, 7, channels)
+    reply = await world.stub.Translate(pb.TranslateRequest(model="styled", image=world.png(picture), tta=True))
+    padded = np.pad(picture[..., :3], ((0, 3), (0, 1), (0, 0)), "reflect")
+    assert np.array_equal(world.pixels(reply.image)[..., :3], expected(padded, as_floats=False)[:10:2, :14:2])
+    assert np.array_equal(world.pixels(reply.image)[..., 3:], picture[..., 3:])
+    assert sum(world.engine("styled").batches) == TURNS
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "drawn", "channels"), [("domains", ["cat"], "styles", 3), ("mapped", [], "label maps", 1)]
+)
+async def test_images_that_a_network_draws_have_no_mean(
+    world: Any, model: str, labels: list[str], drawn: str, channels: int
+) -> None:
+    picture = world.png(noise(4, 4, channels) % 3)
+    request = pb.TranslateRequest(model=model, image=picture, labels=labels, tta=True)
+    text = await world.refusal(world.stub.Translate(request), grpc.StatusCode.INVALID_ARGUMENT)
+    assert f"tta: the model draws images from {drawn}, and the mean of eight is blurred; leave it unset" in text
