@@ -237,7 +237,7 @@ class Settings(BaseSettings):
         description="Maximum pixels of an image, after padding, that a network processes in one piece (translators).",
     )
     max_metadata_bytes: Annotated[int, Panel.IMAGES] = Field(
-        4 << 20, ge=0, description="Maximum EXIF, XMP and texts of an image whose metadata are kept."
+        4 << 20, ge=0, description="Maximum EXIF, XMP, IPTC and texts of an image whose metadata are kept."
     )
     mark: Annotated[Literal["none", "xmp", "c2pa"], Panel.IMAGES] = Field(
         "none",

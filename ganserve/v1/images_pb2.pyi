@@ -84,7 +84,7 @@ class _MetadataPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Metada
     METADATA_POLICY_ICC: _MetadataPolicy.ValueType  # 1
     """what its colours mean (profile, or a PNG's chunks) and its density"""
     METADATA_POLICY_KEEP: _MetadataPolicy.ValueType  # 2
-    """also EXIF (orientation 1, the new size, no thumbnail), XMP and texts"""
+    """also EXIF (orientation 1, the new size, no thumbnail), XMP, IPTC and texts"""
     METADATA_POLICY_STRIP: _MetadataPolicy.ValueType  # 3
     """nothing"""
 
@@ -96,7 +96,7 @@ METADATA_POLICY_UNSPECIFIED: MetadataPolicy.ValueType  # 0
 METADATA_POLICY_ICC: MetadataPolicy.ValueType  # 1
 """what its colours mean (profile, or a PNG's chunks) and its density"""
 METADATA_POLICY_KEEP: MetadataPolicy.ValueType  # 2
-"""also EXIF (orientation 1, the new size, no thumbnail), XMP and texts"""
+"""also EXIF (orientation 1, the new size, no thumbnail), XMP, IPTC and texts"""
 METADATA_POLICY_STRIP: MetadataPolicy.ValueType  # 3
 """nothing"""
 Global___MetadataPolicy: _TypeAlias = MetadataPolicy  # noqa: Y015

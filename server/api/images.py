@@ -33,11 +33,11 @@ from server.images.header import Format, Header, read_header
 from server.images.memory import (
     COUNTED_BYTES,
     REPLY_COPIES,
+    SENT_COPIES,
     Hold,
     MemoryBudget,
-    metadata_bytes,
+    call_bytes,
     reference_bytes,
-    transform_bytes,
 )
 from server.images.sizes import TransformPlan, in_one_pass, plan_sized_upscale
 from server.images.transform import TransformedImage, transform
@@ -262,7 +262,7 @@ class ImageService(ImageServiceServicer):
         if made:
             job = await self._workers.run(job.changed)
         if 2 * made > COUNTED_BYTES:
-            hold.shrink(hold.nbytes - made)
+            hold.settle(hold.nbytes - made)
         return job
 
     async def _transform(
@@ -289,20 +289,21 @@ class ImageService(ImageServiceServicer):
                 plan = in_all_turns(plan, spec, model.takes_floats)
             self._check(plan, encoding, pieces is not None)
             charge(1, plan.width * plan.height * plan.turns)
-            sent_bytes = hold_of(context, self._budget).nbytes
-            batch = model.batcher.max_batch_size
-            nbytes = transform_bytes(plan, encoding, batch, in_pieces=pieces is not None and not is_signed(encoding))
-            nbytes += metadata_bytes(encoding, len(request.image), self._limits.max_metadata_bytes)
-            hold = self._hold(context, nbytes)
+            arrived = hold_of(context, self._budget).nbytes  # over HTTP
+            sent_bytes = arrived or SENT_COPIES * len(request.image)
+            limit = self._limits.max_metadata_bytes
+            leaves = pieces is not None and not is_signed(encoding)
+            counted = partial(call_bytes, plan, encoding, model.batcher.max_batch_size, request.image, limit, leaves)
+            hold = self._hold(context, sent_bytes - arrived + counted())
             if complete is not None:
                 plan = await complete(spec, plan)
             watch = None if pieces is None else pieces.of(plan.tiles)
-            limit = self._limits.max_metadata_bytes
             image = await transform(
-                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch, limit
-            )
+                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch, limit,
+                lambda detail: hold.settle(sent_bytes + counted(detail)),
+            )  # fmt: skip
             image = await self.marks.sign_changed(image, encoding, request.image, header)
-            hold.shrink(sent_bytes + len(image.data) * REPLY_COPIES)
+            hold.settle(sent_bytes + len(image.data) * REPLY_COPIES)
             if pieces is None:
                 self._limits.check_reply(len(image.data), "use UpscaleStream, JPEG or WebP, or send a smaller image")
             self._metrics.decoded(model.name, image.decode_s)

@@ -65,6 +65,11 @@ class Output:
         self._rows.write(rows)
         self.seconds += time.monotonic() - started_at
 
+    @property
+    def share(self) -> float | None:
+        """Of a PNG, see `PngWriter`; None of other formats."""
+        return None if self._png is None else self._png.share
+
     def take(self) -> bytes:
         """What of the encoded image there is so far and was not taken yet: of a PNG, the others are encoded whole."""
         return b"" if self._png is None else self._png.take()

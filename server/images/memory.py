@@ -13,17 +13,23 @@ from server.images.sizes import TransformPlan
 # Bytes for each pixel at the peak of decoding and encoding, as measured (tests/server/images/test_memory.py).
 _WEBP_DECODE_BYTES = {3: 20, 4: 23}
 _DEEP_DECODE_BYTES = {1: 6, 2: 12, 3: 23, 4: 28}
+# Of encoding: whatever the image shows, and of its detail, all copies of what is sent included.
 _ENCODE_BYTES = {
-    Format.JPEG: {1: 3, 3: 6},
+    Format.JPEG: {1: (1, 2), 3: (4, 2)},
     # Of alpha that is noise; two thirds of it if alpha is even.
-    Format.WEBP: {1: 12, 2: 45, 3: 14, 4: 37},
+    Format.WEBP: {1: (7, 5), 2: (40, 5), 3: (9, 5), 4: (32, 5)},
 }
 _RESAMPLE_BYTES = 12  # of each pixel of a strip: as Pillow has it, and of its new width
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
 _MEAN_BYTES = 24  # of a pixel of four channels: its mean, and that once more in levels
 _PIECES_BYTES = 8 << 20  # of messages that wait for their reader
-# A reply's bytes: as encoded, in the message, serialized.
-REPLY_COPIES = 3
+# A reply's bytes: as encoded, in the message, serialized. Those of an image that is sent: serialized, in the message.
+REPLY_COPIES, SENT_COPIES = 3, 2
+# A PNG's as well in the pieces that it was put together from.
+PNG_COPIES = 4
+# Bytes of a pixel from which a JPEG or WebP shows so much detail that a PNG of it is as large as its pixels.
+_DETAILED_BYTES = 0.7
+_LEAST_DETAIL = 0.3
 # Calls that need less are not counted: the limits of the queue bound how many there are.
 COUNTED_BYTES = 1 << 20
 # Tiles of one image that are computed and not yet on its canvas.
@@ -37,11 +43,28 @@ def window_of(plan: ChannelPlan, batch: int) -> int:
     return max(1, window // plan.turns) * plan.turns
 
 
+def detail_of(header: Header, sent_bytes: int) -> float:
+    """How much an image that was sent in so many bytes shows, which decides how many it takes as encoded: from 0 of a
+    plain one to 1 of noise, whose PNG is as large as its pixels. A guess, until the first rows are encoded."""
+    if header.format is Format.RAW:
+        return 1.0
+    pixel_bytes = _DETAILED_BYTES
+    if header.format is Format.PNG:
+        pixel_bytes = (header.stored_channels or header.channels) * header.bits / 8
+    return min(1.0, max(_LEAST_DETAIL, sent_bytes / (header.width * header.height * pixel_bytes)))
+
+
 def transform_bytes(
-    plan: TransformPlan, encoding: Encoding, batch: int, goes_on: bool = False, in_pieces: bool = False
+    plan: TransformPlan,
+    encoding: Encoding,
+    batch: int,
+    goes_on: bool = False,
+    in_pieces: bool = False,
+    detail: float = 1.0,
 ) -> int:
     """What an image takes on its way through a network, at its peak, without metadata. `batch`: the model's largest.
-    `goes_on`: it is needed whole afterwards. `in_pieces`: what is encoded leaves before the next rows come."""
+    `goes_on`: it is needed whole afterwards. `in_pieces`: what is encoded leaves before the next rows come. `detail`:
+    see `detail_of`."""
     header, first = plan.header, plan.passes[0]
     sent_px = header.width * header.height
     pixels = sent_px * header.channels * first.sample_bytes
@@ -53,11 +76,11 @@ def transform_bytes(
         pixels = each.nbytes
     last = plan.passes[-1]
     returned_px = plan.width * plan.height
-    encoded = returned_px * encode_bytes(encoding, plan.channels, plan.bits)
+    encoded = int(returned_px * encode_bytes(encoding, plan.channels, plan.bits, detail))
     if encoding.format is Format.PNG and not goes_on:
         if in_pieces:  # at most what all bands that were open become
-            share = min(1.0, (_bands(last, batch) + 1) * last.grid.tile_height / last.header.height)
-            encoded = int(encoded * share) + _PIECES_BYTES
+            open_share = min(1.0, (_bands(last, batch) + 1) * last.grid.tile_height / last.header.height)
+            encoded = int(encoded * open_share) + _PIECES_BYTES
         return max(peak, pixels + _pass_bytes(last, batch) + _rows_bytes(plan, batch) + encoded)
     canvas = plan.nbytes
     rows = _rows_bytes(plan, batch) if plan.is_resampled else 0
@@ -65,9 +88,20 @@ def transform_bytes(
     return max(peak, pixels + _pass_bytes(last, batch) + rows + canvas, pixels + rows + canvas + encoded)
 
 
-def metadata_bytes(encoding: Encoding, sent_bytes: int, limit_bytes: int) -> int:
-    """Of metadata that is kept: as read, put right, and as chunks."""
-    return 3 * min(sent_bytes, limit_bytes) if encoding.metadata is Policy.KEEP else 0
+def call_bytes(
+    plan: TransformPlan,
+    encoding: Encoding,
+    batch: int,
+    sent: bytes,
+    metadata_limit_bytes: int,
+    in_pieces: bool,
+    detail: float | None = None,
+) -> int:
+    """As `transform_bytes`, with the metadata that is kept of the image `sent`: as read, put right, and as chunks.
+    `detail`: None before it is known."""
+    detail = detail_of(plan.header, len(sent)) if detail is None else detail
+    kept_bytes = min(len(sent), metadata_limit_bytes) if encoding.metadata is Policy.KEEP else 0
+    return transform_bytes(plan, encoding, batch, in_pieces=in_pieces, detail=detail) + 3 * kept_bytes
 
 
 def _spread_bytes(plan: ChannelPlan) -> int:
@@ -125,11 +159,14 @@ def decode_bytes(header: Header, bits: int = 8) -> int:
     return nbytes + header.stored_channels  # before they are converted
 
 
-def encode_bytes(encoding: Encoding, channels: int, bits: int = 8) -> int:
-    """For each pixel, of encoding and sending, without the image itself. A PNG counts as if it could not be
-    compressed."""
-    by_channels = _ENCODE_BYTES.get(encoding.format)
-    return REPLY_COPIES * channels * bits // 8 if by_channels is None else by_channels[channels]
+def encode_bytes(encoding: Encoding, channels: int, bits: int = 8, detail: float = 1.0) -> float:
+    """For each pixel, of encoding and sending, without the image itself."""
+    if encoding.format is Format.RAW:
+        return REPLY_COPIES * channels * bits / 8
+    if encoding.format is Format.PNG:
+        return PNG_COPIES * channels * bits / 8 * detail
+    fixed, of_detail = _ENCODE_BYTES[encoding.format][channels]
+    return fixed + of_detail * detail
 
 
 class MemoryBudget:
@@ -163,15 +200,14 @@ class Hold:
         self.nbytes += nbytes
         budget.held_bytes += nbytes
 
-    def shrink(self, nbytes: int) -> None:
-        """Gives back all but `nbytes`."""
-        if nbytes < self.nbytes:
-            self._budget.held_bytes -= self.nbytes - nbytes
-            self.nbytes = nbytes
+    def settle(self, nbytes: int) -> None:
+        """Counts what it turned out to be, whatever the others hold: what is under way is not thrown away for it."""
+        self._budget.held_bytes += nbytes - self.nbytes
+        self.nbytes = nbytes
 
     def release(self) -> None:
         """Gives back everything, as leaving the context does."""
-        self.shrink(0)
+        self.settle(0)
 
     def __enter__(self) -> Self:
         return self

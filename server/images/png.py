@@ -46,6 +46,7 @@ class PngWriter:
         self._above = np.zeros((1, width * self._pixel_bytes), np.uint8)
         self._waiting: list[NDArray[np.uint8]] = []  # less than a strip
         self._left = height  # rows to come
+        self._raw_bytes = self._encoded_bytes = 0
 
     def space(self, top: int, bottom: int) -> None:
         """Rows need no place of their own."""
@@ -80,6 +81,11 @@ class PngWriter:
         self._parts = []
         return data
 
+    @property
+    def share(self) -> float | None:
+        """Of the rows' bytes, what they take as encoded so far; None before there are any."""
+        return self._encoded_bytes / self._raw_bytes if self._encoded_bytes else None
+
     def _encode(self, lines: NDArray[np.uint8], ends: bool) -> None:
         """Encodes a strip; `ends`: it is the last one if no more rows are to come."""
         check_time()
@@ -95,6 +101,8 @@ class PngWriter:
         is_last = ends and not self._left
         if is_last:
             data += self._compressor.flush()
+        self._raw_bytes += lines.nbytes
+        self._encoded_bytes += len(data)
         if data:
             self._parts += _chunk(b"IDAT", data)
         if is_last:

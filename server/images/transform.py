@@ -70,11 +70,13 @@ async def transform(
     workers: Workers,
     watch: Watch | None = None,
     max_metadata_bytes: int = 0,
+    recount: Callable[[float], None] = lambda detail: None,
 ) -> TransformedImage:
     """The image `sent`, through the network. Leaving (also by cancellation) drops the tiles that have not run.
 
     `watch` gets how many tiles are done, and what of the encoded image is there; its `data` is the rest then. The work
-    goes on when it returns. `max_metadata_bytes`: of EXIF, XMP and texts, if they are kept.
+    goes on when it returns. `max_metadata_bytes`: of EXIF, XMP and texts, if they are kept. `recount` gets the share
+    that a PNG takes of its pixels' bytes, as soon as that is known.
 
     Raises:
         InvalidRequest: the image is damaged, or has colours and the network takes grey.
@@ -92,14 +94,14 @@ async def transform(
         for each, following in pairwise(plan.passes):
             canvas = Canvas(each.shape, each.dtype)
             finish = partial(_prepare_again, canvas, prepared, following)
-            told = None if watch is None else partial(_tell, watch, tally, None)
+            told = partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
         fitting = fit(prepared.metadata, encoding.metadata, encoding.format, plan.shape)
         metadata = marked(fitting.metadata, encoding.marking, encoding.format)
         output = Output(plan, encoding, metadata)
         # what is signed is sent when it is whole
         sends = None if encoding.marking is not None and encoding.marking.is_signed else output
-        told = None if watch is None else partial(_tell, watch, tally, sends)
+        told = partial(_tell, watch, tally, sends, partial(_recount, recount, output))
         data = await _pass(admission.run, batch, last, prepared, output, output.finish, workers, tally, told)
     show_phase("encode", output.started_at, output.seconds)
     return TransformedImage(
@@ -195,8 +197,17 @@ async def _pass(
     raise AssertionError("the last tile completes the bands")
 
 
-async def _tell(watch: Watch, tally: _Tally, output: Output | None) -> None:
-    await watch(tally.tiles, b"" if output is None else output.take())
+async def _tell(
+    watch: Watch | None, tally: _Tally, output: Output | None, recount: Callable[[], None] = lambda: None
+) -> None:
+    recount()
+    if watch is not None:
+        await watch(tally.tiles, b"" if output is None else output.take())
+
+
+def _recount(recount: Callable[[float], None], output: Output) -> None:
+    if (share := output.share) is not None:
+        recount(share)
 
 
 def _end(bands: Bands, leaving: list[int], finish: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from PIL import Image
 from server.errors import Overloaded
 from server.images import codecs, memory
 from server.images.codecs import Encoding
-from server.images.header import Format, read_header
+from server.images.header import Format, Header, read_header
 from server.images.memory import Hold, MemoryBudget
 
 WIDTH, HEIGHT = 2000, 1500
@@ -69,7 +69,7 @@ def noise(channels: int) -> Any:
     return np.random.RandomState(0).randint(0, 256, (HEIGHT, WIDTH, channels)).astype(np.uint8)
 
 
-def check(counted: int, taken: float) -> None:
+def check(counted: float, taken: float) -> None:
     assert taken < counted * 1.05 + ROUNDED_BYTES / (WIDTH * HEIGHT)
     assert counted < taken * MOST + 1, "bytes are whole"
 
@@ -114,7 +114,8 @@ def test_encoding_noise_takes_what_is_counted(tmp_path: Path, kind: Format, chan
     np.save(tmp_path / "image.npy", noise(channels))
     encoding, sending = measured(kind, tmp_path / "image.npy")
     counted = memory.encode_bytes(Encoding.of(kind, None), channels)
-    check(counted, max(encoding, memory.REPLY_COPIES * sending))
+    copies = memory.PNG_COPIES if kind is Format.PNG else memory.REPLY_COPIES
+    check(counted, max(encoding, copies * sending))
 
 
 @pytest.mark.slow
@@ -128,7 +129,7 @@ def test_images_of_16_bits_take_what_is_counted(tmp_path: Path, channels: int) -
     check(memory.decode_bytes(read_header(data), 16), measured("decode", tmp_path / "image", 16)[0])
     encoding, sending = measured(Format.PNG, tmp_path / "image.npy")
     counted = memory.encode_bytes(Encoding.of(Format.PNG, None), channels, 16)
-    check(counted, max(encoding, memory.REPLY_COPIES * sending))
+    check(counted, max(encoding, memory.PNG_COPIES * sending))
 
 
 @pytest.mark.slow
@@ -143,13 +144,22 @@ def test_spreading_colours_takes_no_more_than_is_counted(tmp_path: Path, every: 
     assert measured("spread", tmp_path / "image.npy")[0] < (channels - 1 + memory._SPREAD_BYTES) * 1.05
 
 
+def test_the_detail_of_what_was_sent_tells_what_will_be_returned() -> None:
+    pictures = (image(3), noise(3) >> 4, noise(3))
+    files = [codecs.encode(codecs.DecodedImage(pixels), Encoding(Format.PNG, 1)) for pixels in pictures]
+    files.append(codecs.encode(codecs.DecodedImage(noise(3)), Encoding(Format.JPEG, 90)))
+    details = [memory.detail_of(read_header(data), len(data)) for data in files]
+    assert details == [memory._LEAST_DETAIL, pytest.approx(len(files[1]) / noise(3).size), 1.0, 1.0]
+    assert memory.detail_of(Header(Format.RAW, 9, 9, 3), 243) == 1.0
+
+
 def test_what_is_held_is_given_back_and_whoever_is_alone_fits() -> None:
     budget = MemoryBudget(100)
     first, second = Hold(budget), Hold(budget)
     first.take(500)
     with pytest.raises(Overloaded, match=r"needs 1 bytes of memory, others hold 500, limit 100 \(max_held_bytes\)"):
         second.take(1)
-    first.shrink(60)
+    first.settle(60)
     second.take(40)
     with pytest.raises(Overloaded, match="needs 41 bytes of memory, others hold 60"):
         second.take(1)
