@@ -87,7 +87,7 @@ MetadataOption = Annotated[
     Metadata | None,
     typer.Option(
         "--metadata",
-        help="Of images: icc (default) keeps colour profile and DPI, keep also EXIF, XMP, IPTC and texts, strip nothing.",
+        help="Of images: icc (default) keeps colour profile and DPI, keep also EXIF, XMP, IPTC and texts, strip none.",
     ),
 ]
 ScaleOption = Annotated[
