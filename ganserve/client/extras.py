@@ -98,7 +98,8 @@ class Extras:
             found = replace(self, texts=comment)
         if format == "JPEG":
             lost += [name for name in ("exif", "xmp") if len(getattr(found, name) or b"") > SEGMENT_BYTES]
-        found = replace(found, **dict.fromkeys(lost))
+        nothing: dict[str, Any] = dict.fromkeys(lost)
+        found = replace(found, **nothing)
         if "icc" in lost and any(name in (self.icc or b"") for name in SRGB):
             lost.remove("icc")  # what everybody takes an image for
         words = [WORDS[name] for name in lost] + ([f"text(s) ({', '.join(left)[:200]})"] if left else [])

@@ -4,7 +4,7 @@ UTF-8 stands in fields of ASCII, as the Metadata Working Group's guidelines have
 """
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
@@ -34,7 +34,7 @@ def words_of(chunk: bytes) -> tuple[str, str]:
     return keyword.decode("latin-1"), rest.decode(encoding, "replace")
 
 
-def in_fields(texts: Sequence[tuple[str, str]], taken: Mapping[int, int]) -> tuple[Values, list[str]]:
+def in_fields(texts: Sequence[tuple[str, str]], taken: Container[int]) -> tuple[Values, list[str]]:
     """The values of EXIF that say what the texts do, and the keywords of those that have no field, or whose field is
     `taken`."""
     values: dict[int, tuple[int, bytes]] = {}

@@ -46,15 +46,15 @@ def fit(found: Metadata, policy: Policy, kind: Format, shape: tuple[int, int, in
     block = exif.cleaned(found.exif, width, height)
     if found.exif and not block:
         warnings.append("its EXIF is damaged and was dropped")
-    packets = [xmp.cleaned(packet, width, height) for packet in (found.xmp, found.xmp_more)]
+    packet, more = (xmp.cleaned(each, width, height) for each in (found.xmp, found.xmp_more))
     if kind is Format.RAW:
         return Fitting(NOTHING)
     if kind is not Format.PNG:
         found = _colours(found, kind, channels, warnings)
     if kind is Format.JPEG:
-        packet, more = xmp.in_two(*packets, JPEG_XMP_BYTES)
+        packet, more = xmp.in_two(packet, more, JPEG_XMP_BYTES)
     else:
-        packet, more = xmp.joined(*packets) if packets[1] else packets[0], b""
+        packet, more = xmp.joined(packet, more) if more else packet, b""
     found = replace(found, exif=block, xmp=packet, xmp_more=more)
     if kind is not Format.PNG:
         found = _texts(found, kind, warnings)

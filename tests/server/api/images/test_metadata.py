@@ -173,7 +173,7 @@ async def test_long_xmp_and_iptc_go_from_any_format_to_any(world: Any) -> None:
     request = pb.UpscaleRequest(model="big", image=press_photograph(), metadata=KEEP)
     for format in (JPEG, PNG, JPEG, WEBP, JPEG):
         holds_iptc = format != WEBP and not request.image.startswith(b"RIFF")
-        request.encoding.format = format  # type: ignore[assignment]
+        request.encoding.format = format
         reply = await world.stub.Upscale(request)
         lost = ["its IPTC was dropped, which WebP does not hold; PNG and JPEG do"]
         assert reply.warnings == (lost if format == WEBP else [])
@@ -198,7 +198,7 @@ async def test_texts_of_a_png_become_fields_where_there_are_some(world: Any) -> 
     Image.fromarray(noise(8, 8)).save(output, "PNG", pnginfo=info, exif=exif())
     request = pb.UpscaleRequest(model="big", image=output.getvalue(), metadata=KEEP)
     for format, name in ((JPEG, "JPEG"), (WEBP, "WebP")):
-        request.encoding.format = format  # type: ignore[assignment]
+        request.encoding.format = format
         reply = await world.stub.Upscale(request)
         found = opened(reply.image.data).getexif()
         assert (found[0x010F], found[0x013B], found[0x0132]) == ("Maker", "me", "2026:11:28 01:02:03")
