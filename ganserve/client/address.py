@@ -1,6 +1,7 @@
 """Where the server is: what people write for an address, as gRPC takes it, and what answers there if calls fail."""
 
 import os
+import re
 import socket
 import ssl
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ PORT = 8001
 PROBE_S = 2.0
 PLAIN_SCHEMES = ("http", "grpc")
 TLS_SCHEMES = ("https", "grpcs")
+GRPC_SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "xds:", "ipv4:", "ipv6:")
+HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%\w]+\]|[^\s:/\[\]]+)(?::(\d{1,5}))?")
 # The first bytes of a server's HTTP/2 on plain text: a SETTINGS frame on stream 0, after 3 bytes of length.
 SETTINGS_FRAME = b"\x04"
 HTTP2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
@@ -34,7 +37,7 @@ class Address:
             tls: whether the caller has credentials.
 
         Raises:
-            ValueError: a URL with a path, or nothing.
+            ValueError: a URL with a path or of another scheme, no port from 1 to 65535, or nothing.
         """
         given = os.environ.get(VARIABLE, "") or DEFAULT if server is None else server
         scheme, mark, rest = given.partition("://")
@@ -43,9 +46,9 @@ class Address:
             if path:
                 raise ValueError(f"server must be HOST:PORT without a path, got {given!r}")
             return Address(_with_port(host), tls or scheme in TLS_SCHEMES, _with_port(host))
-        if not given.strip():
-            raise ValueError("server must be HOST:PORT, got an empty text")
-        bare = given if ":" in given and not given.endswith("]") else _with_port(given)
+        if given.startswith(GRPC_SCHEMES):
+            return Address(given, tls, given)
+        bare = _with_port(given.strip())
         return Address(bare, tls, bare)
 
     @property
@@ -59,9 +62,14 @@ class Address:
         return (host.strip("[]"), int(port)) if host and port.isdecimal() and int(port) < 65536 else None
 
 
-def _with_port(host: str) -> str:
-    has_port = ":" in host.rpartition("]")[2]
-    return host if has_port or not host else f"{host}:{PORT}"
+def _with_port(given: str) -> str:
+    """HOST:PORT of what may be HOST alone."""
+    found = HOST_AND_PORT.fullmatch(given)
+    if found is None or not 0 < int(found[2] or PORT) < 65536:
+        shown = repr(given) if given else "an empty text"
+        advice = "; an IPv6 address is in brackets" if given.count(":") > 1 and not set("[/,") & set(given) else ""
+        raise ValueError(f"server must be HOST:PORT, with a port of 1 to 65535, got {shown}{advice}")
+    return f"{found[1]}:{found[2] or PORT}"
 
 
 def diagnose(address: Address, timeout_s: float = PROBE_S) -> str | None:

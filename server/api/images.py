@@ -281,8 +281,9 @@ class ImageService(ImageServiceServicer):
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
             encoding, header = read_encoding(request.encoding), self._header(request)
+            sent = request.image  # once: each look is a copy
             encoding = replace(encoding, metadata=read_policy(request.metadata, encoding))
-            encoding = self.marks.of_changed(encoding, model, request.image)
+            encoding = self.marks.of_changed(encoding, model, sent)
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
             plan = make_plan(spec, header, request.alpha != pb.ALPHA_POLICY_DROP, bits)
             if request.tta:
@@ -290,19 +291,18 @@ class ImageService(ImageServiceServicer):
             self._check(plan, encoding, pieces is not None)
             charge(1, plan.width * plan.height * plan.turns)
             arrived = hold_of(context, self._budget).nbytes  # over HTTP
-            sent_bytes = arrived or SENT_COPIES * len(request.image)
+            sent_bytes = arrived or SENT_COPIES * len(sent)
             limit = self._limits.max_metadata_bytes
             leaves = pieces is not None and not is_signed(encoding)
-            counted = partial(call_bytes, plan, encoding, model.batcher.max_batch_size, request.image, limit, leaves)
+            counted = partial(call_bytes, plan, encoding, model.batcher.max_batch_size, len(sent), limit, leaves)
             hold = self._hold(context, sent_bytes - arrived + counted())
             if complete is not None:
                 plan = await complete(spec, plan)
-            watch = None if pieces is None else pieces.of(plan.tiles)
             image = await transform(
-                model.batcher, plan, request.image, encoding, deadline(context), self._workers, watch, limit,
-                lambda detail: hold.settle(sent_bytes + counted(detail)),
+                model.batcher, plan, sent, encoding, deadline(context), self._workers, pieces and pieces.of(plan.tiles),
+                limit, lambda detail: hold.settle(sent_bytes + counted(detail)),
             )  # fmt: skip
-            image = await self.marks.sign_changed(image, encoding, request.image, header)
+            image = await self.marks.sign_changed(image, encoding, sent, header)
             hold.settle(sent_bytes + len(image.data) * REPLY_COPIES)
             if pieces is None:
                 self._limits.check_reply(len(image.data), "use UpscaleStream, JPEG or WebP, or send a smaller image")

@@ -1,5 +1,6 @@
 """Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
+import math
 from typing import Self
 
 from server.errors import Overloaded
@@ -92,15 +93,17 @@ def call_bytes(
     plan: TransformPlan,
     encoding: Encoding,
     batch: int,
-    sent: bytes,
+    sent_bytes: int,
     metadata_limit_bytes: int,
     in_pieces: bool,
     detail: float | None = None,
 ) -> int:
-    """As `transform_bytes`, with the metadata that is kept of the image `sent`: as read, put right, and as chunks.
+    """As `transform_bytes`, with the metadata that is kept of what was sent: as read, put right, and as chunks.
     `detail`: None before it is known."""
-    detail = detail_of(plan.header, len(sent)) if detail is None else detail
-    kept_bytes = min(len(sent), metadata_limit_bytes) if encoding.metadata is Policy.KEEP else 0
+    if detail is None:  # an enlarged image has less of it in each pixel
+        longer = math.sqrt(plan.width * plan.height / (plan.header.width * plan.header.height))
+        detail = detail_of(plan.header, sent_bytes) * 2 / (1 + max(1.0, longer))
+    kept_bytes = min(sent_bytes, metadata_limit_bytes) if encoding.metadata is Policy.KEEP else 0
     return transform_bytes(plan, encoding, batch, in_pieces=in_pieces, detail=detail) + 3 * kept_bytes
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ganserve.cli.output import CommandError
+from ganserve.client.extras import ICC_PROFILE
 from ganserve.client.open_formats import TIFF_STARTS, needed
 from ganserve.client.png import Pixels
 
@@ -37,6 +38,13 @@ class GeoTiff:
     tags: dict[int, Any]
     nodata: float | None
     colours: tuple[int, ...]  # 1 or 3 bands that the model gets
+    others: tuple[int, ...] = ()  # what TIFF calls the other bands: 0 is anything, 2 alpha
+    icc: bytes | None = None
+
+    @property
+    def has_place(self) -> bool:
+        """Whether it lies on earth, or is one of the kinds that only tifffile reads: floats, many bands."""
+        return any(tag in self.tags for tag in PLACED)
 
     @property
     def empty(self) -> NDArray[np.bool_]:
@@ -48,10 +56,10 @@ class GeoTiff:
 
 
 def read_geotiff(data: bytes) -> GeoTiff | None:
-    """The picture with its place; None if it has none.
+    """The picture with its place, or of a kind that Pillow does not read; None if it is neither.
 
     Raises:
-        UnreadableFile: it has one, and tifffile is not installed.
+        UnreadableFile: it is one, and tifffile is not installed.
         CommandError: tifffile cannot read it.
     """
     if not data.startswith(TIFF_STARTS) or not _has_place(data):
@@ -65,6 +73,7 @@ def read_geotiff(data: bytes) -> GeoTiff | None:
             if any(int(each.tags.valueof(SUBFILE) or 0) & MASK for each in file.pages[1:]):
                 raise CommandError("its mask is a page of its own; write the missing pixels as a no-data value first")
             separate, colours = page.planarconfig == 2, int(page.photometric) == 2
+            others, icc = tuple(map(int, page.extrasamples)), page.tags.valueof(ICC_PROFILE)
     except CommandError:
         raise
     except Exception as error:  # of a damaged file it raises whatever its parsers meet
@@ -73,7 +82,7 @@ def read_geotiff(data: bytes) -> GeoTiff | None:
         pixels = np.moveaxis(pixels, 0, 2)
     pixels = np.atleast_3d(pixels)
     bands = pixels.shape[2]
-    return GeoTiff(pixels, tags, _nodata(tags), (0, 1, 2) if bands >= 3 or colours else (0,))
+    return GeoTiff(pixels, tags, _nodata(tags), (0, 1, 2) if bands >= 3 or colours else (0,), others, icc)
 
 
 def _has_place(data: bytes) -> bool:
@@ -181,11 +190,12 @@ def write_geotiff(pixels: NDArray[Any], source: GeoTiff, model: str) -> bytes:
         pixels[..., 0] if pixels.shape[2] == 1 else pixels,
         photometric="rgb" if colours else "minisblack",
         planarconfig="contig" if pixels.shape[2] > 1 else None,
-        extrasamples=["unspecified"] * (pixels.shape[2] - len(source.colours)) or None,
+        extrasamples=(source.others + (0,) * pixels.shape[2])[: pixels.shape[2] - len(source.colours)] or None,
+        iccprofile=source.icc,
         compression="zlib",
         tile=(256, 256),
         metadata=None,
-        software=f"{CALLED} {model}",
+        software=f"{CALLED} {model}" if source.has_place else None,
         extratags=extra,
     )
     return buffer.getvalue()

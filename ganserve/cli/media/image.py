@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
@@ -69,8 +69,10 @@ class ImageConverter:
     def _convert(self, data: bytes, suffix: str) -> Made:
         geo = read_geotiff(data)
         if geo is not None and suffix in TIFF_SUFFIXES:
-            if self.options["metadata"] == Metadata.STRIP:
+            if self.options["metadata"] == Metadata.STRIP and geo.has_place:
                 raise CommandError("--metadata strip would take its place on earth; pass icc or keep, or make it .png")
+            if self.options["metadata"] == Metadata.STRIP:
+                geo = replace(geo, icc=None)
             changes = {}
             width, height = self.options.get("width"), self.options.get("height")
             if self.options.get("fit") == "cover" and width and height:  # all bands and the place, not colours alone
@@ -79,13 +81,13 @@ class ImageConverter:
             written = write_geotiff(pixels, geo, self.model)
             if self.options["metadata"] == Metadata.KEEP:
                 written = with_tags(written, *tags_of(data))
-            return Made(written, result, levels, note="its details are invented, not measured")
+            return Made(written, result, levels, note="its details are invented, not measured" if geo.has_place else "")
         animated = self._animation(data, suffix)
         if animated is not None:
             return animated
         own = SUFFIXES.get(suffix)
         result = self.call(data, own or "png", self.quality if own else None)
-        lost = "" if geo is None else f"{suffix} cannot hold its place on earth; .tif can"
+        lost = "" if geo is None or not geo.has_place else f"{suffix} cannot hold its place on earth; .tif can"
         if own == result.format:
             return Made(result.data, result, data, note=lost)
         extras = result.extras

@@ -90,6 +90,8 @@ def plan(inputs: Sequence[str], output: str, naming: Naming, *, force: bool = Fa
             f"{', '.join(inputs)}: no file with a suffix of an image or film ({', '.join(READABLE[:7])} ...)"
         )
     conversions = list(_named(found, inputs, output, naming))
+    if naming.added and any(each.target is None or naming.added not in each.target.stem for each in conversions):
+        raise CommandError(f"--suffix {naming.added}: is for outputs in a folder, got -o {output}")
     _check(conversions, force)
     return conversions
 
@@ -150,7 +152,7 @@ def _named(
     if "{" in output:
         for index, (source, place) in enumerate(found):
             target = _filled(output, place, index, naming)
-            yield Conversion(source, target, _checked_suffix(target, source))
+            yield Conversion(source, target, _checked_suffix(target, source, naming))
         return
     folder = output.endswith("/") or Path(output).is_dir()
     if not folder and (len(found) > 1 or any(Path(each).is_dir() for each in inputs)):
@@ -162,7 +164,7 @@ def _named(
     for source, place in found:
         if not folder:
             _check_folder_of(Path(output))
-            yield Conversion(source, Path(output), _checked_suffix(Path(output), source))
+            yield Conversion(source, Path(output), _checked_suffix(Path(output), source, naming))
             continue
         suffix = naming.suffix_for(source)
         yield Conversion(source, Path(output) / place.parent / f"{place.stem}{naming.added}{suffix}", suffix)
@@ -173,8 +175,10 @@ def _check_folder_of(output: Path) -> None:
         raise CommandError(f"{output.parent}: no such folder")
 
 
-def _checked_suffix(target: Path, source: Path | None) -> str:
+def _checked_suffix(target: Path, source: Path | None, naming: Naming) -> str:
     suffix = target.suffix.lower()
+    if naming.format not in (None, suffix):
+        raise CommandError(f"--format {naming.format}: but the output is {target}; leave one of them to the other")
     if source is not None and source.suffix.lower() in FILMS:
         if suffix not in FILM_TARGETS:
             raise CommandError(f"{target}: the output of a film has one of the suffixes {', '.join(FILM_TARGETS)}")

@@ -259,3 +259,21 @@ def test_the_page_lists_the_exit_codes() -> None:
     page = (Path(__file__).parents[3] / "docs/files.md").read_text()
     for code, meaning in EXIT_CODES.items():
         assert f"| {code} | {meaning} |" in page
+
+
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        (("--format", "png"), "out.tif"),
+        (("--suffix", "-x"), "out.png"),
+        (("--format", "png"), "{stem}.tif"),
+        (("--suffix", "-x"), "-"),
+    ],
+)
+def test_an_option_that_an_output_by_name_would_not_follow_is_refused(
+    upscale: Any, folder: Path, tmp_path: Path, capsys: Capture, options: tuple[str, ...], output: str
+) -> None:
+    target = output if output == "-" else str(tmp_path / output)
+    assert upscale(folder / "a.png", "-o", target, *options) == 2
+    assert capsys.readouterr().err.startswith(f"ganserve: {' '.join(options).replace('png', '.png')}: ")
+    assert not list(tmp_path.glob("*.tif"))

@@ -37,7 +37,7 @@ def test_addresses_are_taken_as_people_write_them(
 
 
 def test_what_is_no_address_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    for given in ("http://host:9/v2/models", ""):
+    for given in ("http://host:9/v2/models", "", "host:port", "host:", "host:70000", "::1", "ftp://host:9", "a b"):
         with pytest.raises(ValueError, match="server must be HOST:PORT"):
             Client(given)
     monkeypatch.setenv("GANSERVE_SERVER", "from-the-environment:5")

@@ -294,7 +294,7 @@ EVERYTHING = Extras(
 )
 def test_what_a_format_has_no_place_for_is_said_and_the_rest_is_there(suffix: str, lost: str, tmp_path: Path) -> None:
     data = encode_png(image_of(1), **vars(EVERYTHING))
-    result = ReceivedImage(data, "png", *image_of(1).shape[1::-1], 3, "m", "1", Timings())
+    result = ReceivedImage(data, "png", 6, 4, 3, "m", "1", Timings())
     path = tmp_path / f"out{suffix}"
     if lost:
         with pytest.warns(UserWarning, match=re.escape(lost)):
