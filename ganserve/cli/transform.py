@@ -200,10 +200,9 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         end: EndOption = None,
         as_json: JsonOption = False,
     ) -> int:
-        naming = Naming(None if format is None else f".{format.lower().lstrip('.')}", suffix, model)
-        conversions = plan(inputs, output, naming, force=force)
-        options: dict[str, Any] = {"alpha": alpha, "version": version, "tta": tta}
-        options["metadata"] = _policy(metadata, conversions)
+        conversions = plan(inputs, output, Naming.of(format, suffix, model), force=force)
+        kept = _policy(metadata, conversions)
+        options: dict[str, Any] = {"alpha": alpha, "version": version, "tta": tta, "metadata": kept}
         size = {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample}
         options |= size if sized else read_guidance(labels, seed, reference)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value, *read_range(start, end))

@@ -59,6 +59,11 @@ class Naming:
     added: str
     model: str
 
+    @staticmethod
+    def of(format: str | None, added: str, model: str) -> "Naming":
+        """From the options as typed."""
+        return Naming(None if format is None else f".{format.lower().lstrip('.')}", added, model)
+
     def suffix_for(self, source: Path | None) -> str:
         """Of the output: as asked, else the input's own, else .png; films stay films."""
         own = "" if source is None else source.suffix.lower()
