@@ -1,5 +1,6 @@
 """One batch: its jobs joined, run and split on a lane's thread, then counted, traced and answered on the loop."""
 
+import asyncio
 import logging
 import time
 import uuid
@@ -17,6 +18,9 @@ from server.errors import InferenceFailed
 from server.observability.context import RequestContext
 from server.observability.model_statistics import ModelStatistics
 from server.observability.trace import Run, Share
+
+# A run goes on for so long after the last of its callers has left.
+ABANDONED_S = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -110,16 +114,15 @@ class FormedBatch:
         device: Device,
         cost: CostModel,
         statistics: ModelStatistics,
-        ended: Callable[[], None],
+        running: "Running",
     ) -> None:
-        """`ended` is called when the batch has run, and its model's estimates may be others."""
+        """`running`: it is among these until it has ended."""
         self.whole_device = whole_device
+        self.engine = engine
         self._jobs = jobs
-        self._engine = engine
         self._device = device
         self._cost = cost
         self._statistics = statistics
-        self._ended = ended
         self._nbytes = self._items = 0
         for job in jobs:
             self._nbytes += job.nbytes
@@ -128,7 +131,9 @@ class FormedBatch:
         # On the loop nothing could end a run that hangs.
         self.is_short = whole_device and cost.is_steady and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
-        self._interrupted = False
+        self._interrupted = self._ends_unheard = False
+        self._running = running
+        running.batches.add(self)
         self._runs: list[EngineRun] = []
         cost.running_s += self.estimated_s
 
@@ -140,13 +145,25 @@ class FormedBatch:
     def execute(self) -> None:
         """Runs the jobs; never raises: what went wrong is in the runs."""
         self._started_at = time.monotonic()
-        self._runs = run_batch(self._engine, self._jobs, self.whole_device, lambda: self._interrupted)
+        if not self._ends_unheard:
+            self._runs = run_batch(self.engine, self._jobs, self.whole_device, lambda: self._interrupted)
 
     def interrupt(self) -> None:
         """Ends the run with an error, if the engine can do that. Others of the engine end, too."""
         self._interrupted = True
-        if isinstance(self._engine, Stoppable):
-            self._engine.interrupt()
+        if isinstance(self.engine, Stoppable):
+            self.engine.interrupt()
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether every caller has left."""
+        return all(job.future.done() for job in self._jobs)
+
+    def end_unheard(self) -> None:
+        """Ends the run, since nobody waits for it. Once."""
+        if not self._ends_unheard:
+            self._ends_unheard = True
+            self.interrupt()
 
     def finish(self) -> None:
         """Counts the runs, then answers the callers that are still there."""
@@ -158,12 +175,44 @@ class FormedBatch:
         lanes = 1 if self.whole_device else self._device.lanes
         device_s = (time.monotonic() - self._started_at) / lanes
         self._cost.running_s -= self.estimated_s
-        self._cost.learn(self._items, self._nbytes, device_s)
-        self._ended()
+        if not self._ends_unheard:
+            self._cost.learn(self._items, self._nbytes, device_s)
+        self._running.end(self)
         for run in self._runs:
             if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
                 _answer(run)
         _trace(self._runs, self._device.name)
+
+
+class Running:
+    """The batches of one model that were formed and have not ended. Ends those whose callers have all left, since the
+    run of a large input may take minutes. Loop thread only."""
+
+    def __init__(self, ended: Callable[[], None]) -> None:
+        """`ended` is called when a batch has ended, and its model's estimates may be others."""
+        self.batches: set[FormedBatch] = set()
+        self._ended = ended
+        self._timer: asyncio.TimerHandle | None = None
+
+    def end(self, batch: FormedBatch) -> None:
+        """The batch has ended."""
+        self.batches.remove(batch)
+        self._ended()
+
+    def caller_left(self) -> None:
+        """A request has ended without its answer."""
+        if self._timer is None and any(batch.is_unheard for batch in self.batches):
+            self._timer = asyncio.get_running_loop().call_later(ABANDONED_S, self._look)
+
+    def _look(self) -> None:
+        """An engine ends all of its runs or none, so that one is left for as long as another has callers."""
+        self._timer = None
+        heard = {id(batch.engine) for batch in self.batches if not batch.is_unheard}
+        for batch in self.batches:
+            if id(batch.engine) not in heard:
+                batch.end_unheard()
+        if heard:
+            self.caller_left()
 
 
 def _answer(run: EngineRun) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
-from server.batching.batch import FormedBatch
+from server.batching.batch import FormedBatch, Running
 from server.batching.cost import CostModel, second_per_byte
 from server.batching.device import Device
 from server.batching.idle import Idle
@@ -49,6 +49,7 @@ class Batcher:
         self.max_batch_size = max(1, policy.max_batch_size)
         self.statistics = statistics
         self._queue = FairQueue(policy)
+        self.running = Running(self._queue.moves)
         self._slots = tuple(_Slot(self, device, engine) for device, engine in engines.items())
         self.costs = {slot.device: slot.cost for slot in self._slots}
         self._admitted = 0
@@ -221,7 +222,7 @@ class Batcher:
                 self._wake_after(taken.wait_s)
             return None
         whole = may_use_whole_device and len(taken.jobs) == 1 and not self._queue
-        return FormedBatch(taken.jobs, whole, slot.engine, slot.device, slot.cost, self.statistics, self._queue.moves)
+        return FormedBatch(taken.jobs, whole, slot.engine, slot.device, slot.cost, self.statistics, self.running)
 
     def has_work(self) -> bool:
         """Whether a job waits."""
@@ -322,10 +323,9 @@ class Admission:
             return  # withdrawn: another model of its pipeline failed
         total_s = time.monotonic() - (self._began_at or self._admitted_at)
         if error is None:
-            statistics.succeeded(
-                self.computed, self._queue_s, self._input_s, self._compute_s, self._output_s, total_s
-            )  # fmt: skip
+            statistics.succeeded(self.computed, self._queue_s, self._input_s, self._compute_s, self._output_s, total_s)
         else:
+            self._batcher.running.caller_left()
             statistics.failed(failure_reason(error), total_s)
 
 

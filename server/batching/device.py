@@ -126,11 +126,24 @@ class Device:
     async def call(self, function: Callable[[], T], what: str = "loading or closing a model") -> T:
         """The result of a function run on a lane's thread, between batches: warm-up, opening, trimming and closing
         engines. `what`: for people, if it hangs."""
-        watch = self._hangs.watch(lambda: f"{self.name}: {what}", LOAD_TIMES * self._hangs.limit_s)
+        watch: Watch | None = None
+        is_over = False
+
+        def begin() -> None:
+            nonlocal watch
+            if not is_over:
+                watch = self._hangs.watch(lambda: f"{self.name}: {what}", LOAD_TIMES * self._hangs.limit_s)
+
+        def watched() -> T:
+            self._loop.call_soon_threadsafe(begin)  # not before: it may wait for a long run of another model
+            return function()
+
         try:
-            return await self._loop.run_in_executor(self._threads, function)
+            return await self._loop.run_in_executor(self._threads, watched)
         finally:
-            watch.end()
+            is_over = True
+            if watch is not None:
+                watch.end()
 
     def close(self) -> None:
         """Ends the threads after the work they hold; does not wait for one that hangs."""

@@ -40,10 +40,12 @@ def scan(root: Path) -> Scan:
         try:
             if not stat.S_ISDIR((root / name).stat().st_mode):
                 continue
-            if not name.isprintable():
-                broken[shown(name)] = "the folder's name has characters that are not UTF-8 or not printable; rename it"
+            if not _is_model(root / name):
+                others.append(shown(name))
+            elif name.isprintable():
+                models.append(name)
             else:
-                (models if _is_model(root / name) else others).append(name)
+                broken[shown(name)] = "the folder's name has characters that are not UTF-8 or not printable; rename it"
         except OSError as error:
             if name in SYSTEM_FOLDERS:
                 others.append(name)

@@ -129,6 +129,16 @@ def test_a_run_that_hangs_is_ended_if_it_can_be_and_the_server_recovers(tmp_path
 
 
 @pytest.mark.slow
+def test_a_run_ends_soon_after_its_last_caller_has_left(tmp_path: Path) -> None:
+    with running(write_endless(tmp_path), "--device", "cpu", "--threads", "1") as server:
+        with pytest.raises(grpc.RpcError):
+            infer(server, 2000.0, timeout_s=0.3)
+        infer(server, 1.0, timeout_s=30)
+        assert probe(server, "/readyz")[0] == 200
+        assert "ERROR" not in server.log
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("frontend", ["native", "grpcio"])
 def test_a_hung_engine_is_told_fails_the_probes_and_does_not_keep_sigterm_from_ending_the_process(
     tmp_path: Path, frontend: str

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.batching import idle
+from server.batching import hang, idle
+from server.batching.device import Device
+from server.batching.hang import Hangs
 from server.engines.base import Engine, Trimmable
 from tests.server.batching.test_batcher import ask, reached, row
 from tests.server.conftest import HeldEngine, MakeBatcher
@@ -126,3 +128,27 @@ def test_the_protocol_tells_engines_apart() -> None:
     held: Engine = HeldEngine()
     assert isinstance(TrimmedEngine(), Trimmable)
     assert not isinstance(held, Trimmable)
+
+
+async def test_waiting_for_a_long_run_of_another_model_is_no_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hang, "RECHECK_S", 0.0)
+    hangs = Hangs(0.001, lambda: None)
+    device = Device("cpu", 1, hangs)
+    began, may_end = threading.Event(), threading.Event()
+
+    def first() -> None:
+        began.set()
+        assert may_end.wait(30)
+
+    running = asyncio.create_task(device.call(first, "a long one"))
+    assert await asyncio.to_thread(began.wait, 30)
+    waiting = asyncio.create_task(device.call(lambda: None, "another"))
+    async with asyncio.timeout(30):
+        while not hangs.texts:
+            await reached(time.monotonic() + 0.01)
+    await reached(time.monotonic() + 0.05)
+    assert [text.split(" has ")[0] for text in hangs.texts] == ["cpu: a long one"]
+    may_end.set()
+    await asyncio.gather(running, waiting)
+    assert not hangs.texts
+    device.close()

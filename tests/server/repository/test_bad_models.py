@@ -275,7 +275,8 @@ def repository(tmp_path: Path) -> Path:
     (root / "notes" / "readme.txt").write_text("x")
     (root / "file.txt").write_text("x")
     (root / os.fsdecode(b"mod\xe8le") / "1").mkdir(parents=True)
-    (root / "line\nbreak").mkdir()
+    (root / "line\nbreak" / "1").mkdir(parents=True)
+    (root / os.fsdecode(b"notes of Ren\xe9")).mkdir()
     return root
 
 
