@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact.judged import count_classes, count_distance
+
 # Points along each side of an image.
 SIDE = 16
 # With so many classes or fewer each has figures of its own: the comparison then does not depend on which are requested.
@@ -40,13 +42,16 @@ class Golden:
 
     Values are 0 to 1 (255 is 1). `figures`: each of FIGURES by channel, averaged over the images of a class; a
     row for each class, or one for all. `spread`: their standard deviation among images of one row. `shares`: of the
-    images that are so.
+    images that are so. `judged`: as many rows, of how many images a judge put into each of its classes; `judge`: which
+    one that was, by a sha256. Both are empty without a judge.
     """
 
     images: int
     figures: Mapping[str, tuple[tuple[float, ...], ...]]
     spread: Mapping[str, tuple[float, ...]]
     shares: Mapping[str, float]
+    judged: tuple[tuple[int, ...], ...] = ()
+    judge: str = ""
 
     @property
     def channels(self) -> int:
@@ -61,6 +66,10 @@ class Golden:
     def is_like(self, other: "Golden") -> bool:
         """Whether the two can be compared: as many channels and rows."""
         return self.channels == other.channels and len(self.figures["mean"]) == len(other.figures["mean"])
+
+    def is_judged_like(self, other: "Golden") -> bool:
+        """Whether one judge said of both how many images are of each class."""
+        return bool(self.judged) and self.judge == other.judge and self.is_like(other)
 
     def problem(self, classes: int) -> str:
         """What is wrong with the numbers of a model of so many classes; "" if nothing is."""
@@ -79,6 +88,16 @@ class Golden:
             numbers += [value for row in (*rows, self.spread[name]) for value in row]
         if self.images < 1 or not all(0 <= value <= 1 for value in numbers):
             return "images must be 1 or more, the other numbers 0 to 1"
+        return self._problem_of_judged()
+
+    def _problem_of_judged(self) -> str:
+        counts = [number for row in self.judged for number in row]
+        if self.judged and len(self.judged) != len(self.figures["mean"]):
+            return f"judged has {len(self.judged)} rows, figures {len(self.figures['mean'])}"
+        if len({len(row) for row in self.judged}) > 1 or any(number < 0 for number in counts):
+            return "judged must have rows of one length, of numbers of images"
+        if counts and sum(counts) != self.images:
+            return f"judged has {sum(counts)} images, must have {self.images}"
         return ""
 
 
@@ -144,9 +163,20 @@ def _duplicates(points: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray(distances.min(axis=1, initial=np.inf) < SAME_LEVELS**2 * vectors.shape[1])
 
 
-def measure(points: NDArray[np.uint8], labels: Sequence[int], classes: int) -> Golden:
+def measure(
+    points: NDArray[np.uint8],
+    labels: Sequence[int],
+    classes: int,
+    named: Sequence[int] = (),
+    judge: tuple[str, int] = ("", 0),
+) -> Golden:
     """Golden statistics of the points (N, SIDE, SIDE, C) of a model's images, made with these labels. A class has
-    figures of its own if there are not too many, and each was seen twice."""
+    figures of its own if there are not too many, and each was seen twice.
+
+    Args:
+        named: the class of each image, as a judge says.
+        judge: what that is called in `Golden`, and how many classes it names; 0: there is none.
+    """
     measured = Measured.of(points)
     given = np.asarray(labels)
     by_class = 1 < classes <= MAX_CLASSES and all(np.sum(given == each) >= 2 for each in range(classes))
@@ -158,7 +188,8 @@ def measure(points: NDArray[np.uint8], labels: Sequence[int], classes: int) -> G
         figures[name] = tuple(_numbers(row) for row in centres)
         spread[name] = _numbers(np.sqrt(((values - centres[rows]) ** 2).sum(axis=0) / max(1, len(points) - count)))
     shares = {name: round(float(found.mean()), 4) for name, found in measured.shares.items()}
-    return Golden(len(points), figures, spread, shares)
+    judged = count_classes(named, rows.tolist(), judge[1], count) if judge[1] else ()
+    return Golden(len(points), figures, spread, shares, judged, judge[0])
 
 
 def compare(golden: Golden, measured: Measured, rows: NDArray[np.intp]) -> Iterator[tuple[str, float]]:
@@ -185,6 +216,8 @@ def difference(golden: Golden, earlier: Golden) -> Mapping[str, float]:
         found[name] = float(np.abs(distances.mean(axis=0)).max())
     for name, share in golden.shares.items():
         found[name] = _apart(name, share, earlier.shares[name])
+    if golden.is_judged_like(earlier):
+        found["class"] = count_distance(golden.judged, earlier.judged)
     return found
 
 

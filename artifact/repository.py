@@ -2,7 +2,7 @@
 
 <repository>/<model>/config.pbtxt
 <repository>/<model>/<version>/model.onnx | model.plan | model.fp32.onnx | model.float.onnx
-<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png | centers.npy | critic.onnx
+<repository>/<model>/<version>/mapping.onnx | directions.npz | directions.png | centers.npy | critic.onnx | judge.onnx
 <repository>/<model>/<version>/manifest.json
 """
 
@@ -28,6 +28,7 @@ ONNX_FLOAT = "model.float.onnx"  # next to a graph of uint8 images, for images o
 PLAN = "model.plan"
 MAPPING = "mapping.onnx"  # of StyleGANs: from the latent to w, which the graph itself has inside
 CRITIC = "critic.onnx"  # next to a generator: its discriminator
+JUDGE = "judge.onnx"  # next to a generator: says what its images show
 DIRECTIONS = "directions.npz"  # in the latent space, see artifact.directions
 CENTERS = "centers.npy"  # of truncation, see artifact.centers
 STRIP = "directions.png"  # images along them

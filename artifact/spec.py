@@ -163,6 +163,22 @@ class CriticSpec:
 
 
 @dataclass(frozen=True)
+class JudgeSpec:
+    """A network that says what the generator's images show, `judge.onnx`: `image` (N, H, W, C) uint8 as the generator
+    gives it -> `features` (N, features) float32 and `scores` (N, number of classes) float32, of which the highest names
+    the class.
+
+    `grouped`: the classes are groups, which the features of the model's own images were found to fall into.
+    `provenance`: of the file that the graph was made from.
+    """
+
+    classes: tuple[str, ...]
+    features: int
+    grouped: bool
+    provenance: Provenance
+
+
+@dataclass(frozen=True)
 class Spec:
     """A served generator.
 
@@ -211,6 +227,7 @@ class Spec:
     plan: TensorRTPlan | None = None  # None: no TensorRT engine
     float_parity: Parity | None = None  # None: no graph for images of 16 bits
     critic: CriticSpec | None = None  # None: no discriminator
+    judge: JudgeSpec | None = None  # None: no network says what its images show
     golden: Golden | None = None  # what its images are like; None: not measured
     files: Mapping[str, str] = field(default_factory=dict)  # file name next to the manifest -> sha256
 
@@ -288,6 +305,8 @@ def _check_sizes(spec: Spec) -> None:
         _check_critic(spec.critic, len(spec.labels))
     if spec.golden is not None and (problem := spec.golden.problem(len(spec.labels))):
         raise SpecError(f"manifest: golden: {problem}")
+    if spec.judge is not None:
+        _check_judge(spec.judge, spec.golden)
     if spec.tensors not in ("uint8", "float32"):
         raise SpecError(f"manifest: tensors is {spec.tensors!r}, must be uint8 or float32")
     for name, values in (
@@ -311,3 +330,16 @@ def _check_critic(critic: CriticSpec, labels: int) -> None:
             raise SpecError(
                 "manifest: critic.quantiles: every row must have 2 numbers or more, none below the one before"
             )
+
+
+def _check_judge(judge: JudgeSpec, golden: Golden | None) -> None:
+    """Checks that there are classes, each once, and as many as golden statistics have.
+
+    Raises:
+        SpecError: other than that.
+    """
+    n = len(judge.classes)
+    if n < 2 or len(set(judge.classes)) != n or judge.features < 1:
+        raise SpecError("manifest: judge: must have 2 different classes or more, and 1 feature or more")
+    if golden is not None and golden.judged and len(golden.judged[0]) != n:
+        raise SpecError(f"manifest: golden: judged has {len(golden.judged[0])} classes, judge {n}")

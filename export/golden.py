@@ -1,7 +1,7 @@
 """Golden statistics of a served graph: what its images are like, for the server to compare its own with."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +9,12 @@ import numpy as np
 import onnxruntime
 
 from artifact.golden import MAX_CLASSES, Golden, Points, difference, measure, points_of
-from artifact.repository import earlier_golden
+from artifact.repository import JUDGE, earlier_golden
 from artifact.spec import Spec
 from export.directions.space import run_images
+from export.errors import ExportError
+from export.judge.find import AUTO, NONE, JudgeWanted, find_judge
+from export.judge.run import Judge, open_judge
 
 # Images: so many, or so many of each class if that is more; fewer if they take longer than this, but not below LEAST.
 IMAGES = 256
@@ -28,38 +31,67 @@ _STRIDE = 1_000_003
 
 
 def add_golden(
-    spec: Spec, session: onnxruntime.InferenceSession, model: Path, version: int, progress: Callable[[str], None]
-) -> tuple[Spec, tuple[str, ...]]:
-    """The spec with the golden statistics of its graph, which gives pixels, and what the user should know of them; of
-    models that take an image, without.
+    spec: Spec,
+    session: onnxruntime.InferenceSession,
+    target: tuple[Path, int],
+    judge: tuple[JudgeWanted, Path],
+    folder: Path,
+    progress: Callable[[str], None],
+) -> tuple[Spec, Mapping[str, Path], tuple[str, ...]]:
+    """The spec with the golden statistics of its graph, which gives pixels; the judge's file by name, if there is one;
+    and what the user should know. Of models that take an image there are neither.
 
     Args:
-        model: the model's folder in the repository, whose earlier versions the new one is compared with.
+        target: the model's folder in the repository, whose earlier versions the new one is compared with, and the new
+            one's version.
+        judge: which judge is wanted, and the checkpoint that it may lie beside.
+        folder: for the judge's file.
+
+    Raises:
+        ExportError: a judge was asked for that does not fit.
     """
-    if not spec.task.draws or spec.tensors != "uint8":
-        return spec, ()
+    wanted, checkpoint = judge
+    gives_images = spec.task.draws and spec.tensors == "uint8"
+    found_judge, said = find_judge(wanted, checkpoint, spec.provenance, gives_images)
+    if not gives_images:
+        return spec, {}, ()
     progress("measuring what the images are like")
-    golden = measure_golden(spec, session)
-    found, earlier = replace(spec, golden=golden), earlier_golden(model, version, golden)
+    files = {}
+    if found_judge is None:
+        golden = measure_golden(spec, session)
+    else:
+        try:
+            opened = open_judge(found_judge, spec, folder / JUDGE, *target)
+            golden = measure_golden(spec, session, opened)
+            spec, files = replace(spec, judge=opened.spec), {JUDGE: folder / JUDGE}
+        except ExportError as error:
+            if wanted.judge not in (AUTO, NONE):
+                raise ExportError(f"--judge {wanted.judge}: {error}") from None
+            golden, said = measure_golden(spec, session), (f"no judge: {error}",)
+    found, earlier = replace(spec, golden=golden), earlier_golden(*target, golden)
     if earlier is None:
-        return found, ()
+        return found, files, said
     number, other = earlier
     far = [f"{name} by {by:.1f}" for name, by in difference(golden, other).items() if by > FAR]
-    said = f"its images differ from those of version {number}, in standard deviations of one image: {', '.join(far)}"
-    return found, (said,) if far else ()
+    differs = f"its images differ from those of version {number}, in standard deviations of one image: {', '.join(far)}"
+    return found, files, (*said, *((differs,) if far else ()))
 
 
-def measure_golden(spec: Spec, session: onnxruntime.InferenceSession) -> Golden:
-    """From images with the model's default truncation, noise of their own and the classes in turn."""
+def measure_golden(spec: Spec, session: onnxruntime.InferenceSession, judge: Judge | None = None) -> Golden:
+    """From images with the model's default truncation, noise of their own and the classes in turn. `judge`: says what
+    each shows."""
     classes = max(1, len(spec.labels))
     wanted = max(IMAGES, OF_EACH_CLASS * classes) if classes <= MAX_CLASSES else IMAGES
     points, labels, started_at = list[Points](), list[int](), time.monotonic()
     while len(points) < wanted and (len(points) < LEAST or time.monotonic() - started_at < LIMIT_S):
         seeds = range(FIRST_SEED + len(points), FIRST_SEED + min(wanted, len(points) + AT_ONCE))
         chosen = [seed * _STRIDE % classes for seed in seeds]
-        points += [points_of(image) for image in run_images(session, _inputs(spec, seeds, chosen))]
+        images = run_images(session, _inputs(spec, seeds, chosen))
+        points += [points_of(image) for image in images]
         labels += chosen
-    return measure(np.stack(points), labels, classes)
+        if judge is not None:
+            judge.see(images)
+    return measure(np.stack(points), labels, classes, *(judge.finish() if judge is not None else ()))
 
 
 def _inputs(spec: Spec, seeds: range, labels: list[int]) -> dict[str, np.typing.NDArray[np.generic]]:

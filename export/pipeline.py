@@ -38,6 +38,7 @@ from export.graph.samples import encode_images, to_uint8
 from export.graph.seams import seam_levels
 from export.graph.trace import OPSET, tensor_specs
 from export.graph.write import Graphs, write_graphs
+from export.judge.find import JudgeWanted, check_judge
 from export.source import Source, open_source
 from models.architecture import Generator
 
@@ -79,6 +80,7 @@ class Request:
     direction_files: tuple[str, ...] = ()  # NAME=FILE
     truncation_centers: int = 0  # see export.directions.centers
     discriminator: str = "none"  # the command's default is auto; see export.critic.find
+    judge: JudgeWanted = field(default_factory=JudgeWanted)  # the command's default is auto; see export.judge.find
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ def export(request: Request, progress: Progress = silent) -> Exported:
     label_names = read_labels(request)
     method, direction_files = parse_wanted(request.directions, request.direction_files)
     check_option(request.discriminator)
+    check_judge(request.judge)
     source = open_source(request.checkpoint, request.arch, request.overrides, request.cache_dir, progress, request.key)
     generator = source.generator
     if generator.task is Task.ENCODER:
@@ -128,16 +131,17 @@ def export(request: Request, progress: Progress = silent) -> Exported:
             profiles = _profiles(request, replace(generator, tile=None))
         plan = _plan(request, graphs, folder / PLAN, profiles, progress) if profiles else None
         spec = _spec(request, source, labels, graphs, tile, plan)
-        spec, said = add_golden(spec, graphs.session, request.repository / request.name, version, progress)
+        target, judge = (request.repository / request.name, version), (request.judge, source.path)
+        spec, judged, said = add_golden(spec, graphs.session, target, judge, folder, progress)
         spec, found, notes = write_beside(beside, spec, graphs.session, source, folder, progress)
-        files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {}), **found}
+        files = {**graphs.files, **({PLAN: folder / PLAN} if plan else {}), **judged, **found}
         try:
-            target = write_version(request.repository, request.name, version, spec, files, config)
+            written_to = write_version(request.repository, request.name, version, spec, files, config)
         except (ArtifactError, OSError) as error:
             raise ExportError(str(error)) from None
-    progress(f"wrote {target}")
-    written = read_manifest(target) or spec  # with the files' hashes
-    return Exported(target, written, (*source.notes, *graphs.notes, *notes, *seam_notes, *said))
+    progress(f"wrote {written_to}")
+    written = read_manifest(written_to) or spec  # with the files' hashes
+    return Exported(written_to, written, (*source.notes, *graphs.notes, *notes, *seam_notes, *said))
 
 
 def _require_options(request: Request) -> None:

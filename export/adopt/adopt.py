@@ -22,7 +22,7 @@ from export.adopt.reference import require_reference
 from export.adopt.roles import Adoption, Range, find_roles
 from export.adopt.wrap import wrapped
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
-from export.critic.find import AUTO, NONE, SAME, FoundCritic, check_option, find_critic
+from export.critic.find import FoundCritic, check_option, find_in_file
 from export.critic.write import add_critic
 from export.directions.centers import check_centers
 from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
@@ -34,6 +34,7 @@ from export.graph.parity import LIMITS, open_session
 from export.graph.samples import synthetic_image
 from export.graph.seams import seam_levels
 from export.graph.trace import save, without_debug_info
+from export.judge.find import check_judge
 from export.pipeline import Exported, Progress, Request, read_labels, silent, target_version
 from models.architecture import Tiling
 from models.critics.critic import Judged
@@ -64,6 +65,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     method, direction_files = parse_wanted(request.directions, request.direction_files)
     check_centers(request.truncation_centers, has_w=False)
     check_option(request.discriminator)
+    check_judge(request.judge)
     progress(f"reading {path.name}")
     proto = without_debug_info(read_graph(path))
     fix_inputs(proto, said.fixed)
@@ -79,7 +81,9 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     inputs, output = _specs(found, task)
     latent = found.core.roles.latent
     wanted = check_wanted(method, direction_files, (1, latent_size(latent)) if latent else None, has_w=False)
-    critic = _critic(request, found, len(labels), progress)
+    height, width, channels = found.shape
+    criticised = Judged((channels, height, width), len(labels)) if latent else None
+    critic = find_in_file(request.discriminator, path, criticised, progress)
     try:
         served = wrapped(found.core, inputs, output, None if found.is_batched else 1)
         if found.precision == "fp16":
@@ -227,24 +231,6 @@ def _parity(found: Found, served: onnx.ModelProto, output: TensorSpec) -> Parity
     return Parity(tolerance, float(largest), tuple(sorted({len(batch) for batch in batches})), SEEDS)
 
 
-def _critic(request: Request, found: Found, classes: int, progress: Progress) -> FoundCritic | None:
-    """The discriminator in the file that the user named; an ONNX graph holds none itself.
-
-    Raises:
-        ExportError: it is none, or not of this generator.
-    """
-    if request.discriminator in (AUTO, NONE):
-        return None
-    if request.discriminator == SAME:
-        raise ExportError(f"--discriminator {SAME}: an ONNX graph holds no discriminator; give a file")
-    height, width, channels = found.shape
-    judged = Judged((channels, height, width), classes) if found.core.roles.latent else None
-    path = Path(request.checkpoint)
-    origin = Provenance(path.name, "not stated in the file", sha256_of(path))
-    critic, _ = find_critic(request.discriminator, path, judged, origin, progress)
-    return critic
-
-
 def _tile(found: Found, progress: Progress) -> tuple[Tile | None, tuple[str, ...]]:
     """How large images are cut, by how far a pixel was seen to reach; None if the graph must see an image whole."""
     sizes, core, channels = found.sizes, found.core, found.shape[2]
@@ -334,10 +320,11 @@ def _write(
         try:
             save(served, file)
             session = open_session(file)
-            spec, said = add_golden(spec, session, request.repository / request.name, version, progress)
+            target, judge = (request.repository / request.name, version), (request.judge, Path(request.checkpoint))
+            spec, judged, said = add_golden(spec, session, target, judge, Path(name), progress)
             if wanted:
                 found, notes = make_directions(wanted, Space(spec, session), None, Path(name), progress)
-            files = {ONNX: file, **found}
+            files = {ONNX: file, **found, **judged}
             if floats is not None:
                 save(floats[0], Path(name) / ONNX_FLOAT)
                 files[ONNX_FLOAT], spec = Path(name) / ONNX_FLOAT, replace(spec, float_parity=floats[1])

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from artifact.repository import sha256_of
 from artifact.spec import Provenance
 from export.errors import ExportError
 from models.architecture import ArchitectureError
@@ -82,6 +83,23 @@ def find_critic(
         notes=_notes(found, critic),
     )
     return FoundCritic(critic, layout, provenance, option != AUTO), ()
+
+
+def find_in_file(
+    option: str, graph: Path, judged: Judged | None, progress: Callable[[str], None]
+) -> FoundCritic | None:
+    """The critic of a generator that is an ONNX graph: only in a file that the user names, since a graph holds none.
+
+    Raises:
+        ExportError: it is none, or does not fit the generator.
+    """
+    if option in (AUTO, NONE):
+        return None
+    if option == SAME:
+        raise ExportError(f"--discriminator {SAME}: an ONNX graph holds no discriminator; give a file")
+    return find_critic(
+        option, graph, judged, Provenance(graph.name, "not stated in the file", sha256_of(graph)), progress
+    )[0]
 
 
 def _path(option: str, checkpoint: Path) -> Path | None:

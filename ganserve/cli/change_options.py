@@ -3,7 +3,8 @@ them."""
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, TypeVar
+from dataclasses import asdict
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -56,6 +57,9 @@ RotateOption = Annotated[
 _EDIT = re.compile(r"(?P<name>[^:@]+):(?P<strengths>[^:@]+)(?:@(?P<layers>[^:@]+))?")
 _MIX = re.compile(r"(?P<seeds>[^@]+)@(?P<layers>[^@]+)")
 
+# Of `described_options`.
+_AS_THEY_ARE = ("layer_truncations", "truncation_cutoff", "truncation_center", "translate", "rotate", "best_of")
+
 T = TypeVar("T")
 
 
@@ -99,6 +103,17 @@ def read_changes(
         found["rotate"] = turns = _parsed("--rotate", rotate, parse_numbers)
         lengths.append(len(turns))
     return found, max(lengths)
+
+
+def described_options(options: GenerateOptions) -> dict[str, Any]:
+    """What is set for all images, as manifests and reports have it; without the models of further steps."""
+    found: dict[str, Any] = {
+        "truncation": options.get("truncation"),
+        "edits": [asdict(each) for each in options.get("edits", ()) if isinstance(each, Edit)],
+        "mixes": [asdict(each) for each in options.get("mixes", ())],
+        **{name: options.get(name) for name in _AS_THEY_ARE},
+    }
+    return {key: value for key, value in found.items() if value not in (None, [])}
 
 
 def _edit(text: str, without: tuple[str, ...]) -> Edit:

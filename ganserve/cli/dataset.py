@@ -1,6 +1,5 @@
 """`ganserve dataset`: a running generator's images as a data set that trainers read."""
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from ganserve.cli.change_options import (
     LayerTruncationOption,
     MixOption,
     WithoutOption,
+    described_options,
     read_changes,
 )
 from ganserve.cli.connect import (
@@ -31,7 +31,7 @@ from ganserve.cli.files import ModelArgument, QualityOption, VersionOption
 from ganserve.cli.generate_options import BestOfOption, ThenOption
 from ganserve.cli.output import CommandError, Steps, needing, print_json, steps
 from ganserve.client.client import Client
-from ganserve.client.options import Edit, GenerateOptions
+from ganserve.client.options import GenerateOptions
 from ganserve.client.results import GeneratedImage, ServedModel
 from ganserve.datasets.contents import Contents, class_text
 from ganserve.datasets.description import FORMATS, NVLABS, Description
@@ -201,16 +201,8 @@ def _describe(
 
 def _parameters(options: GenerateOptions, image: GeneratedImage) -> dict[str, Any]:
     """What is set for all images, as the manifest has it; the models of further steps with their versions."""
-    found: dict[str, Any] = {
-        "truncation": options["truncation"],
-        "edits": [asdict(each) for each in options.get("edits", ()) if isinstance(each, Edit)],
-        "mixes": [asdict(each) for each in options.get("mixes", ())],
-        "layer_truncations": options.get("layer_truncations"),
-        "truncation_cutoff": options.get("truncation_cutoff"),
-        "best_of": options["best_of"],
-        "then": [{"model": step.model, "version": step.version} for step in image.then],
-    }
-    return {key: value for key, value in found.items() if value not in (None, [])}
+    then = [{"model": step.model, "version": step.version} for step in image.then]
+    return {**described_options(options), **({"then": then} if then else {})}
 
 
 def _make(folder: DataSetFolder, shard: int, source: Source, say: Steps) -> bool:

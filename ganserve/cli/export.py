@@ -129,6 +129,21 @@ DiscriminatorOption = Annotated[
         "or in NAME-discriminator.safetensors beside it, if there is one.",
     ),
 ]
+JudgeOption = Annotated[
+    str,
+    typer.Option(
+        metavar="auto|none|FILE.onnx",
+        help="Network that says what images show, exported beside the generator, for drift and `evaluate`: a "
+        "classifier, or one that gives features. auto: NAME-judge.onnx beside the checkpoint, or the zoo's for its "
+        "digits and emoji.",
+    ),
+]
+JudgeClassesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Names of the judge's classes, one per line, in place of its own.")
+]
+JudgePixelsOption = Annotated[
+    str | None, typer.Option(metavar="-1..1|0..1|0..255", help="Range of pixels that a judge of floats takes.")
+]
 
 CentersOption = Annotated[
     int,
@@ -204,6 +219,9 @@ def export(
     direction: DirectionFileOption = None,
     truncation_centers: CentersOption = 0,
     discriminator: DiscriminatorOption = "auto",
+    judge: JudgeOption = "auto",
+    judge_classes: JudgeClassesOption = None,
+    judge_pixels: JudgePixelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
@@ -211,27 +229,16 @@ def export(
     graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference)
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
+        from export.judge.find import JudgeWanted
         from export.pipeline import Request
     request = Request(
-        checkpoint=checkpoint,
-        repository=repository,
-        name=name,
-        arch=arch,
-        key=key,
-        overrides=parse_settings(settings or []),
-        precision=precision.value,
-        tensors=tensors.value,
-        version=version,
-        labels=labels,
-        cache_dir=cache,
-        tensorrt=tensorrt and tensorrt.value,
-        profiles=tuple(profile or ()),
-        compute_capabilities=capabilities,
-        directions=directions.value,
-        direction_files=tuple(direction or ()),
-        truncation_centers=truncation_centers,
-        discriminator=discriminator,
-    )
+        checkpoint=checkpoint, repository=repository, name=name, arch=arch, key=key,
+        overrides=parse_settings(settings or []), precision=precision.value, tensors=tensors.value, version=version,
+        labels=labels, cache_dir=cache, tensorrt=tensorrt and tensorrt.value, profiles=tuple(profile or ()),
+        compute_capabilities=capabilities, directions=directions.value, direction_files=tuple(direction or ()),
+        truncation_centers=truncation_centers, discriminator=discriminator,
+        judge=JudgeWanted(judge, judge_classes, judge_pixels),
+    )  # fmt: skip
     _show(_exported(request, graph), as_json)
 
 
@@ -261,7 +268,8 @@ def _show(exported: "Exported", as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(exported.folder), "notes": list(exported.notes), "spec": asdict(exported.spec)})
         return
-    for line in (*exported.notes, *_plan_facts(exported.spec), *_critic_facts(exported.spec)):
+    spec = exported.spec
+    for line in (*exported.notes, *_plan_facts(spec), *_critic_facts(spec), *_judge_facts(spec)):
         print(line)
     print(exported.folder)
 
@@ -284,6 +292,12 @@ def _critic_facts(spec: "Spec") -> Iterator[str]:
         yield (
             f"critic.onnx: {critic.architecture}; {rows * critic.images} own images {of}score {low:.3g} to {high:.3g}"
         )
+
+
+def _judge_facts(spec: "Spec") -> Iterator[str]:
+    """One line about the judge, if there is one."""
+    if judge := spec.judge:
+        yield f"judge.onnx: {judge.provenance.source}; {', '.join(judge.classes)}; {judge.features} features"
 
 
 def parse_settings(settings: list[str]) -> dict[str, str]:

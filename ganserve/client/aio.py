@@ -29,11 +29,13 @@ from ganserve.client.pieces import OnProgress, Pieces, silent
 from ganserve.client.results import (
     Direction,
     GeneratedImage,
+    JudgeGraph,
     ServedModel,
     Translated,
     Upscaled,
     read_directions,
     read_generated,
+    read_judge,
     read_models,
     read_translated,
     read_upscaled,
@@ -198,6 +200,12 @@ class AsyncClient:
         """Every model in the server's repository, loaded or not."""
         async with self._translated(deadline_s) as timeout_s:
             return read_models(await self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
+
+    async def judge(self, model: str, *, version: str = "", deadline_s: float | None = None) -> JudgeGraph:
+        """The network that says what a generator's images show, as an ONNX graph."""
+        request = pb.GetJudgeRequest(model=model, version=version)
+        async with self._translated(deadline_s) as timeout_s:
+            return read_judge(await self._stub.GetJudge(request, timeout=timeout_s))
 
     async def directions(self, model: str, *, version: str = "", deadline_s: float | None = None) -> list[Direction]:
         """The directions of a generator that `edits` may name."""

@@ -1,7 +1,6 @@
 """The blocking client."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Self, Unpack, overload
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 from ganserve.client.address import Address
 from ganserve.client.channel import MAX_RETRIES, channel_options, make_stub
 from ganserve.client.encoders import encode_request, read_w
-from ganserve.client.errors import translated
+from ganserve.client.listings import Listings
 from ganserve.client.many import in_order
 from ganserve.client.messages import (
     MAX_UNARY_IMAGES,
@@ -25,14 +24,10 @@ from ganserve.client.options import GenerateOptions, ScoreOptions, TranslateOpti
 from ganserve.client.pictures import Picture, Pictures, is_many
 from ganserve.client.pieces import OnProgress, collect
 from ganserve.client.results import (
-    Direction,
     GeneratedImage,
-    ServedModel,
     Translated,
     Upscaled,
-    read_directions,
     read_generated,
-    read_models,
     read_translated,
     read_upscaled,
 )
@@ -41,7 +36,7 @@ from ganserve.client.scores import ImageScore, read_scores, score_requests
 from ganserve.v1 import images_pb2 as pb
 
 
-class Client:
+class Client(Listings):
     """A connection to one server, or to every pod behind one name. May be shared between threads.
 
     Every call raises a subclass of `ServerError`; `InvalidRequest` also before anything is sent.
@@ -312,17 +307,6 @@ class Client:
                 found += read_scores(self._stub.Score(request, timeout=timeout_s))
         return found if is_many(image) else found[0]
 
-    def models(self, *, deadline_s: float | None = None) -> list[ServedModel]:
-        """Every model in the server's repository, loaded or not."""
-        with self._translated(deadline_s) as timeout_s:
-            return read_models(self._stub.ListModels(pb.ListModelsRequest(), timeout=timeout_s))
-
-    def directions(self, model: str, *, version: str = "", deadline_s: float | None = None) -> list[Direction]:
-        """The directions of a generator that `edits` may name."""
-        request = pb.ListDirectionsRequest(model=model, version=version)
-        with self._translated(deadline_s) as timeout_s:
-            return read_directions(self._stub.ListDirections(request, timeout=timeout_s))
-
     def encode(
         self, model: str, image: Picture, *, version: str = "", deadline_s: float | None = None
     ) -> NDArray[np.float32]:
@@ -340,10 +324,3 @@ class Client:
                     with attempt as call:
                         for reply in call:
                             yield remaining.receive(reply)
-
-    @contextmanager
-    def _translated(self, deadline_s: float | None) -> Iterator[float | None]:
-        """Gives the call's time in seconds, and turns gRPC's errors into the client's."""
-        timeout_s = self._deadline_s if deadline_s is None else deadline_s
-        with translated(self._address, timeout_s):
-            yield timeout_s

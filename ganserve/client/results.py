@@ -108,6 +108,30 @@ class Knob:
 
 
 @dataclass(frozen=True)
+class Judge:
+    """A network that says what a generator's images show.
+
+    Attributes:
+        classes: their names, by index of its scores.
+        grouped: whether these are groups that its features of the model's own images fall into.
+        sha256: of its graph.
+        source: the file that it was made from.
+    """
+
+    classes: tuple[str, ...]
+    grouped: bool
+    sha256: str
+    source: str
+
+
+@dataclass(frozen=True)
+class JudgeGraph(Judge):
+    """The same with its ONNX `graph`: `image` (N, H, W, C) uint8 as the model gives it -> `features`, `scores`."""
+
+    graph: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class ServedModel:
     """One version of one model in the server's repository.
 
@@ -130,6 +154,7 @@ class ServedModel:
         engine_choice: why this engine, if the server measured several.
         sha256: of its graph, model.onnx; empty if it has no manifest.
         critic: layout of the discriminator that `score` asks; empty: there is none.
+        judge: the network that says what its images show; None: there is none.
     """
 
     name: str
@@ -156,6 +181,7 @@ class ServedModel:
     engine_choice: str = ""
     sha256: str = ""
     critic: str = ""
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -277,9 +303,20 @@ def read_models(reply: pb.ListModelsReply) -> list[ServedModel]:
             engine_choice=model.engine_choice,
             sha256=model.sha256,
             critic=model.critic.architecture,
+            judge=Judge(**_judge_fields(model.judge)) if model.HasField("judge") else None,
         )
         for model in reply.models
     ]
+
+
+def read_judge(reply: pb.GetJudgeReply) -> JudgeGraph:
+    """The judge of a reply."""
+    return JudgeGraph(**_judge_fields(reply.judge), graph=reply.graph)
+
+
+def _judge_fields(judge: pb.Judge) -> dict[str, Any]:
+    fields = {"grouped": judge.grouped, "sha256": judge.sha256, "source": judge.source}
+    return {**fields, "classes": tuple(judge.classes)}
 
 
 def read_directions(reply: pb.ListDirectionsReply) -> list[Direction]:

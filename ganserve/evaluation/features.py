@@ -1,6 +1,7 @@
 """Images -> features: an ONNX graph of any network, or the Inception network that the word FID stands for."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -41,6 +42,16 @@ class Extractor(Protocol):
         """(N, K) of (N, H, W, channels)."""
 
 
+def open_judge(graph: bytes, name: str, classes: tuple[str, ...]) -> "Graph":
+    """The judge beside a model, as the server sends it. `classes`: their names.
+
+    Raises:
+        EvaluationError: it is no such graph.
+        ModuleNotFoundError: onnxruntime is not installed.
+    """
+    return Graph(graph, name, hashlib.sha256(graph).hexdigest(), None, classes)
+
+
 def open_extractor(path: Path, name: str, pixels: str | None) -> Extractor:
     """The network of a file, by its content.
 
@@ -68,44 +79,65 @@ def open_extractor(path: Path, name: str, pixels: str | None) -> Extractor:
 
 
 class Graph:
-    """An ONNX graph with one input, uint8 or float32, NHWC or NCHW of 1 or 3 channels; its first output, flattened."""
+    """An ONNX graph with one input, uint8 or float32, NHWC or NCHW of 1 or 3 channels; its output `features`, or else
+    its first, flattened.
+
+    Attributes:
+        classes: that it names by its output `scores`; none: it has no such output.
+    """
 
     is_inception = False
 
-    def __init__(self, path: Path, name: str, digest: str, pixels: str | None) -> None:
+    def __init__(
+        self, path: Path | bytes, name: str, digest: str, pixels: str | None, classes: tuple[str, ...] = ()
+    ) -> None:
         import onnxruntime
 
         self.name, self.sha256 = name, digest
+        self._given = f"--features {path}" if isinstance(path, Path) else f"the model's judge, {name}"
         try:
             self._session: Any = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
         except Exception as error:  # of onnxruntime's own, from C++
             text = str(error).splitlines()[0]
-            raise EvaluationError(f"--features {path}: cannot be read as an ONNX graph: {text}") from None
+            raise EvaluationError(f"{self._given}: cannot be read as an ONNX graph: {text}") from None
+        outputs = [output.name for output in self._session.get_outputs()]
+        self.classes = (classes or self._own_classes()) if "scores" in outputs else ()
+        self._outputs = ["features" if "features" in outputs else outputs[0], *(["scores"] if self.classes else [])]
+        self.named: list[int] = []  # the class of each image that was looked at
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             shapes = ", ".join(f"{each.name} {each.shape}" for each in inputs)
-            raise EvaluationError(f"--features {path}: must take one batch of images (4 axes); takes {shapes}")
+            raise EvaluationError(f"{self._given}: must take one batch of images (4 axes); takes {shapes}")
         self._input = inputs[0]
         shape = self._input.shape
         self._is_last = shape[3] in (1, 3) and shape[1] not in (1, 3)
         if not self._is_last and shape[1] not in (1, 3):
-            raise EvaluationError(f"--features {path}: input {shape}: neither NHWC nor NCHW with 1 or 3 channels")
+            raise EvaluationError(f"{self._given}: input {shape}: neither NHWC nor NCHW with 1 or 3 channels")
         self.channels = shape[3] if self._is_last else shape[1]
         height, width = shape[1:3] if self._is_last else shape[2:4]
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None
         self._fixed = shape[0] if isinstance(shape[0], int) else None
-        self._scale = self._scale_of(path, pixels)
+        self._scale = self._scale_of(pixels)
 
-    def _scale_of(self, path: Path, pixels: str | None) -> tuple[float, float] | None:
+    def _own_classes(self) -> tuple[str, ...]:
+        """As the zoo's judges have them in their metadata."""
+        try:
+            names = json.loads(self._session.get_modelmeta().custom_metadata_map.get("classes", "[]"))
+        except ValueError:
+            return ()
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return tuple(names) if is_list else ()
+
+    def _scale_of(self, pixels: str | None) -> tuple[float, float] | None:
         if self._input.type == "tensor(uint8)":
             if pixels is not None:
-                raise EvaluationError(f"--features {path}: takes uint8; leave out --pixels")
+                raise EvaluationError(f"{self._given}: takes uint8; leave out --pixels")
             return None
         if self._input.type != "tensor(float)":
-            raise EvaluationError(f"--features {path}: takes {self._input.type}; must be uint8 or float32")
+            raise EvaluationError(f"{self._given}: takes {self._input.type}; must be uint8 or float32")
         if pixels is None:
             raise EvaluationError(
-                f"--features {path}: takes float32, and no file says of which range: give --pixels {', '.join(RANGES)}"
+                f"{self._given}: takes float32, and no file says of which range: give --pixels {', '.join(RANGES)}"
             )
         return RANGES[pixels]
 
@@ -122,7 +154,9 @@ class Graph:
     def _run(self, given: Any, size: int) -> NDArray[np.float32]:
         missing = size - len(given)
         full = np.concatenate([given, np.repeat(given[-1:], missing, 0)]) if missing else given
-        output = self._session.run(None, {self._input.name: np.ascontiguousarray(full)})[0]
+        output, *scores = self._session.run(self._outputs, {self._input.name: np.ascontiguousarray(full)})
+        for each in scores:
+            self.named += each[: len(given)].argmax(axis=1).tolist()
         return np.asarray(output, np.float32).reshape(size, -1)[: len(given)]
 
 

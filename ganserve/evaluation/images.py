@@ -13,21 +13,22 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 MIN_IMAGES = 20
 
 
-def find(folder: Path, most: int) -> list[Path]:
-    """The images below a folder, in order of their names; of more than `most`, every so many-th.
+def find(folder: Path, most: int, option: str = "--data") -> list[Path]:
+    """The images below a folder, in order of their names; of more than `most`, every so many-th. `option`: that named
+    the folder.
 
     Raises:
         EvaluationError: no folder, or too few images.
     """
     if not folder.is_dir():
-        raise EvaluationError(f"--data {folder}: no such folder")
+        raise EvaluationError(f"{option} {folder}: no such folder")
     found = sorted(
         path for path in folder.rglob("*")
         if path.suffix.lower() in SUFFIXES and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )  # fmt: skip
     if len(found) < MIN_IMAGES:
         raise EvaluationError(
-            f"--data {folder}: {len(found)} images ({', '.join(SUFFIXES)}); must be {MIN_IMAGES} or more"
+            f"{option} {folder}: {len(found)} images ({', '.join(SUFFIXES)}); must be {MIN_IMAGES} or more"
         )
     if len(found) <= most:
         return found

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ganserve.evaluation import diversity, frechet, kernel, neighbours
+from ganserve.evaluation.classes import Named, compare
+from ganserve.evaluation.classes import in_words as classes_in_words
 from ganserve.evaluation.errors import EvaluationError
 
 PAIRS = 5  # of the closest that are named
@@ -28,6 +30,7 @@ class Subject:
     made_names: Sequence[str]
     real: NDArray[np.float32]
     made: NDArray[np.float32]
+    named: Named | None = None  # None: the network names no classes
 
     @property
     def frechet_name(self) -> str:
@@ -75,6 +78,8 @@ def evaluate(subject: Subject, resamples: int, seed: int, say: Callable[[str], N
     }  # fmt: skip
     say("nearest images")
     found["copies"], found["duplicates"] = _near(subject)
+    if subject.named is not None:
+        found["classes"] = compare(subject.named)
     found["warnings"] = warnings(found, len(real), len(made))
     return found
 
@@ -133,6 +138,8 @@ def warnings(found: Mapping[str, Any], real: int, made: int) -> list[str]:
             f"mode collapse: {duplicates['share']:.1%} of the images have a near copy of another seed; of the data "
             f"{NEAR:.0%} have one"
         )
+    if missing := found.get("classes", {}).get("missing"):
+        said.append(f"mode collapse: hardly an image of {', '.join(missing)}, as the judge says")
     if copies["share"] > MANY * NEAR:
         said.append(
             f"memorisation: {copies['share']:.1%} of the images are as close to one of the data as near copies are"
@@ -165,4 +172,6 @@ def in_words(found: Mapping[str, Any]) -> list[str]:
         f"nearest of another seed: median distance {twins['median_distance']:.3f}, near copies {twins['share']:.2%}",
         *(f"  {pair['generated']}  {pair['other']}  {pair['distance']:.3f}" for pair in twins["closest"]),
     ]
+    if "classes" in found:
+        lines += classes_in_words(found["classes"])
     return lines + [f"WARNING: {text}" for text in found["warnings"]]

@@ -1361,6 +1361,7 @@ class Model(_message.Message):
     BITS_FIELD_NUMBER: _builtins.int
     SHA256_FIELD_NUMBER: _builtins.int
     CRITIC_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     version: _builtins.str
     state: _builtins.str
@@ -1409,6 +1410,10 @@ class Model(_message.Message):
     def critic(self) -> Global___Critic:
         """unset: it has none"""
 
+    @_builtins.property
+    def judge(self) -> Global___Judge:
+        """unset: it has none"""
+
     def __init__(
         self,
         *,
@@ -1437,14 +1442,55 @@ class Model(_message.Message):
         bits: _abc.Iterable[_builtins.int] | None = ...,
         sha256: _builtins.str = ...,
         critic: Global___Critic | None = ...,
+        judge: Global___Judge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["critic", b"critic", "judge", b"judge"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "critic", b"critic", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "sha256", b"sha256", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["architecture", b"architecture", "bits", b"bits", "channels", b"channels", "critic", b"critic", "engine", b"engine", "engine_choice", b"engine_choice", "height", b"height", "input_channels", b"input_channels", "judge", b"judge", "knobs", b"knobs", "labels", b"labels", "latent_size", b"latent_size", "licence", b"licence", "max_batch_size", b"max_batch_size", "multiple_px", b"multiple_px", "name", b"name", "precision", b"precision", "reason", b"reason", "scale", b"scale", "sha256", b"sha256", "source", b"source", "state", b"state", "task", b"task", "truncation", b"truncation", "version", b"version", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Judge(_message.Message):
+    """A network that says what a generator's images show."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLASSES_FIELD_NUMBER: _builtins.int
+    GROUPED_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    grouped: _builtins.bool
+    """they are groups that its features of the model's own images fall into"""
+    features: _builtins.int
+    """how many numbers those are"""
+    sha256: _builtins.str
+    """of the graph"""
+    source: _builtins.str
+    """the file that it was made from"""
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """their names, by index of its scores"""
+
+    def __init__(
+        self,
+        *,
+        classes: _abc.Iterable[_builtins.str] | None = ...,
+        grouped: _builtins.bool = ...,
+        features: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        source: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "features", b"features", "grouped", b"grouped", "sha256", b"sha256", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Judge: _TypeAlias = Judge  # noqa: Y015
 
 @_typing.final
 class ListModelsReply(_message.Message):
@@ -1555,3 +1601,58 @@ class ListDirectionsReply(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDirectionsReply: _TypeAlias = ListDirectionsReply  # noqa: Y015
+
+@_typing.final
+class GetJudgeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    """empty: the newest that is ready"""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJudgeRequest: _TypeAlias = GetJudgeRequest  # noqa: Y015
+
+@_typing.final
+class GetJudgeReply(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    GRAPH_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    version: _builtins.str
+    graph: _builtins.bytes
+    """`image` (N, height, width, channels) uint8, as the model gives it -> `features` (N, features) float32 and `scores`
+    (N, classes) float32, of which the highest names the class.
+    """
+    @_builtins.property
+    def judge(self) -> Global___Judge: ...
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        graph: _builtins.bytes = ...,
+        judge: Global___Judge | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["judge", b"judge"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["graph", b"graph", "judge", b"judge", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetJudgeReply: _TypeAlias = GetJudgeReply  # noqa: Y015

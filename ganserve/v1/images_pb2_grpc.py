@@ -74,6 +74,11 @@ class ImageServiceStub:
                 request_serializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.SerializeToString,
                 response_deserializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.FromString,
                 _registered_method=True)
+        self.GetJudge = channel.unary_unary(
+                '/ganserve.v1.ImageService/GetJudge',
+                request_serializer=ganserve_dot_v1_dot_images__pb2.GetJudgeRequest.SerializeToString,
+                response_deserializer=ganserve_dot_v1_dot_images__pb2.GetJudgeReply.FromString,
+                _registered_method=True)
 
 
 class ImageServiceServicer:
@@ -136,6 +141,13 @@ class ImageServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetJudge(self, request, context):
+        """The network that says what a generator's images show, as an ONNX graph.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ImageServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -178,6 +190,11 @@ def add_ImageServiceServicer_to_server(servicer, server):
                     servicer.ListDirections,
                     request_deserializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.FromString,
                     response_serializer=ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.SerializeToString,
+            ),
+            'GetJudge': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetJudge,
+                    request_deserializer=ganserve_dot_v1_dot_images__pb2.GetJudgeRequest.FromString,
+                    response_serializer=ganserve_dot_v1_dot_images__pb2.GetJudgeReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -396,6 +413,33 @@ class ImageService:
             '/ganserve.v1.ImageService/ListDirections',
             ganserve_dot_v1_dot_images__pb2.ListDirectionsRequest.SerializeToString,
             ganserve_dot_v1_dot_images__pb2.ListDirectionsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetJudge(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/ganserve.v1.ImageService/GetJudge',
+            ganserve_dot_v1_dot_images__pb2.GetJudgeRequest.SerializeToString,
+            ganserve_dot_v1_dot_images__pb2.GetJudgeReply.FromString,
             options,
             channel_credentials,
             insecure,

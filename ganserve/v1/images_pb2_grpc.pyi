@@ -51,6 +51,8 @@ class ImageServiceStub:
     """Lists the models of the repository, loaded or not."""
     ListDirections: _grpc.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]
     """Lists the directions of a generator's latent space that edits may name."""
+    GetJudge: _grpc.UnaryUnaryMultiCallable[_images_pb2.GetJudgeRequest, _images_pb2.GetJudgeReply]
+    """The network that says what a generator's images show, as an ONNX graph."""
 
 @_typing.type_check_only
 class ImageServiceAsyncStub(ImageServiceStub):
@@ -73,6 +75,8 @@ class ImageServiceAsyncStub(ImageServiceStub):
     """Lists the models of the repository, loaded or not."""
     ListDirections: _aio.UnaryUnaryMultiCallable[_images_pb2.ListDirectionsRequest, _images_pb2.ListDirectionsReply]  # type: ignore[assignment]
     """Lists the directions of a generator's latent space that edits may name."""
+    GetJudge: _aio.UnaryUnaryMultiCallable[_images_pb2.GetJudgeRequest, _images_pb2.GetJudgeReply]  # type: ignore[assignment]
+    """The network that says what a generator's images show, as an ONNX graph."""
 
 class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     @_abc_1.abstractmethod
@@ -140,5 +144,13 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_images_pb2.ListDirectionsReply, _abc.Awaitable[_images_pb2.ListDirectionsReply]]:
         """Lists the directions of a generator's latent space that edits may name."""
+
+    @_abc_1.abstractmethod
+    def GetJudge(
+        self,
+        request: _images_pb2.GetJudgeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_images_pb2.GetJudgeReply, _abc.Awaitable[_images_pb2.GetJudgeReply]]:
+        """The network that says what a generator's images show, as an ONNX graph."""
 
 def add_ImageServiceServicer_to_server(servicer: ImageServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,7 @@ from server.settings import Settings, is_loopback
 # Triton's groups of RPCs, for `grpc_restricted_protocol`, and `image` for those of our own service.
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "health": ("ServerLive", "ServerReady", "ModelReady"),
-    "metadata": ("ServerMetadata", "ModelMetadata", "ListModels", "ListDirections"),
+    "metadata": ("ServerMetadata", "ModelMetadata", "ListModels", "ListDirections", "GetJudge"),
     "inference": ("ModelInfer", "ModelStreamInfer"),
     "image": ("Generate", "GenerateStream", "Upscale", "UpscaleStream", "Translate", "Score", "GetImage"),
     "shared-memory": (

@@ -4,21 +4,20 @@ Raises the errors of `server.errors`; `calls` maps them to status codes.
 """
 
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import ExitStack, aclosing
 from dataclasses import replace
 from functools import partial
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
-from ganserve.v1.images_pb2_grpc import ImageServiceServicer
 from server.api.calls import Context, at_end, deadline, hold_of
 from server.api.formats import choose_bits, read_encoding, read_policy, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request, requested_seeds
 from server.api.guidance_request import complete_guidance, read_guidance
 from server.api.limits import Limits
+from server.api.listings import GENERATORS, Listings
 from server.api.marks import Marks, is_signed
-from server.api.model_info import describe, describe_directions
 from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.api.replies import Fill, fill_image, fill_timings
@@ -47,21 +46,13 @@ from server.observability.metrics import Metrics
 from server.repository.model import Model
 from server.repository.repository import Repository
 
-_RPC_OF = {
-    Task.UNCONDITIONAL: ("Generate", "seeds or latents"),
-    Task.CLASS_CONDITIONAL: ("Generate", "seeds or latents"),
-    Task.SUPER_RESOLUTION: ("Upscale", "an image"),
-    Task.IMAGE_TO_IMAGE: ("Translate", "an image"),
-    Task.ENCODER: ("ModelInfer", "an image and gives w"),
-}
-GENERATORS = (Task.UNCONDITIONAL, Task.CLASS_CONDITIONAL)
 _FEWER = "use GenerateStream, or request fewer images"
 
 ImageRequest = pb.UpscaleRequest | pb.TranslateRequest
 ImageReply = pb.UpscaleReply | pb.TranslateReply
 
 
-class ImageService(ImageServiceServicer):
+class ImageService(Listings):
     """Images from seeds, latents and labels, also through further networks; images from images."""
 
     def __init__(
@@ -73,11 +64,9 @@ class ImageService(ImageServiceServicer):
         metrics: Metrics,
         marks: Marks,
     ) -> None:
-        self._repository = repository
+        super().__init__(repository, limits, budget)
         self.marks = marks
-        self._limits = limits
         self._workers = workers
-        self._budget = budget
         self._metrics = metrics
         self._fill = Fill(metrics)
 
@@ -196,29 +185,6 @@ class ImageService(ImageServiceServicer):
             return await answer_score(
                 request, model, self._limits, self._metrics, self._workers, deadline(context), hold
             )
-
-    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsReply:
-        """What the repository holds."""
-        return pb.ListModelsReply(models=[describe(entry) for entry in self._repository.index()])
-
-    async def ListDirections(self, request: pb.ListDirectionsRequest, context: Context) -> pb.ListDirectionsReply:
-        """The directions of a generator, by index."""
-        with ExitStack() as visits:
-            model, _ = self._find(request.model, request.version, GENERATORS, visits)
-            return describe_directions(model)
-
-    def _find(self, name: str, version: str, tasks: Collection[Task], visits: ExitStack) -> tuple[Model, Spec]:
-        """The model, whose task must be one of those that the RPC serves, and which stays open for `visits`."""
-        model = self._repository.get_model(name, version)
-        visits.enter_context(model.visitors)
-        spec = model.spec
-        if spec is None or spec.tensors != "uint8":
-            why = "has no manifest" if spec is None else f"was exported with tensors={spec.tensors}"
-            raise InvalidRequest(f"model {name!r} {why}: the image API cannot serve it; use ModelInfer")
-        if spec.task not in tasks:
-            rpc, takes = _RPC_OF[spec.task]
-            raise InvalidRequest(f"model {name!r} is {spec.task}: it takes {takes}; use {rpc}")
-        return model, spec
 
     async def _read(
         self, request: pb.GenerateRequest, context: Context, visits: ExitStack

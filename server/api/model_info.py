@@ -1,6 +1,6 @@
 """What ListModels says of a model: its architecture and task, its images, and what a request may set."""
 
-from artifact.repository import ONNX
+from artifact.repository import JUDGE, ONNX
 from artifact.spec import REFERENCE, Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from server.api.latent_request import MAX_DEGREES, MAX_STRENGTH, MAX_TRANSLATION
@@ -42,6 +42,8 @@ def describe(entry: IndexEntry) -> pb.Model:
             critic = spec.critic
             model.critic.architecture, model.critic.takes_label = critic.architecture, critic.takes_label
             model.critic.images = critic.images
+        if spec.judge is not None:
+            model.judge.CopyFrom(describe_judge(spec))
         model.multiple_px = 1 if spec.tile is not None else spec.multiple_px
         model.truncation = spec.truncation_default is not None
         model.licence = spec.provenance.licence
@@ -61,6 +63,19 @@ def describe_directions(model: Model) -> pb.ListDirectionsReply:
     for each in directions.found:
         reply.directions.add(name=each.name, kind=each.kind, sigma=each.sigma, per_layer=len(each.vector) > 1)
     return reply
+
+
+def describe_judge(spec: Spec) -> pb.Judge:
+    """The judge of a model that has one."""
+    judge = spec.judge
+    assert judge is not None, "the caller knows"
+    return pb.Judge(
+        classes=judge.classes,
+        grouped=judge.grouped,
+        features=judge.features,
+        sha256=spec.files.get(JUDGE, ""),
+        source=judge.provenance.source,
+    )
 
 
 def parameters(spec: Spec, space: LatentSpace | None = None) -> list[pb.Knob]:

@@ -5,13 +5,15 @@ hundred bytes, and of many images in a second only some are taken.
 """
 
 import time
-from collections.abc import Hashable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from artifact.golden import FIGURES, Golden, Measured, Points, compare, points_of
+from artifact.judged import class_distance
 from server.observability.prometheus_text import header, label_text, sample
 
 # Images that are kept of a model.
@@ -30,8 +32,20 @@ FAMILIES = (
     ("image_channel_detail", "Mean difference of neighbouring points in a channel, averaged over the window"),
     ("image_share", "Share of the window's images that are so"),
     ("image_window", "Images in the window"),
+    ("image_judge", "1: a judge names what the images show, 0: it cannot be opened or has failed"),
+    ("image_judged", "Images of the window that the judge has named"),
+    ("image_class_share", "Share of these that the judge names so"),
     ("image_drift", "Distance from the golden statistics, in standard deviations of one image"),
 )
+
+
+class Judge(Protocol):
+    """Names what images show, beside serving."""
+
+    is_working: bool
+
+    def offer(self, image: NDArray[Any], named: Callable[[int], None]) -> None:
+        """An image (H, W, C), of which `named` may get the class later."""
 
 
 class ImageWindow:
@@ -42,10 +56,21 @@ class ImageWindow:
             those of an earlier version.
         classes: of the model.
         rate: images a second that are looked at, on average.
+        judge: None: there is none.
+        judged: the names of its classes.
     """
 
-    def __init__(self, golden: Mapping[str, Golden], classes: int, rate: float) -> None:
+    def __init__(
+        self,
+        golden: Mapping[str, Golden],
+        classes: int,
+        rate: float,
+        judge: Judge | None = None,
+        judged: Sequence[str] = (),
+    ) -> None:
         self._golden = golden
+        self._judge, self._judged = judge, judged
+        self._named: dict[Hashable, int] = {}
         self._classes = classes
         self._rate = rate
         self._left, self._at = float(BURST), 0.0
@@ -72,14 +97,44 @@ class ImageWindow:
         key = self._count if key is None else ("plain", key)
         self._seen.pop(key, None)
         self._seen[key] = points_of(image), label, is_plain
+        self._named.pop(key, None)
         if len(self._seen) > WINDOW:
-            del self._seen[next(iter(self._seen))]
+            oldest = next(iter(self._seen))
+            del self._seen[oldest]
+            self._named.pop(oldest, None)
+        if self._judge is not None:
+            self._judge.offer(image, partial(self._name, key))
+
+    def _name(self, key: Hashable, index: int) -> None:
+        if key in self._seen and index < len(self._judged):
+            self._named[key], self._found = index, None
 
     def figures(self) -> list[tuple[str, str, float]]:
         """(name of the family, labels besides the model's, value); computed anew if there are new images."""
         if self._found is None:
-            self._found = [*self._figures()] if self._seen else []
-        return self._found
+            self._found = [*self._figures(), *self._classes_seen()] if self._seen else []
+        works = [] if self._judge is None else [("image_judge", "", float(self._judge.is_working))]
+        return [*self._found, *works]
+
+    def _classes_seen(self) -> Iterator[tuple[str, str, float]]:
+        """How many images the judge puts into which class; how far the plain ones are from golden statistics."""
+        if self._judge is None:
+            return
+        yield "image_judged", "", len(self._named)
+        if not self._named:
+            return
+        counts = np.bincount(list(self._named.values()), minlength=len(self._judged))
+        for name, count in zip(self._judged, counts, strict=True):
+            yield "image_class_share", label_text({"class": name}), round(float(count) / len(self._named), 5)
+        plain = [(self._seen[key][1], index) for key, index in self._named.items() if self._seen[key][2]]
+        labels, named = np.array(plain, np.intp).reshape(-1, 2).T
+        own = self._golden.get("export")
+        for against, golden in self._golden.items():
+            if own is None or not own.is_judged_like(golden) or not self._are_enough(golden, labels):
+                continue
+            rows = labels if golden.is_by_class else np.zeros(len(labels), np.intp)
+            value = class_distance(golden.judged, rows, named)
+            yield "image_drift", label_text({"against": against, "statistic": "class"}), round(value, 4)
 
     def _figures(self) -> Iterator[tuple[str, str, float]]:
         channels = next(reversed(self._seen.values()))[0].shape[-1]

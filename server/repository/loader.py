@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
-from artifact.repository import ArtifactError, earlier_golden
+from artifact.repository import ArtifactError
 from artifact.spec import SpecError
 from server.batching.batcher import Batcher
 from server.batching.device import Device
@@ -17,7 +17,6 @@ from server.engines.base import Engine
 from server.engines.float32_fallback import FallbackEngine
 from server.engines.float_variant import FloatVariantEngine
 from server.errors import NotServing, StartError
-from server.observability.image_window import ImageWindow
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
 from server.repository.config_fields import without_effect
@@ -27,6 +26,7 @@ from server.repository.defaults import OptionalInputs
 from server.repository.devices import Devices
 from server.repository.engine_choice import EngineFactory, Opened, has_batch_axis
 from server.repository.identity import identify
+from server.repository.judging import image_window, open_judging
 from server.repository.latent_tools import open_latent_space
 from server.repository.marks import read_mark
 from server.repository.metric_config import read_buckets, read_tags
@@ -105,6 +105,8 @@ class Loader:
         await _free(model.batcher.engines)
         if model.latents is not None:
             model.latents.close()
+        if model.judging is not None:
+            await asyncio.to_thread(model.judging.close)
         if not replaced:
             self.metrics.forget(model.name, model.version)
 
@@ -132,14 +134,16 @@ class Loader:
             notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
         statistics = self.metrics.model(version.name, version.version)
         self.metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
-        statistics.images = await asyncio.to_thread(_image_window, version, self._settings.watch_images_per_s)
+        rate = self._settings.watch_images_per_s
+        judging, remark = await asyncio.to_thread(open_judging, version, rate)
+        statistics.images = await asyncio.to_thread(image_window, version, rate, judging)
         engines = self._by_device(opened)
         _count_fallbacks(statistics, engines.values())
         batcher = Batcher(engines, policy, statistics)
         for cost in batcher.costs.values():
             cost.is_steady = spec is not None  # graphs that we did not export may have loops
         self.metrics.watch_queue(version.name, lambda: batcher.waiting_items, version.version)
-        note = "; ".join(dict.fromkeys(note for note in notes if note))
+        note = "; ".join(dict.fromkeys(note for note in (*notes, remark) if note))
         self.metrics.runs_in(
             version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}, note
         )
@@ -163,6 +167,7 @@ class Loader:
             latents,
             critic,
             mark,
+            judging,
         )
 
     async def _warm(
@@ -229,18 +234,6 @@ class Loader:
 def _tell_without_effect(name: str, remarks: Iterable[str]) -> None:
     for what in remarks:
         log.warning("config.pbtxt: no effect", extra={"fields": {"model": name, "what": what}})
-
-
-def _image_window(version: ModelVersion, rate: float) -> ImageWindow | None:
-    """For a model whose images are looked at."""
-    spec = version.spec
-    if spec is None or spec.tensors != "uint8" or not rate:
-        return None
-    golden = {} if spec.golden is None else {"export": spec.golden}
-    if spec.golden is not None:
-        earlier = earlier_golden(version.folder.parent, version.version, spec.golden)
-        golden |= {} if earlier is None else {"earlier version": earlier[1]}
-    return ImageWindow(golden, len(spec.labels), rate)
 
 
 def _count_fallbacks(statistics: ModelStatistics, engines: Iterable[Engine]) -> None:

@@ -19,6 +19,7 @@ from server.repository.cpu.kept import UNKNOWN, Choice
 from server.repository.declared import DeclaredTensor, declared
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
 from server.repository.identity import NOBODY, Identity
+from server.repository.judging import Judging
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,7 @@ class Model:
     latents: LatentSpace | None = None
     critic: Critic | None = None
     mark: Mark = Mark.NONE  # how its images say that a network made them
+    judging: Judging | None = None
     visitors: Visitors = field(default_factory=Visitors)
 
     @property

@@ -12,6 +12,7 @@ import pytest
 from artifact.golden import FIGURES, Golden
 from artifact.spec import (
     CriticSpec,
+    JudgeSpec,
     Parity,
     Provenance,
     ShapeRange,
@@ -56,8 +57,9 @@ GOLDEN = Golden(
     64, dict.fromkeys(FIGURES, ((0.5, 0.4, 1.0),)), dict.fromkeys(FIGURES, (0.1, 0.0, 0.2)),
     {"flat": 0.0, "black": 0.0, "saturated": 1.0, "duplicate": 0.0},
 )  # fmt: skip
+JUDGE = JudgeSpec(("cat", "dog"), 16, False, Provenance("judge.onnx", "MIT", SHA256))
 SPECS = (
-    replace(GENERATOR, golden=GOLDEN),
+    replace(GENERATOR, golden=replace(GOLDEN, judged=((40, 24),), judge=SHA256), judge=JUDGE),
     UPSCALER,
     replace(GENERATOR, critic=CRITIC),
     replace(GENERATOR, plan=replace(PLAN, compute_capabilities=(), profiles=())),
@@ -89,6 +91,7 @@ def test_what_is_written_fits_the_schema(spec: Spec) -> None:
         *((kind, SCHEMA["$defs"][name]) for kind, name in (
             (TensorSpec, "tensor"), (Tile, "tile"), (Parity, "parity"), (Provenance, "provenance"),
             (TensorRTPlan, "plan"), (Golden, "golden"), (ShapeRange, "shape_range"), (CriticSpec, "critic"),
+            (JudgeSpec, "judge"),
         )),
     ],
     ids=lambda each: each.__name__ if isinstance(each, type) else "",
@@ -148,6 +151,21 @@ def test_the_page_explains_every_field() -> None:
     table = read("manifest.md").partition("## Fields")[2]
     missing = {name for name in SCHEMA["properties"] if f"`{name}`" not in table}
     missing |= {
-        name for part in ("tile", "plan", "critic") for name in SCHEMA["$defs"][part]["properties"] if name not in table
+        name
+        for part in ("tile", "plan", "critic", "judge")
+        for name in SCHEMA["$defs"][part]["properties"]
+        if name not in table
     }
     assert missing == set()
+
+
+def test_a_judge_that_is_none_is_not_read() -> None:
+    told = replace(GOLDEN, judged=((40, 24),), judge=SHA256)
+    for golden, judge, says in (
+        (GOLDEN, replace(JUDGE, classes=("cat",)), "2 different classes or more"),
+        (replace(told, judged=((40, 20, 4),)), JUDGE, "judged has 3 classes, judge 2"),
+        (replace(told, judged=((40, 23),)), JUDGE, "judged has 63 images, must have 64"),
+        (replace(told, judged=((40, 24), (0, 0))), JUDGE, "judged has 2 rows, figures 1"),
+    ):
+        with pytest.raises(SpecError, match=says):
+            Spec.from_json(replace(GENERATOR, golden=golden, judge=judge).to_json())

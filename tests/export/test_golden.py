@@ -1,5 +1,6 @@
 """What exports measure of a generator's images, and say of a version that makes others."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from onnx import numpy_helper
 
 from artifact.repository import read_manifest
+from artifact.spec import Spec
 from export import golden as module
 from export.golden import IMAGES, LEAST, add_golden, measure_golden
 from export.graph.parity import open_session
+from export.judge.find import JudgeWanted
 from export.pipeline import Exported
 from tests.server.graphs import write_golden, write_styled, write_translator
 
@@ -47,16 +50,21 @@ def test_a_version_whose_images_differ_from_those_of_the_one_before_is_told_of(t
     spec = read_manifest(model / "1")
     assert spec is not None
     proto = onnx.load(model / "1" / "model.onnx")
-    assert add_golden(spec, open_session(proto), model, 2, silent) == (spec, ()), "the same graph"
+
+    def add(spec: Spec, version: int) -> tuple[Spec, Mapping[str, Path], tuple[str, ...]]:
+        judge = JudgeWanted(), tmp_path / "styled.onnx"
+        return add_golden(spec, open_session(proto), (model, version), judge, tmp_path, silent)
+
+    assert add(spec, 2) == (spec, {}, ()), "the same graph"
     (bias,) = (each for each in proto.graph.initializer if each.name == "grey")
     bias.CopyFrom(numpy_helper.from_array(np.array(20, np.float32), "grey"))
-    _, (said,) = add_golden(spec, open_session(proto), model, 2, silent)
+    _, _, (said,) = add(spec, 2)
     assert said.startswith("its images differ from those of version 1, in standard deviations of one image: mean by ")
-    assert add_golden(spec, open_session(proto), model, 1, silent)[1] == (), "there is none before"
+    assert add(spec, 1)[2] == (), "there is none before"
     other = replace(spec, labels=())
     (model / "1" / "manifest.json").write_text(replace(other, golden=None).to_json())
-    assert add_golden(spec, open_session(proto), model, 2, silent)[1] == (), "nothing to compare with"
+    assert add(spec, 2)[2] == (), "nothing to compare with"
     write_translator(tmp_path, "other")
     translator = read_manifest(tmp_path / "other" / "1")
     assert translator is not None
-    assert add_golden(translator, open_session(proto), model, 2, silent) == (translator, ())
+    assert add(translator, 2) == (translator, {}, ())

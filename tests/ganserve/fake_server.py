@@ -52,16 +52,25 @@ def reports(request: pb.GenerateRequest) -> list[pb.StepReport]:
     ]
 
 
+DIGITS = pb.Model(name="digits", width=6, height=4, channels=3, labels=[f"name {i}" for i in range(30)])
+
+
+def _judge(model: pb.Model) -> pb.Judge:
+    return pb.Judge(classes=model.labels, features=72, sha256="5eed", source="own-judge.onnx")
+
+
 @dataclass
 class FakeService(images_pb2_grpc.ImageServiceServicer):
     """Generates `image_of(seed)`, returns images twice as large or inverted, and keeps every request with its metadata.
 
     The model's name says what else happens: `fails-<STATUS CODE>` aborts with it, `grey` has one channel, `slow`
     answers when the caller has left. The first calls are refused with `refusals`, and the first streams end as `cuts`
-    says: after so many images with that status. The request number `halts_at` is not answered. `sha256` is of `digits`.
+    says: after so many images with that status. The request number `halts_at` is not answered. `sha256` is of `digits`,
+    and so is `judge`, a graph, if there is one.
     """
 
     requests: list[Any] = field(default_factory=list)
+    judge: bytes = b""
     metadata: list[dict[str, Any]] = field(default_factory=list)
     refusals: list[grpc.StatusCode] = field(default_factory=list)
     cuts: list[tuple[int, grpc.StatusCode]] = field(default_factory=list)
@@ -134,8 +143,11 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         faces.knobs.add(name="w", description="in place of a seed", shape=[16, 512])
         faces.knobs.add(name="truncation", description="psi", minimum=-2, maximum=2, default=0.7)
         broken = pb.Model(name="broken", state="UNAVAILABLE", reason="no such file", labels=["cat", "dog"])
-        digits = pb.Model(name="digits", version="1", state="READY", labels=[f"name {i}" for i in range(30)])
+        digits = pb.Model(version="1", state="READY")
+        digits.MergeFrom(DIGITS)
         digits.task, digits.sha256 = "class-conditional", self.sha256
+        if self.judge:
+            digits.judge.CopyFrom(_judge(digits))
         digits.knobs.add(name="label", minimum=0, maximum=29)
         sketch = pb.Model(name="sketch", version="1", state="READY", task="image-to-image", scale=1, multiple_px=4)
         sketch.input_channels, sketch.channels = 1, 3
@@ -146,6 +158,10 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         reply = pb.ListDirectionsReply(model=request.model, version="3", space="w", layers=16)
         reply.directions.add(name="smile", kind="file", sigma=1.5, per_layer=True)
         return reply
+
+    async def GetJudge(self, request: pb.GetJudgeRequest, context: Any) -> pb.GetJudgeReply:
+        await self._heed(request, context)
+        return pb.GetJudgeReply(model=request.model, version="3", graph=self.judge, judge=_judge(DIGITS))
 
     async def _heed(self, request: Any, context: Any) -> None:
         self.requests.append(request)

@@ -2,9 +2,11 @@
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
 from server.observability.image_window import LEAST_COMPARED, ImageWindow
@@ -18,6 +20,15 @@ from tests.server.observability.test_nvml import Nvml
 SCRAPE_LABELS = frozenset({"instance", "job", "namespace", "pod"})
 
 
+class Judged:
+    """A judge that puts every image into the first class at once."""
+
+    is_working = True
+
+    def offer(self, image: NDArray[Any], named: Callable[[int], None]) -> None:
+        named(0)
+
+
 @functools.cache
 def page() -> str:
     """GET /metrics of a server that shows all. Its GPU is NVML's fake."""
@@ -29,7 +40,7 @@ def page() -> str:
     metrics.watch_lanes(lambda: [LaneTime("cpu", 0, 1, 0.5)])
     metrics.watch_readiness(lambda: True, lambda: {"faces": True})
     model = metrics.model("faces", 1)
-    model.images = ImageWindow({"export": GOLDEN}, 1, 1.0)
+    model.images = ImageWindow({"export": GOLDEN}, 1, 1.0, Judged(), ("cat", "dog"))
     for seed in range(LEAST_COMPARED):
         model.images.see(np.zeros((2, 2, GOLDEN.channels), np.uint8), seed)
     metrics.image_at_url("faces", "hit")

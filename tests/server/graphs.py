@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from artifact.golden import Golden
-from artifact.repository import CRITIC, MANIFEST, ONNX, read_manifest, write_version
+from artifact.repository import CRITIC, JUDGE, MANIFEST, ONNX, read_manifest, sha256_of, write_version
 from artifact.spec import CriticSpec, Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.config_pbtxt import config_pbtxt
 from export.golden import measure_golden
 from export.graph.parity import open_session
+from export.judge.find import JudgeWanted, read_judge
+from export.judge.run import open_judge
 
 TYPES = {"FP32": TensorProto.FLOAT, "INT64": TensorProto.INT64, "UINT8": TensorProto.UINT8}
 Node = tuple[str, list[str], str, dict[str, Any]]  # kind, inputs, output, attributes
@@ -88,11 +90,17 @@ def styled_image(latent: Any, label: int = 0, psi: float = 0.5, noise: Any = Non
     return levels.astype(np.uint8)[..., None]
 
 
-def write_golden(folder: Path) -> Golden:
-    """Gives a generator's version its golden statistics, as its export does."""
+def write_golden(folder: Path, judge: Path | None = None) -> Golden:
+    """Gives a generator's version its golden statistics, and a judge from a file, as its export does."""
     spec = read_manifest(folder)
     assert spec is not None
-    golden = measure_golden(spec, open_session(folder / ONNX))
+    judging = None
+    if judge is not None:
+        found = read_judge(judge, judge.name, JudgeWanted(str(judge)))
+        judging = open_judge(found, spec, folder / JUDGE, folder.parent, int(folder.name))
+    golden = measure_golden(spec, open_session(folder / ONNX), judging)
+    if judging is not None:
+        spec = replace(spec, judge=judging.spec, files={**spec.files, JUDGE: sha256_of(folder / JUDGE)})
     (folder / MANIFEST).write_text(replace(spec, golden=golden).to_json())
     return golden
 

@@ -9,14 +9,17 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from ganserve.cli.main import main
+from ganserve.datasets.contents import contents_of, spread
 from ganserve.evaluation import features
+from ganserve.evaluation.classes import Named, compare
 from ganserve.evaluation.errors import EvaluationError
 from ganserve.evaluation.features import Graph, features_of, open_extractor
 from ganserve.evaluation.images import batch, find, read
+from ganserve.v1 import images_pb2 as pb
 from tests.ganserve.fake_server import Fake, image_of
 
 Capture = pytest.CaptureFixture[str]
@@ -166,9 +169,89 @@ def test_copies_of_the_data_are_found_by_seed_and_file(fake: Fake, tmp_path: Pat
         assert pair["distance"] == 0
 
 
-def test_the_judge_is_for_models_of_the_zoo(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+CLASSES = tuple(f"name {index}" for index in range(30))
+
+
+def judge(path: Path, classes: bool = False) -> Path:
+    """Features are pixels, scores of 30 classes sums of them by WEIGHTS."""
+    graph(path, ["N", 4, 6, 3])
+    model = onnx.load(path)
+    nodes = [
+        helper.make_node("Flatten", ["features"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "weights"], ["scores"]),
+    ]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(numpy_helper.from_array(WEIGHTS, "weights"))
+    model.graph.output.append(helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["N", 30]))
+    if classes:
+        model.metadata_props.add(key="classes", value=json.dumps(CLASSES))
+    onnx.save(model, path)
+    return path
+
+
+WEIGHTS = np.random.default_rng(1).normal(size=(72, 30)).astype(np.float32)
+
+
+def shown(images: Any) -> Any:
+    return (np.stack([image.reshape(-1) for image in images]) @ WEIGHTS).argmax(axis=1)
+
+
+def test_the_judge_beside_the_model_is_the_default_and_says_which_classes_are_shown(
+    fake: Fake, tmp_path: Path, capsys: Capture
+) -> None:
     real = write_real(tmp_path / "real")
-    run = ["evaluate", "faces", "--data", str(real), "--features", "judge", "--server", fake.server]
+    fake.service.judge = judge(tmp_path / "judge.onnx").read_bytes()
+    run = ["evaluate", "digits", "--data", str(real), "--count", "60", "--server", fake.server, "--resamples", "0"]
+    assert main([*run, "--json", "--edit", "smile:1", "--truncation", "0.5", "--best-of", "2"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    asked = next(each for each in fake.service.requests if isinstance(each, pb.GenerateRequest))
+    assert (asked.edits[0].direction, list(asked.edits[0].strengths), asked.best_of) == ("smile", [1], 2)
+    assert report["parameters"]["edits"][0]["direction"] == "smile"
+    assert report["extractor"] == "own-judge"
+    found, named = report["classes"], shown([image_of(seed) for seed in range(60)])
+    assert found["shares"] == {name: (named == index).mean() for index, name in enumerate(CLASSES)}
+    of_data = shown([np.asarray(Image.open(real / name)) for name in _names(real)])
+    assert found["shares_of_data"]["name 3"] == (of_data == 3).mean()
+    labels = contents_of(spread(60, 30), 0).labels
+    assert found["obeyed"] == (named == labels).mean()
+    assert main(run) == 0
+    assert f"labels obeyed: {found['obeyed']:.2%}" in capsys.readouterr().out
+
+
+def test_a_folder_is_compared_with_a_folder_without_a_server(tmp_path: Path, capsys: Capture) -> None:
+    real, made = write_real(tmp_path / "real", 40), tmp_path / "made"
+    for seed in range(40):
+        (made / "0").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image_of(seed)).save(made / "0" / f"{seed}.png")
+    run = ["evaluate", "--images", str(made), "--data", str(real)]
+    assert main([*run, "--features", str(judge(tmp_path / "judge.onnx", classes=True)), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["images"], report["data_images"], report["generated"]) == (40, 40, str(made))
+    names = [path.relative_to(made).as_posix() for path in find(made, 100)]
+    named = shown([np.asarray(Image.open(made / name)) for name in names])
+    assert report["classes"]["shares"]["name 3"] == (named == 3).mean(), "classes from the graph's metadata"
+    assert "obeyed" not in report["classes"]
+    assert {pair["generated"] for pair in report["copies"]["closest"]} <= set(names)
+    for more, says in (
+        (["--features", "judge"], "no model says which judge"),
+        (["--edit", "smile:1", "--features", "x"], "edits: for images that a server makes"),
+        (["faces"], "give a MODEL, or a folder of generated images"),
+        (["--features", "x", "--images", str(tmp_path / "none")], "--images"),
+    ):
+        assert main([*run, *more]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_a_class_that_the_data_has_and_the_images_lack_is_warned_of() -> None:
+    found = compare(Named(("a", "b"), [0] * 10 + [1] * 10, [0] * 20, [0] * 10 + [1] * 10))
+    assert (found["missing"], found["apart"], found["obeyed"]) == (["b"], 0.5, 0.5)
+    assert found["confused"] == [{"label": "b", "shows": "a", "images": 10}]
+    assert compare(Named(("a", "b"), [0] * 20 + [1] * 9, [0] * 20))["missing"] == [], "too few of the data"
+
+
+def test_a_model_without_a_judge_says_where_one_is_from(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+    real = write_real(tmp_path / "real")
+    run = ["evaluate", "faces", "--data", str(real), "--server", fake.server]
     assert main(run) == 2
     assert "no judge is known for a model from 'an unknown source'" in capsys.readouterr().err
     assert main(["evaluate", "sketch", *run[2:]]) == 2
