@@ -1,6 +1,7 @@
 """The whole path on real weights: zoo -> export -> server -> client, on both front ends."""
 
 import asyncio
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import tritonclient.grpc as triton
 from PIL import Image
 
 from artifact.repository import read_manifest
-from export.pipeline import Request, export
 from ganserve import AsyncClient, Client, InvalidRequest
+from tests.exports import of_zoo
 from tests.serving import running
 
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def zoo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """faces, digits and the small upscaler, exported as a user would."""
     root = tmp_path_factory.mktemp("zoo")
     for name in ("faces", "digits", "realesr-animevideov3"):
-        export(Request(checkpoint=name, repository=root, name=name))
+        shutil.copytree(of_zoo(name, tmp_path_factory)[0].parent, root / name)
     (root / "large-faces").mkdir()
     (root / "large-faces" / "config.pbtxt").write_text(ENSEMBLE)
     return root

@@ -8,14 +8,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from artifact.spec import Spec
 from export.graph.parity import open_session, run
 from export.graph.samples import photograph, sample_inputs
-from export.pipeline import Exported, Request, export
 from export.source import open_source
 from models.catalogue import build
 from models.checkpoints.read import read
 from models.zoo import fetch
 from models.zoo.entries import ENTRIES
+from tests.exports import of_zoo
 
 pytestmark = pytest.mark.slow
 
@@ -27,21 +28,23 @@ def test_every_entry_builds_as_the_catalogue_says() -> None:
         assert len(entry.labels) == generator.classes
 
 
-# Exported here, each once. Others are exported with an engine in engine/test_zoo_engines.py; Real-ESRGAN's two large
-# ones, which take half a minute, by `make demo`.
+# Others are exported with an engine in engine/test_zoo_engines.py; Real-ESRGAN's two large ones, which take half a
+# minute, by `make demo`.
 GENERATORS = ("faces", "digits", "digits-gan", "digits-lapgan", "digits-wgan-gp")
-TRANSFORMERS = ("emoji-cyclegan", "emoji-cyclegan-reverse", "faces-srgan")
+TRANSFORMERS = ("emoji-cyclegan", "faces-srgan")
 
 
 @pytest.fixture(scope="module")
-def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    name: str = request.param
-    return export(Request(name, tmp_path_factory.mktemp("repository"), name))
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, Spec]:
+    return request.param, *of_zoo(request.param, tmp_path_factory)
 
 
 @pytest.mark.parametrize("exported", [*GENERATORS, *TRANSFORMERS], indirect=True, scope="module")
-def test_an_export_agrees_with_torch_and_says_where_the_weights_are_from(exported: Exported) -> None:
-    entry, spec = ENTRIES[exported.folder.parent.name], exported.spec
+def test_an_export_agrees_with_torch_and_says_where_the_weights_are_from(
+    exported: tuple[str, Path, Spec],
+) -> None:
+    name, _, spec = exported
+    entry = ENTRIES[name]
     assert spec.parity.max_difference <= spec.parity.tolerance
     assert (spec.architecture, spec.task, spec.labels) == (entry.architecture, entry.task, entry.labels)
     assert (spec.provenance.licence, spec.provenance.sha256) == (entry.licence, entry.sha256)
@@ -49,9 +52,10 @@ def test_an_export_agrees_with_torch_and_says_where_the_weights_are_from(exporte
 
 
 @pytest.mark.parametrize("exported", GENERATORS, indirect=True, scope="module")
-def test_a_seed_gives_the_same_bytes_alone_and_in_any_batch(exported: Exported) -> None:
-    session = open_session(exported.folder / "model.onnx")
-    generator = open_source(exported.folder.parent.name, "auto", {}, None, lambda line: None).generator
+def test_a_seed_gives_the_same_bytes_alone_and_in_any_batch(exported: tuple[str, Path, Spec]) -> None:
+    name, folder, _ = exported
+    session = open_session(folder / "model.onnx")
+    generator = open_source(name, "auto", {}, None, lambda line: None).generator
     whole = run(session, sample_inputs(generator, "uint8", range(12)))
     for size in (1, 2, 5, 7):
         for first in range(0, 12, size):
@@ -79,7 +83,7 @@ def by_ncnn(param: Path, image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 @pytest.mark.parametrize(
     ("name", "side_px"),
-    [("realesr-animevideov3", 96), ("realesrgan-x4plus-anime", 64), ("realesrgan-x4plus", 48)],
+    [("realesr-animevideov3", 64), ("realesrgan-x4plus-anime", 24), ("realesrgan-x4plus", 24)],
 )
 def test_converted_networks_enlarge_a_photograph_as_ncnn_does(name: str, side_px: int) -> None:
     image = photograph(side_px, side_px, 3)

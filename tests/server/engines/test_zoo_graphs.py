@@ -17,6 +17,7 @@ from server.engines.base import Engine
 from server.engines.onnx.cpu import OnnxCpuEngine
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.engine import OpenVinoCpuEngine
+from tests.exports import of_zoo
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,7 @@ def images(engine: Engine, arrays: dict[str, NDArray[np.generic]], whole_device:
 @pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     name = str(request.param)
-    return name, export(Request(name, tmp_path_factory.mktemp("repository"), name)).folder / ONNX
+    return name, of_zoo(name, tmp_path_factory)[0] / ONNX
 
 
 def opened(kind: str, path: Path, lanes: int = 2, threads: int = 2) -> Engine:
