@@ -28,12 +28,14 @@ from server.api.tls import http_context
 from server.api.transport import (
     choose_frontend,
     ends_by_itself,
+    keeps_replies,
     limits_connections,
     make_server,
     open_port,
     says_goaway,
     sends_pushback,
 )
+from server.api.unread import Unread
 from server.api.watching import watch_ports
 from server.batching.hang import Hangs
 from server.engines.onnx.cpu import cores
@@ -185,6 +187,9 @@ class Server:
         rest_port = await self._start_http(self._rest, self._settings.api_port) if self._rest is not None else -1
         watch_ports(self._metrics.server, self._settings, grpc_port, self._http, self._rest)
         await self._grpc.start()
+        if keeps_replies(self._frontend):
+            self._calls.unread = unread = Unread(grpc_port, self._settings.stream_idle_s)
+            self._budget.when_short = unread.end_oldest
         self._tell_exposed(grpc_port, http_port, rest_port)
         eviction = None if limits_connections(self._frontend) else Eviction(grpc_port, self._connections.grpc)
         try:

@@ -213,7 +213,10 @@ class Settings(BaseSettings):
         256, ge=1, description="Maximum number of open GenerateStream, UpscaleStream and ModelStreamInfer calls."
     )
     stream_idle_s: Annotated[float, Panel.LIMITS] = Field(
-        60.0, gt=0, description="A stream whose client takes no message for so long is ended."
+        60.0,
+        gt=0,
+        description="A stream whose client takes no message for so long is ended. With grpcio also a connection with a"
+        " reply that was not read for so long, while memory is short (max_held_bytes).",
     )
     response_cache_bytes: Annotated[int, Panel.LIMITS] = Field(
         64 << 20,

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
 
 import grpc
@@ -44,6 +44,13 @@ log = logging.getLogger(__name__)
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
+class Unread(Protocol):
+    """What is told of replies that hold memory while they are sent (`server.api.unread`)."""
+
+    def add(self, context: Context) -> None:
+        """The call's reply is in the front end's hands."""
+
+
 class Calls:
     """Wraps the methods of servicers."""
 
@@ -63,6 +70,7 @@ class Calls:
         self._max_streams = max_streams
         self._stream_idle_s = stream_idle_s
         self._streams = 0
+        self.unread: Unread | None = None  # set on front ends that keep replies for as long as their clients like
         self._closed = False
         self._running = 0
         self._idle = asyncio.Event()
@@ -100,6 +108,7 @@ class Calls:
             except BaseException as error:
                 await rpc_call.fail(error, context)
             rpc_call.finish("OK", "")
+            rpc_call.sends(context)
             return answer
 
         return call
@@ -235,6 +244,11 @@ class Call:
         if request.trace is not None:
             request.trace.end(code, grpc.StatusCode[code].value[0], text, request.id, request.message_id)
 
+    def sends(self, context: Context) -> None:
+        """The reply, or the status after messages that nobody has read, is given to the front end."""
+        if self._request.holds and (unread := self._calls.unread) is not None:
+            unread.add(context)
+
     async def fail(self, error: BaseException, context: Context) -> NoReturn:
         """Ends the call with the error's status; always raises."""
         if isinstance(error, asyncio.CancelledError | GeneratorExit):
@@ -253,6 +267,7 @@ class Call:
             raise error
         text = bounded(text)
         self.finish(code, text)
+        self.sends(context)
         if isinstance(error, TooLate) and (note := getattr(context, "note_rejection", None)) is not None:
             note(error, self._request.rpc, self._request.model)
         trailers = [(ID_KEY, self._request.id)]
@@ -277,6 +292,13 @@ def _errors_of_absence() -> Iterator[None]:
 def hold_of(context: Context, budget: MemoryBudget) -> Hold:
     """What the call holds of the memory; over HTTP it has counted the body already."""
     return getattr(context, "hold", None) or Hold(budget)
+
+
+def hold_until_read(context: Context, hold: Hold) -> None:
+    """Has what the call holds given back when the call has ended; see `at_end`."""
+    if (request := current.get()) is not None:
+        request.holds = True
+    at_end(context, hold.release)
 
 
 def at_end(context: Context, function: Callable[[], None]) -> None:

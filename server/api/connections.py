@@ -9,8 +9,10 @@ import logging
 import resource
 import socket
 import struct
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 log = logging.getLogger(__name__)
 
@@ -129,6 +131,30 @@ class Eviction:
         finally:
             found.detach()  # it is the front end's
         return min(int(struct.unpack_from("I", info, at)[0]) for at in (LAST_SENT, LAST_RECEIVED))
+
+
+def end_connections(port: int, peers: Collection[tuple[str, int]]) -> int:
+    """Ends the connections that come to a port of this process from these addresses; how many there were."""
+    number = 0
+    for descriptor in _open_descriptors():
+        try:
+            found = socket.socket(fileno=descriptor)
+        except OSError:
+            continue
+        try:
+            if found.getsockname()[1:2] == (port,) and _plain(found.getpeername()) in peers:
+                found.shutdown(socket.SHUT_RDWR)
+                number += 1
+        except OSError:
+            pass
+        finally:
+            found.detach()  # it is the front end's
+    return number
+
+
+def _plain(address: tuple[Any, ...]) -> tuple[str, int]:
+    """An address as gRPC names it: of IPv4 although the socket listens for both."""
+    return str(address[0]).removeprefix("::ffff:"), int(address[1])
 
 
 def _open_descriptors() -> list[int]:

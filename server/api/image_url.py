@@ -16,7 +16,7 @@ import PIL
 from PIL import features
 
 from ganserve.v1 import images_pb2 as pb
-from server.api.calls import Context, at_end, hold_of
+from server.api.calls import Context, hold_of, hold_until_read
 from server.api.images import ImageService
 from server.api.kept_answers import KeptAnswers
 from server.api.marks import is_signed
@@ -177,7 +177,7 @@ class ImagesByUrl:
         reply = await self._answers.get(key, compute, _size_of, told)
         if (nbytes := _size_of(reply)) > COUNTED_BYTES:  # until the caller has read it, whether it is kept or not
             hold = hold_of(context, self._budget)
-            at_end(context, hold.release)
+            hold_until_read(context, hold)
             hold.take(nbytes)
         if is_signed(encoding):  # not what is kept: each signature is another
             signed, _ = await self._images.marks.sign_bytes(reply.images[0].data, encoding)

@@ -11,7 +11,7 @@ from functools import partial
 
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
-from server.api.calls import Context, at_end, deadline, hold_of
+from server.api.calls import Context, deadline, hold_of, hold_until_read
 from server.api.formats import choose_bits, read_encoding, read_policy, read_size
 from server.api.generate_request import input_bytes, is_large, read_generate_request, requested_seeds
 from server.api.guidance_request import complete_guidance, read_guidance
@@ -93,7 +93,7 @@ class ImageService(Listings):
             nbytes += window_of(model.batcher, job) * job.passing_bytes
             hold = hold_of(context, self._budget)
             if nbytes + 2 * job.changing_bytes > COUNTED_BYTES:
-                at_end(context, hold.release)
+                hold_until_read(context, hold)
                 hold.take(nbytes)
             job = await self._changed(job, hold)
             images: dict[int, GeneratedImage] = {}
@@ -288,7 +288,7 @@ class ImageService(Listings):
         """Counts memory until the call has ended: its reply is in memory until the caller has read it."""
         hold = hold_of(context, self._budget)
         hold.take(nbytes)
-        at_end(context, hold.release)
+        hold_until_read(context, hold)
         return hold
 
     def _header(self, request: ImageRequest) -> Header:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from server.api.calls import Context, at_end, deadline, hold_of
+from server.api.calls import Context, deadline, hold_of, hold_until_read
 from server.api.classification import NO_COUNTS, classified, read_counts
 from server.api.infer_answer import InferAnswer, PendingAnswer, StreamAnswer
 from server.api.kept_answers import KeptAnswers
@@ -119,7 +119,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             return answer
         finally:
             if hold.nbytes:
-                at_end(context, hold.release)
+                hold_until_read(context, hold)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
         """Answers in the order of the requests, computing up to STREAM_WINDOW of them at once.

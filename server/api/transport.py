@@ -163,6 +163,11 @@ def ends_by_itself(frontend: str) -> bool:
     return frontend == GRPCIO
 
 
+def keeps_replies(frontend: str) -> bool:
+    """Whether a call ends when its client has read the reply, so that what the reply holds is counted until then."""
+    return frontend == GRPCIO
+
+
 def limits_connections(frontend: str) -> bool:
     """Whether its server itself has no more connections than it was given."""
     return frontend == GRPCIO

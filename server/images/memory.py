@@ -1,6 +1,7 @@
 """Memory that all calls together hold for images, results and replies: counted before it is taken."""
 
 import math
+from collections.abc import Callable
 from typing import Self
 
 from server.errors import Overloaded
@@ -173,11 +174,15 @@ def encode_bytes(encoding: Encoding, channels: int, bits: int = 8, detail: float
 
 
 class MemoryBudget:
-    """Bytes that may be held at once (max_held_bytes). Loop thread only."""
+    """Bytes that may be held at once (max_held_bytes). Loop thread only.
+
+    `when_short` is called when a call is rejected for want of them.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
         self.held_bytes = 0
+        self.when_short: Callable[[], None] = lambda: None
 
 
 class Hold:
@@ -196,6 +201,7 @@ class Hold:
         budget = self._budget
         others = budget.held_bytes - self.nbytes
         if others and budget.held_bytes + nbytes > budget.limit_bytes:
+            budget.when_short()
             raise Overloaded(
                 f"the call needs {self.nbytes + nbytes} bytes of memory, others hold {others}, limit "
                 f"{budget.limit_bytes} (max_held_bytes)"

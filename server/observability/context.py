@@ -25,7 +25,8 @@ class RequestContext:
     """One RPC as its caller named it."""
 
     __slots__ = (
-        "_id", "_message", "came_alone", "client", "has_caller_id", "metadata", "model", "rpc", "service", "trace",
+        "_id", "_message", "came_alone", "client", "has_caller_id", "holds", "metadata", "model", "rpc", "service",
+        "trace",
     )  # fmt: skip
 
     def __init__(self, service: str, rpc: str, message: object, metadata: Metadata, client: str = "") -> None:
@@ -37,6 +38,7 @@ class RequestContext:
         self.metadata = metadata
         self.trace: Trace | None = None
         self.came_alone = False  # whether it is known that no other came at the same moment
+        self.holds = False  # whether its reply is counted until it has been read
         self.has_caller_id = False  # whether the caller sent an id, and so is told which id is used
         self._message = message
         self._id = ""

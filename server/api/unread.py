@@ -1,0 +1,47 @@
+"""Replies of grpc.aio that their clients do not read: what they hold is taken back when another call needs it.
+
+grpc.aio has no limit of time for the reply to a call that is no stream, and ends a stream only once its client reads
+on. A few such replies could keep all of `max_held_bytes`. No call of grpc.aio can be reset, so its connection is ended,
+which takes the other calls on it along: therefore not before memory is short.
+"""
+
+import logging
+import time
+from urllib.parse import unquote
+
+from server.api.calls import Context, at_end
+from server.api.connections import end_connections
+
+log = logging.getLogger(__name__)
+
+
+class Unread:
+    """The replies that hold memory and are on their way to their clients. Loop thread only."""
+
+    def __init__(self, port: int, idle_s: float) -> None:
+        """`port`: that the connections come to. `idle_s`: a client may read nothing for so long (stream_idle_s)."""
+        self._port = port
+        self._idle_s = idle_s
+        self._replies: dict[Context, float] = {}  # since when, the longest first
+
+    def add(self, context: Context) -> None:
+        """The call's reply is in grpc.aio's hands."""
+        self._replies[context] = time.monotonic()
+        at_end(context, lambda: self._forget(context))
+
+    def end_oldest(self) -> None:
+        """Memory is short: ends the connections of replies that have not been read for too long."""
+        before = time.monotonic() - self._idle_s
+        peers = {address_of(context.peer()) for context, since in self._replies.items() if since < before}
+        if peers and (ended := end_connections(self._port, peers)):
+            fields = {"ended": ended, "limit_s": self._idle_s}
+            log.warning("connections whose replies were not read (stream_idle_s)", extra={"fields": fields})
+
+    def _forget(self, context: Context) -> None:
+        self._replies.pop(context, None)
+
+
+def address_of(peer: str) -> tuple[str, int]:
+    """Host and port of `ipv4:127.0.0.1:1234` or `ipv6:%5B::1%5D:1234`."""
+    host, _, port = unquote(peer.partition(":")[2]).rpartition(":")
+    return host.strip("[]"), int(port) if port.isdecimal() else 0

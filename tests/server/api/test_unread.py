@@ -1,0 +1,69 @@
+"""Replies that their clients do not read, on grpcio, which keeps them."""
+
+import asyncio
+import io
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from PIL import Image
+
+from ganserve.v1 import images_pb2 as pb
+from ganserve.v1.images_pb2_grpc import ImageServiceStub
+from server.api.unread import address_of
+from tests.server.api.raw_http2 import message, raw_connection
+from tests.server.graphs import write_upscaler
+
+PATH = "/ganserve.v1.ImageService/Upscale"
+SIDE = 800
+
+
+async def why_refused(call: Any) -> str:
+    """The text of a call that is rejected, empty if it is not."""
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return str(error.details())
+        raise
+    return ""
+
+
+async def test_an_unread_reply_gives_way_to_a_call_that_needs_its_memory(start: Any, tmp_path: Path) -> None:
+    write_upscaler(tmp_path / "one", "upscaler")
+    file = io.BytesIO()
+    Image.new("RGB", (SIDE, SIDE)).save(file, "PNG")
+    raw = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
+    request = pb.UpscaleRequest(model="upscaler", image=file.getvalue(), encoding=raw)
+    limit = 4 * (2 * SIDE) ** 2 * 3
+    running = await start(
+        repository=tmp_path / "one", frontend="grpcio", stream_idle_s=0.5, max_held_bytes=limit, threads=1
+    )
+    options = [("grpc.max_receive_message_length", -1)]
+    async with (
+        grpc.aio.insecure_channel(running.target, options=options) as channel,
+        raw_connection(running.target, window=0) as unread,
+        raw_connection(running.target, window=0) as small,
+    ):
+        upscale = ImageServiceStub(channel).Upscale
+        small.begin("/inference.GRPCInferenceService/ServerLive", message(b""), ends=True)
+        unread.begin(PATH, message(request.SerializeToString()), ends=True)
+        texts: list[str] = []
+        async with asyncio.timeout(30):
+            while not unread.is_lost or texts[-1]:
+                texts.append(await why_refused(upscale(request)))
+        assert [text for text in texts if "max_held_bytes" in text]
+        assert not small.is_lost, "it holds next to nothing"
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:10.0.0.1:1234", ("10.0.0.1", 1234)),
+        ("ipv6:%5B::1%5D:80", ("::1", 80)),
+        ("unix:", ("", 0)),
+    ],
+)
+def test_a_peer_is_read_as_sockets_name_it(peer: str, address: tuple[str, int]) -> None:
+    assert address_of(peer) == address
