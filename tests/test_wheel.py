@@ -220,7 +220,8 @@ def test_inspect_export_serve_models_and_generate_work(installed: Installed, tmp
     (weights,) = json.loads(installed.run(way, "zoo", "pull", "digits", "--json")).values()
     assert Path(weights).is_relative_to(installed.bin.parent), "the checkout's weights were read"
     assert "cgan" in installed.run(way, "inspect", weights)
-    installed.run(way, "export", "digits", "--repository", str(tmp_path / "repository"), "--name", "digits")
+    target = ["--repository", str(tmp_path / "repository"), "--name", "digits"]
+    installed.run(way, "export", "digits", *target, "--directions", "none", "--discriminator", "none")
     with start_server(installed, way, tmp_path / "repository") as server:
         (model,) = json.loads(installed.run(way, "models", "--server", server.address, "--json"))
         assert model["name"] == "digits"

@@ -36,6 +36,12 @@ def validator(kind: str, version: str) -> Draft202012Validator:
 
 def problem(found: Object, version: str) -> str:
     """What an API server of that version would say; empty if it accepts the object."""
+    return _problem(json.dumps(found), version)
+
+
+@functools.cache  # many overlays have the same objects
+def _problem(text: str, version: str) -> str:
+    found = json.loads(text)
     if found["kind"] in OF_OTHERS:
         errors = list(validator(found["kind"], version).iter_errors(found))
         return "; ".join(f"{error.json_path}: {error.message}" for error in errors)

@@ -8,7 +8,6 @@ import pytest
 from ganserve.cli.main import main
 from tests.export.adopt.graphs import generator, saved
 
-
 Capture = pytest.CaptureFixture[str]
 
 

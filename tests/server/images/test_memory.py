@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -74,22 +75,22 @@ def check(counted: float, taken: float) -> None:
     assert counted < taken * MOST + 1, "bytes are whole"
 
 
-FILES: dict[str, tuple[Any, str, dict[str, Any]]] = {
-    "JPEG": (image(3), "JPEG", {"quality": 90}),
-    "JPEG grey": (image(1)[..., 0], "JPEG", {"quality": 90}),
-    "JPEG progressive": (image(3), "JPEG", {"progressive": True, "subsampling": 0}),
-    "JPEG CMYK": (Image.fromarray(image(4), "RGBA").convert("RGB").convert("CMYK"), "JPEG", {}),
-    "PNG": (image(3), "PNG", {}),
-    "PNG grey": (image(1)[..., 0], "PNG", {}),
-    "PNG grey alpha": (Image.fromarray(image(2)), "PNG", {}),
-    "PNG alpha": (image(4), "PNG", {}),
-    "PNG palette": (Image.fromarray(image(3)).quantize(64), "PNG", {}),
-    "PNG transparent colour": (image(3), "PNG", {"transparency": (1, 2, 3)}),
-    "PNG 16 bits": (image(1)[..., 0].astype(np.uint16) << 8, "PNG", {}),
-    "WebP": (image(3), "WEBP", {}),
-    "WebP alpha": (image(4), "WEBP", {}),
-    "WebP lossless": (image(3), "WEBP", {"lossless": True}),
-    "WebP lossless alpha": (noise(4), "WEBP", {"lossless": True, "method": 0}),
+FILES: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+    "JPEG": (lambda: image(3), "JPEG", {"quality": 90}),
+    "JPEG grey": (lambda: image(1)[..., 0], "JPEG", {"quality": 90}),
+    "JPEG progressive": (lambda: image(3), "JPEG", {"progressive": True, "subsampling": 0}),
+    "JPEG CMYK": (lambda: Image.fromarray(image(4), "RGBA").convert("RGB").convert("CMYK"), "JPEG", {}),
+    "PNG": (lambda: image(3), "PNG", {}),
+    "PNG grey": (lambda: image(1)[..., 0], "PNG", {}),
+    "PNG grey alpha": (lambda: Image.fromarray(image(2)), "PNG", {}),
+    "PNG alpha": (lambda: image(4), "PNG", {}),
+    "PNG palette": (lambda: Image.fromarray(image(3)).quantize(64), "PNG", {}),
+    "PNG transparent colour": (lambda: image(3), "PNG", {"transparency": (1, 2, 3)}),
+    "PNG 16 bits": (lambda: image(1)[..., 0].astype(np.uint16) << 8, "PNG", {}),
+    "WebP": (lambda: image(3), "WEBP", {}),
+    "WebP alpha": (lambda: image(4), "WEBP", {}),
+    "WebP lossless": (lambda: image(3), "WEBP", {"lossless": True}),
+    "WebP lossless alpha": (lambda: noise(4), "WEBP", {"lossless": True, "method": 0}),
 }
 
 
@@ -97,7 +98,8 @@ FILES: dict[str, tuple[Any, str, dict[str, Any]]] = {
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("kind", FILES)
 def test_decoding_takes_what_is_counted(tmp_path: Path, kind: str) -> None:
-    source, format_, options = FILES[kind]
+    make, format_, options = FILES[kind]
+    source = make()
     decoded = source if isinstance(source, Image.Image) else Image.fromarray(source)
     decoded.save(tmp_path / "image", format_, **options)
     header = read_header((tmp_path / "image").read_bytes())

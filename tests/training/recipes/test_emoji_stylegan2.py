@@ -159,7 +159,8 @@ def test_the_committed_faces_are_on_white_and_differ(drawn: Tensor) -> None:
     assert mean_pairwise_distance(drawn) > 10
 
 
-def test_figures_name_every_row_of_the_card(drawn: Tensor) -> None:
+def test_figures_name_every_row_of_the_card(drawn: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.cards.emoji_stylegan2.JUDGED", 64)
     levels = ((drawn + 1) * 127.5).round().to(torch.uint8)
     groups = tuple("face-smiling" if row < 60 else "heart" for row in range(100))
     emoji = Emoji(levels, torch.zeros(100, dtype=torch.int64), tuple(map(str, range(100))), groups, groups)
