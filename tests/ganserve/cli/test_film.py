@@ -175,7 +175,7 @@ def test_sound_subtitles_fonts_chapters_and_metadata_are_copied(upscale: Any, tm
         assert (languages["video"], languages["subtitle"]) == ("nob", "eng")
         assert [stream.data for stream in container.streams if stream.type == "attachment"] == [b"no real font"]
     assert upscale(tmp_path / "in.mkv", "-o", tmp_path / "out.mp4") == 2
-    assert "(subtitle, " in (error := capsys.readouterr().err)
+    assert "stream 1 (audio, pcm_s16le)" in (error := capsys.readouterr().err), "it is looked at when the file ends"
     assert "cannot be in a .mp4 file" in error
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out.mkv"]
 

@@ -28,7 +28,7 @@ def check_streams(source: Path, target: Path) -> list[str]:
         for stream in container.streams:
             if stream is video or stream.type == "attachment":
                 continue
-            if not _fits(stream, target):
+            if not _fits(container, stream, target):
                 name = f"stream {stream.index} ({stream.type}, {_codec_name(stream)})"
                 if stream.type != "data":
                     raise CommandError(
@@ -42,18 +42,24 @@ def _codec_name(stream: Any) -> str:
     return "unknown codec" if stream.codec_context is None else str(stream.codec_context.name)
 
 
-def _fits(stream: Any, target: Path) -> bool:
+def _fits(container: Any, stream: Any, target: Path) -> bool:
+    """Whether the target's container takes the stream, of sound with a packet: some look at it only when they end."""
     if stream.type == "data" and stream.codec_context is None:
         return False
     trial = target.with_name(f".{target.name}.trial{target.suffix}")
     try:
-        with av.open(str(trial), "w", format=FORMATS.get(target.suffix.lower())) as container:
-            container.add_stream_from_template(stream, opaque=True)
-            container.start_encoding()
+        with av.open(str(trial), "w", format=FORMATS.get(target.suffix.lower())) as out:
+            copied = out.add_stream_from_template(stream, opaque=True)
+            out.start_encoding()
+            packets = container.demux(stream) if stream.type == "audio" else ()
+            if packet := next((each for each in packets if each.dts is not None), None):
+                packet.stream = copied
+                out.mux(packet)
     except (av.FFmpegError, ValueError):
         return False
     finally:
         trial.unlink(missing_ok=True)
+        container.seek(0)
     return True
 
 
