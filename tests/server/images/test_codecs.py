@@ -380,3 +380,27 @@ def test_what_lies_beside_the_pixels_of_a_png_is_skipped(beside: list[tuple[byte
     texts = b"".join(chunk(*each) for each in beside)
     assert np.array_equal(decoded(plain[:33] + texts + plain[33:]).pixels, pixels)
     assert np.array_equal(decoded(plain[:-12] + texts + plain[-12:]).pixels, pixels)
+
+
+def test_a_webp_whose_modes_overflow_is_encoded_by_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only of many megapixels they do (16 of one block, 62,000 times): libwebp's refusal is made here."""
+    tried: list[dict[str, Any]] = []
+    save = Image.Image.save
+
+    def refusing(self: Image.Image, file: Any, kind: str, **options: Any) -> None:
+        tried.append(options)
+        if len(tried) < 3:
+            raise ValueError("encoding error 6")
+        save(self, file, kind, **options)
+
+    monkeypatch.setattr(Image.Image, "save", refusing)
+    pixels = np.random.RandomState(0).randint(0, 256, (20, 30, 3)).astype(np.uint8)
+    data = codecs.encode(DecodedImage(pixels), Encoding.of(Format.WEBP, 70))
+    assert [(each.get("method"), each["quality"], each.get("lossless")) for each in tried] == [
+        (2, 70, None), (4, 70, None), (0, 0, True)
+    ]  # fmt: skip
+    assert np.array_equal(codecs.decode(data, read_header(data)).pixels, pixels)
+    tried.clear()
+    monkeypatch.setattr(codecs, "_WEBP_OVERFLOW", "another error")
+    with pytest.raises(ValueError, match="encoding error 6"):
+        codecs.encode(DecodedImage(pixels), Encoding.of(Format.WEBP, 70))
