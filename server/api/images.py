@@ -265,8 +265,9 @@ class ImageService(Listings):
             if complete is not None:
                 plan = await complete(spec, plan)
             image = await transform(
-                model.batcher, plan, sent, encoding, deadline(context), self._workers, pieces and pieces.of(plan.tiles),
-                limit, lambda detail: hold.settle(sent_bytes + counted(detail)),
+                model.batcher, plan, sent, encoding, deadline(context), self._workers,
+                None if pieces is None else pieces.of(plan.tiles), limit,
+                lambda detail: hold.settle(sent_bytes + counted(detail)),
             )  # fmt: skip
             image = await self.marks.sign_changed(image, encoding, sent, header)
             hold.settle(sent_bytes + len(image.data) * REPLY_COPIES)

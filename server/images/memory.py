@@ -21,7 +21,8 @@ _ENCODE_BYTES = {
     # Of alpha that is noise; two thirds of it if alpha is even.
     Format.WEBP: {1: (7, 5), 2: (40, 5), 3: (9, 5), 4: (32, 5)},
 }
-_RESAMPLE_BYTES = 12  # of each pixel of a strip: as Pillow has it, and of its new width
+# Of each pixel of a strip: as Pillow has it, and of its new width; of grey, and of anything else.
+_GREY_RESAMPLE_BYTES, _RESAMPLE_BYTES = 3, 12
 _SPREAD_BYTES = 12  # of colours under transparency, without those in the result
 _MEAN_BYTES = 24  # of a pixel of four channels: its mean, and that once more in levels
 _PIECES_BYTES = 8 << 20  # of messages that wait for their reader
@@ -137,7 +138,8 @@ def _rows_bytes(plan: TransformPlan, batch: int) -> int:
     if not plan.is_resampled:
         return held
     strip = min(last.height, rows_for_strip(last.height, plan.height)) * last.width
-    return held + band + strip * (last.channels * last.sample_bytes + _RESAMPLE_BYTES)
+    resampled = _GREY_RESAMPLE_BYTES if last.channels < 3 and last.sample_bytes == 1 else _RESAMPLE_BYTES
+    return held + band + strip * (last.channels * last.sample_bytes + resampled)
 
 
 def reference_bytes(header: Header) -> int:
