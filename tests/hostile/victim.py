@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -117,14 +117,10 @@ class Victim:
         self.calls += 1
         return messages.send(self._hostile, case, LIMIT_S, key_of("caller"))
 
-    def settled(self, rest: Held) -> Held:
-        """What it holds once it is down to `rest`, or after SETTLE_S; memory is given back after 10 s without work."""
+    def settled(self, is_rest: Callable[[Held], bool]) -> Held:
+        """What it holds once that is rest, or after SETTLE_S; memory is given back after 10 s without work."""
         end_s = time.monotonic() + SETTLE_S
-        while (
-            (held := self.held).descriptors > rest.descriptors
-            or held.threads > rest.threads
-            or held.rss_bytes > rest.rss_bytes
-        ) and time.monotonic() < end_s:
+        while not is_rest(held := self.held) and time.monotonic() < end_s:
             time.sleep(POLL_S)
         return held
 
