@@ -1,8 +1,6 @@
 """An ONNX graph of any origin -> model repository: what `ganserve export` does with a file that is called .onnx."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from importlib.metadata import version as installed
 from pathlib import Path
 
@@ -10,30 +8,30 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from artifact.repository import ONNX, ONNX_FLOAT, ArtifactError, read_manifest, sha256_of, write_version
-from artifact.spec import Parity, Provenance, Spec, Task, TensorSpec, Tile
+from artifact.repository import ONNX, read_manifest, sha256_of
+from artifact.spec import TRUNCATION_RANGE, Parity, Provenance, Spec, Task, TensorSpec, Tile
 from export.adopt.amend import fix_inputs
 from export.adopt.cores import SEEDS, Found, find_core, image_runner
 from export.adopt.float_variant import float_graph
+from export.adopt.knobs import knob_specs, served_knobs
+from export.adopt.mapping import SAMPLES, MappingGraph, join
 from export.adopt.plain import Plain, RunError, latent_size, latents
 from export.adopt.probe import REACH_PX, reach_px
 from export.adopt.read import opset_of, read_graph
 from export.adopt.reference import require_reference
-from export.adopt.roles import Adoption, Range, find_roles
-from export.adopt.wrap import wrapped
+from export.adopt.roles import Adoption, find_roles
+from export.adopt.wrap import noise_sizes, wrapped
+from export.adopt.write import Beside, write
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
-from export.critic.find import FoundCritic, check_option, find_in_file
-from export.critic.write import add_critic
+from export.critic.find import check_option, find_in_file
 from export.directions.centers import check_centers
-from export.directions.make import Wanted, check_wanted, make_directions, parse_wanted
-from export.directions.space import Space
+from export.directions.make import check_wanted, parse_wanted
 from export.errors import ExportError
-from export.golden import add_golden
 from export.graph.finite_flag import add_finite_flag
-from export.graph.parity import LIMITS, open_session
+from export.graph.parity import LIMITS
 from export.graph.samples import synthetic_image
 from export.graph.seams import seam_levels
-from export.graph.trace import save, without_debug_info
+from export.graph.trace import without_debug_info
 from export.judge.find import check_judge
 from export.pipeline import Exported, Progress, Request, read_labels, silent, target_version
 from models.architecture import Tiling
@@ -63,12 +61,12 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     existing = read_config(request.repository / request.name)
     names = read_labels(request)
     method, direction_files = parse_wanted(request.directions, request.direction_files)
-    check_centers(request.truncation_centers, has_w=False)
+    check_centers(request.truncation_centers, has_w=said.mapping is not None)
     check_option(request.discriminator)
     check_judge(request.judge)
     progress(f"reading {path.name}")
-    proto = without_debug_info(read_graph(path))
-    fix_inputs(proto, said.fixed)
+    fixed = said.fixed
+    proto, said, mapping = _read(path, said, progress)
     roles = find_roles(proto, said)
     labels = _labels(request, names, roles.classes)
     progress("running the graph on fixed inputs")
@@ -80,7 +78,8 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
     require_compatible(existing, (ONNX,), max_batch_size)
     inputs, output = _specs(found, task)
     latent = found.core.roles.latent
-    wanted = check_wanted(method, direction_files, (1, latent_size(latent)) if latent else None, has_w=False)
+    shape = mapping.shape if mapping else (1, latent_size(latent)) if latent else None
+    wanted = check_wanted(method, direction_files, shape, has_w=mapping is not None)
     height, width, channels = found.shape
     criticised = Judged((channels, height, width), len(labels)) if latent else None
     critic = find_in_file(request.discriminator, path, criticised, progress)
@@ -97,63 +96,32 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
         tile, tile_notes = _tile(found, progress) if is_tiled else (None, ())
     except RunError as error:
         raise ExportError(f"{path.name} runs on small images, and not on larger ones: {error}") from None
-    notes = (*found.notes, *tile_notes, *agreed)
-    spec = _spec(path, found, labels, (inputs, output), parity, tile, notes, said.fixed)
+    mapped = (f"w is made by {said.mapping.name}, sha256 {sha256_of(said.mapping)}",) if said.mapping else ()
+    notes = (*mapped, *found.notes, *tile_notes, *agreed)
+    spec = _spec(path, found, labels, (inputs, output), parity, tile, notes, fixed)
     config = config_pbtxt(request.name, inputs, (output,), max_batch_size, existing)
-    beside = (wanted, critic, found.core.output_range, float_graph(found, served, output.name, SEEDS))
-    target, more = _write(request, version, spec, served, config, beside, progress)
+    floats = float_graph(found, served, output.name, SEEDS)
+    beside = Beside(wanted, request.truncation_centers, critic, found.core.output_range, floats, mapping)
+    target, more = write(request, version, spec, served, config, beside, progress)
     progress(f"wrote {target}")
     said_parity = f"{PARITY}: largest difference {parity.max_difference:g}, batches of {parity.batch_sizes[-1]}"
     return Exported(target, read_manifest(target) or spec, (*notes, *more, said_parity))
 
 
-def parse_range(option: str, text: str) -> Range:
-    """LOW,HIGH.
+def _read(path: Path, said: Adoption, progress: Progress) -> tuple[onnx.ModelProto, Adoption, MappingGraph | None]:
+    """The graph with what is fixed in it, joined with its mapping graph if it has one; what is said of that.
 
     Raises:
-        ExportError: not two numbers, the first one smaller.
+        ExportError: it is no graph that is adopted, or the two do not fit.
     """
-    try:
-        low, high = (float(part) for part in text.split(","))
-    except ValueError:
-        raise ExportError(f"{option} {text}: must be LOW,HIGH, such as -1,1") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise ExportError(f"{option} {text}: must be two finite numbers, the lower one first")
-    return low, high
-
-
-def parse_numbers(option: str, text: str) -> tuple[float, ...]:
-    """One number, or one for each channel.
-
-    Raises:
-        ExportError: other than that.
-    """
-    try:
-        found = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise ExportError(f"{option} {text}: must be numbers, such as 0.485,0.456,0.406") from None
-    if not np.isfinite(found).all() or (option == "--std" and min(found) <= 0):
-        raise ExportError(f"{option} {text}: must be finite{' and above 0' if option == '--std' else ''}")
-    return found
-
-
-def parse_fixed(texts: Sequence[str]) -> dict[str, float]:
-    """NAME=NUMBER for each input.
-
-    Raises:
-        ExportError: other than that, or twice.
-    """
-    found: dict[str, float] = {}
-    for text in texts:
-        name, _, number = text.rpartition("=")
-        try:
-            value = float(number)
-        except ValueError:
-            value = float("nan")
-        if not name or not np.isfinite(value) or name in found:
-            raise ExportError(f"--fix {text}: must be NAME=NUMBER, once for each input")
-        found[name] = value
-    return found
+    proto = without_debug_info(read_graph(path))
+    if said.mapping is None:
+        fix_inputs(proto, said.fixed)
+        return proto, said, None
+    if said.reference is not None:
+        raise ExportError(f"--reference {said.reference.name}: is for one graph, not for one with --mapping")
+    progress(f"reading {said.mapping.name}, and w of {SAMPLES} latents")
+    return join(proto, said)
 
 
 def _require_options(request: Request) -> None:
@@ -161,6 +129,8 @@ def _require_options(request: Request) -> None:
     for field, option in NOT_FOR_ONNX.items():
         if getattr(request, field) != getattr(blank, field):
             raise ExportError(f"{option}: does not apply to an ONNX graph, which is served as it is")
+    if request.directions == "sefa":
+        raise ExportError("--directions sefa: needs to know which weights are the styles'; of an ONNX graph say pca")
     if request.precision != "fp32":
         raise ExportError(f"--precision {request.precision}: an ONNX graph is served in the precision that it has")
     if request.tensors != "uint8":
@@ -186,7 +156,7 @@ def _specs(found: Found, task: Task) -> tuple[tuple[TensorSpec, ...], TensorSpec
     if roles.latent is not None:
         label = (TensorSpec("label", "INT64", ()),) if roles.label else ()
         latent = TensorSpec("latent", "FP32", (latent_size(roles.latent),))
-        return (latent, *label), TensorSpec("image", "UINT8", found.shape)
+        return (latent, *label, *knob_specs(roles)), TensorSpec("image", "UINT8", found.shape)
     assert found.sizes is not None
     name = "upscaled" if task is Task.SUPER_RESOLUTION else "translated"
     height, width = found.sizes.only_px or (-1, -1)
@@ -202,7 +172,7 @@ def _served_inputs(found: Found, seeds: Sequence[int]) -> Mapping[str, NDArray[n
         arrays: dict[str, NDArray[np.generic]] = {"latent": latents(seeds, latent_size(roles.latent))}
         if roles.label is not None:
             arrays["label"] = np.array([seed % roles.classes for seed in seeds], dtype=np.int64)
-        return arrays
+        return {**arrays, **served_knobs(roles, [found.items[SEEDS.index(seed)] for seed in seeds])}
     assert found.sizes is not None
     height, width = (size // found.sizes.scale for size in found.expected[0].shape[1:3])
     return {"image": np.stack([synthetic_image(height, width, found.shape[2], seed) for seed in seeds])}
@@ -296,41 +266,12 @@ def _spec(
         parity=parity,
         latent_size=latent_size(core.roles.latent) if core.roles.latent else 0,
         labels=labels,
+        noise_size=sum(noise_sizes(core.roles)),
+        truncation_default=1.0 if core.roles.truncation else None,
+        truncation_range=found.psi_range or TRUNCATION_RANGE,
+        w_shape=(core.roles.w.shape[1], core.roles.w.shape[2]) if core.roles.w else None,
         scale=sizes.scale if sizes else 1,
         tile=tile,
         multiple_px=sizes.multiple_px if sizes else 1,
         least_px=sizes.least_px if sizes else 1,
     )
-
-
-def _write(
-    request: Request,
-    version: int,
-    spec: Spec,
-    served: onnx.ModelProto,
-    config: str,
-    beside: tuple[Wanted, FoundCritic | None, Range, tuple[onnx.ModelProto, Parity] | None],
-    progress: Progress,
-) -> tuple[Path, tuple[str, ...]]:
-    """Writes the version, with what is wanted beside the graph; its folder, and what the user should know."""
-    wanted, critic, bounds, floats = beside
-    with tempfile.TemporaryDirectory(prefix="ganserve-export-") as name:
-        file, notes = Path(name) / ONNX, tuple[str, ...]()
-        found: Mapping[str, Path] = {}
-        try:
-            save(served, file)
-            session = open_session(file)
-            target, judge = (request.repository / request.name, version), (request.judge, Path(request.checkpoint))
-            spec, judged, said = add_golden(spec, session, target, judge, Path(name), progress)
-            if wanted:
-                found, notes = make_directions(wanted, Space(spec, session), None, Path(name), progress)
-            files = {ONNX: file, **found, **judged}
-            if floats is not None:
-                save(floats[0], Path(name) / ONNX_FLOAT)
-                files[ONNX_FLOAT], spec = Path(name) / ONNX_FLOAT, replace(spec, float_parity=floats[1])
-            if critic is not None:
-                spec, more, _ = add_critic(critic, spec, session, bounds, Path(name), progress)
-                files |= more
-            return write_version(request.repository, request.name, version, spec, files, config), (*notes, *said)
-        except (ArtifactError, OSError, ValueError) as error:
-            raise ExportError(str(error).splitlines()[0]) from None

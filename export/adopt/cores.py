@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from artifact.spec import Task
+from export.adopt.knobs import own_knobs, psi_forms, psi_range
 from export.adopt.plain import (
     Plain,
     RunError,
@@ -64,6 +65,7 @@ class Found:
     notes: tuple[str, ...]
     output_channels: int
     sizes: Sizes | None = None
+    psi_range: tuple[float, float] | None = None
 
 
 def find_core(proto: onnx.ModelProto, roles: Roles, said: Adoption) -> Found:
@@ -84,8 +86,9 @@ def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range |
         item: Arrays = {roles.latent.name: own_latent(roles.latent, (seed,))}
         if roles.label is not None:
             item[roles.label.name] = own_label(roles.label, (seed % roles.classes,), roles.classes)
-        items.append(item)
-    singles = _singles(open_plain(with_free_axes(proto, (0,), False), "the graph"), items, roles)
+        items.append({**item, **own_knobs(roles, len(items), seed)})
+    plain = open_plain(with_free_axes(proto, (0,), False), "the graph")
+    singles = _singles(plain, items, roles)
     layout = layout_of(singles[0].shape, said.layout, "the image")
     bounds = said.output_range or told
     if bounds is None:
@@ -95,7 +98,8 @@ def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range |
     notes = [] if said.output_range else [_assumed("range", bounds)]
     found = _batched(core, items, singles, notes)
     height, width, channels = found.expected[0].shape[1:]
-    return replace(found, shape=(height, width, channels), output_channels=channels)
+    psi = psi_range(plain, items[0], singles[0], roles) if roles.truncation else None
+    return replace(found, shape=(height, width, channels), output_channels=channels, psi_range=psi)
 
 
 def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range | None) -> Found:
@@ -276,11 +280,15 @@ def _batched(core: Core, items: Sequence[Arrays], singles: list[NDArray[np.gener
         found = np.abs(to_pixels(core, one).astype(int) - to_pixels(core, other))
         return bool(found.max() <= LIMITS[precision].levels)
 
-    free, reason = free_batch(core.proto, core.roles.output, items, singles, close)
+    free, reason = None, ""
+    for form, own in psi_forms(core, items):
+        free, why = free_batch(form.proto, core.roles.output, own, singles, close)
+        if free is not None:
+            core, items = replace(form, proto=free), own
+            break
+        reason = reason or why
     if free is None:
         notes.append(FIXED_BATCH + reason)
-    else:
-        core = replace(core, proto=free)
     expected = [to_pixels(core, single) for single in singles]
     return Found(core, precision, free is not None, (0, 0, 0), items, expected, tuple(notes), 0)
 

@@ -29,7 +29,7 @@ def require_reference(path: Path, found: Found) -> tuple[str, ...]:
         ExportError: the file is not as it should be, or the images differ.
     """
     roles = found.core.roles
-    tensors = [tensor for tensor in (roles.latent, roles.label, roles.image) if tensor]
+    tensors = [one for one in (roles.latent, roles.label, roles.image, *roles.noise, roles.truncation) if one]
     names = [tensor.name.removeprefix(PREFIX) for tensor in tensors]
     output = roles.output.name.removeprefix(PREFIX)
     arrays = _read(path, (*names, output))

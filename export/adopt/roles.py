@@ -19,6 +19,8 @@ INTEGERS = (TensorProto.INT64, TensorProto.INT32)
 UNCHANGING = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
 BOUNDED = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
 LEVELS = (0.0, 255.0)
+# Inputs of a graph that was joined with its mapping network.
+W, W_GIVEN, PSI = "w", "w_given", "truncation_psi"
 
 Range = tuple[float, float]
 # Values of black and of white, one for all channels or one for each.
@@ -41,6 +43,9 @@ class Adoption:
     std: tuple[float, ...] = ()
     fixed: Mapping[str, float] = field(default_factory=dict)  # inputs and the value that they have in every run
     reference: Path | None = None  # inputs, and what the graph must give for them: export.adopt.reference
+    noise: tuple[str, ...] = ()  # names of inputs that take normally distributed noise
+    truncation: str | None = None  # name of the input that takes psi
+    mapping: Path | None = None  # the graph that makes w, which this one takes: export.adopt.mapping
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,9 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Roles:
-    """Which tensor is what. `latent`, or `image` for tasks that take one; `label` if the graph has classes."""
+    """Which tensor is what. `latent`, or `image` for tasks that take one; `label` if the graph has classes; of those
+    that a request may set besides, `noise`, `truncation`, and `w` with `w_given` of a graph with its mapping network.
+    """
 
     task: Task | None  # None: the graph takes an image, and its scale must tell
     output: Tensor
@@ -66,6 +73,10 @@ class Roles:
     label: Tensor | None = None
     classes: int = 0
     image: Tensor | None = None
+    noise: tuple[Tensor, ...] = ()
+    truncation: Tensor | None = None
+    w: Tensor | None = None
+    w_given: Tensor | None = None
 
 
 def find_roles(proto: onnx.ModelProto, said: Adoption) -> Roles:
@@ -74,43 +85,86 @@ def find_roles(proto: onnx.ModelProto, said: Adoption) -> Roles:
     Raises:
         ExportError: they cannot be told; the text lists the graph's tensors and the option that says it.
     """
-    weights = {tensor.name for tensor in proto.graph.initializer}
-    inputs = [_tensor(value) for value in proto.graph.input if value.name not in weights]
-    output = _output([_tensor(value) for value in proto.graph.output], said)
+    inputs = inputs_of(proto)
+    output = _output(outputs_of(proto), said)
     task = _task(said)
-    pictures = [tensor for tensor in inputs if _is_picture(tensor)]
+    pictures = [tensor for tensor in inputs if _is_picture(tensor) and tensor.name not in said.noise]
     scalars = [tensor for tensor in inputs if tensor not in pictures]
     if len(pictures) == 1 and scalars and not said.latent and (not task or not task.draws) and _are_knobs(scalars):
         raise ExportError(
-            f"the graph takes the image {pictures[0]} and also {_listed(scalars)}; "
+            f"the graph takes the image {pictures[0]} and also {listed(scalars)}; "
             f"give each its value: --fix {scalars[0].name}=NUMBER"
         )
     if (task is None and said.latent is None and len(pictures) == len(inputs) == 1) or (task and not task.draws):
         if len(inputs) != 1 or len(inputs[0].shape) != 4:
             raise ExportError(
                 f"--task {said.task}: takes one image (4 axes), other inputs only with a value, --fix NAME=NUMBER; "
-                f"the graph takes {_listed(inputs)}"
+                f"the graph takes {listed(inputs)}"
             )
-        for option, value in (("--latent", said.latent), ("--label", said.label), ("--classes", said.classes)):
+        for option, value in (
+            ("--latent", said.latent), ("--label", said.label), ("--classes", said.classes),
+            ("--noise", " ".join(said.noise) or None), ("--truncation", said.truncation),
+        ):  # fmt: skip
             if value is not None:
                 raise ExportError(f"{option} {value}: the graph takes an image, {inputs[0]}, and no latent")
         _require_type("image", inputs[0], (*REALS, TensorProto.UINT8))
         return Roles(task, output, image=inputs[0])
-    label = _named(inputs, said.label, "--label") if said.label else _only_label(inputs)
-    latent = _latent(inputs, label, said)
-    if others := [tensor for tensor in inputs if tensor not in (latent, label)]:
+    noise, truncation = noise_of(inputs, said.noise), _truncation(inputs, said.truncation)
+    w, w_given = (next((one for one in inputs if said.mapping and one.name == name), None) for name in (W, W_GIVEN))
+    rest = [tensor for tensor in inputs if tensor not in (*noise, truncation, w, w_given)]
+    label = named(rest, said.label, "--label") if said.label else only_label(rest)
+    latent = latent_of(rest, label, said)
+    if others := [tensor for tensor in rest if tensor not in (latent, label)]:
         raise ExportError(
-            f"the graph takes also {_listed(others)}; if one is the class, say --label NAME; others (noise, "
-            f"truncation, w) are not served: give each the value that it always has, --fix {others[0].name}=NUMBER"
+            f"the graph takes also {listed(others)}; say what each is: the class, --label NAME; normally distributed "
+            f"noise, --noise NAME; truncation psi, --truncation NAME; or the value that it always has, "
+            f"--fix {others[0].name}=NUMBER"
         )
     for option, given in (("--input-range", said.input_range), ("--mean", said.mean), ("--std", said.std)):
         if given:
             raise ExportError(f"{option}: the graph takes a latent and no image")
-    classes = _classes(label, said)
+    classes = classes_of(label, said)
     found = Task.CLASS_CONDITIONAL if label else Task.UNCONDITIONAL
     if task not in (None, found):
-        raise ExportError(f"--task {said.task}: the graph takes {_listed(inputs)}, so it is {found}")
-    return Roles(found, output, latent, label, classes)
+        raise ExportError(f"--task {said.task}: the graph takes {listed(inputs)}, so it is {found}")
+    return Roles(found, output, latent, label, classes, None, noise, truncation, w, w_given)
+
+
+def inputs_of(proto: onnx.ModelProto) -> list[Tensor]:
+    """What a graph takes; old files list its weights among the inputs, too."""
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    return [_tensor(value) for value in proto.graph.input if value.name not in weights]
+
+
+def outputs_of(proto: onnx.ModelProto) -> list[Tensor]:
+    """What a graph gives."""
+    return [_tensor(value) for value in proto.graph.output]
+
+
+def noise_of(inputs: list[Tensor], names: Sequence[str]) -> tuple[Tensor, ...]:
+    """The inputs that take noise.
+
+    Raises:
+        ExportError: there is none of a name, or it is no noise map of a known size.
+    """
+    found = tuple(named(inputs, name, "--noise") for name in dict.fromkeys(names))
+    for tensor in found:
+        _require_type("noise", tensor, REALS)
+        if len(tensor.shape) < 2 or min(tensor.shape[1:]) < 1:
+            raise ExportError(f"--noise {tensor.name}: it is {tensor}; all axes but the batch must be fixed")
+    if sum(math.prod(tensor.shape[1:]) for tensor in found) > MAX_VALUES:
+        raise ExportError(f"--noise: more than {MAX_VALUES} values for one image")
+    return found
+
+
+def _truncation(inputs: list[Tensor], name: str | None) -> Tensor | None:
+    if name is None:
+        return None
+    found = named(inputs, name, "--truncation")
+    _require_type("truncation", found, REALS)
+    if any(axis not in (1, -1) for axis in found.shape[:1]) or any(axis != 1 for axis in found.shape[2:]):
+        raise ExportError(f"--truncation {name}: it is {found}; must be one number, (N,), (N, 1) or (N, layers)")
+    return found
 
 
 def layout_of(shape: Sequence[int], said: str | None, what: str) -> str:
@@ -176,11 +230,11 @@ def _are_knobs(tensors: list[Tensor]) -> bool:
 
 def _output(outputs: list[Tensor], said: Adoption) -> Tensor:
     if said.image is not None:
-        found = _named(outputs, said.image, "--image")
+        found = named(outputs, said.image, "--image")
     else:
         pictures = [tensor for tensor in outputs if len(tensor.shape) == 4] or outputs
         if len(pictures) != 1:
-            raise ExportError(f"the graph gives {_listed(pictures)}; say which is the image: --image NAME")
+            raise ExportError(f"the graph gives {listed(pictures)}; say which is the image: --image NAME")
         found = pictures[0]
     if found.shape and len(found.shape) != 4:
         raise ExportError(f"the graph gives {found}; an image has 4 axes")
@@ -188,13 +242,13 @@ def _output(outputs: list[Tensor], said: Adoption) -> Tensor:
     return found
 
 
-def _latent(inputs: list[Tensor], label: Tensor | None, said: Adoption) -> Tensor:
+def latent_of(inputs: list[Tensor], label: Tensor | None, said: Adoption) -> Tensor:
     if said.latent is not None:
-        found = _named(inputs, said.latent, "--latent")
+        found = named(inputs, said.latent, "--latent")
     else:
         reals = [tensor for tensor in inputs if tensor.element_type in REALS and tensor != label]
         if len(reals) != 1:
-            raise ExportError(f"the graph takes {_listed(inputs)}; say which is the latent: --latent NAME")
+            raise ExportError(f"the graph takes {listed(inputs)}; say which is the latent: --latent NAME")
         found = reals[0]
     _require_type("latent", found, REALS)
     size = 1
@@ -209,12 +263,12 @@ def _latent(inputs: list[Tensor], label: Tensor | None, said: Adoption) -> Tenso
     return found
 
 
-def _only_label(inputs: list[Tensor]) -> Tensor | None:
+def only_label(inputs: list[Tensor]) -> Tensor | None:
     integers = [tensor for tensor in inputs if tensor.element_type in INTEGERS and len(tensor.shape) <= 2]
     return integers[0] if len(integers) == 1 and len(inputs) == 2 else None
 
 
-def _classes(label: Tensor | None, said: Adoption) -> int:
+def classes_of(label: Tensor | None, said: Adoption) -> int:
     """How many: for numbers it must be said, a one-hot vector tells."""
     if label is None:
         if said.classes is not None:
@@ -232,11 +286,11 @@ def _classes(label: Tensor | None, said: Adoption) -> int:
     return classes
 
 
-def _named(tensors: list[Tensor], name: str, option: str) -> Tensor:
+def named(tensors: list[Tensor], name: str, option: str) -> Tensor:
     for tensor in tensors:
         if tensor.name == name:
             return tensor
-    raise ExportError(f"{option} {name}: the graph has {_listed(tensors)}")
+    raise ExportError(f"{option} {name}: the graph has {listed(tensors)}")
 
 
 def _require_type(role: str, tensor: Tensor, allowed: Sequence[int]) -> None:
@@ -245,7 +299,7 @@ def _require_type(role: str, tensor: Tensor, allowed: Sequence[int]) -> None:
         raise ExportError(f"the {role} is {tensor}; must be of {names}")
 
 
-def _listed(tensors: list[Tensor]) -> str:
+def listed(tensors: list[Tensor]) -> str:
     return ", ".join(map(str, tensors[:8])) + (f" and {len(tensors) - 8} more" if len(tensors) > 8 else "") or "nothing"
 
 

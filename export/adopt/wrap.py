@@ -4,6 +4,7 @@ The same arithmetic as `export.graph.pixels`, in the graph's own opset. All name
 none is in the way of ours.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -46,9 +47,14 @@ def prefixed(proto: onnx.ModelProto, roles: Roles) -> tuple[onnx.ModelProto, Rol
         return None if tensor is None else replace(tensor, name=PREFIX + tensor.name)
 
     output = replace(roles.output, name=PREFIX + roles.output.name)
-    return found, replace(
-        roles, output=output, latent=moved(roles.latent), label=moved(roles.label), image=moved(roles.image)
-    )
+    ones = {name: moved(getattr(roles, name)) for name in ("latent", "label", "image", "truncation", "w", "w_given")}
+    noise = tuple(replace(tensor, name=PREFIX + tensor.name) for tensor in roles.noise)
+    return found, replace(roles, output=output, noise=noise, **ones)
+
+
+def noise_sizes(roles: Roles) -> list[int]:
+    """Values of each noise input for one item; where its first axis is no batch, of all of it."""
+    return [math.prod(map(abs, tensor.shape)) for tensor in roles.noise]
 
 
 def with_free_axes(proto: onnx.ModelProto, axes: Sequence[int], reshapes: bool) -> onnx.ModelProto:
@@ -101,10 +107,12 @@ def wrapped(core: Core, inputs: Sequence[TensorSpec], output: TensorSpec, batch:
     found = onnx.ModelProto()
     found.CopyFrom(core.proto)
     del found.graph.input[:], found.graph.output[:], found.graph.value_info[:]
-    around = _Around(core)
-    for name, tensor in (("latent", core.roles.latent), ("label", core.roles.label), ("image", core.roles.image)):
+    around = Around(core)
+    for name in ("latent", "label", "image", "truncation_psi", "w", "w_given"):
+        tensor = getattr(core.roles, "truncation" if name == "truncation_psi" else name)
         if tensor is not None:
             around.take(name, tensor)
+    around.take_noise(core.roles)
     before = around.nodes
     around.nodes = []
     around.give(output.name)
@@ -119,7 +127,7 @@ def wrapped(core: Core, inputs: Sequence[TensorSpec], output: TensorSpec, batch:
     return found
 
 
-class _Around:
+class Around:
     """The nodes before and after a graph, as they are made."""
 
     def __init__(self, core: Core) -> None:
@@ -134,32 +142,47 @@ class _Around:
         if name == "image":
             value = self._image(value, tensor)
         elif name == "latent" and len(tensor.shape) > 2:
-            value = self._node("Reshape", value, self._constant([-1, *tensor.shape[1:]], np.int64))
+            value = self.node("Reshape", value, self.constant([-1, *tensor.shape[1:]], np.int64))
         elif name == "label":
             value = self._label(value, tensor)
-        self._node("Cast", value, to=tensor.element_type, output=tensor.name)
+        elif name == "truncation_psi":
+            value = self._psi(value, tensor)
+        self.node("Cast", value, to=tensor.element_type, output=tensor.name)
+
+    def take_noise(self, roles: Roles) -> None:
+        """From our one input to the graph's, one after the other."""
+        start = 0
+        for tensor, size in zip(roles.noise, noise_sizes(roles), strict=True):
+            ends = [start], [start + size], [1]
+            if self._opset >= 10:
+                part = self.node("Slice", "noise", *(self.constant(end, np.int64) for end in ends), tag=tensor.name)
+            else:
+                part = self.node("Slice", "noise", starts=ends[0], ends=ends[1], axes=ends[2], tag=tensor.name)
+            shaped = self.node("Reshape", part, self.constant([-1, *tensor.shape[1:]], np.int64))
+            self.node("Cast", shaped, to=tensor.element_type, output=tensor.name)
+            start += size
 
     def give(self, name: str) -> None:
         """From the graph's output to ours."""
         low, high = self._core.output_range
-        value = self._node("Cast", self._core.roles.output.name, to=TensorProto.FLOAT)
+        value = self.node("Cast", self._core.roles.output.name, to=TensorProto.FLOAT)
         if (low, high) != (0.0, 255.0):
             value = self._scaled(value, 255.0 / (high - low), -low * 255.0 / (high - low))
         if self._opset >= 11:
-            value = self._node("Clip", value, self._constant(0.0), self._constant(255.0))
-            value = self._node("Round", value)
+            value = self.node("Clip", value, self.constant(0.0), self.constant(255.0))
+            value = self.node("Round", value)
         else:  # before there was Round
-            value = self._node("Clip", value, min=0.0, max=255.0)
-            value = self._node("Floor", self._node("Add", value, self._constant(0.5)))
+            value = self.node("Clip", value, min=0.0, max=255.0)
+            value = self.node("Floor", self.node("Add", value, self.constant(0.5)))
         if self._core.layout == "NCHW":
-            value = self._node("Transpose", value, perm=TO_NHWC)
-        self._node("Cast", value, to=TensorProto.UINT8, output=name)
+            value = self.node("Transpose", value, perm=TO_NHWC)
+        self.node("Cast", value, to=TensorProto.UINT8, output=name)
 
     def _image(self, value: str, tensor: Tensor) -> str:
         if tensor.element_type != TensorProto.UINT8:
-            value = self._node("Cast", value, to=TensorProto.FLOAT)
+            value = self.node("Cast", value, to=TensorProto.FLOAT)
         if self._core.input_layout == "NCHW":
-            value = self._node("Transpose", value, perm=TO_NCHW)
+            value = self.node("Transpose", value, perm=TO_NCHW)
         if tensor.element_type == TensorProto.UINT8 or self._core.input_range == ((0.0,), (255.0,)):
             return value
         axes = (-1, 1, 1) if self._core.input_layout == "NCHW" else (-1,)
@@ -169,23 +192,29 @@ class _Around:
     def _label(self, value: str, tensor: Tensor) -> str:
         classes = self._core.roles.classes
         if len(tensor.shape) == 2 and tensor.shape[1] != 1:
-            return self._node("Gather", self._constant(np.eye(classes)), value, axis=0)
+            return self.node("Gather", self.constant(np.eye(classes)), value, axis=0)
         if len(tensor.shape) == 2:
-            return self._node("Reshape", value, self._constant([-1, 1], np.int64))
+            return self.node("Reshape", value, self.constant([-1, 1], np.int64))
         return value
 
-    def _scaled(self, value: str, gain: object, offset: object) -> str:
-        value = self._node("Mul", value, self._constant(gain))
-        return value if not np.asarray(offset).any() else self._node("Add", value, self._constant(offset))
+    def _psi(self, value: str, tensor: Tensor) -> str:
+        layers = tensor.shape[1] if len(tensor.shape) == 2 else 1
+        shape = [] if not tensor.shape else [-1, *(1 for _ in tensor.shape[1:])]
+        value = self.node("Reshape", value, self.constant(shape, np.int64))
+        return value if layers == 1 else self.node("Mul", value, self.constant(np.ones((1, layers))))
 
-    def _constant(self, value: object, dtype: type[np.generic] = np.float32) -> str:
+    def _scaled(self, value: str, gain: object, offset: object) -> str:
+        value = self.node("Mul", value, self.constant(gain))
+        return value if not np.asarray(offset).any() else self.node("Add", value, self.constant(offset))
+
+    def constant(self, value: object, dtype: type[np.generic] = np.float32) -> str:
         array: NDArray[np.generic] = np.asarray(value, dtype=dtype)
         name = f"pixels_constant_{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(array, name))
         return name
 
-    def _node(self, operator: str, *inputs: str, output: str = "", **attributes: Any) -> str:
-        output = output or f"pixels_{inputs[0].replace('/', '_')}_{operator}"
+    def node(self, operator: str, *inputs: str, output: str = "", tag: str = "", **attributes: Any) -> str:
+        output = output or f"pixels_{inputs[0].replace('/', '_')}_{operator}{tag}"
         self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
         return output
 

@@ -79,7 +79,7 @@ def make_directions(
 
     Args:
         wanted: `auto` is sefa and pca for a StyleGAN, jacobian for others.
-        network: the StyleGAN's, for its weights; None for others.
+        network: the StyleGAN's, for its weights; None for others, and where only its graphs are known.
 
     Returns:
         The files by name, none if there is nothing to write; what the user should know.
@@ -98,11 +98,10 @@ def make_directions(
             )
         else:
             found += _named("jacobian", sensitive(space, progress), None)
-    if space.mapping is not None and network is not None:
-        if method in ("auto", "sefa"):
-            found += _named("sefa", sefa(network, space.shape[1]), space)
-        if method in ("auto", "pca"):
-            found += _named("pca", principal(space), space)
+    if network is not None and method in ("auto", "sefa"):
+        found += _named("sefa", sefa(network, space.shape[1]), space)
+    if space.mapping is not None and method in ("auto", "pca"):
+        found += _named("pca", principal(space), space)
     if not found:
         return {}, tuple(notes)
     if repeated := repeated_name([each.name for each in found]):

@@ -18,11 +18,14 @@ from ganserve.cli.graph_options import (
     LabelOption,
     LatentOption,
     LayoutOption,
+    MappingOption,
     MeanOption,
+    NoiseOption,
     RangeOption,
     ReferenceOption,
     StdOption,
     TaskOption,
+    TruncationOption,
 )  # fmt: skip
 from ganserve.cli.output import CommandError, needing, print_json, steps
 
@@ -213,6 +216,9 @@ def export(
     input_range: InputRangeOption = None,
     mean: MeanOption = None,
     std: StdOption = None,
+    noise: NoiseOption = None,
+    truncation: TruncationOption = None,
+    mapping: MappingOption = None,
     fix: FixOption = None,
     reference: ReferenceOption = None,
     directions: DirectionsOption = Directions.AUTO,
@@ -226,7 +232,8 @@ def export(
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
     ranges = (output_range, input_range, mean, std)
-    graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference)
+    knobs = (tuple(noise or ()), truncation, mapping)
+    graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference, *knobs)
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):
         from export.judge.find import JudgeWanted

@@ -66,6 +66,28 @@ FixOption = Annotated[
         help="Value of a further input, the same in every run: a strength, a noise map. Repeatable.",
     ),
 ]
+NoiseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="INPUT",
+        help="Input that takes normally distributed noise, drawn from a request's noise seed. Repeatable.",
+    ),
+]
+TruncationOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_PANEL, metavar="INPUT", help="Input that takes truncation psi, of the graph or of --mapping's."
+    ),
+]
+MappingOption = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=_PANEL,
+        metavar="FILE.onnx",
+        help="Graph that makes w, where this one makes images from w: gives truncation, w, mixing and edits in w.",
+    ),
+]
 ReferenceOption = Annotated[
     Path | None,
     typer.Option(
@@ -92,6 +114,9 @@ class GraphOptions:
     std: str | None
     fix: tuple[str, ...]
     reference: Path | None
+    noise: tuple[str, ...]
+    truncation: str | None
+    mapping: Path | None
 
     def parsed(self) -> "Adoption":
         """The same for `export.adopt`.
@@ -99,7 +124,7 @@ class GraphOptions:
         Raises:
             ExportError: a range is none.
         """
-        from export.adopt.adopt import parse_fixed, parse_numbers, parse_range
+        from export.adopt.options import parse_fixed, parse_numbers, parse_range
         from export.adopt.roles import Adoption
 
         return Adoption(
@@ -115,6 +140,9 @@ class GraphOptions:
             parse_numbers("--std", self.std) if self.std is not None else (),
             parse_fixed(self.fix),
             self.reference,
+            self.noise,
+            self.truncation,
+            self.mapping,
         )
 
     def require_none(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ganserve.cli.main import main
 from models.families.basic.dcgan import DcganGenerator
 from tests.docs.pages import ROOT
-from tests.export.adopt.graphs import generator, saved, upscaler
+from tests.export.adopt.graphs import generator, mapping, saved, synthesis, upscaler
 
 PAGE = (ROOT / "docs" / "bring-your-own.md").read_text()
 
@@ -48,9 +48,10 @@ def test_an_onnx_graph(tmp_path: Path) -> None:
     named = generator()
     named.graph.input[0].name = named.graph.node[0].input[0] = "z"
     saved(named, tmp_path, "generator.onnx")
-    saved(upscaler(), tmp_path, "upscaler.onnx")
+    for name, proto in (("upscaler", upscaler()), ("synthesis", synthesis()), ("mapping", mapping())):
+        saved(proto, tmp_path, f"{name}.onnx")
     run_commands("An ONNX graph", tmp_path)
-    assert {path.name for path in (tmp_path / "repository").iterdir()} == {"mine", "sharp"}
+    assert {path.name for path in (tmp_path / "repository").iterdir()} == {"mine", "sharp", "faces"}
 
 
 class Conditional(nn.Module):

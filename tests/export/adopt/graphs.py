@@ -89,6 +89,55 @@ def mixing_generator() -> onnx.ModelProto:
     return graph.made(graph.node("Tanh", graph.node("Add", value, mean)), ("N", 3, 8, 8))
 
 
+def knobbed(*, psi: Axes = (), noise_batch: int | str = 1) -> onnx.ModelProto:
+    """Z 6 -> w 6 -> 8x8 RGB in one graph, with psi (towards 0.25) and two noise maps, as StyleGANs are exported."""
+    graph = Graph()
+    w = graph.node("Tanh", graph.node("MatMul", graph.takes("z", ("N", 6)), graph.weight(6, 6)))
+    offset = graph.node("Sub", w, graph.constant(0.25, np.float32))
+    w = graph.node("Add", graph.node("Mul", offset, graph.takes("psi", psi)), graph.constant(0.25, np.float32))
+    return graph.made(_drawn(graph, w, noise_batch), ("N", 3, 8, 8))
+
+
+def mapping(*, layers: int = 0, psi: bool = False, classes: int = 0) -> onnx.ModelProto:
+    """Z 6 -> w (N, 6), or (N, layers, 6); with `psi` truncated towards 0.25; one-hot classes."""
+    graph = Graph()
+    value = graph.node("MatMul", graph.takes("z", ("N", 6)), graph.weight(6, 6, scale=1.0))
+    if classes:
+        value = graph.node(
+            "Add", value, graph.node("MatMul", graph.takes("c", ("N", classes)), graph.weight(classes, 6))
+        )
+    w = graph.node("Tanh", value)
+    if psi:
+        offset = graph.node("Sub", w, graph.constant(0.25, np.float32))
+        w = graph.node("Add", graph.node("Mul", offset, graph.takes("psi", (1,))), graph.constant(0.25, np.float32))
+    if layers:
+        w = graph.node("Reshape", w, graph.constant([-1, 1, 6], np.int64))
+        w = graph.node("Mul", w, graph.constant(np.ones((1, layers, 1)), np.float32))
+    return graph.made(w, ("N", layers, 6) if layers else ("N", 6), "ws")
+
+
+def synthesis(*, layers: int = 2, noise: bool = True) -> onnx.ModelProto:
+    """w (N, layers, 6) -> 8x8 RGB, with two noise maps; `layers` 0: w (N, 6)."""
+    graph = Graph()
+    w = graph.takes("ws", ("N", layers, 6) if layers else ("N", 6))
+    if layers:
+        weights = graph.constant(np.linspace(0.5, 1.5, layers).reshape(1, layers, 1), np.float32)
+        w = graph.node("ReduceSum", graph.node("Mul", w, weights), graph.constant([1], np.int64), keepdims=0)
+    return graph.made(_drawn(graph, w, "N" if noise else None), ("N", 3, 8, 8))
+
+
+def _drawn(graph: Graph, w: str, noise_batch: int | str | None) -> str:
+    """8x8 RGB of w (N, 6) and noise maps of 4x4 and 8x8."""
+    value = graph.node("MatMul", w, graph.weight(6, 48))
+    value = graph.node("Reshape", value, graph.constant([-1, 3, 4, 4], np.int64))
+    if noise_batch is not None:
+        value = graph.node("Add", value, graph.takes("noise4", (noise_batch, 1, 4, 4)))
+    value = graph.node("Resize", value, "", graph.constant([1, 1, 2, 2], np.float32), mode="nearest")
+    if noise_batch is not None:
+        value = graph.node("Add", value, graph.takes("noise8", (noise_batch, 1, 8, 8)))
+    return graph.node("Tanh", value)
+
+
 def upscaler(*, size: Axes = ("H", "W"), batch: int | str = "N", whole: bool = False) -> onnx.ModelProto:
     """x2, receptive field 2 px. `whole`: adds the image's mean, so that tiles are of no use."""
     graph = Graph()
