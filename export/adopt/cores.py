@@ -30,15 +30,14 @@ from export.adopt.roles import (
     Roles,
     Tensor,
     layout_of,
-    told_range,
 )
+from export.adopt.told import USUAL, told_range
 from export.adopt.wrap import TO_NHWC, Core, prefixed, with_free_axes
 from export.errors import ExportError
 from export.graph.parity import LIMITS
 from export.graph.samples import synthetic_image
 
 SEEDS = (0, 1, 2)
-RANGES: tuple[Range, ...] = ((0.0, 1.0), (-1.0, 1.0), LEVELS)
 # Share of values beyond black and white that a graph may have.
 MAX_OUTSIDE = 0.25
 # Of an upscaled image, averaged over what each px became, from that px.
@@ -81,7 +80,7 @@ def find_core(proto: onnx.ModelProto, roles: Roles, said: Adoption) -> Found:
 
 def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range | None) -> Found:
     assert roles.latent is not None
-    items = []
+    items: list[Arrays] = []
     for seed in SEEDS:
         item: Arrays = {roles.latent.name: own_latent(roles.latent, (seed,))}
         if roles.label is not None:
@@ -94,7 +93,7 @@ def _drawing(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Range |
     if bounds is None:
         raise ExportError(f"say what black and white are: --range LOW,HIGH; {_values(singles)}")
     _require_range(singles, bounds, said.output_range is not None)
-    core = Core(proto, roles, layout, bounds)
+    core = Core(proto, roles, layout, bounds, bgr=said.bgr)
     notes = [] if said.output_range else [_assumed("range", bounds)]
     found = _batched(core, items, singles, notes)
     height, width, channels = found.expected[0].shape[1:]
@@ -109,6 +108,8 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
     channels = image.shape[layout.index("C")]
     if channels < 0:
         raise ExportError(f"the graph takes {image}; its number of channels must be fixed")
+    if said.bgr and channels != 3:
+        raise ExportError(f"--channel-order BGR: is for images of 3 channels, the graph takes {channels}")
     # Of an upscaler nearly all are trained on 0..1; what a translator takes nobody can tell.
     bounds = said.output_range or told or (None if roles.task is Task.IMAGE_TO_IMAGE else (0.0, 1.0))
     input_range = _input_bounds(image, said, bounds, channels)
@@ -116,7 +117,7 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
         raise ExportError(
             "say what black and white are: --range LOW,HIGH, and --input-range if it differs for the input"
         )
-    core = Core(proto, roles, layout, bounds, layout, input_range)
+    core = Core(proto, roles, layout, bounds, layout, input_range, said.bgr)
     core, sizes = _sized(core, channels)
     task = roles.task or (Task.SUPER_RESOLUTION if sizes.scale > 1 else None)
     if task is None:
@@ -130,16 +131,15 @@ def _transforming(proto: onnx.ModelProto, roles: Roles, said: Adoption, told: Ra
         raise ExportError(
             "the graph takes 4 channels; upscalers of 1 and 3 are served, with alpha upscaled beside them"
         )
-    if not (told or said.output_range or said.input_range or said.mean or said.std) and task is Task.SUPER_RESOLUTION:
-        bounds = _likely_range(core, sizes, channels)
-        if image.element_type != TensorProto.UINT8:
-            input_range = _of_all_channels(bounds)
-        core = replace(core, output_range=bounds, input_range=input_range)
+    if not (said.output_range or said.input_range or said.mean or said.std) and task is Task.SUPER_RESOLUTION:
+        is_levels = image.element_type == TensorProto.UINT8
+        taken, bounds = _likely_ranges(core, sizes, channels, LEVELS if is_levels else None, told)
+        core = replace(core, output_range=bounds, input_range=_of_all_channels(taken))
     notes = [] if said.output_range else [_assumed("range", bounds)]
     notes += _size_notes(image, sizes, layout)
     height, width = sizes.only_px or (sizes.near(40), sizes.near(56))
     pictures = [synthetic_image(height, width, channels, seed)[None] for seed in SEEDS]
-    items = [{image_name(core): own_image(image, picture, layout, input_range)} for picture in pictures]
+    items = [{image_name(core): own_image(core, picture)} for picture in pictures]
     singles = _singles(open_plain(core.proto, "the graph"), items, core.roles)
     if singles[0].shape[core.layout.index("C")] not in CHANNELS:
         shape = "x".join(map(str, singles[0].shape))
@@ -170,14 +170,13 @@ def image_runner(core: Core, plain: Plain) -> Callable[[NDArray[np.uint8]], NDAr
     """Runs the graph on images (N, H, W, C) uint8 and gives its values in the same order of axes."""
 
     def run(images: NDArray[np.uint8]) -> NDArray[np.generic]:
-        assert core.roles.image is not None
-        own = own_image(core.roles.image, images, core.input_layout, core.input_range)
-        values = plain.run({image_name(core): own}, core.roles.output.name)
+        values = plain.run({image_name(core): own_image(core, images)}, core.roles.output.name)
         if values.ndim != 4:
             raise RunError(f"it gives {values.ndim} axes")
         if len(values) != len(images):  # a size of the image went into the batch
             raise RunError(f"it gives {len(values)} images for {len(images)}")
-        return values.transpose(TO_NHWC) if core.layout == "NCHW" else values
+        laid = values.transpose(TO_NHWC) if core.layout == "NCHW" else values
+        return laid[..., ::-1] if core.bgr else laid
 
     return run
 
@@ -240,13 +239,19 @@ def _of_all_channels(bounds: Range) -> Bounds:
     return (bounds[0],), (bounds[1],)
 
 
-def _likely_range(core: Core, sizes: Sizes, channels: int) -> Range:
-    """The range in which an upscaler gives its input back, enlarged: nearly all are trained on 0..1, some on 0..255."""
+def _likely_ranges(
+    core: Core, sizes: Sizes, channels: int, taken: Range | None, given: Range | None
+) -> tuple[Range, Range]:
+    """The ranges of input and output with which an upscaler gives its input back, enlarged: nearly all are trained on
+    0..1, some on 0..255. `taken`, `given`: those of them that are known."""
     plain = open_plain(core.proto, "the graph")
     height, width = sizes.only_px or (sizes.near(64), sizes.near(64))
     image = synthetic_image(height, width, channels)[None]
-    for bounds in ((0.0, 1.0), LEVELS):
-        tried = replace(core, output_range=bounds, input_range=_of_all_channels(bounds))
+    pairs = [
+        (one, given or one) for one in (given or (0.0, 1.0), (0.0, 1.0), LEVELS, *([] if given is None else USUAL))
+    ]
+    for inside, outside in [(taken, given or one) for one in ((0.0, 1.0), LEVELS)] if taken else pairs:
+        tried = replace(core, output_range=outside, input_range=_of_all_channels(inside))
         try:
             found = image_runner(tried, plain)(image).astype(np.float64)[..., :channels]
         except RunError:
@@ -254,10 +259,10 @@ def _likely_range(core: Core, sizes: Sizes, channels: int) -> Range:
         means = found.reshape(height, sizes.scale, width, sizes.scale, -1).mean((1, 3))
         if means.shape[2] != channels:  # grey from colours
             continue
-        levels = (means - bounds[0]) * (255.0 / (bounds[1] - bounds[0]))
+        levels = (means - outside[0]) * (255.0 / (outside[1] - outside[0]))
         if np.abs(levels - image[0]).mean() < MAX_FROM_INPUT_LEVELS:
-            return bounds
-    return 0.0, 1.0
+            return inside, outside
+    return taken or given or (0.0, 1.0), given or (0.0, 1.0)
 
 
 def _singles(plain: Plain, items: Sequence[Arrays], roles: Roles) -> list[NDArray[np.generic]]:
@@ -273,6 +278,9 @@ def _singles(plain: Plain, items: Sequence[Arrays], roles: Roles) -> list[NDArra
 
 
 def _batched(core: Core, items: Sequence[Arrays], singles: list[NDArray[np.generic]], notes: list[str]) -> Found:
+    channels = singles[0].shape[core.layout.index("C")]
+    if core.bgr and channels != 3:
+        raise ExportError(f"--channel-order BGR: is for images of 3 channels, the graph gives {channels}")
     half = any(tensor.data_type == TensorProto.FLOAT16 for tensor in core.proto.graph.initializer)
     precision = "fp16" if half else "fp32"
 
@@ -313,7 +321,7 @@ def _require_range(singles: Sequence[NDArray[np.generic]], bounds: Range, said: 
     if outside <= MAX_OUTSIDE and not unsigned and not dark:
         return
     what = f"{outside:.0%} of its values lie outside of that" if outside > MAX_OUTSIDE else "that would be nearly flat"
-    fits = [one for one in RANGES if one[0] - 0.05 <= least and largest <= one[1] * 1.05]
+    fits = [one for one in USUAL if one[0] - 0.05 <= least and largest <= one[1] * 1.05]
     hint = f"; --range {fits[0][0]:g},{fits[0][1]:g} fits" if fits else ""
     begins = "" if said else "say what black and white are: "
     raise ExportError(

@@ -87,7 +87,7 @@ def join(proto: onnx.ModelProto, said: Adoption) -> tuple[onnx.ModelProto, Adopt
         replace(
             said,
             latent=BEFORE + roles.latent.name,
-            label=roles.label and BEFORE + roles.label.name,
+            label=BEFORE + roles.label.name if roles.label else None,
             classes=roles.classes or None,
             image=said.image and AFTER + said.image,
             noise=tuple(AFTER + name for name in said.noise),

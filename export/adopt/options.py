@@ -55,3 +55,14 @@ def parse_fixed(texts: Sequence[str]) -> dict[str, float]:
             raise ExportError(f"--fix {text}: must be NAME=NUMBER, once for each input")
         found[name] = value
     return found
+
+
+def parse_channel_order(text: str) -> bool:
+    """Whether blue is first.
+
+    Raises:
+        ExportError: neither RGB nor BGR.
+    """
+    if text.upper() not in ("RGB", "BGR"):
+        raise ExportError(f"--channel-order {text}: must be RGB or BGR")
+    return text.upper() == "BGR"

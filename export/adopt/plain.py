@@ -9,7 +9,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from export.adopt.read import MAX_ELEMENTS
-from export.adopt.roles import Bounds, Tensor
+from export.adopt.roles import Tensor
 from export.adopt.wrap import TO_NCHW, Core
 from export.errors import ExportError
 from export.graph.samples import to_uint8
@@ -86,20 +86,22 @@ def own_label(tensor: Tensor, labels: Sequence[int], classes: int) -> NDArray[np
     return np.reshape(labels, (-1, *tensor.shape[1:])).astype(dtype)
 
 
-def own_image(tensor: Tensor, images: NDArray[np.uint8], layout: str, bounds: Bounds) -> NDArray[np.generic]:
+def own_image(core: Core, images: NDArray[np.uint8]) -> NDArray[np.generic]:
     """Images (N, H, W, C) uint8 as the graph takes them."""
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.element_type)
-    low, high = (np.array(bound) for bound in bounds)  # channels are last
+    assert core.roles.image is not None
+    dtype = onnx.helper.tensor_dtype_to_np_dtype(core.roles.image.element_type)
+    images = images[..., ::-1] if core.bgr else images
+    low, high = (np.array(bound) for bound in core.input_range)  # channels are last
     scaled = low.astype(np.float32) + images.astype(np.float32) * ((high - low) / 255.0).astype(np.float32)
     values = images if dtype == np.uint8 else scaled
-    laid = values.transpose(TO_NCHW) if layout == "NCHW" else values
+    laid = values.transpose(TO_NCHW) if core.input_layout == "NCHW" else values
     return np.ascontiguousarray(laid.astype(dtype))
 
 
 def to_pixels(core: Core, values: NDArray[np.generic]) -> NDArray[np.uint8]:
     """(N, H, W, C) uint8 from what the graph gives."""
     laid = values if core.layout == "NCHW" else values.transpose(TO_NCHW)
-    return to_uint8(laid, core.output_range)
+    return to_uint8(laid[:, ::-1] if core.bgr else laid, core.output_range)
 
 
 def require_image(values: NDArray[np.generic], tensor: Tensor, batch: int) -> NDArray[np.generic]:

@@ -15,9 +15,6 @@ CHANNELS = (1, 3, 4)
 LAYOUTS = ("NCHW", "NHWC")
 REALS = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 INTEGERS = (TensorProto.INT64, TensorProto.INT32)
-# What stands between the last activation and the output without changing values.
-UNCHANGING = ("Cast", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze")
-BOUNDED = {"Tanh": (-1.0, 1.0), "Sigmoid": (0.0, 1.0)}
 LEVELS = (0.0, 255.0)
 # Inputs of a graph that was joined with its mapping network.
 W, W_GIVEN, PSI = "w", "w_given", "truncation_psi"
@@ -45,6 +42,7 @@ class Adoption:
     reference: Path | None = None  # inputs, and what the graph must give for them: export.adopt.reference
     noise: tuple[str, ...] = ()  # names of inputs that take normally distributed noise
     truncation: str | None = None  # name of the input that takes psi
+    bgr: bool = False  # blue is the first channel of its images
     mapping: Path | None = None  # the graph that makes w, which this one takes: export.adopt.mapping
 
 
@@ -185,21 +183,6 @@ def layout_of(shape: Sequence[int], said: str | None, what: str) -> str:
         axes = ", ".join("free" if axis < 0 else str(axis) for axis in shape)
         raise ExportError(f"{what} has the shape ({axes}), which does not tell its layout; say --layout NCHW or NHWC")
     return fits[0]
-
-
-def told_range(proto: onnx.ModelProto, output: Tensor) -> Range | None:
-    """The range of the values of an output, if its type or its last activation tells."""
-    if output.element_type == TensorProto.UINT8:
-        return LEVELS
-    producers = {name: node for node in proto.graph.node for name in node.output}
-    name = output.name
-    while (node := producers.get(name)) is not None:
-        if node.op_type in BOUNDED:
-            return BOUNDED[node.op_type]
-        if node.op_type not in UNCHANGING:
-            return None
-        name = node.input[0]
-    return None
 
 
 def _tensor(value: onnx.ValueInfoProto) -> Tensor:

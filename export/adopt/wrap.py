@@ -24,7 +24,8 @@ TO_NHWC, TO_NCHW = [0, 2, 3, 1], [0, 3, 1, 2]
 
 @dataclass(frozen=True)
 class Core:
-    """A graph to adopt and all that is known of it; layouts and ranges of its image input and of its output."""
+    """A graph to adopt and all that is known of it; layouts and ranges of its image input and of its output, and
+    whether blue is the first channel of both."""
 
     proto: onnx.ModelProto
     roles: Roles
@@ -32,6 +33,7 @@ class Core:
     output_range: Range
     input_layout: str = "NCHW"
     input_range: Bounds = ((0.0,), (1.0,))
+    bgr: bool = False
 
 
 def prefixed(proto: onnx.ModelProto, roles: Roles) -> tuple[onnx.ModelProto, Roles]:
@@ -46,10 +48,17 @@ def prefixed(proto: onnx.ModelProto, roles: Roles) -> tuple[onnx.ModelProto, Rol
     def moved(tensor: Tensor | None) -> Tensor | None:
         return None if tensor is None else replace(tensor, name=PREFIX + tensor.name)
 
-    output = replace(roles.output, name=PREFIX + roles.output.name)
-    ones = {name: moved(getattr(roles, name)) for name in ("latent", "label", "image", "truncation", "w", "w_given")}
-    noise = tuple(replace(tensor, name=PREFIX + tensor.name) for tensor in roles.noise)
-    return found, replace(roles, output=output, noise=noise, **ones)
+    return found, replace(
+        roles,
+        output=replace(roles.output, name=PREFIX + roles.output.name),
+        latent=moved(roles.latent),
+        label=moved(roles.label),
+        image=moved(roles.image),
+        noise=tuple(replace(tensor, name=PREFIX + tensor.name) for tensor in roles.noise),
+        truncation=moved(roles.truncation),
+        w=moved(roles.w),
+        w_given=moved(roles.w_given),
+    )
 
 
 def noise_sizes(roles: Roles) -> list[int]:
@@ -166,6 +175,7 @@ class Around:
         """From the graph's output to ours."""
         low, high = self._core.output_range
         value = self.node("Cast", self._core.roles.output.name, to=TensorProto.FLOAT)
+        value = self._turned(value, self._core.layout.index("C"))
         if (low, high) != (0.0, 255.0):
             value = self._scaled(value, 255.0 / (high - low), -low * 255.0 / (high - low))
         if self._opset >= 11:
@@ -181,6 +191,7 @@ class Around:
     def _image(self, value: str, tensor: Tensor) -> str:
         if tensor.element_type != TensorProto.UINT8:
             value = self.node("Cast", value, to=TensorProto.FLOAT)
+        value = self._turned(value, 3)
         if self._core.input_layout == "NCHW":
             value = self.node("Transpose", value, perm=TO_NCHW)
         if tensor.element_type == TensorProto.UINT8 or self._core.input_range == ((0.0,), (255.0,)):
@@ -188,6 +199,10 @@ class Around:
         axes = (-1, 1, 1) if self._core.input_layout == "NCHW" else (-1,)
         low, high = (np.reshape(bound, axes if len(bound) > 1 else ()) for bound in self._core.input_range)
         return self._scaled(value, (high - low) / 255.0, low)
+
+    def _turned(self, value: str, axis: int) -> str:
+        """An image with its channels the other way round, if the graph has blue first."""
+        return self.node("Gather", value, self.constant([2, 1, 0], np.int64), axis=axis) if self._core.bgr else value
 
     def _label(self, value: str, tensor: Tensor) -> str:
         classes = self._core.roles.classes

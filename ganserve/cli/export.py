@@ -10,6 +10,7 @@ import typer
 
 from ganserve.cli.connect import JsonOption
 from ganserve.cli.graph_options import (
+    ChannelOrderOption,
     ClassesOption,
     FixOption,
     GraphOptions,
@@ -212,6 +213,7 @@ def export(
     classes: ClassesOption = None,
     image: ImageOption = None,
     layout: LayoutOption = None,
+    channel_order: ChannelOrderOption = None,
     output_range: RangeOption = None,
     input_range: InputRangeOption = None,
     mean: MeanOption = None,
@@ -232,7 +234,7 @@ def export(
 ) -> None:
     """Exports a checkpoint, or an ONNX graph (*.onnx), into a model repository, after comparing it with PyTorch."""
     ranges = (output_range, input_range, mean, std)
-    knobs = (tuple(noise or ()), truncation, mapping)
+    knobs = (tuple(noise or ()), truncation, mapping, channel_order)
     graph = GraphOptions(task, latent, label, classes, image, layout, *ranges, tuple(fix or ()), reference, *knobs)
     capabilities = tuple(part.strip() for part in (compute_capability or "").split(",") if part.strip())
     with needing("export"):

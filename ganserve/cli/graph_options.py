@@ -37,6 +37,12 @@ ImageOption = Annotated[
 LayoutOption = Annotated[
     str | None, typer.Option(rich_help_panel=_PANEL, metavar="NCHW|NHWC", help="Order of the image's axes.")
 ]
+ChannelOrderOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_PANEL, metavar="RGB|BGR", help="Order of the colours in the graph's images (default: RGB)."
+    ),
+]
 RangeOption = Annotated[
     str | None, typer.Option("--range", rich_help_panel=_PANEL, metavar="LOW,HIGH", help="Values of black and white.")
 ]
@@ -117,6 +123,7 @@ class GraphOptions:
     noise: tuple[str, ...]
     truncation: str | None
     mapping: Path | None
+    channel_order: str | None
 
     def parsed(self) -> "Adoption":
         """The same for `export.adopt`.
@@ -124,7 +131,7 @@ class GraphOptions:
         Raises:
             ExportError: a range is none.
         """
-        from export.adopt.options import parse_fixed, parse_numbers, parse_range
+        from export.adopt.options import parse_channel_order, parse_fixed, parse_numbers, parse_range
         from export.adopt.roles import Adoption
 
         return Adoption(
@@ -142,6 +149,7 @@ class GraphOptions:
             self.reference,
             self.noise,
             self.truncation,
+            parse_channel_order(self.channel_order) if self.channel_order is not None else False,
             self.mapping,
         )
 

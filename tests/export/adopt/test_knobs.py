@@ -79,7 +79,8 @@ def test_each_image_has_its_own_noise_and_psi(name: str, client: Client) -> None
 @pytest.mark.parametrize("name", TWO)
 def test_two_graphs_are_served_as_one_with_truncation_w_mixing_and_edits(name: str, client: Client) -> None:
     def w_of(seed: int, psi: float) -> NDArray[Any]:
-        return mean + psi * (alone(mapping(), z=latent(seed))[0] - mean)
+        w: NDArray[Any] = mean + psi * (alone(mapping(), z=latent(seed))[0] - mean)
+        return w
 
     samples = np.concatenate([latent(seed) for seed in range(4096)])
     mean = alone(mapping(), z=samples).mean(axis=0) if name == "plain" else np.full(6, 0.25)
