@@ -160,6 +160,9 @@ def build(
         return entry.name, set_layers(generator, _layer_settings(entry, generator, overrides, config))
     except ArchitectureError as error:
         raise ArchitectureError(f"{entry.name}: {error}") from None
+    except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:  # of shapes that contradict
+        line = (str(error).splitlines() or [""])[0][:160]
+        raise ArchitectureError(f"{entry.name}: has its keys, with shapes that do not fit together: {line}") from None
 
 
 def _layer_settings(

@@ -12,6 +12,8 @@ from models.families.basic.cgan import ConditionalGenerator
 from models.families.basic.dcgan import DcganGenerator
 from models.families.superres.rrdb import RrdbConfig, RrdbNet
 from models.families.superres.srvgg import SrvggNet
+from tests.models.all_cases import CASES, FIRST
+from tests.models.cases.base import ready
 
 
 class Discriminator(nn.Module):
@@ -104,6 +106,18 @@ def test_a_tensor_too_many_or_of_another_shape_is_named() -> None:
         build({key: value for key, value in state.items() if key != "conv_hr.bias"})
     with pytest.raises(ArchitectureError, match=r"rrdb: conv_up1\.bias is \(9,\), expected \(8,\)"):
         build({**state, "conv_up1.bias": torch.zeros(9)})
+
+
+@pytest.mark.parametrize("end", ["1.theta.weight", "attn1.query_conv.weight"])
+def test_shapes_that_contradict_each_other_are_refused_in_one_line(end: str) -> None:
+    name = "biggan" if "theta" in end else "sagan-heykeetae"
+    state = dict(CASES[FIRST[name]].file(ready(CASES[FIRST[name]])))
+    key = next(key for key in state if key.endswith(end))
+    without = {other: tensor for other, tensor in state.items() if other != key}
+    for changed in ({**state, key: state[key][:1]}, without):
+        with pytest.raises(ArchitectureError, match=name) as caught:
+            build(changed, name)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_label_embedding_makes_it_conditional() -> None:
