@@ -1,4 +1,4 @@
-"""`python -m bench engine | load | overload MODEL`, `python -m bench tables | chart | soak | gpu | gpu-kit`."""
+"""`python -m bench engine | load | overload MODEL`, `python -m bench tables | peers | chart | soak | gpu | gpu-kit`."""
 
 import argparse
 import sys
@@ -100,6 +100,17 @@ def _add_tables(commands: Any) -> None:
     tables.add_argument("--seconds", type=float, default=2.0, help="per phase")
     tables.add_argument("--out", type=Path, metavar="DIR", help="write the tables and raw results there")
     tables.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
+    text = "other servers beside ours over one graph: mosec, BentoML, Triton's Python backend and so on, in one run"
+    peers = commands.add_parser("peers", help=text, description=text)
+    peers.add_argument("--repository", type=Path, required=True, metavar="DIR")
+    peers.add_argument("--model", default="faces", help="one that takes latents only")
+    peers.add_argument("--environments", type=Path, required=True, metavar="DIR", help="each one's Python, from PyPI")
+    peers.add_argument("--install", action="store_true", help="only make these")
+    peers.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="mosec,ray")
+    peers.add_argument("--rounds", type=int, default=2)
+    peers.add_argument("--seconds", type=float, default=1.5, help="per phase")
+    peers.add_argument("--out", type=Path, metavar="DIR", help="write the table and raw results there")
+    peers.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
     text = "draws what `tables` measured, from its JSON"
     chart = commands.add_parser("chart", help=text, description=text)
     chart.add_argument("file", type=Path, help="JSON of `tables`")

@@ -34,6 +34,12 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     Console(width=None if console.is_terminal else FILE_WIDTH).print(table)
 
 
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in Markdown, all columns but the first to the right."""
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    return [f"| {' | '.join(cells)} |" for cells in lines]
+
+
 def _without_nan(value: object) -> object:
     if isinstance(value, float) and math.isnan(value):
         return None

@@ -12,6 +12,7 @@ from math import inf, nan
 from types import TracebackType
 from typing import Self
 
+from bench.caller.http import HttpConnection
 from bench.caller.wire import CANCELLED, DEADLINE_EXCEEDED, OK, RESOURCE_EXHAUSTED, Answer, Connection
 from bench.machine import core_count
 from bench.percentiles import percentile
@@ -24,6 +25,9 @@ ENDED = (DEADLINE_EXCEEDED, CANCELLED)  # a server resets a call past its deadli
 TICK_RATE = 3000.0
 TICK_S = 0.001
 PATIENCE_S = 30.0  # an open loop waits no longer for an answer to a call without a deadline
+
+Line = Connection | HttpConnection
+Kind = type[Connection] | type[HttpConnection]
 
 
 def processor_s() -> float:
@@ -109,7 +113,7 @@ class Flood(Phase):
 class Callers:
     """Connections with calls in flight, each of which is given up at its deadline, as a gRPC client does.
 
-    `patience_s`: when a call without a deadline is given up.
+    `patience_s`: when a call without a deadline is given up. `kind`: of the connections.
     """
 
     def __init__(
@@ -120,10 +124,12 @@ class Callers:
         connections: int = 1,
         deadline_s: float | None = None,
         patience_s: float = inf,
+        kind: Kind = Connection,
     ) -> None:
-        self._lines = [Connection(address, path, timeout_s=deadline_s) for _ in range(connections)]
+        self._lines: list[Line] = [kind(address, path, timeout_s=deadline_s) for _ in range(connections)]
+        self._line_of = {line.fileno(): line for line in self._lines}
         self._give_up_s = patience_s if deadline_s is None else deadline_s
-        self._open: deque[tuple[float, Connection, int]] = deque()  # ascends: each call is given the same time
+        self._open: deque[tuple[float, Line, int]] = deque()  # ascends: each call is given the same time
 
     def start(self, message: bytes) -> bool:
         """Queues a call; False if the server allows no more in flight."""
@@ -159,8 +165,8 @@ class Callers:
             return []
         wait_s = None if wake_s == inf else max(wake_s - time.perf_counter(), 0)
         answers: list[Answer] = []
-        for line in select.select(self._lines, [], [], wait_s)[0]:
-            answers += line.receive()
+        for descriptor in select.select(self._line_of, [], [], wait_s)[0]:
+            answers += self._line_of[descriptor].receive()
         return answers
 
     @property
@@ -175,9 +181,14 @@ class Callers:
             line.close()
 
 
-def call_once(address: tuple[str, int], path: str, message: bytes) -> Answer:
+def call_once(
+    address: tuple[str, int],
+    path: str,
+    message: bytes,
+    kind: Kind = Connection,
+) -> Answer:
     """One call on a connection of its own, its reply's bytes kept."""
-    connection = Connection(address, path)
+    connection = kind(address, path)
     try:
         connection.start(message, keep=True)
         answers: list[Answer] = []
@@ -199,6 +210,7 @@ def closed_loop(
     connections: int = 1,
     deadline_s: float | None = None,
     pause_s: float = 0.0,
+    kind: Kind = Connection,
 ) -> Phase:
     """Keeps `callers` callers busy for a tenth of `seconds` unmeasured, then for `seconds` measured.
 
@@ -209,7 +221,8 @@ def closed_loop(
     from_s = time.perf_counter() + seconds / 10
     to_s = from_s + seconds
     phase = Phase(from_s, seconds, inf if deadline_s is None else deadline_s)
-    with Callers(address, path, connections=min(connections, callers), deadline_s=deadline_s) as lines:
+    connections = callers if kind is HttpConnection else min(connections, callers)
+    with Callers(address, path, connections=connections, deadline_s=deadline_s, kind=kind) as lines:
         due_s = [0.0] * callers  # of each caller that has no call in flight, when it calls
         while (now_s := time.perf_counter()) < to_s:
             if used_s is None and now_s >= from_s:  # ONNX Runtime's threads spin into the warm-up

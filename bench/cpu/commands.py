@@ -1,4 +1,4 @@
-"""`python -m bench engine | load | overload | tables`, with their arguments."""
+"""`python -m bench engine | load | overload | tables | peers`, with their arguments."""
 
 import argparse
 import contextlib
@@ -11,6 +11,7 @@ from bench.caller.server import Target, TargetError, model_inputs, parse_address
 from bench.caller.wire import WireError
 from bench.cpu import chart, engines, greedy, load, overload, tables
 from bench.cpu.engine import BATCH_SIZES, Engine, Limit, sweep
+from bench.peers import run as peers
 from bench.percentiles import percentile, spread
 from bench.report import milliseconds, show, write_json
 
@@ -21,9 +22,9 @@ GREEDY_IMAGES = 8  # per call
 def run(arguments: argparse.Namespace) -> int:
     """Runs one command and returns the exit code."""
     try:
-        run_command = {"engine": _run_engine, "tables": tables.run, "chart": chart.run}.get(
-            arguments.command, _run_served
-        )
+        run_command = {
+            "engine": _run_engine, "tables": tables.run, "chart": chart.run, "peers": peers.run
+        }.get(arguments.command, _run_served)  # fmt: skip
         results = run_command(arguments)
     except (TargetError, RepositoryError, HeaderError, WireError, OSError) as error:
         print(f"bench: {error}", file=sys.stderr)

@@ -64,7 +64,7 @@ class Engine:
         self._sessions = {threads: [_session(path, threads)] for threads in {1, cores}}
         self._sessions[1] += [_session(path, 1) for _ in range(cores - 1)]
         self.ways = [(1, cores)] + ([(cores, 1)] if cores > 1 else [])  # (sessions, threads)
-        self._specs = graph_inputs(self._sessions[1][0])
+        self.specs = graph_inputs(self._sessions[1][0])
         self._facts: Facts = facts or facts_of(version)
         self._feeds: dict[int, Feed] = {}
         self._warm: set[Setup] = set()
@@ -72,8 +72,12 @@ class Engine:
     def feed(self, batch: int) -> Feed:
         """Inputs of that many rows, made once."""
         if batch not in self._feeds:
-            self._feeds[batch] = random_inputs(self._specs, batch, self._facts, seed=0)
+            self._feeds[batch] = random_inputs(self.specs, batch, self._facts, seed=0)
         return self._feeds[batch]
+
+    def outputs(self, batch: int) -> list[npt.NDArray[np.generic]]:
+        """What the graph makes of `feed`."""
+        return list(self._sessions[1][0].run(None, self.feed(batch)))
 
     def images_per_s(self, setup: Setup, seconds: float) -> float:
         """Images per second over all of the setup's sessions, each in its own thread, for about that long."""

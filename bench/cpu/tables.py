@@ -28,7 +28,7 @@ from bench.cpu.engine import Engine, Limit
 from bench.cpu.load import Workload, prepare
 from bench.machine import facts
 from bench.percentiles import spread
-from bench.report import milliseconds, number, write_json
+from bench.report import markdown_table, milliseconds, number, write_json
 from ganserve.v1 import images_pb2
 
 CALLERS = (1, 4, 16, 64)
@@ -84,12 +84,8 @@ class Table:
 
     def markdown(self) -> str:
         """As docs/benchmarks.md has it."""
-        head = [f"### {self.title}", "", _line(self.columns), _line(["---", *["---:"] * (len(self.columns) - 1)])]
-        return "\n".join([*head, *map(_line, self.rows), "", *([self.below, ""] if self.below else [])])
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+        table = markdown_table(self.columns, self.rows)
+        return "\n".join([f"### {self.title}", "", *table, "", *([self.below, ""] if self.below else [])])
 
 
 class Tables:
@@ -114,7 +110,7 @@ class Tables:
             cell = Cell(phases)
             latency = [milliseconds(cell.latency_s(percent)) for percent in (50, 99)]
             rows.append((str(callers), cell.spread, *latency, number(cell.caller_s * 1e6, 0)))
-            figures[str(callers)] = _phases(phases)
+            figures[str(callers)] = phase_figures(phases)
         return Table("Calls of ServerLive", ("callers", "calls/s", "p50 ms", "p99 ms", "caller µs"), rows, figures)
 
     def load(self, model: str, rpc: str, callers: Sequence[int]) -> Table:
@@ -196,7 +192,7 @@ class Tables:
         figures: dict[str, object] = {"limit": limit.as_json()}
         for (index, each), cell in cells.items():
             figures[f"{self._targets[index].frontend}, {each} callers"] = {
-                **_phases(cell.phases), "engine_s": cell.batch_s
+                **phase_figures(cell.phases), "engine_s": cell.batch_s
             }  # fmt: skip
         return Table(title, columns, rows, figures, below)
 
@@ -206,7 +202,8 @@ def _order(count: int, turn: int) -> Iterator[int]:
     return ((index + turn) % count for index in range(count))
 
 
-def _phases(phases: Sequence[Phase]) -> dict[str, object]:
+def phase_figures(phases: Sequence[Phase]) -> dict[str, object]:
+    """Of each round, for JSON."""
     return {
         "per_s": [phase.per_s for phase in phases],
         "p50_s": [phase.latency_s(50) for phase in phases],

@@ -1,0 +1,1 @@
+"""Other servers beside ours: the same graph, the same callers, one run."""
