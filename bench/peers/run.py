@@ -101,7 +101,7 @@ class Field:
             raise TargetError(f"{version.parent.name} takes more than a latent, which is all that the peers are given")
         self.limit = Limit(engine)
         self.failed: dict[str, str] = {}
-        self.expected: NDArray[np.uint8] = engine.outputs(1)[0]
+        self.expected = engine.outputs(1)[0].astype(np.uint8, copy=False)
         requests = infer_requests(version.parent.name, engine.specs, facts_of(version))
         feeds = [random_inputs(engine.specs, 1, facts_of(version), seed) for seed in range(DISTINCT_REQUESTS)]
         latents = [feed["latent"] for feed in feeds]

@@ -114,6 +114,8 @@ def _encoding(request: pb.GenerateRequest, shape: tuple[int, int, int]) -> Encod
 
 def _latents(seeds: Sequence[int], towards: Sequence[pb.Toward], spec: Spec) -> NDArray[np.float32]:
     own = latents.from_seeds(seeds, spec.latent_size)
+    if not towards:
+        return own
     ends = latents.from_seeds([each.seed for each in towards], spec.latent_size)
     return latents.on_the_way(own, ends, [each.share for each in towards])
 

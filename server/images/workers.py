@@ -10,6 +10,7 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -75,6 +76,8 @@ class Workers:
         self._count = count
         self._limit_s = limit_s
         self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._ended: deque[tuple[_Work, Any, BaseException | None]] = deque()
+        self._has_told = False
         self._threads = 0
         self._unfinished: set[_Work] = set()
         self._hanging: set[_Work] = set()
@@ -132,15 +135,24 @@ class Workers:
                     error = raised
                 _thread.work = None
             replaced = work in self._hanging
-            try:
-                loop.call_soon_threadsafe(self._finish, work, result, error)
-            except RuntimeError:  # the loop has ended
-                return
+            self._ended.append((work, result, error))
+            if not self._has_told:  # else the loop has yet to look: to wake it takes as long as a small image
+                self._has_told = True
+                try:
+                    loop.call_soon_threadsafe(self._finish)
+                except RuntimeError:  # the loop has ended
+                    return
             if replaced:
                 return
             del work, result, error  # what they hold must not wait for the next call
 
-    def _finish(self, work: _Work, result: Any, error: BaseException | None) -> None:
+    def _finish(self) -> None:
+        """Answers those who wait for calls that have ended."""
+        self._has_told = False  # first: what ends from now on is told again
+        while self._ended:
+            self._answer(*self._ended.popleft())
+
+    def _answer(self, work: _Work, result: Any, error: BaseException | None) -> None:
         self._unfinished.discard(work)
         self._hanging.discard(work)
         if work.future.done():

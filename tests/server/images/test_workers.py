@@ -47,6 +47,22 @@ async def test_results_and_errors_come_back(make: Any) -> None:
         await workers.run(divmod, 1, 0)
 
 
+async def test_the_loop_is_told_once_of_what_ends_before_it_looks(make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    workers, loop, told, last = make(), asyncio.get_running_loop(), [], threading.Event()
+    tell = loop.call_soon_threadsafe
+
+    def noted(*what: Any) -> None:
+        told.append(what)
+        tell(*what)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", noted)
+    calls = [asyncio.ensure_future(workers.run(work, 7)) for work in [*[abs] * 8, lambda _: last.set()]]
+    await asyncio.sleep(0)
+    last.wait()  # as a loop that is busy
+    assert await asyncio.gather(*calls) == [*[7] * 8, None]
+    assert len(told) <= 2  # once for all before the last one
+
+
 async def test_no_more_threads_run_than_there_should_be(make: Any) -> None:
     workers, running, largest = make(2), [0], [0]
 
@@ -68,10 +84,15 @@ async def test_what_takes_too_long_ends_at_its_next_piece(make: Any) -> None:
 
 
 async def test_the_work_of_a_caller_who_left_ends_and_is_not_begun(make: Any) -> None:
-    workers, ended, begun = make(), threading.Event(), threading.Event()
-    first = asyncio.create_task(workers.run(busy, ended))
+    workers, started, ended, begun = make(), threading.Event(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        busy(ended)
+
+    first = asyncio.create_task(workers.run(work))
     second = asyncio.create_task(workers.run(begun.set))
-    await asyncio.sleep(0.01)
+    await until(started.is_set)
     second.cancel()
     first.cancel()
     await until(ended.is_set)
