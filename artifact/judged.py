@@ -33,24 +33,20 @@ def class_distance(counts: Sequence[Sequence[int]], rows: NDArray[np.intp], name
         rows: of `counts`, for each of the images (N,): its label, or 0.
         named: (N,) the class that the judge names.
     """
-    seen = np.bincount(named, minlength=len(counts[0]))
-    return _distance(np.asarray(counts, np.float64), np.bincount(rows, minlength=len(counts)), seen)
+    return count_distance(count_classes(named.tolist(), rows.tolist(), len(counts[0]), len(counts)), counts)
 
 
-def count_distance(counts: Sequence[Sequence[int]], others: Sequence[Sequence[int]]) -> float:
-    """How far golden statistics are from others with as many rows; 1 is far."""
-    own = np.asarray(counts)
-    return _distance(np.asarray(others, np.float64), own.sum(axis=1), own.sum(axis=0))
-
-
-def _distance(golden: NDArray[np.float64], of_rows: NDArray[np.int64], seen: NDArray[np.int64]) -> float:
-    """`golden`: counts (R, K); `of_rows`: images that are compared, by row; `seen`: the same by class."""
-    n, images = of_rows.sum(), golden.sum(axis=1, keepdims=True)
-    weights = of_rows[:, None] / n
-    shares = (golden + 1 / golden.shape[1]) / (images + 1)  # no class is impossible because few images were judged
-    apart = 0.5 * np.abs(seen / n - (weights * shares).sum(axis=0)).sum()
-    # Of the difference in each class: by chance among the images, and among those of the golden statistics.
-    variance = (weights * shares * (1 - shares) * (1 / n + weights / np.maximum(images, 1))).sum(axis=0)
+def count_distance(counts: Sequence[Sequence[int]], golden: Sequence[Sequence[int]]) -> float:
+    """How far counts are from golden statistics with as many rows; 1 is far. Each row is compared with its own, so that
+    labels which have changed places are seen, and weighs as many images as it has."""
+    seen, expected = np.asarray(counts, np.float64), np.asarray(golden, np.float64)
+    own, images = seen.sum(axis=1, keepdims=True), expected.sum(axis=1, keepdims=True)
+    weights = own / own.sum()
+    shares = (expected + 1 / expected.shape[1]) / (images + 1)  # nothing is impossible because few images were judged
+    apart = 0.5 * np.abs(seen / own.sum() - weights * shares).sum()
+    # Of the difference in each class of each row: by chance among the images, and among those of the golden statistics.
+    chances = 1 / np.maximum(own, 1) + 1 / np.maximum(images, 1)
+    variance = weights**2 * shares * (1 - shares) * chances
     mean = 0.5 * np.sqrt(2 / np.pi * variance).sum()
     deviation = 0.5 * np.sqrt((1 - 2 / np.pi) * variance.sum())
     return float(apart / max(LEAST_SHARE, mean + DEVIATIONS * deviation))

@@ -1404,7 +1404,7 @@ class Model(_message.Message):
     def knobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Knob]: ...
     @_builtins.property
     def bits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """of images that it computes: 8, or 8 and 16"""
+        """of images that it computes: 8, or 8 and 16; none: it is served as tensors only"""
 
     @_builtins.property
     def critic(self) -> Global___Critic:

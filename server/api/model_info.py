@@ -37,7 +37,8 @@ def describe(entry: IndexEntry) -> pb.Model:
         model.input_channels = 0 if spec.task.draws else channels
         if spec.task is not Task.ENCODER:  # which gives w, no image
             model.channels = spec.outputs[0].shape[-1 if spec.tensors == "uint8" else 0]
-        model.bits.extend([8] if spec.float_parity is None else [8, 16])
+        if spec.tensors == "uint8":  # other models are no part of the image API
+            model.bits.extend([8] if spec.float_parity is None else [8, 16])
         if spec.critic is not None:
             critic = spec.critic
             model.critic.architecture, model.critic.takes_label = critic.architecture, critic.takes_label

@@ -164,3 +164,4 @@ def test_chance_moves_classes_by_less_than_one_and_a_lost_class_by_more() -> Non
     assert class_distance(obeyed, labels, 1 - labels) > 3
     assert count_distance([[20, 0], [0, 20]], obeyed) < 0.3
     assert count_distance([[0, 20], [0, 20]], obeyed) > 2
+    assert count_distance([[0, 26], [26, 0]], obeyed) > 2, "labels have changed places, and as many are of each class"

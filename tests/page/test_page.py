@@ -23,7 +23,7 @@ from models.families.basic.dcgan import DcganGenerator
 from tests.models.all_cases import CASES
 from tests.models.cases.base import ready
 from tests.server.api.test_access import write_keys
-from tests.server.graphs import LAYERS, Z, write_styled, write_translator, write_upscaler
+from tests.server.graphs import LAYERS, Z, add_critic, write_styled, write_translator, write_upscaler
 from tests.serving import ServerProcess, running
 
 LIMIT_S = 60
@@ -40,9 +40,10 @@ return [...document.querySelectorAll("input, select, button, a, canvas, img:not(
 @pytest.fixture(scope="module")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("page") / "repository"
-    write_styled(root, "styled")
+    add_critic(root, "styled", write_styled(root, "styled"), ((0, 50, 100, 150, 255),) * 3)
     write_upscaler(root, "up")
     write_translator(root, "translate")
+    write_translator(root, "tensors", tensors="float32")
     torch.manual_seed(0)
     torch.save(DcganGenerator((6, 16, 8, 3)).state_dict(), root.parent / "plain.pth")
     export(Request(root.parent / "plain.pth", root, "plain", directions="auto"))
@@ -93,8 +94,9 @@ class Page:
 
     def grid(self) -> list[Any]:
         """The images of the grid, once all of them are there."""
-        images = 'return [...document.querySelectorAll("#grid img")]'
-        self.until(lambda: self.driver.execute_script(f"{images}.every((each) => each.naturalWidth)"))
+        images = 'const images = [...document.querySelectorAll("#grid img")];'
+        there = "return images.length > 0 && images.every((each) => each.naturalWidth)"
+        self.until(lambda: self.driver.execute_script(images + there))
         return self.driver.find_elements(By.CSS_SELECTOR, "#grid button")
 
     def pixels(self, name: str = "after") -> Any:
@@ -240,6 +242,30 @@ def test_images_are_turned_moved_and_drawn_towards_centres(page: Page) -> None:
     said = 'truncation=0.5, truncation_center="1", translate=(0.125, 0), rotate=90'
     assert said in page.code("python")
     assert '"transforms":[{"translate_x":0.125,"translate_y":0,"rotate":90}]' in page.code("grpcurl")
+    assert not page.at("center-idle").is_displayed()
+    page.driver.execute_script(
+        'const psi = document.getElementById("psi"); psi.value = 1; psi.dispatchEvent(new Event("input"))'
+    )
+    page.until(lambda: page.at("center-idle").is_displayed())
+    wanted = image_of(page, query.replace("psi=0.5&center=1", "psi=1"), "alias")
+    page.until(lambda: np.array_equal(page.pixels(), wanted))
+    assert "center=1" in page.driver.current_url, "it is there again at another psi"
+
+
+def test_the_best_of_several_is_shown_where_there_is_a_critic(page: Page) -> None:
+    page.open("#model=styled&seed=5&count=1&label=1")
+    page.grid()
+    Select(page.at("best-of")).select_by_visible_text("4")
+    page.until(lambda: "the best of 4, above " in page.at("caption").text)
+    np.testing.assert_array_equal(page.pixels(), image_of(page, "seed=5&label=1&best_of=4"))
+    assert 'seeds=5, labels=1, best_of=4, format="png"' in page.code("python")
+    assert '"best_of":4' in page.code("grpcurl")
+    assert "best_of=4" in page.driver.current_url
+    Select(page.at("model")).select_by_value("plain")
+    page.grid()
+    assert not page.at("choice").is_displayed()
+    listed = [option.text for option in Select(page.at("model")).options]
+    assert listed == ["alias", "hair", "plain", "styled", "translate", "up"], "none that is served as tensors only"
 
 
 def test_playing_goes_from_seed_to_seed_by_way_of_what_is_between(page: Page) -> None:

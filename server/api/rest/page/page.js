@@ -66,7 +66,7 @@ function fields() {
   const found = new URLSearchParams();
   if (model.labels.length) found.set("label", at("label").value);
   if (model.truncation && Number(at("psi").value) !== knob("truncation").default) found.set("psi", at("psi").value);
-  if (knob("truncation_center") && at("center").value && Number(at("psi").value) !== 1) found.set("center", at("center").value);
+  if (usesCenter()) found.set("center", at("center").value);
   if (knob("translate") && (Number(at("move-x").value) || Number(at("move-y").value))) {
     found.set("translate", `${at("move-x").value},${at("move-y").value}`);
   }
@@ -78,9 +78,19 @@ function fields() {
   if (knob("mix") && at("mix-seed").value !== "" && at("mix-layers").value) {
     found.append("mix", `${at("mix-seed").value}@${at("mix-layers").value}`);
   }
+  if (model.critic && at("best-of").value !== "1") found.set("best_of", at("best-of").value);
   if (at("then").value) found.set("then", at("then").value);
   found.set("format", at("format").value);
   return found;
+}
+
+// At psi 1 nothing is drawn towards a centre, and the server says so instead of ignoring it.
+function usesCenter() {
+  return Boolean(knob("truncation_center")) && at("center").value !== "" && Number(at("psi").value) !== 1;
+}
+
+function tellCenter() {
+  at("center-idle").hidden = !knob("truncation_center") || at("center").value === "" || usesCenter();
 }
 
 function knob(name) {
@@ -130,6 +140,7 @@ async function drawGrid() {
   while (grid.children.length < wanted.length) grid.append(cell());
   if (!wanted.includes(selected)) selected = wanted[0];
   writeHash();
+  tellCenter();
   await Promise.all(
     wanted.map(async (seed, index) => {
       const button = grid.children[index];
@@ -293,7 +304,9 @@ function showResult(found) {
   const size = `${headers.get("ganserve-width")} x ${headers.get("ganserve-height")} px`;
   const what = generates ? `Seed ${headers.get("ganserve-seed")}` : model.task === "super-resolution" ? "Enlarged" : "Translated";
   at("after").alt = `${what}, ${model.name}`;
-  at("caption").textContent = `${what}: ${size}, ${blob.type.replace("image/", "")}, ${bytes(blob.size)}`;
+  const score = headers.get("ganserve-percentile");
+  const chosen = score === null ? "" : `; the best of ${at("best-of").value}, above ${Number(score).toFixed(0)} % of the model's own`;
+  at("caption").textContent = `${what}: ${size}, ${blob.type.replace("image/", "")}, ${bytes(blob.size)}${chosen}`;
   at("split").hidden = generates;
   at("before").hidden = generates;
   if (!generates) {
@@ -365,6 +378,7 @@ function python(generates) {
       const [seed, layers] = words.get("mix").split("@");
       options.push(`mixes=[Mix(${seed}, ${text(layers)})]`);
     }
+    if (words.has("best_of")) options.push(`best_of=${words.get("best_of")}`);
     if (words.has("then")) options.push(`then=${text(words.get("then"))}`);
   } else {
     options.push('"image.png"');
@@ -403,6 +417,7 @@ function grpcurl(generates) {
   if (words.has("noise_seed")) message.noise_seeds = [Number(words.get("noise_seed"))];
   message.edits = words.getAll("edit").map(readEdit).map(({ direction, strength, layers }) => ({ direction, strengths: [Number(strength)], layers }));
   message.mixes = words.getAll("mix").map((each) => ({ seeds: [Number(each.split("@")[0])], layers: each.split("@")[1] }));
+  if (words.has("best_of")) message.best_of = Number(words.get("best_of"));
   if (words.has("then")) message.then = [{ model: words.get("then") }];
   message.encoding = { format };
   return `grpcurl -plaintext${key} -d ${quoted(JSON.stringify(message))} ${target}/Generate`;
@@ -489,6 +504,8 @@ function setGenerator(wanted) {
   setTransform(wanted);
   at("mix").hidden = !knob("mix");
   [at("mix-seed").value, at("mix-layers").value] = (wanted.get("mix") ?? "@").split("@");
+  at("choice").hidden = !model.critic;
+  at("best-of").value = [...at("best-of").options].some((each) => each.value === wanted.get("best_of")) ? wanted.get("best_of") : "1";
   at("noise").hidden = !knob("noise_seed");
   at("noise-seed").value = wanted.get("noise_seed") ?? "";
   const next = models.filter((each) => !GENERATES.includes(each.task) && [0, model.channels].includes(each.input_channels));
@@ -506,6 +523,7 @@ function setCenters(wanted) {
   const numbers = centers ? Array.from({ length: centers.maximum + 1 }, (_, index) => option(index, `centre ${index}`)) : [];
   at("center").replaceChildren(option("", "the mean"), option("nearest", "the nearest centre"), ...numbers);
   at("center").value = wanted.get("center") ?? "";
+  tellCenter();
 }
 
 function setTransform(wanted) {
@@ -547,6 +565,7 @@ function setTransformer() {
 
 function writeHash() {
   const found = fields();
+  if (knob("truncation_center") && at("center").value) found.set("center", at("center").value); // for later
   found.set("model", model.name);
   found.set("seed", at("seed").value);
   found.set("count", at("count").value);
@@ -557,7 +576,7 @@ function writeHash() {
 async function load() {
   const { answer } = await call("/v1/models");
   const all = (await answer.json()).models;
-  models = all.filter((each) => each.state === "READY" && each.task && each.task !== "encoder" && (each.knobs.length || !GENERATES.includes(each.task)));
+  models = all.filter((each) => each.state === "READY" && each.bits.length && each.task !== "encoder"); // others are tensors only
   at("model").replaceChildren(...models.map((each) => option(each.name, each.name)));
   if (!models.length) {
     throw new Error(all.length ? "No model of this server makes images." : "The server has no models.");
@@ -573,7 +592,7 @@ function listen() {
     sessionStorage.setItem(KEY, at("key").value);
     attempt(load);
   });
-  for (const id of ["seed", "count", "label", "center", "noise-seed", "mix-seed", "mix-layers", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
+  for (const id of ["seed", "count", "label", "center", "noise-seed", "mix-seed", "mix-layers", "best-of", "then"]) at(id).addEventListener("change", () => attempt(drawGrid));
   at("format").addEventListener("change", () => {
     if (GENERATES.includes(model.task)) attempt(drawGrid);
     else if (sent) transform(sent);
