@@ -17,7 +17,7 @@ from training.cards.emoji_stylegan2 import measure as measure_stylegan2
 from training.cards.emoji_stylegan2 import write_card as write_stylegan2_card
 from training.cards.faces_colour import write_card as write_colour_card
 from training.cards.faces_srgan import write_card as write_srgan_card
-from training.data import emoji, folder, generated_faces, mnist
+from training.data import emoji, folder, generated_faces, ink, mnist
 from training.data.packages import DataError
 from training.options import Device, Out, Overwrite, Place, Resume, Seed, place, refusals, require_free, say
 from training.recipes import (
@@ -114,11 +114,11 @@ def _emoji_pix2pix(data: Path | None, run: Run) -> str:
 
 
 def _emoji_cyclegan(data: Path | None, run: Run) -> str:
-    google, twitter = (style.pictures for style in emoji.pairs(emoji_cyclegan.SIZE_PX, folder=data))
-    networks, history = emoji_cyclegan.train(google, twitter, **run)
+    colour, drawn = ink.pairs(emoji_cyclegan.SIZE_PX, folder=data)
+    networks, history = emoji_cyclegan.train(colour.pictures, drawn, **run)
     command = _command("emoji-cyclegan", run)
     found = write_cyclegan_cards(
-        networks, history, (google, twitter), command=command, device=run["device"], out=run["out"]
+        networks, history, (colour.pictures, drawn), command=command, device=run["device"], out=run["out"]
     )
     lines = []
     for name, figures in found.items():
@@ -228,17 +228,17 @@ RECIPES = (
         "emoji-pix2pix",
         "A pix2pix U-Net that colours outlines of emoji: the zoo's `emoji-pix2pix`.",
         _emoji_pix2pix,
-        20,
+        40,
         "Passes over nine tenths of Google's emoji.",
         "Folder of Google's emoji; default: fetched with npm.",
     ),
     Recipe(
         "emoji-cyclegan",
-        "A CycleGAN between Google's and Twitter's emoji: the zoo's `emoji-cyclegan` and `emoji-cyclegan-reverse`.",
+        "A CycleGAN between emoji in colour and in ink: the zoo's `emoji-cyclegan` and `emoji-cyclegan-reverse`.",
         _emoji_cyclegan,
-        8,
+        50,
         "Passes over nine tenths of Google's emoji.",
-        EMOJI,
+        "Folder with google/ and ink/, as in the cache; default: fetched with npm.",
     ),
     Recipe(
         "emoji-stylegan2",

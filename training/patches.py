@@ -10,40 +10,55 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from models.families.translation.translator_layers import norm
 from training.metrics.judge import to_signed
+
+SLOPE = 0.2
 
 
 class PatchDiscriminator(nn.Module):
     """Scores overlapping patches: (N, inputs, H, W) float32, -1..1 -> (N, 1, h, w) float32, higher is more real.
 
-    4x4 convs, `halvings` of stride 2 and two of stride 1; `kind` is the norm's, none after the first and the last conv.
+    4x4 convs, `halvings` of stride 2 and two of stride 1. There are no norms, which would take from it how bright and
+    how colourful a picture is; its weights are drawn so that its maps keep their scale without.
     """
 
-    def __init__(self, inputs: int, width: int, halvings: int, kind: str) -> None:
+    def __init__(self, inputs: int, width: int, halvings: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(0.2)]
+        layers: list[nn.Module] = [nn.Conv2d(inputs, width, 4, 2, 1), nn.LeakyReLU(SLOPE)]
         for step in range(1, halvings + 1):
-            before, after = width << step - 1, width << step
             stride = 2 if step < halvings else 1
-            layers += [nn.Conv2d(before, after, 4, stride, 1, bias=kind != "batch"), norm(kind, after)]
-            layers += [nn.LeakyReLU(0.2)]
+            layers += [nn.Conv2d(width << step - 1, width << step, 4, stride, 1), nn.LeakyReLU(SLOPE)]
         layers += [nn.Conv2d(width << halvings, 1, 4, 1, 1)]
         self.main = nn.Sequential(*layers)
         draw_weights(self)
+        for layer in layers[::2]:
+            nn.init.kaiming_normal_(layer.get_parameter("weight"), SLOPE)
 
     def forward(self, pictures: Tensor) -> Tensor:
         scores: Tensor = self.main(pictures)
         return scores
 
+    def mean_score(self, pictures: Tensor) -> Tensor:
+        """(N,): the mean over each picture's patches."""
+        scores: Tensor = self(pictures).mean((1, 2, 3))
+        return scores
+
 
 def draw_weights(network: nn.Module) -> None:
-    """Draws conv weights from N(0, 0.02) and batch-norm weights from N(1, 0.02), biases 0, as the papers do."""
+    """Draws conv weights from N(0, 0.02) and batch-norm weights from N(1, 0.02), biases 0, as the papers do.
+
+    A transposed conv of stride 2 begins as bilinear enlargement of a random mix of its maps: drawn weight by weight,
+    its four phases would differ, which leaves a grain on even areas that training takes long to remove.
+    """
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.BatchNorm2d):
             nn.init.normal_(layer.weight, 1.0 if isinstance(layer, nn.BatchNorm2d) else 0.0, 0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.ConvTranspose2d) and layer.kernel_size == (4, 4):
+            taps = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 4
+            mixes = 2 * layer.weight.data[:, :, :1, :1]  # as much variance as four independent weights
+            layer.weight.data = mixes * torch.outer(taps, taps)
 
 
 class PicturePool:

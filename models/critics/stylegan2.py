@@ -2,8 +2,9 @@
 
 Reads those of rosinality/stylegan2-pytorch (key `d` of its files: `convs.0.0.weight` ... `final_linear.1.bias`) and of
 NVlabs/stylegan2-ada-pytorch and stylegan3 (key `D` of their pickles: `b<side>...`, also with classes, architecture
-resnet), and of this repository's recipe `emoji-stylegan2`. Differences: float32 throughout; gains are folded into the
-weights; the minibatch's standard deviation is that of the image and fixed references (`Compares`).
+resnet), and of this repository's recipes `emoji-stylegan2` and `images`, whose last layer has an output for each
+class. Differences: float32 throughout; gains are folded into the weights; the minibatch's standard deviation is that of
+the image and fixed references (`Compares`).
 """
 
 import re
@@ -15,7 +16,7 @@ from torch import nn
 from artifact.spec import Scalar
 from models.architecture import ArchitectureError, StateDict
 from models.critics.critic import Critic, Judged, Layout, require_channels, require_classes, require_side
-from models.critics.stylegan2_layers import Conv, LabelMapping, Linear, Residual, StyleCritic
+from models.critics.stylegan2_layers import Conv, LabelMapping, Linear, OneOf, Residual, StyleCritic
 from models.state_dict import require_shapes, shape
 
 GROUP = 4
@@ -170,8 +171,8 @@ def _build_nvidia(state: StateDict, judged: Judged, config: Mapping[str, object]
         Linear(state["b4.fc.weight"], state["b4.fc.bias"], activated=True),
         Linear(state["b4.out.weight"], state["b4.out.bias"], activated=False),
     ]
-    critic = _critic(StyleCritic(nn.Sequential(*body), conv, linears, group, mapping), len(sides), assumed)
-    return Critic(critic.network, judged.classes if mapping else 0, group, critic.hyperparameters, assumed)
+    network = StyleCritic(nn.Sequential(*body), conv, linears, group, mapping)
+    return _critic(network, len(sides), judged.classes if mapping else 0, assumed)
 
 
 def _nvidia_mapping(state: StateDict, judged: Judged) -> LabelMapping | None:
@@ -229,7 +230,10 @@ def _build_own(state: StateDict, judged: Judged, config: Mapping[str, object]) -
         before = after
     shapes |= {"last.weight": (before, before + 1, 3, 3), "last.bias": (before,)}
     shapes |= {"score.1.weight": (before, before * 16), "score.1.bias": (before,)}
-    shapes |= {"score.2.weight": (1, before), "score.2.bias": (1,)}
+    classes = judged.classes if len(state["score.2.weight"]) > 1 else 0
+    if classes:
+        require_classes(len(state["score.2.weight"]), judged)
+    shapes |= {"score.2.weight": (max(1, classes), before), "score.2.bias": (max(1, classes),)}
     require_shapes(state, shapes)
     require_channels(channels, judged)
     require_side(8 * 2**blocks, judged)
@@ -240,12 +244,13 @@ def _build_own(state: StateDict, judged: Judged, config: Mapping[str, object]) -
         body.append(Residual(one, two, Conv(part["skip.weight"], None, None), pooled=True))
     conv = Conv(state["last.weight"], state["last.bias"], None)
     linears = [Linear(state[f"score.{i}.weight"], state[f"score.{i}.bias"], activated=i == 1) for i in (1, 2)]
-    return _critic(StyleCritic(nn.Sequential(*body), conv, linears, GROUP), blocks)
+    mapping = OneOf(classes) if classes else None
+    return _critic(StyleCritic(nn.Sequential(*body), conv, linears, GROUP, mapping), blocks, classes)
 
 
-def _critic(network: StyleCritic, blocks: int, assumed: Mapping[str, Scalar] | None = None) -> Critic:
+def _critic(network: StyleCritic, blocks: int, classes: int = 0, assumed: Mapping[str, Scalar] | None = None) -> Critic:
     network.eval().requires_grad_(False)
-    return Critic(network, 0, network.group, {"blocks": blocks, "group": network.group}, assumed or {})
+    return Critic(network, classes, network.group, {"blocks": blocks, "group": network.group}, assumed or {})
 
 
 ROSINALITY = Layout("stylegan2", "rosinality/stylegan2-pytorch", _is_rosinality, _build_rosinality)

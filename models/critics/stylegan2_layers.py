@@ -110,3 +110,15 @@ class LabelMapping(nn.Module):
         row = nn.functional.embedding(label, self.get_buffer("classes"))
         mapped: Tensor = self.layers(normalise_second_moment(self.embed(row)))
         return mapped
+
+
+class OneOf(nn.Module):
+    """A class's vector where the score is one of the last layer's outputs: 0 for the others."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", math.sqrt(classes) * torch.eye(classes))  # `StyleCritic` divides by that
+
+    def forward(self, label: Tensor) -> Tensor:
+        """(N, classes)."""
+        return nn.functional.embedding(label, self.get_buffer("rows"))

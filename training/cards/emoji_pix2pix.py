@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 from training.cards.card import Card
 from training.cards.translation import (
+    CHANGED,
     MEASURES,
     NOTO,
     Nearness,
+    learning,
     licence,
     losses_table,
     made_with,
@@ -19,7 +21,7 @@ from training.cards.translation import (
 from training.loop import History
 from training.metrics.judge import to_signed
 from training.patches import held_out, translate
-from training.recipes.emoji_pix2pix import BATCH_SIZE, BETAS, DECAY, EDGE_LEVELS, L1_WEIGHT, LEARNING_RATE, outline
+from training.recipes.emoji_pix2pix import BATCH_SIZE, EDGE_LEVELS, PLAN, outline
 
 SUMMARY = """\
 A pix2pix U-Net (`models/families/translation/unet.py`) that colours outlines: black lines on white become emoji in
@@ -32,7 +34,7 @@ CAPTION = "Outlines that training never saw, what is made of them, and the true 
 OUTLINES = """\
 A pixel is black where it differs by more than {levels} levels, in any channel, from the one below or to the right.
 Lines drawn by hand, one or two pixels wide on 64x64, do as well. Colour is nowhere in an outline: what is not a yellow
-face or a hand is coloured by guess, and even areas show the grain of the network's transposed convs."""
+face or a hand is coloured by guess, and where nothing says what an area is, it gets several colours at once."""
 
 
 def measure(network: nn.Module, pictures: Tensor, device: torch.device) -> dict[str, Nearness]:
@@ -58,16 +60,15 @@ def write_card(
     parameters = sum(weights.numel() for weights in network.parameters())
     Card(
         title="emoji-pix2pix",
-        summary=SUMMARY.format(weight=L1_WEIGHT),
+        summary=SUMMARY.format(weight=PLAN.l1_weight),
         picture="emoji-pix2pix.png",
         caption=CAPTION,
         facts=[
             ("Command", f"`{command}`"),
             ("Pictures in and out", "RGB, heights and widths multiples of 32; trained at 64x64"),
-            ("Learned from", f"{len(pictures) - kept:,} pairs, moved by up to 4 pixels and mirrored at random"),
+            ("Learned from", f"{len(pictures) - kept:,} pairs, {CHANGED}"),
             ("Parameters", f"{parameters:,}, float16"),
-            ("Optimiser", f"Adam, {LEARNING_RATE:g}, betas {BETAS[0]} and {BETAS[1]}, batch {BATCH_SIZE}"),
-            ("Moving average", f"{DECAY}"),
+            *learning(PLAN, BATCH_SIZE),
             *made_with(history, device),
         ],
         sections=(

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from training.cards.card import Card, table
-from training.cards.translation import losses_table, made_with
+from training.cards.translation import CHANGED, learning, losses_table, made_with
 from training.data import generated_faces
 from training.recipes import faces_colour as recipe
 from training.recipes.faces_colour import Figures
@@ -47,21 +47,16 @@ def write_card(figures: Figures, *, epochs: int, seed: int, device: torch.device
     widths = ", ".join(map(str, recipe.WIDTHS))
     Card(
         title="faces-colour",
-        summary=SUMMARY.format(weight=recipe.L1_WEIGHT, size=recipe.SIZE_PX),
+        summary=SUMMARY.format(weight=recipe.PLAN.l1_weight, size=recipe.SIZE_PX),
         picture="faces-colour.png",
         caption=CAPTION.format(first=first, last=first + len(recipe.SHOWN) - 1),
         facts=[
             ("Command", f"`python -m training faces-colour --epochs {epochs} --seed {seed}`"),
             ("Export", f"`--set size={recipe.SIZE_PX}`, which the zoo's entry has"),
             ("Pictures in and out", "RGB or grey, of any size; colours found at 64x64"),
-            (
-                "Learned from",
-                f"{figures.learned:,} faces, moved by up to {recipe.REACH_PX} pixels and mirrored at random",
-            ),
+            ("Learned from", f"{figures.learned:,} faces, {CHANGED}"),
             ("Parameters", f"{figures.parameters:,}, float16; levels of {widths} maps"),
-            ("Optimiser", f"Adam, {recipe.LEARNING_RATE:g}, betas {_betas()}, batch {recipe.BATCH_SIZE}"),
-            ("R1 penalty", f"gamma {recipe.PENALTY:g}, every {recipe.PENALTY_EVERY}th step"),
-            ("Moving average", f"{recipe.DECAY}"),
+            *learning(recipe.PLAN, recipe.BATCH_SIZE),
             *made_with(figures.history, device),
         ],
         sections=(
@@ -71,10 +66,6 @@ def write_card(figures: Figures, *, epochs: int, seed: int, device: torch.device
             ("Licence and data", LICENCE),
         ),
     ).write(path)
-
-
-def _betas() -> str:
-    return f"{recipe.BETAS[0]} and {recipe.BETAS[1]}"
 
 
 def _measures(figures: Figures, first: int) -> str:

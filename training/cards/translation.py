@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from training.cards.card import table
-from training.data import emoji
+from training.data import emoji, ink
 from training.loop import History
 from training.metrics import frechet
 from training.metrics.judges import emoji_features
+from training.paired import BETAS, LEARNING_RATE, PENALTY_EVERY, REACH_PX, Plan
 
 MEASURES = """\
 Measured on the {count} pictures that training never saw (every tenth). L1 is the mean absolute difference of a level
@@ -28,9 +29,10 @@ skin tones. {shown}
 NOTO = f"""\
 - Noto Emoji, copyright Google LLC, Apache-2.0, fetched as the npm package `{emoji.GOOGLE.package.pinned}`; changed:
   composited on white"""
-TWEMOJI = f"""\
-- Twemoji, copyright Twitter, Inc and other contributors, CC BY 4.0, fetched as the npm package
-  `{emoji.TWITTER.package.pinned}`; changed: composited on white"""
+INK = f"""\
+- Noto Emoji, the font, copyright Google LLC, OFL-1.1, fetched as the npm package `{ink.PACKAGE.pinned}`; changed: drawn
+  in black on white"""
+CHANGED = f"moved by up to {REACH_PX} pixels and mirrored at random"
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,15 @@ def made_with(history: History, device: torch.device) -> Sequence[tuple[str, str
     ]
 
 
+def learning(plan: Plan, batch_size: int) -> Sequence[tuple[str, str]]:
+    """How a translator learned from pairs, for a card's facts."""
+    return [
+        ("Optimiser", f"Adam, {LEARNING_RATE:g}, betas {BETAS[0]} and {BETAS[1]}, batch {batch_size}"),
+        ("R1 penalty", f"gamma {plan.penalty:g}, every {PENALTY_EVERY}th step"),
+        ("Moving average", f"{plan.decay}"),
+    ]
+
+
 def licence(learned: str, sources: Sequence[str]) -> str:
-    """The section about weights and data; `sources` are of NOTO and TWEMOJI."""
+    """The section about weights and data; `sources` are of NOTO and INK."""
     return LICENCE.format(learned=learned, sources="\n".join(sources), shown=SHOWN)

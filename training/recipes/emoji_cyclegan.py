@@ -1,10 +1,17 @@
-"""The recipe of the zoo's `emoji-cyclegan` and `emoji-cyclegan-reverse`: Google's emoji in Twitter's style and back.
+"""The recipe of the zoo's `emoji-cyclegan` and `emoji-cyclegan-reverse`: coloured emoji become ink drawings, and back.
 
-CycleGAN: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593. Two generators (`resnet_translator`, instance norm) and two
-patch discriminators; least-squares adversarial losses on a pool of 50 past pictures, 10 times the mean absolute
-difference after a round trip, 5 times that of a picture that already has the style. Nothing tells which two pictures
-show the same thing: each step draws its Google and its Twitter pictures independently. What is saved are the moving
-averages of both generators.
+CycleGAN: Zhu, Park, Isola, Efros 2017, arXiv:1703.10593, between Google's emoji in colour and in the font Noto Emoji: a
+network that learns the look of patches keeps shapes, so the two styles are ones that share them.
+
+The generators are U-Nets with batch norm (`--netG unet` of junyanz/pytorch-CycleGAN-and-pix2pix, at 64 px four levels):
+the paper's residual network squeezes 64 pixels into 16, and its instance norm forgets of a drawing in one colour which
+colour it is. The discriminators score patches up to the whole window, and have the R1 penalty in place of norms, which
+would hide how bright and how colourful a picture is. Fakes come from a pool of past ones; CYCLE_WEIGHTS times the mean
+absolute difference after a round trip, on whose way there is noise, since a generator hides in faint greys what it
+should invent anew; IDENTITY_WEIGHT times that of a picture that already has the style. In their first steps both
+generators learn to copy whatever they are given: else they may settle on exchanging colours, which a round trip undoes.
+Nothing tells which two pictures show the same thing: each step draws both styles' pictures independently. What is saved
+are the moving averages of both generators; the one that colours has its norms' statistics measured anew on clean ink.
 """
 
 import copy
@@ -15,13 +22,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.families.translation.translator_layers import ResnetConfig, ResnetTranslator
+from models.families.translation.unet import UnetConfig, UnetTranslator
 from training.alternating import Alternating, descend, frozen
 from training.average import average_into
 from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
-from training.losses import least_squares_discriminator, least_squares_generator
+from training.losses import lazy_r1_penalty, minimax_discriminator, non_saturating_generator
 from training.metrics.judge import to_signed
 from training.patches import (
     PatchDiscriminator,
@@ -35,32 +42,39 @@ from training.patches import (
 )
 
 SIZE_PX = 64
-WIDTH = 16
-BLOCKS = 3
-DISCRIMINATOR_WIDTH = 24
-CYCLE_WEIGHT = 10.0
-IDENTITY_WEIGHT = 5.0
-LEARNING_RATES = (4e-4, 2e-4)  # generators, discriminators
+WIDTHS = (32, 64, 96, 128)
+DISCRIMINATOR_WIDTH = 32
+HALVINGS = 3
+CYCLE_WEIGHTS = (1.0, 3.0)  # of round trips from colour and from ink
+IDENTITY_WEIGHT = 1.0
+COPYING = 300  # steps
+NOISE = 0.3  # of pictures on their way back, -1..1
+PENALTY = 0.1  # gamma of R1
+PENALTY_EVERY = 8
+LEARNING_RATES = (3e-4, 4e-4)  # generators, discriminators
 BETAS = (0.5, 0.999)
-DECAY = 0.999
-BATCH_SIZE = 1
+DECAY = 0.9995
+BATCH_SIZE = 4
 POOL_SIZE = 50
-WINDOW_PX = 40
+WINDOW_PX = 48
+SETTLING = 32  # pictures in a batch that statistics are measured on
 
 
 class CycleganLearner(Alternating):
     """Alternates one step of both generators and one of both discriminators; `averages` are kept: there, back."""
 
-    def __init__(self, twitter: Tensor, device: torch.device, width: int = WIDTH) -> None:
-        plan = ResnetConfig(3, 3, width, BLOCKS, "instance", biased=True)
-        self.twitter = twitter
+    def __init__(self, ink: Tensor, device: torch.device, widths: tuple[int, ...] = WIDTHS) -> None:
+        plan = UnetConfig(3, 3, widths, "batch")
+        self.ink = ink
         self.device = device
-        self.there, self.back = (ResnetTranslator(plan).to(device) for _ in range(2))
+        self.there, self.back = (UnetTranslator(plan).to(device) for _ in range(2))
         for generator in (self.there, self.back):
             draw_weights(generator)
         self.averages = (copy.deepcopy(self.there).eval(), copy.deepcopy(self.back).eval())
-        judges = [PatchDiscriminator(3, DISCRIMINATOR_WIDTH, 2, "instance").to(device) for _ in range(2)]
-        self.judges = nn.ModuleDict({"there": judges[0], "back": judges[1]})
+        self.judge_there, self.judge_back = (
+            PatchDiscriminator(3, DISCRIMINATOR_WIDTH, HALVINGS).to(device) for _ in range(2)
+        )
+        self.judges = nn.ModuleDict({"there": self.judge_there, "back": self.judge_back})
         self.pools = (PicturePool(POOL_SIZE), PicturePool(POOL_SIZE))
         averages = {"average_there": self.averages[0], "average_back": self.averages[1]}
         networks = {"there": self.there, "back": self.back, **averages, "judges": self.judges}
@@ -69,13 +83,13 @@ class CycleganLearner(Alternating):
         super().__init__(networks, [torch.optim.Adam(weights, lr=rate, betas=BETAS) for weights, rate in rates])
 
     def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
-        """One step from Google's pictures (N, 3, H, W) uint8; as many of Twitter's are drawn from `random`."""
-        rows = torch.randint(len(self.twitter), (len(pictures),), generator=random)
-        windows = [crop(each, WINDOW_PX, random) for each in (pictures, self.twitter[rows])]
-        google, twitter = (to_signed(window.to(self.device)) for window in windows)
-        fakes, losses = self._step_generators(google, twitter)
+        """One step from pictures in colour (N, 3, H, W) uint8; as many in ink are drawn from `random`."""
+        rows = torch.randint(len(self.ink), (len(pictures),), generator=random)
+        windows = [crop(each, WINDOW_PX, random) for each in (pictures, self.ink[rows])]
+        colour, ink = (to_signed(window.to(self.device)) for window in windows)
+        fakes, losses = self._step_generators(colour, ink, random)
         past = [pool.exchange(fake, random) for pool, fake in zip(self.pools, fakes, strict=True)]
-        losses["discriminators"] = self._step_discriminators((twitter, google), past)
+        losses["discriminators"] = self._step_discriminators((ink, colour), past)
         for average, current in zip(self.averages, (self.there, self.back), strict=True):
             average_into(average, current, self.steps, DECAY)
         self.steps += 1
@@ -91,69 +105,101 @@ class CycleganLearner(Alternating):
         for pool, kept in zip(self.pools, state["pools"], strict=True):
             pool.kept = list(kept)
 
-    def _step_generators(self, google: Tensor, twitter: Tensor) -> tuple[tuple[Tensor, Tensor], dict[str, float]]:
-        # One call for a fake and the picture whose style is already right: instance norm sees each picture alone.
-        fake_twitter, same_twitter = self.there(torch.cat([google, twitter])).chunk(2)
-        fake_google, same_google = self.back(torch.cat([twitter, google])).chunk(2)
+    def _step_generators(
+        self, colour: Tensor, ink: Tensor, random: torch.Generator
+    ) -> tuple[tuple[Tensor, Tensor], dict[str, float]]:
+        # One call for a fake and the picture whose style is already right: the norms see both styles.
+        fake_ink, same_ink = self.there(torch.cat([colour, ink])).chunk(2)
+        fake_colour, same_colour = self.back(torch.cat([ink, colour])).chunk(2)
         with frozen(self.judges):
-            fooled = _fooled(self.judges["there"](fake_twitter)) + _fooled(self.judges["back"](fake_google))
-        cycle = _distance(self.back(fake_twitter), google) + _distance(self.there(fake_google), twitter)
-        identity = _distance(same_twitter, twitter) + _distance(same_google, google)
-        descend(self.players[0], fooled + CYCLE_WEIGHT * cycle + IDENTITY_WEIGHT * identity)
-        losses = {"generators": fooled.item(), "cycle": cycle.item(), "identity": identity.item()}
-        return (fake_twitter, fake_google), losses
+            scores = self.judge_there(fake_ink), self.judge_back(fake_colour)
+            fooled = non_saturating_generator(scores[0]) + non_saturating_generator(scores[1])
+        identity = _distance(same_ink, ink) + _distance(same_colour, colour)
+        returned = self.back(_blotted(fake_ink, random)), self.there(_blotted(fake_colour, random))
+        cycle = [_distance(returned[0], colour), _distance(returned[1], ink)]
+        if self.steps < COPYING:
+            loss = _distance(fake_ink, colour) + _distance(fake_colour, ink) + identity
+        else:
+            loss = fooled + CYCLE_WEIGHTS[0] * cycle[0] + CYCLE_WEIGHTS[1] * cycle[1] + IDENTITY_WEIGHT * identity
+        descend(self.players[0], loss)
+        from_colour, from_ink = (each.item() for each in cycle)
+        losses = {
+            "generators": fooled.item(),
+            "colour and back": from_colour,
+            "ink and back": from_ink,
+            "identity": identity.item(),
+        }
+        return (fake_ink, fake_colour), losses
 
     def _step_discriminators(self, real: tuple[Tensor, Tensor], fakes: list[Tensor]) -> float:
-        losses = [
-            least_squares_discriminator(*judge(torch.cat([true, fake])).chunk(2))
-            for judge, true, fake in zip(self.judges.values(), real, fakes, strict=True)
-        ]
-        return descend(self.players[1], losses[0] + losses[1])
+        judged, penalties = real[0].new_zeros(()), real[0].new_zeros(())
+        for judge, true, fake in zip((self.judge_there, self.judge_back), real, fakes, strict=True):
+            judged = judged + minimax_discriminator(*judge(torch.cat([true, fake])).chunk(2))
+            penalties = penalties + lazy_r1_penalty(judge.mean_score, true, self.steps, PENALTY_EVERY)
+        descend(self.players[1], judged + PENALTY * penalties)
+        return judged.item()
 
 
 def train(
-    google: Tensor,
-    twitter: Tensor,
+    colour: Tensor,
+    ink: Tensor,
     *,
     epochs: int,
     seed: int,
     out: Path,
     resume: bool,
     device: torch.device,
-    width: int = WIDTH,
+    widths: tuple[int, ...] = WIDTHS,
 ) -> tuple[tuple[nn.Module, nn.Module], History]:
     """The generators there and back, learned from nine tenths of each style, and how the run went.
 
-    `google` and `twitter` are (N, 3, S, S) uint8 and show the same things, which the learner is not told. Writes
+    `colour` and `ink` are (N, 3, S, S) uint8 and show the same things, which the learner is not told. Writes
     `emoji-cyclegan.safetensors` and `emoji-cyclegan-reverse.safetensors`, half precision, and sample sheets into `out`.
 
     Raises:
         ResumeError: `out` holds the state of a run with another seed.
     """
     torch.manual_seed(seed)
-    kept = held_out(len(google))
-    learner = CycleganLearner(twitter[~kept], device, width)
+    kept = held_out(len(colour))
+    learner = CycleganLearner(ink[~kept], device, widths)
 
     def picture_epoch(epoch: int) -> None:
-        for name, network, before, after in _directions(learner, google[kept], twitter[kept]):
+        for name, network, before, after in _directions(learner, colour[kept], ink[kept]):
             draw_sheet(network, before, after, out / f"{name}-epoch-{epoch:02d}.png", device)
 
     run = Run(out / "emoji-cyclegan.pt", epochs, BATCH_SIZE, seed)
-    known = Data(google[~kept], torch.zeros(int((~kept).sum()), dtype=torch.int64))
+    known = Data(colour[~kept], torch.zeros(int((~kept).sum()), dtype=torch.int64))
     history = learn(learner, known, run, resume=resume, after_epoch=picture_epoch)
-    for name, network, before, after in _directions(learner, google[kept], twitter[kept]):
+    settle(learner.averages[1], ink[~kept], device)
+    for name, network, before, after in _directions(learner, colour[kept], ink[kept]):
         draw_sheet(network, before, after, out / f"{name}.png", device)
         save_half(network, out / f"{name}.safetensors")
-        judge = learner.judges["back" if name.endswith("reverse") else "there"]
+        judge = learner.judge_back if name.endswith("reverse") else learner.judge_there
         save_discriminator(judge, out / f"{name}.safetensors")
     return learner.averages, history
 
 
+@torch.no_grad()
+def settle(network: nn.Module, pictures: Tensor, device: torch.device) -> None:
+    """Measures the batch norms' statistics anew on `pictures` (N, 3, S, S) uint8, those that `network` will be given.
+
+    In training ink came with noise half of the time, and none of its flat black and white was flat.
+    """
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    for layer in norms:
+        layer.reset_running_stats()
+        layer.momentum = None  # the mean of all batches
+    network.train()
+    for rows in torch.split(pictures, SETTLING):
+        network(to_signed(rows.to(device)))
+    network.eval()
+
+
 def _directions(
-    learner: CycleganLearner, google: Tensor, twitter: Tensor
+    learner: CycleganLearner, colour: Tensor, ink: Tensor
 ) -> tuple[tuple[str, nn.Module, Tensor, Tensor], ...]:
     there, back = learner.averages
-    return ("emoji-cyclegan", there, google, twitter), ("emoji-cyclegan-reverse", back, twitter, google)
+    return ("emoji-cyclegan", there, colour, ink), ("emoji-cyclegan-reverse", back, ink, colour)
 
 
 def draw_sheet(network: nn.Module, before: Tensor, after: Tensor, path: Path, device: torch.device) -> None:
@@ -163,9 +209,9 @@ def draw_sheet(network: nn.Module, before: Tensor, after: Tensor, path: Path, de
     save_grid(torch.cat([to_signed(before[rows]), drawn, to_signed(after[rows])]), len(rows), path)
 
 
-def _fooled(scores: Tensor) -> Tensor:
-    """E[(scores - 1)^2], the scale on which the paper weighs the other losses."""
-    return 2 * least_squares_generator(scores)
+def _blotted(pictures: Tensor, random: torch.Generator) -> Tensor:
+    """`pictures` with noise: what they say faintly, such as colours in the greys of ink, is lost on the way back."""
+    return pictures + NOISE * torch.randn(pictures.shape, generator=random).to(pictures)
 
 
 def _distance(found: Tensor, true: Tensor) -> Tensor:

@@ -1,37 +1,24 @@
-"""The recipe of the zoo's `emoji-pix2pix`: outlines become emoji, learned from pairs.
+"""The recipe of the zoo's `emoji-pix2pix`: outlines become emoji, learned from pairs (`training.paired`)."""
 
-pix2pix: Isola, Zhu, Zhou, Efros 2016, arXiv:1611.07004. The generator is `models.translation.unet` (batch norm, no
-dropout); the discriminator sees the outline beside the picture, patch by patch; the loss is the adversarial one plus
-100 times the mean absolute difference to the true picture. What is saved is the moving average of the generator.
-"""
-
-import copy
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.families.translation.unet import UnetConfig, UnetTranslator
-from training.alternating import Alternating, descend, frozen
-from training.average import average_into
+from models.families.translation.unet import UnetTranslator
 from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
-from training.losses import minimax_discriminator, non_saturating_generator
 from training.metrics.judge import to_signed
-from training.patches import PatchDiscriminator, draw_weights, held_out, jitter, save_half, spread, translate
+from training.paired import PairedLearner, Plan
+from training.patches import held_out, save_half, spread, translate
 
 SIZE_PX = 64
 WIDTHS = (20, 40, 80, 160, 160)
-DISCRIMINATOR_WIDTH = 24
-L1_WEIGHT = 100.0
-LEARNING_RATE = 4e-4
-BETAS = (0.5, 0.999)
-DECAY = 0.999
+PLAN = Plan(3, 3, WIDTHS, l1_weight=30.0, penalty=0.05, decay=0.999, discriminator_width=32, halvings=3)
 BATCH_SIZE = 4
-REACH_PX = 4
 EDGE_LEVELS = 24
 
 
@@ -47,41 +34,9 @@ def outline(pictures: Tensor) -> Tensor:
     return torch.where(lines, 0, 255).to(torch.uint8).expand(-1, 3, -1, -1).contiguous()
 
 
-class Pix2pixLearner(Alternating):
-    """Alternates one discriminator and one generator step; `average` is the generator that is kept."""
-
-    def __init__(self, widths: tuple[int, ...], device: torch.device) -> None:
-        self.generator = UnetTranslator(UnetConfig(3, 3, widths, "batch")).to(device)
-        draw_weights(self.generator)
-        self.average = copy.deepcopy(self.generator).eval()
-        self.discriminator = PatchDiscriminator(6, DISCRIMINATOR_WIDTH, 2, "batch").to(device)
-        self.device = device
-        playing = (self.generator, self.discriminator)
-        networks = {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
-        players = [torch.optim.Adam(each.parameters(), lr=LEARNING_RATE, betas=BETAS) for each in playing]
-        super().__init__(networks, players)
-
-    def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
-        """One step of each from true pictures (N, 3, H, W) uint8; their outlines are drawn here."""
-        moved = jitter(pictures, REACH_PX, random)
-        lines, real = to_signed(outline(moved).to(self.device)), to_signed(moved.to(self.device))
-        fake = self.generator(lines)
-        judged = self._step_discriminator(lines, real, fake.detach())
-        fooled, distance = self._step_generator(lines, real, fake)
-        average_into(self.average, self.generator, self.steps, DECAY)
-        self.steps += 1
-        return {"discriminator": judged, "generator": fooled, "L1": distance}
-
-    def _step_discriminator(self, lines: Tensor, real: Tensor, fake: Tensor) -> float:
-        pairs = torch.cat([torch.cat([lines, real], 1), torch.cat([lines, fake], 1)])
-        return descend(self.players[1], minimax_discriminator(*self.discriminator(pairs).chunk(2)) / 2)
-
-    def _step_generator(self, lines: Tensor, real: Tensor, fake: Tensor) -> tuple[float, float]:
-        with frozen(self.discriminator):
-            fooled = non_saturating_generator(self.discriminator(torch.cat([lines, fake], 1)))
-        distance = (fake - real).abs().mean()
-        descend(self.players[0], fooled + L1_WEIGHT * distance)
-        return fooled.item(), distance.item()
+def pair(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The outlines of pictures (N, 3, H, W) uint8 and they themselves, in -1..1."""
+    return to_signed(outline(pictures)), to_signed(pictures)
 
 
 def train(
@@ -96,13 +51,13 @@ def train(
 ) -> tuple[UnetTranslator, History]:
     """The generator learned from nine tenths of `pictures` (N, 3, S, S) uint8, and how the run went.
 
-    Writes `emoji-pix2pix.safetensors`, half precision, and sample sheets into `out`.
+    Writes `emoji-pix2pix.safetensors`, half precision, its discriminator and sample sheets into `out`.
 
     Raises:
         ResumeError: `out` holds the state of a run with another seed.
     """
     torch.manual_seed(seed)
-    learner = Pix2pixLearner(widths, device)
+    learner = PairedLearner(replace(PLAN, widths=widths), pair, device)
     kept = held_out(len(pictures))
 
     def picture_epoch(epoch: int) -> None:

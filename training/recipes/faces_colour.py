@@ -1,80 +1,36 @@
 """The recipe of the zoo's `faces-colour`: a U-Net that colours grey faces, learned from faces that `faces` drew.
 
-pix2pix (Isola, Zhu, Zhou, Efros 2016, arXiv:1611.07004) from lightness to colour in CIE L*a*b*, as
-junyanz/pytorch-CycleGAN-and-pix2pix trains it (`--model colorization`). The discriminator sees lightness and colour,
-patch by patch; the loss is the adversarial one plus 30 times the mean absolute difference of the colours (the paper has
-100, which leaves them paler). It has no norms, which would take from it how colourful a picture is, and the R1 penalty
-in their place. What is saved is the moving average of the generator, in half precision.
+pix2pix (`training.paired`) from lightness to colour in CIE L*a*b*, as junyanz/pytorch-CycleGAN-and-pix2pix trains it
+(`--model colorization`). The mean absolute difference of the colours weighs 30 (the pix2pix paper has 100, which leaves
+them paler). What is saved is the moving average of the generator, in half precision.
 """
 
-import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from models.families.translation.unet import UnetConfig, UnetTranslator
-from training.alternating import Alternating, descend, frozen
-from training.average import average_into
 from training.colours import COLOUR, LIGHTNESS, ab_psnr_db, coloured, colourfulness, lab
 from training.discriminators import save_discriminator
 from training.grid import save_grid
 from training.loop import Data, History, Run, learn
-from training.losses import lazy_r1_penalty, minimax_discriminator, non_saturating_generator
 from training.metrics.judge import to_signed
-from training.patches import PatchDiscriminator, draw_weights, jitter, save_half
+from training.paired import PairedLearner, Plan
+from training.patches import save_half
 
 SIZE_PX = 64
 WIDTHS = (24, 48, 96, 128, 128)
-DISCRIMINATOR_WIDTH = 24
-L1_WEIGHT = 30.0
-PENALTY = 1.0  # gamma of R1
-PENALTY_EVERY = 8
-LEARNING_RATE = 4e-4
-BETAS = (0.5, 0.999)
-DECAY = 0.998
+PLAN = Plan(1, 2, WIDTHS, l1_weight=30.0, penalty=0.1, decay=0.998)
 BATCH_SIZE = 8
-REACH_PX = 4
 SHOWN = range(12)  # of the held-out faces
 
 
-class ColourLearner(Alternating):
-    """Alternates one discriminator and one generator step; `average` is the generator that is kept."""
-
-    def __init__(self, widths: tuple[int, ...], device: torch.device) -> None:
-        self.generator = UnetTranslator(UnetConfig(1, 2, widths, "batch")).to(device)
-        draw_weights(self.generator)
-        self.average = copy.deepcopy(self.generator).eval()
-        self.discriminator = PatchDiscriminator(3, DISCRIMINATOR_WIDTH, 2, "none").to(device)
-        self.device = device
-        playing = (self.generator, self.discriminator)
-        networks = {"generator": self.generator, "average": self.average, "discriminator": self.discriminator}
-        players = [torch.optim.Adam(each.parameters(), lr=LEARNING_RATE, betas=BETAS) for each in playing]
-        super().__init__(networks, players)
-
-    def step(self, pictures: Tensor, labels: Tensor, random: torch.Generator) -> Mapping[str, float]:
-        """One step of each from pictures (N, 3, H, W) uint8, which are moved and mirrored."""
-        light, colours = lab(jitter(pictures, REACH_PX, random).to(self.device))
-        light, real = light / LIGHTNESS - 1, colours / COLOUR
-        fake = self.generator(light)
-        true, drawn = torch.cat([light, real], 1), torch.cat([light, fake.detach()], 1)
-        judged = minimax_discriminator(*self.discriminator(torch.cat([true, drawn])).chunk(2))
-        penalty = lazy_r1_penalty(self._scored, true, self.steps, PENALTY_EVERY)
-        descend(self.players[1], judged + PENALTY * penalty)
-        with frozen(self.discriminator):
-            fooled = non_saturating_generator(self.discriminator(torch.cat([light, fake], 1)))
-        distance = (fake - real).abs().mean()
-        descend(self.players[0], fooled + L1_WEIGHT * distance)
-        average_into(self.average, self.generator, self.steps, DECAY)
-        self.steps += 1
-        return {"discriminator": judged.item(), "generator": fooled.item(), "L1": distance.item()}
-
-    def _scored(self, pictures: Tensor) -> Tensor:
-        """The mean score of each picture's patches."""
-        scores: Tensor = self.discriminator(pictures).mean((1, 2, 3))
-        return scores
+def pair(pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """The lightness (N, 1, H, W) and the colours (N, 2, H, W) of pictures (N, 3, H, W) uint8, in -1..1."""
+    light, colours = lab(pictures)
+    return light / LIGHTNESS - 1, colours / COLOUR
 
 
 @dataclass(frozen=True)
@@ -115,7 +71,7 @@ def train(
         ResumeError: `out` holds the state of a run with another seed.
     """
     torch.manual_seed(seed)
-    learner = ColourLearner(widths, device)
+    learner = PairedLearner(replace(PLAN, widths=widths), pair, device)
     run = Run(out / "faces-colour.pt", epochs, BATCH_SIZE, seed)
     data = Data(pictures, torch.zeros(len(pictures), dtype=torch.int64))
 

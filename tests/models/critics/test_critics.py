@@ -35,6 +35,7 @@ CASES: Mapping[str, tuple[str, Callable[[], nn.Module], tuple[int, int, int], in
     "digits-gan": ("perceptron", lambda: digits_gan.Discriminator((16, 8)), (1, 28, 28), 0),
     "digits-wgan-gp": ("convolutional", lambda: digits_wgan_gp.Critic(4), (1, 32, 32), 0),
     "emoji-stylegan2": ("emoji-stylegan2", lambda: own.Discriminator((4, 6)), (3, 16, 16), 0),
+    "images labels": ("emoji-stylegan2", lambda: own.Discriminator((4, 6), 5), (3, 16, 16), 5),
 }
 
 
@@ -91,7 +92,7 @@ def test_scores_are_those_of_the_repositorys_network(case: str) -> None:
         assert abs(float(found[number] - expected)) < 1e-5 * max(1, abs(float(expected)))
 
 
-@pytest.mark.parametrize("case", ["examples", "rosinality", "digits", "pytorch-gan cgan"])
+@pytest.mark.parametrize("case", ["examples", "rosinality", "digits", "pytorch-gan cgan", "images labels"])
 def test_a_critic_of_other_images_is_refused_with_both_sizes(case: str) -> None:
     name, make, (channels, side, _), classes = CASES[case]
     state = weights(trained(make))
