@@ -17,7 +17,7 @@ from ganserve.cli.models import models
 from ganserve.cli.project import project
 from ganserve.cli.score import score
 from ganserve.cli.serve import ServeCommand, serve
-from ganserve.cli.transform import translate, upscale
+from ganserve.cli.transform import restore, translate, upscale
 from ganserve.cli.verify import verify
 from ganserve.cli.zoo import zoo
 
@@ -68,4 +68,5 @@ app.command(epilog=_example("ganserve score digits 7.png --labels 7"))(score)
 app.command(epilog=_example("ganserve verify faces face.png --seeds 0-999"))(verify)
 app.command(epilog=_example("ganserve upscale realesr-animevideov3 small.png -o large.png"))(upscale)
 app.command(epilog=_example("ganserve translate NAME sketch.png -o photo.png"))(translate)
+app.command(epilog=_example("ganserve restore gfpgan family.jpg -o family-restored.jpg"))(restore)
 app.command(epilog=_example("ganserve models --server localhost:8001"))(models)

@@ -1,4 +1,4 @@
-"""`ganserve upscale` and `ganserve translate`: image files through a running server into other files."""
+"""`ganserve upscale`, `translate` and `restore`: image files through a running server into other files."""
 
 import inspect
 import sys
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganserve.cli.animate import served_model
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -25,6 +26,7 @@ from ganserve.cli.media.image import ImageConverter, Made, Result
 from ganserve.cli.media.options import (
     Alpha,
     AttributesOption,
+    BackgroundOption,
     CodecOption,
     CompareOption,
     CrfOption,
@@ -40,6 +42,7 @@ from ganserve.cli.media.options import (
     HeightOption,
     InFlightOption,
     InputsArgument,
+    LeastFaceOption,
     Metadata,
     MetadataOption,
     OutputOption,
@@ -50,6 +53,7 @@ from ganserve.cli.media.options import (
     ScaleOption,
     SkipOption,
     StartOption,
+    StrengthOption,
     StyleSeedOption,
     SuffixOption,
     TtaOption,
@@ -60,13 +64,12 @@ from ganserve.cli.media.options import (
 from ganserve.cli.media.page import Page
 from ganserve.cli.media.plan import PIPE, Conversion, Naming, plan
 from ganserve.cli.media.run import Summary, patiently, run
-from ganserve.cli.output import CommandError, needing, print_json, tiles_done
+from ganserve.cli.output import CommandError, needing, print_json, steps, tiles_done
 from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
-
-_UPSCALE_ONLY = ("scale", "width", "height", "fit", "resample")
-_TRANSLATE_ONLY = ("labels", "seed", "reference")
+from ganserve.faces.detect import Detector
+from ganserve.faces.restore import Restored, Restorer
 
 if TYPE_CHECKING:
     from ganserve.cli.media.film.convert import FilmConverter, FilmReport
@@ -86,6 +89,7 @@ class Reporter:
         self.page.add(conversion, made)
         result = made.result
         tiles = {"tiles": result.tiles} if isinstance(result, Upscaled) else {}
+        faces = result.faces if isinstance(result, Restored) else ()
         facts = facts_of(result.model, result.version, result.batch_size, result.timings)
         target = str(conversion.target or "-")
         size = {"width": result.width, "height": result.height}
@@ -94,11 +98,12 @@ class Reporter:
             if note:
                 print(f"ganserve: {conversion}: {note}", file=sys.stderr)
         if self.alone and not self.as_json:
-            counts = {**frames, **tiles, "batch": result.batch_size}
+            counts = {**frames, **tiles, **({"faces": len(faces)} if faces else {}), "batch": result.batch_size}
             line = "  ".join(f"{name} {count}" for name, count in counts.items())
             text = f"{target}  {result.width}x{result.height}  {line}  {describe_timings(result.timings)}"
             print(text, file=sys.stderr if self.to_stdout else sys.stdout)
-        return {**facts, "input": str(conversion), "file": target, **size, **tiles, **frames}
+        found = {"faces": [each.facts for each in faces]} if isinstance(result, Restored) else {}
+        return {**facts, "input": str(conversion), "file": target, **size, **tiles, **frames, **found}
 
     def report_film(self, conversion: Conversion, made: "FilmReport") -> dict[str, Any]:
         """Of one film; printed at once if it is the only input."""
@@ -130,7 +135,7 @@ class Sending:
     """How images are sent: at most so many at a time, again while the server is overloaded if there are several."""
 
     client: Client
-    call: Callable[..., Result]
+    call: Callable[..., Result]  # of a picture and options
     model: str
     options: Mapping[str, Any]
     places: threading.Semaphore
@@ -143,9 +148,7 @@ class Sending:
             if self.stopped.is_set():
                 raise CommandError("stopped")
             options: Any = {**self.options, "format": format, "quality": quality, **changes}
-            result: Result = patiently(
-                lambda: self.call(self.client, self.model, image, **options), self.patience_s, self.stopped
-            )
+            result: Result = patiently(lambda: self.call(image, **options), self.patience_s, self.stopped)
             return result
 
     def stop(self) -> None:
@@ -160,8 +163,37 @@ class Sending:
         return bool(found) and found[-1].input_channels == 1
 
 
-def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) -> Callable[..., int]:
-    """A subcommand named after the client's method `call`. `sized`: whether it has the options of Upscale."""
+def _upscale_options(
+    scale: ScaleOption = None,
+    width: WidthOption = None,
+    height: HeightOption = None,
+    fit: FitOption = None,
+    resample: ResampleOption = None,
+    tta: TtaOption = False,
+) -> dict[str, Any]:
+    return {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample, "tta": tta}
+
+
+def _translate_options(
+    labels: AttributesOption = None,
+    seed: StyleSeedOption = None,
+    reference: ReferenceOption = None,
+    tta: TtaOption = False,
+) -> dict[str, Any]:
+    return {**read_guidance(labels, seed, reference), "tta": tta}
+
+
+def _restore_options(
+    background: BackgroundOption = "",
+    scale: ScaleOption = None,
+    min_face: LeastFaceOption = 20,
+    strength: StrengthOption = 1.0,
+) -> dict[str, Any]:
+    return {"background": background, "scale": scale, "least_px": min_face, "strength": strength}
+
+
+def _command(name: str, help: str, alpha_help: str, own_options: Callable[..., dict[str, Any]]) -> Callable[..., int]:
+    """A subcommand, with the parameters of `own_options`, which reads them, beside those that all have."""
 
     def transform(
         model: ModelArgument,
@@ -174,15 +206,6 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         force: ForceOption = False,
         compare: CompareOption = None,
         in_flight: InFlightOption = 8,
-        scale: ScaleOption = None,
-        width: WidthOption = None,
-        height: HeightOption = None,
-        fit: FitOption = None,
-        resample: ResampleOption = None,
-        tta: TtaOption = False,
-        labels: AttributesOption = None,
-        seed: StyleSeedOption = None,
-        reference: ReferenceOption = None,
         alpha: Annotated[Alpha, typer.Option(help=alpha_help)] = Alpha.KEEP,
         metadata: MetadataOption = None,
         quality: QualityOption = None,
@@ -199,34 +222,45 @@ def _command(call: Callable[..., Any], help: str, alpha_help: str, sized: bool) 
         start: StartOption = None,
         end: EndOption = None,
         as_json: JsonOption = False,
+        **own: Any,
     ) -> int:
         conversions = plan(inputs, output, Naming.of(format, suffix, model), force=force)
-        kept = _policy(metadata, conversions)
-        options: dict[str, Any] = {"alpha": alpha, "version": version, "tta": tta, "metadata": kept}
-        size = {"scale": scale, "width": width, "height": height, "fit": fit, "resample": resample}
-        options |= size if sized else read_guidance(labels, seed, reference)
+        options: dict[str, Any] = {"alpha": alpha, "version": version, "metadata": _policy(metadata, conversions)}
+        asked = own_options(**own)
         film = FilmOptions(codec, crf, preset, pixel_format, deinterlace.value, *read_range(start, end))
         films = any(each.is_film for each in conversions)
         reporter = Reporter(as_json, output == PIPE, len(conversions) == 1, Page(compare, len(conversions), films))
-        is_long = sized and reporter.alone and not films  # one image, which may take minutes
+        is_long = name == "upscale" and reporter.alone and not films  # one image, which may take minutes
         with connect(server, deadline, ca, api_key_file) as client, tiles_done(is_long) as on_progress:
-            sends = partial(Client.upscale_stream, on_progress=on_progress) if is_long else call
+            sends = _call(name, client, model, version, asked)
+            if is_long:
+                sends = partial(client.upscale_stream, model, on_progress=on_progress)
+            options |= {} if name == "restore" else asked
             patience_s = deadline if films or not reporter.alone else 0
             sending = Sending(client, sends, model, options, threading.Semaphore(in_flight), patience_s)
             images = ImageConverter(sending.send, model, frames is Frames.ALL, quality, in_flight, options)
-            convert = _converter(images, _film_converter(sending, film, in_flight) if films else None, reporter)
+            facts = {"call": name, **asked}
+            convert = _converter(images, _film_converter(sending, film, in_flight, facts) if films else None, reporter)
             summary = run(conversions, convert, in_flight=in_flight, skip_existing=skip_existing, stop=sending.stop)
             return reporter.end(summary)
 
-    transform.__name__, transform.__doc__ = call.__name__, help
-    return _without(transform, _TRANSLATE_ONLY if sized else _UPSCALE_ONLY)
+    transform.__name__, transform.__doc__ = name, help
+    return _joined(transform, own_options)
 
 
-def _without(function: Callable[..., int], names: Sequence[str]) -> Callable[..., int]:
-    """The function as if it had none of these parameters."""
+def _call(name: str, client: Client, model: str, version: str, asked: Mapping[str, Any]) -> Callable[..., Any]:
+    """What is called with a picture and options."""
+    if name == "restore":
+        return Restorer(client, read_detector(), served_model(client, model, version), **asked).restore
+    return partial(client.translate if name == "translate" else client.upscale, model)
+
+
+def _joined(function: Callable[..., int], own_options: Callable[..., Any]) -> Callable[..., int]:
+    """The function as if it had the other's parameters in place of `**own`."""
     signature = inspect.signature(function)
-    kept = [each for each in signature.parameters.values() if each.name not in names]
-    function.__signature__ = signature.replace(parameters=kept)  # type: ignore[attr-defined]
+    *shared, _ = signature.parameters.values()
+    own = inspect.signature(own_options).parameters.values()
+    function.__signature__ = signature.replace(parameters=[*shared[:10], *own, *shared[10:]])  # type: ignore[attr-defined]
     return function
 
 
@@ -241,10 +275,12 @@ def _policy(asked: Metadata | None, conversions: Sequence[Conversion]) -> Metada
     return asked or Metadata.ICC
 
 
-def _film_converter(sending: Sending, options: FilmOptions, in_flight: int) -> "FilmConverter":
+def _film_converter(
+    sending: Sending, options: FilmOptions, in_flight: int, asked: Mapping[str, Any]
+) -> "FilmConverter":
     with needing("video"):
         from ganserve.cli.media.film.convert import FilmConverter
-    facts = {"model": sending.model, "call": sending.call.__name__, **sending.options}
+    facts = {"model": sending.model, **asked, **sending.options}
     return FilmConverter(sending.send, sending.takes_grey(), options, in_flight, facts)
 
 
@@ -263,15 +299,38 @@ def _converter(
     return convert
 
 
+def read_detector() -> Detector:
+    """What finds faces, fetched first if it is not in the cache.
+
+    Raises:
+        CommandError: it cannot be had.
+    """
+    from models.zoo.entries import MTCNN, MTCNN_FOLDER
+    from models.zoo.fetch import ZooError, unpacked
+
+    try:
+        with steps() as progress:
+            return Detector.read(unpacked(MTCNN, progress=progress) / MTCNN_FOLDER)
+    except ZooError as error:
+        raise CommandError(str(error)) from None
+
+
 upscale = _command(
-    Client.upscale,
+    "upscale",
     "Enlarges images with a super-resolution model: files, folders, animations, GeoTIFFs.",
     "keep: enlarge the alpha channel too; drop: remove it.",
-    sized=True,
+    _upscale_options,
 )
 translate = _command(
-    Client.translate,
+    "translate",
     "Turns images into others of the same size with an image-to-image model. Accepts any size.",
     "keep: return the alpha channel unchanged; drop: remove it.",
-    sized=False,
+    _translate_options,
+)
+restore = _command(
+    "restore",
+    "Restores the faces in photographs with a model for aligned faces, such as GFPGAN: finds each, turns it upright, "
+    "sends it and puts it back.",
+    "keep: return the alpha channel too; drop: remove it.",
+    _restore_options,
 )

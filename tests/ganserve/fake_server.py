@@ -151,7 +151,9 @@ class FakeService(images_pb2_grpc.ImageServiceServicer):
         digits.knobs.add(name="label", minimum=0, maximum=29)
         sketch = pb.Model(name="sketch", version="1", state="READY", task="image-to-image", scale=1, multiple_px=4)
         sketch.input_channels, sketch.channels = 1, 3
-        return pb.ListModelsReply(models=[faces, broken, digits, sketch])
+        photo = pb.Model(name="photo", version="1", state="READY", task="image-to-image", scale=1)
+        photo.input_channels = photo.channels = 3
+        return pb.ListModelsReply(models=[faces, broken, digits, sketch, photo])
 
     async def ListDirections(self, request: pb.ListDirectionsRequest, context: Any) -> pb.ListDirectionsReply:
         await self._heed(request, context)

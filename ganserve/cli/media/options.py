@@ -119,6 +119,16 @@ ReferenceOption = Annotated[
     Path | None,
     typer.Option("--reference", metavar="IMG", help="Image in the domain that --label names, whose style is wanted."),
 ]
+BackgroundOption = Annotated[
+    str,
+    typer.Option("--background", metavar="MODEL", help="Upscaler for the rest of the image (default: left as it is)."),
+]
+LeastFaceOption = Annotated[
+    int, typer.Option("--min-face", min=12, max=4096, metavar="PX", help="Side of the smallest face that is restored.")
+]
+StrengthOption = Annotated[
+    float, typer.Option("--strength", min=0, max=1, help="How much of restored faces is seen: 0 nothing, 1 all.")
+]
 InputsArgument = Annotated[
     list[str], typer.Argument(metavar="IN...", help="Files, folders, patterns such as '*.jpg', or - for stdin.")
 ]

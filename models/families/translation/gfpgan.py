@@ -3,7 +3,7 @@ arXiv:2101.04061.
 
 Reads the "clean" files of TencentARC/GFPGAN (`GFPGANCleanv1-NoCE-C2.pth`, v1.3, v1.4), `params_ema` first: a U-Net
 finds w and, at each size, a scale and a shift for half of a StyleGAN2 decoder's maps. Faces that are aligned as FFHQ's
-go in and come out, of one size; finding, aligning and pasting them back is not done here.
+go in and come out, of one size; `ganserve restore` finds, aligns and pastes them back.
 Differences: the noise is the file's own, where the repository's script draws new noise at every call.
 """
 

@@ -233,7 +233,8 @@ def test_models_are_listed_for_people_and_for_scripts(fake: Fake, capsys: Captur
     assert re.split(r"\s{2,}", lines[1])[:5] == ["faces", "3", "READY", "unconditional", "dcgan"]
     assert "no such file" in lines[2]
     assert main(["models", "--server", fake.server, "--json"]) == 0
-    assert [model["name"] for model in json.loads(capsys.readouterr().out)] == ["faces", "broken", "digits", "sketch"]
+    names = [model["name"] for model in json.loads(capsys.readouterr().out)]
+    assert names == ["faces", "broken", "digits", "sketch", "photo"]
 
 
 def test_an_api_key_comes_from_a_file_or_the_environment(
