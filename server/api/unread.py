@@ -22,17 +22,17 @@ class Unread:
         """`port`: that the connections come to. `idle_s`: a client may read nothing for so long (stream_idle_s)."""
         self._port = port
         self._idle_s = idle_s
-        self._replies: dict[Context, float] = {}  # since when, the longest first
+        self._replies: dict[Context, tuple[float, str]] = {}  # since when, and to whom
 
     def add(self, context: Context) -> None:
         """The call's reply is in grpc.aio's hands."""
-        self._replies[context] = time.monotonic()
+        self._replies[context] = time.monotonic(), context.peer()
         at_end(context, lambda: self._forget(context))
 
     def end_oldest(self) -> None:
         """Memory is short: ends the connections of replies that have not been read for too long."""
         before = time.monotonic() - self._idle_s
-        peers = {address_of(context.peer()) for context, since in self._replies.items() if since < before}
+        peers = {address_of(peer) for since, peer in self._replies.values() if since < before}
         if peers and (ended := end_connections(self._port, peers)):
             fields = {"ended": ended, "limit_s": self._idle_s}
             log.warning("connections whose replies were not read (stream_idle_s)", extra={"fields": fields})
