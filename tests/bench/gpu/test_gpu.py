@@ -45,7 +45,7 @@ def proof(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str
     folder = tmp_path_factory.mktemp("bench-gpu")
     done = bench_gpu(
         "--device", "cpu", "--models", "digits", "--precisions", "fp32", "--batches", "1,2", "--callers", "2",
-        "--images-per-call", "3", "--seconds", "120", "--work", str(folder / "work"), "--out", str(folder / "out"),
+        "--images-per-call", "3", "--seconds", "600", "--work", str(folder / "work"), "--out", str(folder / "out"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (written,) = (folder / "out").glob("*.json")
