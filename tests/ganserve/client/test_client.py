@@ -200,7 +200,7 @@ def test_image_modes_that_no_server_takes_are_converted(mode: str, sent: str) ->
 
 
 def test_models_are_listed_with_state_and_reason(call: Call) -> None:
-    faces, broken, _, sketch = call("models")
+    faces, broken, _, sketch, *_ = call("models")
     assert (faces.name, faces.version, faces.state, faces.width) == ("faces", "3", "READY", 64)
     assert (broken.state, broken.reason, broken.labels) == ("UNAVAILABLE", "no such file", ("cat", "dog"))
     seed, w, truncation = faces.knobs
