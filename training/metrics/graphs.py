@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from models.zoo.entries import BOTH_EMOJI, MNIST
+from models.zoo.entries import MNIST
 from models.zoo.fetch import WEIGHTS
 from models.zoo.judges import JUDGES
 from training.metrics import judges
@@ -22,6 +22,7 @@ SIDES = {"digits": (28, 1), "emoji": (32, 3)}
 CLASSES = {"digits": tuple("0123456789")}
 
 
+BOTH_EMOJI = "Noto Emoji, Apache-2.0, and Twemoji, CC BY 4.0"
 LICENCES = {family: f"Apache-2.0 (trained on {data})" for family, data in (("digits", MNIST), ("emoji", BOTH_EMOJI))}
 
 
