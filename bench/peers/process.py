@@ -19,7 +19,7 @@ from bench.caller.wire import OK, Connection, WireError
 from bench.peers.catalogue import Peer
 
 URL_PATH = "/inference"
-START_LIMIT_S = 60.0
+START_LIMIT_S = 40.0
 STOP_LIMIT_S = 8.0
 POLL_S = 0.1
 

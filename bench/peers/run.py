@@ -54,6 +54,11 @@ class Contestant:
     start: Callable[[], AbstractContextManager[int]]
     phases: dict[int, list[Phase]] = field(default_factory=lambda: {callers: [] for callers in CALLERS})
 
+    @property
+    def title(self) -> str:
+        """Its name with its layout."""
+        return f"{self.name} {self.layout}".strip()
+
     def measure(self, seconds: float, expected: NDArray[np.uint8]) -> None:
         """One round.
 
@@ -75,8 +80,8 @@ class Contestant:
             raise TargetError(f"{self.name} answers with another image: {found.size} bytes")
 
     def per_s(self, callers: int) -> float:
-        """The median of its rounds."""
-        return spread([phase.per_s for phase in self.phases[callers]]).median
+        """The median of its rounds; 0 if it failed."""
+        return spread([phase.per_s for phase in self.phases[callers]] or [0.0]).median
 
     def as_json(self) -> dict[str, object]:
         """All rounds."""
@@ -119,16 +124,18 @@ class Field:
                 self.contestants.append(Contestant(peer.name, layout, peer.is_grpc, path, kind, messages, start))
 
     def measure(self, rounds: int, seconds: float) -> None:
-        """All of them in turns, another one first in each round; one that fails does not end the run."""
+        """All of them in turns, another one first in each round; one that fails is left out from then on."""
         for turn in range(rounds):
             first = turn * len(self.contestants) // rounds
             for each in (*self.contestants[first:], *self.contestants[:first]):
-                print(f"round {turn + 1}: {each.name} {each.layout}", file=sys.stderr)
+                if each.title in self.failed:
+                    continue
+                print(f"round {turn + 1}: {each.title}", file=sys.stderr)
                 self.limit.measure(LIMIT_S)
                 try:
                     each.measure(seconds, self.expected)
                 except (TargetError, WireError, OSError) as error:
-                    self.failed[f"{each.name} {each.layout}".strip()] = str(error)
+                    self.failed[each.title] = str(error)
         self.limit.measure(LIMIT_S)
 
     def markdown(self) -> str:
