@@ -9,8 +9,12 @@ from ray import serve
 from starlette.requests import Request
 from starlette.responses import Response
 
+QUIET = {"enable_access_log": False}
 
-@serve.deployment(num_replicas=WORKERS, max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.1})
+
+@serve.deployment(
+    num_replicas=WORKERS, max_ongoing_requests=64, ray_actor_options={"num_cpus": 0.1}, logging_config=QUIET
+)
 class Faces:
     """Bytes in, bytes out."""
 
@@ -27,8 +31,8 @@ class Faces:
 
 
 if __name__ == "__main__":
-    ray.init(num_cpus=os.cpu_count(), include_dashboard=False)
-    serve.start(http_options={"host": "127.0.0.1", "port": PORT})
+    ray.init(num_cpus=os.cpu_count(), include_dashboard=False, log_to_driver=False)
+    serve.start(http_options={"host": "127.0.0.1", "port": PORT}, logging_config=QUIET)
     serve.run(Faces.bind(), route_prefix="/inference")
     signal.sigwait([signal.SIGTERM, signal.SIGINT])
     serve.shutdown()
