@@ -34,7 +34,7 @@ class Unread:
         before = time.monotonic() - self._idle_s
         peers = {address_of(peer) for since, peer in self._replies.values() if since < before}
         if peers and (ended := end_connections(self._port, peers)):
-            fields = {"ended": ended, "limit_s": self._idle_s}
+            fields = {"closed": ended, "limit_s": self._idle_s}
             log.warning("connections whose replies were not read (stream_idle_s)", extra={"fields": fields})
 
     def _forget(self, context: Context) -> None:
