@@ -70,7 +70,7 @@ def test_images_are_moved_and_turned_as_the_authors_script_does(client: Client) 
         "latent": torch.from_numpy(latents),
         "label": torch.tensor(LABELS),
         "truncation_psi": torch.full((4,), 0.8),
-        "w": torch.zeros(4, 7, 5),
+        "w": torch.zeros(4, 5, 5),
         "w_given": torch.zeros(4),
         "transform": torch.tensor(rows),
     }
@@ -122,7 +122,7 @@ def test_truncation_draws_w_towards_the_nearest_centre_or_the_one_that_is_said(
     plain = ws(client, truncation=1.0)
     nearest = ((plain[:, :1] - centers) ** 2).sum(2).argmin(1)
     psi = np.array([0.5, 0.0, -0.5, 1.0], np.float32)
-    acts = (np.arange(7) < 3)[:, None]  # the model's cutoff
+    acts = (np.arange(5) < 3)[:, None]  # the model's cutoff
     for given, chosen in (("nearest", centers[nearest]), (1, centers[[1] * 4])):
         drawn = chosen[:, None] + psi[:, None, None] * (plain - chosen[:, None])
         found = ws(client, truncation=psi.tolist(), truncation_center=given)

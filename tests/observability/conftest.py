@@ -12,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from bench.cluster.prometheus import Prometheus
 from ganserve import Client, ServerError
+from tests.export.test_judge import write_judge
 from tests.observability.test_rules import RULES
 from tests.server.graphs import Z, write_golden, write_styled, write_translator
 from tests.serving import running
@@ -70,7 +71,7 @@ def watched(needs_prometheus: None, tmp_path_factory: pytest.TempPathFactory) ->
     folder = tmp_path_factory.mktemp("watched")
     repository = folder / "repository"
     write_styled(repository, "styled")
-    write_golden(repository / "styled" / "1")
+    write_golden(repository / "styled" / "1", write_judge(folder / "judge.onnx", ["N", "H", "W", 1]))
     write_translator(repository, "translator")
     image = np.zeros((16, 16, 3), np.uint8)
     load = Load()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from artifact import tensorrt
-from artifact.repository import CRITIC, MAPPING, ONNX, ONNX_FLOAT, PLAN, read_manifest, sha256_of, verify
+from artifact.repository import CRITIC, JUDGE, MAPPING, ONNX, ONNX_FLOAT, PLAN, read_manifest, sha256_of, verify
 from artifact.spec import Spec, TensorRTPlan
 from ganserve.cli.main import main
 from models.zoo import fetch
@@ -41,7 +41,7 @@ def exported(tmp_path: Path, name: str, *options: str) -> tuple[Path, Spec, Tens
 def test_a_zoo_generator_becomes_an_engine_whose_profile_is_in_the_manifest(name: str, tmp_path: Path) -> None:
     folder, spec, plan = exported(tmp_path, name)
     verify(folder, spec)
-    assert set(spec.files) == {ONNX, PLAN, *((MAPPING, CRITIC) if spec.task.draws else (ONNX_FLOAT,))}
+    assert set(spec.files) == {ONNX, PLAN, *((MAPPING, CRITIC, JUDGE) if spec.task.draws else (ONNX_FLOAT,))}
     assert (folder / PLAN).stat().st_size > 100_000
     assert (plan.variant, plan.version) == ("rtx", tensorrt.load("rtx").__version__)
     assert (plan.precision, plan.compute_capabilities) == ("fp32", ())
@@ -63,7 +63,7 @@ def test_an_engine_of_less_precision_comes_with_a_graph_to_fall_back_on(precisio
     folder, spec, plan = exported(tmp_path, "digits", *options)
     verify(folder, spec)
     precise = {"fp16": {"model.fp32.onnx"}, "bf16": set()}[precision]
-    assert set(spec.files) == {ONNX, PLAN, CRITIC} | precise
+    assert set(spec.files) == {ONNX, PLAN, CRITIC, JUDGE} | precise
     assert spec.precision == {"fp16": "fp16", "bf16": "fp32"}[precision]
     assert (plan.precision, plan.compute_capabilities) == (precision, ("8.9", "12.0"))
     assert (plan.onnx_sha256 == sha256_of(folder / ONNX)) == (precision == "fp16")

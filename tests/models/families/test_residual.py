@@ -93,9 +93,9 @@ def test_deep_weights_without_their_batch_norm_are_refused() -> None:
 
 def test_doubling_is_said_for_every_block() -> None:
     state = state_of(DEEP["biggan-deep"])
-    assert build(state, overrides={"doubles": "1000"})[1].image_size_px == (8, 8)
-    with pytest.raises(ArchitectureError, match="doubles=01: must be a 0 or 1 for each of 4 blocks"):
-        build(state, overrides={"doubles": "01"})
+    assert build(state, overrides={"doubles": "10"})[1].image_size_px == (8, 8)
+    with pytest.raises(ArchitectureError, match="doubles=0: must be a 0 or 1 for each of 2 blocks"):
+        build(state, overrides={"doubles": "0"})
 
 
 def test_a_repository_that_adds_its_gains_can_be_told_to_multiply() -> None:
