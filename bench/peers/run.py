@@ -25,7 +25,7 @@ from artifact.repository import ONNX
 from bench.caller.loops import Kind, Phase, call_once, closed_loop
 from bench.caller.payloads import facts_of, newest_version, random_inputs
 from bench.caller.server import DISTINCT_REQUESTS, INFER, TargetError, infer_requests, model_inputs, started
-from bench.caller.wire import Connection, WireError
+from bench.caller.wire import OK, Answer, Connection, WireError
 from bench.cpu.engine import Engine, Limit
 from bench.cpu.tables import phase_figures
 from bench.machine import core_count, facts
@@ -67,14 +67,18 @@ class Contestant:
         """
         with self.start() as port:
             address = ("127.0.0.1", port)
-            self._check(call_once(address, self.path, self.messages[0], self.kind).body or b"", expected)
+            self._check(call_once(address, self.path, self.messages[0], self.kind), expected)
             run = partial(closed_loop, address, self.path, self.messages, kind=self.kind)
             run(callers=WARM_CALLERS, seconds=WARM_S)
             for callers, phases in self.phases.items():
                 phases.append(run(callers=callers, seconds=seconds))
 
-    def _check(self, body: bytes, expected: NDArray[np.uint8]) -> None:
-        pixels = service_pb2.ModelInferResponse.FromString(body).raw_output_contents[0] if self.is_grpc else body
+    def _check(self, answer: Answer, expected: NDArray[np.uint8]) -> None:
+        if answer.status != OK:
+            raise TargetError(f"{self.name} answers with status {answer.status}")
+        pixels = answer.body or b""
+        if self.is_grpc:
+            pixels = b"".join(service_pb2.ModelInferResponse.FromString(pixels).raw_output_contents)
         found = np.frombuffer(pixels, np.uint8)
         if found.size != expected.size or np.abs(found.astype(int) - expected.ravel()).max() > MAX_LEVELS:
             raise TargetError(f"{self.name} answers with another image: {found.size} bytes")
@@ -173,7 +177,14 @@ def _ours(version: Path, engine: str, cache: str) -> Iterator[int]:
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
-    """Installs what is missing, measures, prints the table and returns the figures."""
+    """Installs what is missing, measures, prints the table and returns the figures.
+
+    Raises:
+        TargetError: `--only` names none of PEERS, a peer cannot be installed, or the model takes more than a latent.
+    """
+    keys = [peer.key for peer in PEERS]
+    if unknown := set(arguments.only) - set(keys):
+        raise TargetError(f"--only {', '.join(sorted(unknown))}: must be of {', '.join(keys)}")
     chosen = [peer for peer in PEERS if not arguments.only or peer.key in arguments.only]
     pythons = {peer: python_of(peer, arguments.environments, ort.__version__) for peer in chosen}
     if arguments.install:

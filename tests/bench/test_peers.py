@@ -1,6 +1,8 @@
 """Other servers beside ours: a peer as a process, and the HTTP caller that it is measured with."""
 
+import argparse
 import ast
+import contextlib
 import re
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from bench.caller.http import content_length
 from bench.caller.server import TargetError
-from bench.caller.wire import WireError
+from bench.caller.wire import OK, UNKNOWN, Answer, WireError
 from bench.peers import catalogue, run
 from bench.peers.catalogue import PEERS, SERVERS, Peer
 from bench.peers.process import served, way_of
@@ -64,6 +66,26 @@ def test_a_peer_that_answers_with_another_image_is_not_measured(
     contestant = _contestant(tmp_path, monkeypatch)
     with pytest.raises(TargetError, match="another image"):
         contestant.measure(0.1, np.zeros(9, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [(Answer(0.0, 0.0, OK, 0, b""), "another image: 0 bytes"), (Answer(0.0, 0.0, UNKNOWN, 0), "answers with status 2")],
+)
+def test_a_reply_over_grpc_that_holds_no_image_is_that_peers_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: Answer, sentence: str
+) -> None:
+    contestant = _contestant(tmp_path, monkeypatch)
+    contestant.is_grpc = True
+    contestant.start = lambda: contextlib.nullcontext(0)
+    monkeypatch.setattr(run, "call_once", lambda *_: answer)
+    with pytest.raises(TargetError, match=sentence):
+        contestant.measure(0.1, np.zeros(9, np.uint8))
+
+
+def test_a_peer_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(TargetError, match="--only mosek: must be of triton, mosec"):
+        run.run(argparse.Namespace(only=["mosec", "mosek"]))
 
 
 def test_a_peer_that_ends_is_reported_with_its_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
