@@ -26,6 +26,7 @@ _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _PNG_PALETTE = 3
+_PNG_BITS = (1, 2, 4, 8, 16)
 _WEBP_ANIMATION, _WEBP_EXIF, _WEBP_ALPHA = 0x02, 0x08, 0x10
 
 
@@ -110,7 +111,7 @@ def _reject_animation(kind: Format) -> None:
 
 def _read_png(data: bytes) -> Header:
     size, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
-    if name != b"IHDR" or size != 13 or colour not in _PNG_CHANNELS:
+    if name != b"IHDR" or size != 13 or colour not in _PNG_CHANNELS or bits not in _PNG_BITS:
         raise _damaged(Format.PNG, "no valid IHDR chunk")
     channels, orientation = _PNG_CHANNELS[colour], 1
     at = 33

@@ -4,6 +4,7 @@ Values are changed in their places, since notes of camera makers point into the 
 """
 
 import struct
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -36,7 +37,7 @@ class _Block:
     """An EXIF block that can be changed.
 
     Raises:
-        struct.error: it ends before what it points at; of a start that no block has, too.
+        struct.error: it ends before what it points at; of a start or a number of entries that no block has, too.
     """
 
     def __init__(self, exif: bytes) -> None:
@@ -55,7 +56,9 @@ class _Block:
 
     def entries(self, at: int) -> Iterator[_Entry]:
         (count,) = self.unpack("H", at)
-        for place in range(at + 2, at + 2 + 12 * min(count, _MAX_ENTRIES), 12):
+        if count > _MAX_ENTRIES:
+            raise struct.error("more entries than any directory has")
+        for place in range(at + 2, at + 2 + 12 * count, 12):
             tag, kind, _ = self.unpack("HHI", place)
             (value,) = self.unpack("H" if kind == _SHORT else "I", place + 8)
             yield _Entry(place, tag, kind, value)
@@ -95,9 +98,12 @@ def cleaned(exif: bytes, width: int, height: int) -> bytes:
                 if entry.tag in (_PIXELS_ACROSS, _PIXELS_DOWN):
                     block.put(entry, width if entry.tag == _PIXELS_ACROSS else height)
         _drop_thumbnail(block)
+        whole = bytes(block.data)
+        changed = _Block(whole)  # directories of a damaged block may lie in each other, or in its thumbnail
+        deque(changed.entries(changed.first), maxlen=0)
     except struct.error:
         return b""
-    return bytes(block.data)
+    return whole
 
 
 def _drop_thumbnail(block: _Block) -> None:

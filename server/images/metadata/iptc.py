@@ -2,7 +2,6 @@
 they lie as hexadecimal digits in a text, a "raw profile", as ImageMagick and ExifTool write and read them.
 """
 
-import re
 import struct
 import zlib
 
@@ -10,8 +9,8 @@ PHOTOSHOP = b"Photoshop 3.0\0"  # begins such a segment of a JPEG
 _RESOURCE, _IPTC = b"8BIM", 0x0404
 _MAX_RESOURCES = 1024
 RAW_PROFILE = b"Raw profile type "
-_RAW = re.compile(rb"\s*\S+\s+(\d{1,10})\s+([0-9A-Fa-f\s]*)\Z")
 _LINE_BYTES = 36
+_MAX_DIGITS = 10  # of a length
 
 
 def iptc_of(resources: bytes) -> bytes:
@@ -46,8 +45,11 @@ def as_raw_profile(iptc: bytes) -> bytes:
 
 def raw_profile(text: bytes) -> bytes:
     """The bytes that the text of a raw profile stands for; nothing if it is damaged."""
-    found = _RAW.match(text)
-    if found is None:
+    parts = text.split(None, 2)  # a name, how many bytes, and their digits
+    if len(parts) < 3 or not parts[1].isdigit() or len(parts[1]) > _MAX_DIGITS:
         return b""
-    digits = b"".join(found[2].split())
-    return bytes.fromhex(digits.decode()) if len(digits) == 2 * int(found[1]) else b""
+    try:
+        found = bytes.fromhex(parts[2].decode("ascii"))  # passes over white space
+    except ValueError:
+        return b""
+    return found if len(found) == int(parts[1]) else b""

@@ -84,9 +84,9 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
             if content.startswith(_XMP_KEYWORD + b"\0"):
                 xmp = xmp or _xmp_of(content, limit_bytes)
             elif content.startswith(RAW_PROFILE):
-                kind, profile = _raw_profile(name, content, limit_bytes)
+                kind, profile, nbytes = _raw_profile(name, content, limit_bytes)
                 profiles.setdefault(kind, profile)
-                taken += len(profile)
+                taken += nbytes
                 _check(taken, limit_bytes)
             else:
                 text, nbytes = _text_of(name, content, limit_bytes)
@@ -101,14 +101,15 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
     )
 
 
-def _raw_profile(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, bytes]:
-    """The kind of a raw profile, and its bytes; see `server.images.metadata.iptc`."""
+def _raw_profile(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, bytes, int]:
+    """The kind of a raw profile, its bytes, and how many there were, or seemed to be in one that is damaged; see
+    `server.images.metadata.iptc`."""
     keyword, _, rest = content.partition(b"\0")
     text = rest if name == b"tEXt" else _expanded(rest[1:], 3 * limit_bytes)
     kind, profile = keyword[len(RAW_PROFILE) :].lower(), raw_profile(text)
     if kind == b"app1":  # of a JPEG
         kind = b"xmp" if profile.startswith(JPEG_XMP) else b"exif"
-    return kind, profile.removeprefix(JPEG_XMP)
+    return kind, profile.removeprefix(JPEG_XMP), max(len(profile), len(text) // 3)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -158,7 +159,9 @@ def _text_of(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, int]
 
 
 def _expanded(packed: bytes, limit_bytes: int) -> bytes:
-    """One byte more than the limit if it is longer; nothing if it is damaged."""
+    """One byte more than the limit if it is longer; nothing if it is damaged. One takes so little time
+    that there may be many: the limit of time is looked at before each."""
+    check_time()
     try:
         return zlib.decompressobj().decompress(packed, limit_bytes + 1)
     except zlib.error:

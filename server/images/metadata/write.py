@@ -91,7 +91,11 @@ def _texts(found: Metadata, kind: Format, warnings: list[str]) -> Metadata:
     values, left = in_fields(others, exif.tags_of(found.exif))
     if left:
         warnings.append(f"text(s) were dropped, for which {kind} has no place; PNG has: {', '.join(left)[:200]}")
-    return replace(found, texts=comment, exif=exif.with_values(found.exif, values) if values else found.exif)
+    block = exif.with_values(found.exif, values) if values else found.exif
+    if kind is Format.JPEG and len(block) > _JPEG_EXIF_BYTES >= len(found.exif):
+        warnings.append(f"text(s) were dropped: a JPEG holds {_JPEG_EXIF_BYTES} bytes of EXIF; PNG holds more")
+        block = found.exif
+    return replace(found, texts=comment, exif=block)
 
 
 def _within_segments(found: Metadata, warnings: list[str]) -> Metadata:

@@ -215,6 +215,61 @@ async def test_damaged_blocks_cost_themselves(world: Any) -> None:
         assert "exif" not in opened(reply.image.data).info
 
 
+def directory(entries: list[tuple[int, int, int, int]], said: int | None = None) -> bytes:
+    """Of entries whose numbers are long, perhaps with a count that is not theirs."""
+    packed = b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    return struct.pack("<H", len(entries) if said is None else said) + packed + bytes(4)
+
+
+TIFF = b"II*\0" + struct.pack("<I", 8)
+SAID_FAR_MORE = TIFF + directory([(1, 4, 1, 1)] * 2048, 5000)
+# The first directory lies in the thumbnail that is taken out.
+IN_THUMBNAIL = b"II*\0" + struct.pack("<I", 60) + directory([(0x0201, 4, 1, 50), (0x0202, 4, 1, 30)]) + bytes(12)
+IN_THUMBNAIL = IN_THUMBNAIL[:50] + b"\xff\xd8" + bytes(8) + struct.pack("<HHHIII", 1, 1, 4, 1, 1, 8)
+
+
+@pytest.mark.parametrize("format", [JPEG, WEBP])
+@pytest.mark.parametrize(
+    ("damage", "warned"),
+    [
+        (b"eXIf" + SAID_FAR_MORE, ["its EXIF is damaged and was dropped"]),
+        (b"eXIf" + IN_THUMBNAIL, ["its EXIF is damaged and was dropped"]),
+        (b"tEXtRaw profile type x\0iptc 5" + b" " * 100_000 + b"!", []),
+        (b"tEXtCreation Time\0Mon, 1 Jan 99999999999999999999 00:00:00 +0000", ["Creation Time"]),
+        (b"tEXtCreation Time\0Mon, 1 Jan 2026 00:00:00 +99999999999999999999", ["Creation Time"]),
+    ],
+)
+async def test_hostile_metadata_costs_itself(world: Any, damage: bytes, warned: list[str], format: int) -> None:
+    plain = world.png(noise(8, 8))
+    extra = chunk(b"tEXt", b"Title\0me") + chunk(damage[:4], damage[4:])
+    request = pb.UpscaleRequest(model="big", image=plain[:33] + extra + plain[33:], metadata=KEEP)
+    request.encoding.format = format  # type: ignore[assignment]
+    reply = await world.stub.Upscale(request)
+    assert len(reply.warnings) == len(warned)
+    assert all(part in said for part, said in zip(warned, reply.warnings, strict=True))
+    assert opened(reply.image.data).getexif()[0x010D] == "me"
+
+
+async def test_damaged_profiles_count_as_what_they_were_expanded_to(serve: Any) -> None:
+    async with serve(max_metadata_bytes=600) as world:
+        plain = world.png(noise(8, 8))
+        extra = chunk(b"zTXt", b"Raw profile type x\0\0" + zlib.compress(bytes(900))) * 3
+        request = pb.UpscaleRequest(model="big", image=plain[:33] + extra + plain[33:], metadata=KEEP)
+        assert "max_metadata_bytes" in await world.refusal(world.stub.Upscale(request))
+
+
+async def test_a_text_that_is_too_long_for_a_jpeg_leaves_its_exif(world: Any) -> None:
+    output = io.BytesIO()
+    info = PngInfo()
+    info.add_text("Description", "long " * 2000)
+    Image.fromarray(noise(8, 8)).save(output, "PNG", pnginfo=info, exif=exif() + bytes(60_000))
+    request = pb.UpscaleRequest(model="big", image=output.getvalue(), metadata=KEEP)
+    request.encoding.format = JPEG
+    reply = await world.stub.Upscale(request)
+    assert reply.warnings == ["text(s) were dropped: a JPEG holds 65527 bytes of EXIF; PNG holds more"]
+    assert opened(reply.image.data).getexif()[0x010F] == "Maker"
+
+
 def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
