@@ -204,6 +204,13 @@ class Running:
         if self._timer is None and any(batch.is_unheard for batch in self.batches):
             self._timer = asyncio.get_running_loop().call_later(ABANDONED_S, self._look)
 
+    def close(self) -> None:
+        """Ends all of them, since every request has ended and the engines are about to be freed."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for batch in self.batches:
+            batch.end_unheard()
+
     def _look(self) -> None:
         """An engine ends all of its runs or none, so that one is left for as long as another has callers."""
         self._timer = None

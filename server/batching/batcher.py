@@ -181,6 +181,7 @@ class Batcher:
         self._closed = True
         self._queue.moves()
         await self._drained.wait()
+        self.running.close()
         await self._idle.close()
 
     # What follows is for this module alone.

@@ -25,7 +25,7 @@ from server.images.encoded import EncodedImage, Output
 from server.images.header import Format
 from server.images.marking import marked
 from server.images.memory import window_of
-from server.images.metadata.block import Policy
+from server.images.metadata.block import Metadata, Policy
 from server.images.metadata.write import fit
 from server.images.rows import Canvas, Pixels, Rows
 from server.images.sizes import TransformPlan
@@ -36,6 +36,9 @@ from server.observability.image_window import ImageWindow
 
 T = TypeVar("T")
 Watch: TypeAlias = Callable[[int, bytes], Awaitable[None]]
+
+# Of EXIF, XMP and texts: what puts more into a format is no work for the loop's thread.
+_LONG_METADATA_BYTES = 64 << 10
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,8 @@ async def transform(
             finish = partial(_prepare_again, canvas, prepared, following)
             told = partial(_tell, watch, tally, None)
             prepared = await _pass(admission.run, batch, each, prepared, canvas, finish, workers, tally, told)
-        fitting = fit(prepared.metadata, encoding.metadata, encoding.format, plan.shape)
-        metadata = marked(fitting.metadata, encoding.marking, encoding.format)
-        output = Output(plan, encoding, metadata)
+        is_long = prepared.metadata.nbytes > _LONG_METADATA_BYTES
+        output, warnings = await workers.run_if(is_long, _begin, plan, encoding, prepared.metadata)
         # what is signed is sent when it is whole
         sends = None if encoding.marking is not None and encoding.marking.is_signed else output
         told = partial(_tell, watch, tally, sends, partial(_recount, recount, output))
@@ -113,7 +115,7 @@ async def transform(
         tiles=tally.tiles,
         largest_batch=tally.largest_batch,
         decode_s=decode_s,
-        warnings=fitting.warnings,
+        warnings=warnings,
     )
 
 
@@ -230,6 +232,12 @@ def _decode(sent: bytes, plan: TransformPlan, metadata_bytes: int | None) -> tup
         image = DecodedImage(part, image.metadata)
     prepared = prepare(image, plan.passes[0])
     return prepared, started_at, time.monotonic() - started_at
+
+
+def _begin(plan: TransformPlan, encoding: Encoding, found: Metadata) -> tuple[Output, tuple[str, ...]]:
+    """The image to be sent, with what of the metadata goes into it, and warnings for what does not."""
+    fitting = fit(found, encoding.metadata, encoding.format, plan.shape)
+    return Output(plan, encoding, marked(fitting.metadata, encoding.marking, encoding.format)), fitting.warnings
 
 
 def _prepare_again(canvas: Canvas, before: Prepared, plan: ChannelPlan) -> Prepared:

@@ -40,3 +40,16 @@ async def test_a_run_ends_when_all_callers_of_its_engine_have_left(
             await reached(time.monotonic() + 0.01)
     assert cost.seconds(4, 4) == 0.5, "what was interrupted is no measurement"
     np.testing.assert_array_equal((await ask(batcher, row(4))).outputs["y"], [[8]])
+
+
+async def test_draining_ends_the_runs_that_all_callers_have_left(make_batcher: Any, engine: Any) -> None:
+    engine.stop = engine.interrupt = engine.gate.set
+    batcher = make_batcher()
+    engine.gate.clear()
+    call = asyncio.create_task(ask(batcher, row(1)))
+    await engine.busy()
+    call.cancel()
+    await asyncio.wait({call})
+    assert not engine.gate.is_set()
+    await batcher.drain()
+    assert engine.gate.is_set(), "before its engine is freed, and not a while later"
