@@ -47,8 +47,8 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class Unread(Protocol):
     """What is told of replies that hold memory while they are sent (`server.api.unread`)."""
 
-    def add(self, context: Context) -> None:
-        """The call's reply is in the front end's hands."""
+    def add(self, context: Context, nbytes: int) -> None:
+        """The call's reply, of so many bytes, is in the front end's hands."""
 
 
 class Calls:
@@ -108,7 +108,7 @@ class Calls:
             except BaseException as error:
                 await rpc_call.fail(error, context)
             rpc_call.finish("OK", "")
-            rpc_call.sends(context)
+            rpc_call.sends(context, answer)
             return answer
 
         return call
@@ -132,6 +132,7 @@ class Calls:
                     await answers.aclose()  # type: ignore[attr-defined]
                 await rpc_call.fail(error, context)
             rpc_call.finish("OK", "")
+            rpc_call.sends(context)
 
         return call
 
@@ -244,10 +245,10 @@ class Call:
         if request.trace is not None:
             request.trace.end(code, grpc.StatusCode[code].value[0], text, request.id, request.message_id)
 
-    def sends(self, context: Context) -> None:
-        """The reply, or the status after messages that nobody has read, is given to the front end."""
+    def sends(self, context: Context, answer: Any = None) -> None:
+        """The reply `answer`, or the status after messages that nobody has read, is given to the front end."""
         if self._request.holds and (unread := self._calls.unread) is not None:
-            unread.add(context)
+            unread.add(context, 0 if answer is None else answer.ByteSize())
 
     async def fail(self, error: BaseException, context: Context) -> NoReturn:
         """Ends the call with the error's status; always raises."""

@@ -38,6 +38,10 @@ class InferAnswer:
         """The message's bytes, in protobuf's encoding."""
         return b"".join(self.parts())
 
+    def ByteSize(self) -> int:  # likewise
+        """How many that are, but for the lengths before the tensors."""
+        return int(self.head.ByteSize()) + sum(map(len, self.raws))
+
     def parts(self) -> list[Raw]:
         """The same, not yet copied together."""
         parts: list[Raw] = [self.head.SerializeToString()]

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceServicer
-from server.api.calls import Context, at_end, hold_of
+from server.api.calls import Context, hold_of, hold_until_read
 from server.api.limits import Limits
 from server.api.model_info import describe, describe_directions, describe_judge
 from server.errors import InvalidRequest
@@ -53,7 +53,7 @@ class Listings(ImageServiceServicer):
             nbytes = (await asyncio.to_thread(path.stat)).st_size
             self._limits.check_reply(nbytes, "read judge.onnx where the repository is")
             hold = hold_of(context, self._budget)
-            at_end(context, hold.release)
+            hold_until_read(context, hold)
             hold.take(nbytes * REPLY_COPIES)
             graph = await asyncio.to_thread(path.read_bytes)
             return pb.GetJudgeReply(

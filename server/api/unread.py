@@ -12,6 +12,9 @@ from urllib.parse import unquote
 from server.api.calls import Context, at_end
 from server.api.connections import end_connections
 
+# A client that reads is at least so fast.
+BYTES_PER_S = 1 << 20
+
 log = logging.getLogger(__name__)
 
 
@@ -22,17 +25,17 @@ class Unread:
         """`port`: that the connections come to. `idle_s`: a client may read nothing for so long (stream_idle_s)."""
         self._port = port
         self._idle_s = idle_s
-        self._replies: dict[Context, tuple[float, str]] = {}  # since when, and to whom
+        self._replies: dict[Context, tuple[float, str]] = {}  # until when they may take, and to whom they go
 
-    def add(self, context: Context) -> None:
-        """The call's reply is in grpc.aio's hands."""
-        self._replies[context] = time.monotonic(), context.peer()
+    def add(self, context: Context, nbytes: int) -> None:
+        """The call's reply, of so many bytes, is in grpc.aio's hands, which do not tell how much of it was read."""
+        self._replies[context] = time.monotonic() + self._idle_s + nbytes / BYTES_PER_S, context.peer()
         at_end(context, lambda: self._forget(context))
 
     def end_oldest(self) -> None:
         """Memory is short: ends the connections of replies that have not been read for too long."""
-        before = time.monotonic() - self._idle_s
-        peers = {address_of(peer) for since, peer in self._replies.values() if since < before}
+        now = time.monotonic()
+        peers = {address_of(peer) for until, peer in self._replies.values() if until < now}
         if peers and (ended := end_connections(self._port, peers)):
             fields = {"closed": ended, "limit_s": self._idle_s}
             log.warning("connections whose replies were not read (stream_idle_s)", extra={"fields": fields})

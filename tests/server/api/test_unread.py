@@ -3,6 +3,7 @@
 import asyncio
 import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -11,7 +12,7 @@ from PIL import Image
 
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
-from server.api.unread import address_of
+from server.api.unread import Unread, address_of
 from tests.server.api.raw_http2 import message, raw_connection
 from tests.server.graphs import write_upscaler
 
@@ -30,7 +31,10 @@ async def why_refused(call: Any) -> str:
     return ""
 
 
-async def test_an_unread_reply_gives_way_to_a_call_that_needs_its_memory(start: Any, tmp_path: Path) -> None:
+async def test_an_unread_reply_gives_way_to_a_call_that_needs_its_memory(
+    start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.api.unread.BYTES_PER_S", 1 << 30)
     write_upscaler(tmp_path / "one", "upscaler")
     file = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(file, "PNG")
@@ -55,6 +59,32 @@ async def test_an_unread_reply_gives_way_to_a_call_that_needs_its_memory(start: 
                 texts.append(await why_refused(upscale(request)))
         assert [text for text in texts if "max_held_bytes" in text]
         assert not small.is_lost, "it holds next to nothing"
+
+
+class Sending:
+    """A call to `host` whose reply is on its way."""
+
+    def __init__(self, host: str) -> None:
+        self._host = host
+
+    def peer(self) -> str:
+        return f"ipv4:{self._host}:1"
+
+    def add_done_callback(self, callback: Any) -> None:
+        pass
+
+
+def test_a_long_reply_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    moments, ended = [0.0], list[set[tuple[str, int]]]()
+    monkeypatch.setattr("server.api.unread.time", SimpleNamespace(monotonic=lambda: moments[-1]))
+    monkeypatch.setattr("server.api.unread.end_connections", lambda port, peers: ended.append(peers))
+    replies: Any = Unread(1, idle_s=2.0)
+    replies.add(Sending("short"), 0)
+    replies.add(Sending("long"), 3 << 20)
+    for moment in (1.9, 2.1, 5.1):
+        moments.append(moment)
+        replies.end_oldest()
+    assert ended == [{("short", 1)}, {("short", 1), ("long", 1)}]
 
 
 @pytest.mark.parametrize(
