@@ -69,7 +69,9 @@ class Golden:
 
     def is_judged_like(self, other: "Golden") -> bool:
         """Whether one judge said of both how many images are of each class."""
-        return bool(self.judged) and self.judge == other.judge and self.is_like(other)
+        if not (self.judged and other.judged) or len(self.judged[0]) != len(other.judged[0]):
+            return False
+        return self.judge == other.judge and self.is_like(other)
 
     def problem(self, classes: int) -> str:
         """What is wrong with the numbers of a model of so many classes; "" if nothing is."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from artifact.golden import Golden
 from artifact.repository import JUDGE, earlier_golden
 from artifact.spec import Spec, TensorSpec
-from server.engines.base import Engine
+from server.engines.base import Engine, Stoppable
 from server.engines.onnx.cpu import OnnxCpuEngine
 from server.errors import StartError
 from server.observability.image_window import BURST, ImageWindow
@@ -74,6 +74,8 @@ class Judging:
         """Ends it. Blocks for a moment."""
         self.is_working = False
         self._ended.set()
+        if isinstance(self._engine, Stoppable):
+            self._engine.stop()
         self._waiting.put(None)
         if self._thread is not None:
             self._thread.join(END_S)
@@ -89,15 +91,20 @@ class Judging:
                 started = time.thread_time()
                 scores = self._engine.run({"image": image[None]}, False)["scores"][0]
                 index = int(np.argmax(scores)) if np.isfinite(scores).all() else -1
-                self._loop.call_soon_threadsafe(self._done, image.nbytes, named, index)
+                try:
+                    self._loop.call_soon_threadsafe(self._done, image.nbytes, named, index)
+                except RuntimeError:  # the loop has ended
+                    return
                 took = time.thread_time() - started
                 self._ended.wait(min(MAX_PAUSE_S, took * (1 / self._share - 1)))
-        except RuntimeError:  # the loop has ended
-            pass
         except Exception as error:
             self.is_working = False
-            log.warning("judge failed, left out", extra={"fields": {"model": self._name, "reason": str(error)[:300]}})
+            if not self._ended.is_set():
+                fields = {"model": self._name, "reason": str(error)[:300]}
+                log.warning("judge failed, left out", extra={"fields": fields})
         finally:
+            while not self._waiting.empty():  # images that nobody will look at
+                self._waiting.get()
             self._engine.close()
 
     def _done(self, nbytes: int, named: Callable[[int], None], index: int) -> None:

@@ -132,6 +132,11 @@ class Loader:
         notes: list[str] = []
         for placement, one in opened.items():
             notes += [one.note, await self._warm(version, placement, one, policy, samples, until)]
+        identity = await asyncio.to_thread(identify, version, opened)
+        critic = await open_critic(
+            version, list(opened), policy, self._factory, self._devices, self.metrics, self._settings.hang_timeout_s
+        )
+        # What may fail comes before: the series may be those of a model that is served.
         statistics = self.metrics.model(version.name, version.version)
         self.metrics.configure(version.name, version.version, read_tags(config), read_buckets(config))
         rate = self._settings.watch_images_per_s
@@ -146,10 +151,6 @@ class Loader:
         note = "; ".join(dict.fromkeys(note for note in (*notes, remark) if note))
         self.metrics.runs_in(
             version.name, version.version, {(one.choice.engine, one.choice.precision) for one in opened.values()}, note
-        )
-        identity = await asyncio.to_thread(identify, version, opened)
-        critic = await open_critic(
-            version, list(opened), policy, self._factory, self._devices, self.metrics, self._settings.hang_timeout_s
         )
         return Model(
             version.name,

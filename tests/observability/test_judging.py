@@ -112,7 +112,7 @@ class Engine:
     def run(self, arrays: Any, whole_device: bool) -> dict[str, Any]:
         self.runs += 1
         if self.runs == self.fails_at:
-            raise ValueError("broken")
+            raise RuntimeError("broken")  # as ONNX Runtime and the loop do
         return {"scores": np.eye(4, dtype=np.float32)[arrays["image"][:, 0, 0, 0]]}
 
     def close(self) -> None:
@@ -132,6 +132,34 @@ async def test_a_judge_that_fails_is_left_out_and_holds_nothing_more(caplog: pyt
     judging.offer(np.zeros((2, 2, 1), np.uint8), named.append)
     await asyncio.to_thread(judging.close)
     assert named == [0, 1]
+
+
+class EndlessEngine(Engine):
+    """Its runs end when they are stopped."""
+
+    def __init__(self) -> None:
+        super().__init__(fails_at=1)
+        self.entered, self.stopped = threading.Event(), threading.Event()
+
+    def run(self, arrays: Any, whole_device: bool) -> dict[str, Any]:
+        self.entered.set()
+        assert self.stopped.wait(30)
+        return super().run(arrays, whole_device)
+
+    def stop(self) -> None:
+        self.stopped.set()
+
+    interrupt = stop
+
+
+async def test_closing_a_judge_ends_its_run(caplog: pytest.LogCaptureFixture) -> None:
+    engine = EndlessEngine()
+    judging = Judging("faces/1", Path(), engine)
+    judging.offer(np.zeros((2, 2, 1), np.uint8), lambda index: None)
+    await asyncio.to_thread(engine.entered.wait)
+    await asyncio.to_thread(judging.close)
+    assert engine.closed.is_set()
+    assert not caplog.records, "that is no failure"
 
 
 async def test_only_so_many_images_wait(monkeypatch: pytest.MonkeyPatch) -> None:
