@@ -29,9 +29,12 @@ FIELDS = (
 )  # fmt: skip
 # They may be there several times.
 MANY = ("edit", "mix")
+# Translate has two.
+NUMBERS = ("seed", "noise_seed", "psi", "translate", "rotate")
 # An address is longer than any of ours.
 MAX_QUERY_CHARS = 2048
 FOREVER_S = 365 * 24 * 3600
+_EDIT = re.compile(r"([^:@]+):([^@]+)(?:@(.+))?")
 _PIN = re.compile(rf"(.+)@([0-9a-f]{{{PIN_DIGITS},64}})")
 
 
@@ -136,7 +139,7 @@ def read_query(query: str) -> dict[str, Any]:
 
 
 def _edit(text: str) -> dict[str, Any]:
-    found = re.fullmatch(r"([^:@]+):([^@]+)(?:@(.+))?", text)
+    found = _EDIT.fullmatch(text)
     if found is None:
         raise InvalidRequest(f"edit: {reprlib.repr(text)} is not DIRECTION:STRENGTH or DIRECTION:STRENGTH@LAYERS")
     return {"direction": found[1], "strength": read_number("edit", found[2]), "layers": found[3] or ""}
@@ -162,9 +165,22 @@ def split_name(name: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else (name, "")
 
 
+def _written(name: str, value: str) -> str:
+    """A field's value, which was read before: .70 as 0.7."""
+    if name in NUMBERS:
+        return ",".join(_number(part) for part in value.split(","))
+    if name == "edit" and (found := _EDIT.fullmatch(value)):
+        return f"{found[1]}:{_number(found[2])}" + (f"@{found[3]}" if found[3] else "")
+    return value
+
+
+def _number(text: str) -> str:
+    return repr(float(text)).removesuffix(".0")
+
+
 def pinned_address(request: Request, pin: str) -> str:
-    """The same image's address under which it never changes: fields sorted."""
+    """The same image's address under which it never changes: fields sorted, each number written in one way."""
     name, _ = split_name(request.path_params["model"])
-    pairs = sorted(parse_qsl(request.url.query, keep_blank_values=True))
+    pairs = sorted((name, _written(name, value)) for name, value in parse_qsl(request.url.query))
     path = request.url.path.rpartition("/v1/models/")[0] + f"/v1/models/{quote(name, safe='')}@{pin}/image"
     return f"{path}?{urlencode(pairs)}" if pairs else path

@@ -14,6 +14,7 @@ from PIL import Image, PngImagePlugin
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from ganserve import AsyncClient
+from ganserve.cli.main import main
 from ganserve.client.results import GeneratedImage
 from server.environment import read_settings
 from server.errors import NotServing, StartError
@@ -165,6 +166,42 @@ def test_a_models_mark_is_checked_when_it_is_loaded() -> None:
         read_mark(config("on"), settings)
     with pytest.raises(NotServing, match="c2pa: the server has no c2pa_certificate"):
         read_mark(config("c2pa"), settings)
+
+
+def verified(data: bytes, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """What `ganserve verify` says of a file by itself."""
+    (file := tmp_path / "image").write_bytes(data)
+    code = main(["verify", str(file)])
+    told = capsys.readouterr()
+    return code, told.out + told.err
+
+
+async def test_the_command_shows_what_a_file_says_of_itself(
+    start: Start, signer: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    running = await start(**signer)
+    async with AsyncClient(running.target) as client:
+        for format in ("png", "jpeg", "webp"):
+            (made,) = await client.generate("styled", seeds=7, labels="one", format=format)  # type: ignore[arg-type]
+            code, told = verified(made.data, tmp_path, capsys)
+            assert (code, "a network made it (trainedAlgorithmicMedia); signed (C2PA), by whom" in told) == (0, True)
+        changed = bytearray(made.data)
+        changed[-40] ^= 1
+        code, told = verified(bytes(changed), tmp_path, capsys)
+        assert (code, "its C2PA signature is not valid" in told) == (2, True)
+        (bare,) = await client.generate("plain", seeds=7, labels="one")
+    assert verified(bare.data, tmp_path, capsys)[0] == 2
+    code, told = verified(
+        png_with(
+            PACKET
+            % CHANGED.replace(
+                b"DigitalSourceType", b'xmlns:i="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" i:DigitalSourceType'
+            )
+        ),
+        tmp_path,
+        capsys,
+    )
+    assert (code, "(compositeWithTrainedAlgorithmicMedia); not signed" in told) == (0, True)
 
 
 @pytest.mark.parametrize("frontend", ["native"])

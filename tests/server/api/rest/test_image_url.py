@@ -111,6 +111,8 @@ async def test_a_pinned_address_never_changes(http: httpx.AsyncClient) -> None:
     answer = await http.get(f"{STYLED}?seed=7&label=2")
     pinned = answer.headers["content-location"]
     assert re.fullmatch(rf"/v1/models/styled@[0-9a-f]{{{PIN_DIGITS}}}/image\?label=2&seed=7", pinned)
+    again = await http.get(f"{STYLED}?seed=07&label=2&psi=.70")
+    assert again.headers["content-location"].endswith("?label=2&psi=0.7&seed=7"), "numbers are written in one way"
     found = await http.get(pinned)
     assert found.content == answer.content
     assert found.headers["cache-control"] == "public, max-age=31536000, immutable"
