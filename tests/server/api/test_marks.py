@@ -182,7 +182,7 @@ async def test_the_command_shows_what_a_file_says_of_itself(
     running = await start(**signer)
     async with AsyncClient(running.target) as client:
         for format in ("png", "jpeg", "webp"):
-            (made,) = await client.generate("styled", seeds=7, labels="one", format=format)  # type: ignore[arg-type]
+            (made,) = await client.generate("styled", seeds=7, labels="one", format=format)
             code, told = verified(made.data, tmp_path, capsys)
             assert (code, "a network made it (trainedAlgorithmicMedia); signed (C2PA), by whom" in told) == (0, True)
         changed = bytearray(made.data)
