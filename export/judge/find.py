@@ -84,7 +84,8 @@ def find_judge(
         raise ExportError(f"--judge {wanted.judge}: a judge is for a generator that gives pixels from latents")
     if wanted.judge != AUTO:
         return read_judge(Path(wanted.judge), f"--judge {wanted.judge}", wanted), ()
-    beside = checkpoint.with_name(checkpoint.stem + ENDING)
+    place = checkpoint.absolute()  # `.` has no name
+    beside = place.parent / (place.stem + ENDING)
     if not beside.is_file():
         try:
             beside = judge_of(origin.source)

@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from artifact.repository import JUDGE, ArtifactError, read_manifest, sha256_of
@@ -20,21 +22,20 @@ class Judge:
     """Looks at the model's images in `see`; `finish` says what it saw.
 
     Args:
-        shape: (H, W, C) of the images.
+        proto: its graph, brought to the model's images.
         path: where its graph is written to.
         kept: the graph and what the manifest says of it, of an earlier version's judge that was made from the same
-            file: its groups are kept, so that the versions can be compared.
+            file in the same way: its groups are kept, so that the versions can be compared.
     """
 
     def __init__(
-        self, found: FoundJudge, shape: tuple[int, int, int], path: Path, kept: tuple[bytes, JudgeSpec] | None
+        self, found: FoundJudge, proto: onnx.ModelProto, path: Path, kept: tuple[bytes, JudgeSpec] | None
     ) -> None:
-        self._found, self._path, self._kept = found, path, kept
+        self._found, self._proto, self._path, self._kept = found, proto, path, kept
         self.spec: JudgeSpec | None = None  # what the manifest says of it, once it has finished
-        self._proto = brought(found, shape)
         try:
             self._session = onnxruntime.InferenceSession(
-                self._proto.SerializeToString() if kept is None else kept[0], providers=["CPUExecutionProvider"]
+                proto.SerializeToString() if kept is None else kept[0], providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own, from C++
             raise ExportError(f"the judge cannot be opened: {str(error).splitlines()[0][:300]}") from None
@@ -95,11 +96,14 @@ def open_judge(found: FoundJudge, spec: Spec, path: Path, model: Path, version: 
     Raises:
         ExportError: it does not fit the images, or cannot be opened.
     """
-    return Judge(found, spec.image_shape, path, None if found.outputs[1] else _kept(found, spec, model, version))
+    proto = brought(found, spec.image_shape)
+    return Judge(found, proto, path, None if found.outputs[1] else _kept(found, proto, spec, model, version))
 
 
-def _kept(found: FoundJudge, spec: Spec, model: Path, version: int) -> tuple[bytes, JudgeSpec] | None:
-    """Of the newest earlier version whose judge was made from the same file, for images of the same shape."""
+def _kept(
+    found: FoundJudge, proto: onnx.ModelProto, spec: Spec, model: Path, version: int
+) -> tuple[bytes, JudgeSpec] | None:
+    """Of the newest earlier version whose judge was made from the same file, for the same pixels."""
     numbers = [int(each.name) for each in model.glob("*") if re.fullmatch("[0-9]{1,18}", each.name)]
     for number in sorted((each for each in numbers if each < version), reverse=True):
         folder = model / str(number)
@@ -110,7 +114,18 @@ def _kept(found: FoundJudge, spec: Spec, model: Path, version: int) -> tuple[byt
                 continue
             is_same = judge.provenance.sha256 == found.provenance.sha256
             if is_same and sha256_of(folder / JUDGE) == earlier.files.get(JUDGE):
-                return (folder / JUDGE).read_bytes(), judge
-        except (ArtifactError, SpecError, OSError):
+                graph = (folder / JUDGE).read_bytes()
+                if _begins_with(graph, proto):
+                    return graph, judge
+        except (ArtifactError, SpecError, OSError, DecodeError):
             continue
     return None
+
+
+def _begins_with(graph: bytes, proto: onnx.ModelProto) -> bool:
+    """Whether a graph with groups was made of this one, which another range of pixels makes another."""
+    kept, own = onnx.ModelProto.FromString(graph).graph, proto.graph
+    return all(
+        list(theirs[: len(ours)]) == list(ours)
+        for theirs, ours in ((kept.node, own.node), (kept.initializer, own.initializer))
+    )

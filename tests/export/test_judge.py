@@ -12,11 +12,11 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from artifact.repository import JUDGE, sha256_of
-from artifact.spec import Spec
+from artifact.spec import Provenance, Spec
 from export.errors import ExportError
 from export.golden import IMAGES, add_golden
 from export.graph.parity import open_session
-from export.judge.find import JudgeWanted, check_judge, read_judge
+from export.judge.find import JudgeWanted, check_judge, find_judge, read_judge
 from export.judge.graph import brought, resampling
 from export.judge.run import Judge
 from models.zoo.judges import judge_of
@@ -135,6 +135,31 @@ def test_features_alone_make_groups_which_later_versions_keep(tmp_path: Path, st
     assert not measured(tmp_path, styled, other, 4)[0].golden.is_judged_like(spec.golden)  # type: ignore[union-attr, arg-type]
 
 
+def test_groups_are_kept_only_of_a_judge_that_takes_the_same_range(tmp_path: Path, styled: Spec) -> None:
+    path = str(write_judge(tmp_path / "floats.onnx", ["N", "H", "W", 1], 0, TensorProto.FLOAT))
+    folder = tmp_path / "repository" / "styled"
+    for version, pixels in ((2, "0..255"), (3, "0..1"), (4, "0..255")):
+        spec, _ = measured(tmp_path, styled, JudgeWanted(path, pixels=pixels), version)
+        files = {JUDGE: sha256_of(folder / str(version) / JUDGE)}
+        (folder / str(version) / "manifest.json").write_text(replace(spec, files=files).to_json())
+    images = np.full((1, *styled.image_shape), 255, np.uint8)
+    seen = [
+        open_session(folder / name / JUDGE).run(["features"], {"image": images})[0].max() for name in ("2", "3", "4")
+    ]
+    assert seen == [255, 1, 255]
+    assert (folder / "4" / JUDGE).read_bytes() == (folder / "2" / JUDGE).read_bytes()
+
+
+def test_a_judge_lies_beside_the_folder_that_one_stands_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own").mkdir()
+    monkeypatch.chdir(tmp_path / "own")
+    origin = Provenance("own", "not stated", "0" * 64)
+    assert find_judge(JudgeWanted("auto"), Path(), origin, True) == (None, ())
+    write_judge(tmp_path / "own-judge.onnx", ["N", "H", "W", 1])
+    found, said = find_judge(JudgeWanted("auto"), Path(), origin, True)
+    assert (found and found.classes, said) == (CLASSES, ())
+
+
 def test_what_cannot_judge_is_refused_if_it_was_asked_for_and_else_left_out(tmp_path: Path, styled: Spec) -> None:
     names = tmp_path / "names.txt"
     names.write_text("one\ntwo\nthree\n")
@@ -172,4 +197,4 @@ def test_a_judge_that_gives_no_finite_numbers_is_refused(tmp_path: Path) -> None
     onnx.save(model, tmp_path / "nan.onnx")
     found = read_judge(tmp_path / "nan.onnx", "it", JudgeWanted())
     with pytest.raises(ExportError, match="finite numbers"):
-        Judge(found, (4, 4, 1), tmp_path / JUDGE, None).see(np.zeros((2, 4, 4, 1), np.uint8))
+        Judge(found, brought(found, (4, 4, 1)), tmp_path / JUDGE, None).see(np.zeros((2, 4, 4, 1), np.uint8))
