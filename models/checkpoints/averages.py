@@ -79,7 +79,8 @@ def _add_list(finder: Finder, group: Group, trained: Sequence[Network], root: Gr
         return
     for whole in root.walk():  # a list of all that a training module has, its discriminator too
         if not whole.listed and (keys := _fit(finder, whole.tensors, values)):
-            finder.split(group, {**whole.tensors, **dict(zip(keys, values, strict=True))}, group.path, ())
+            averaged = tied(whole.tensors, dict(zip(keys, values, strict=True)))
+            finder.split(group, {**whole.tensors, **averaged}, group.path, ())
             return
     if strict and says_average(group.path) and trained:
         name, count = trained[0].name or "the generator", len(parameters(trained[0].raw))

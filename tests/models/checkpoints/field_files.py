@@ -139,6 +139,10 @@ def _averages() -> dict[str, tuple[Write, nn.Module]]:
             AVERAGE,
         ),
         "a callback's list of everything": (saved(lightning), AVERAGE),
+        "a list of everything, a generator of two names": (
+            saved({**lightning, "state_dict": {**both(), **below("netG.", G)}}),
+            AVERAGE,
+        ),
         "names without dots": (
             saved(
                 {
