@@ -23,7 +23,7 @@ from export.adopt.roles import Adoption, find_roles
 from export.adopt.wrap import noise_sizes, wrapped
 from export.adopt.write import Beside, write
 from export.config_pbtxt import config_pbtxt, read_config, require_compatible
-from export.critic.find import check_option, find_in_file
+from export.critic.find import AUTO, NONE, check_option, find_in_file
 from export.directions.centers import check_centers
 from export.directions.make import check_wanted, parse_wanted
 from export.errors import ExportError
@@ -56,7 +56,7 @@ def adopt(request: Request, said: Adoption, progress: Progress = silent) -> Expo
         ExportError: something is not as it should be; nothing was written.
     """
     path = Path(request.checkpoint)
-    _require_options(request)
+    _require_options(request, said)
     version = target_version(request)
     existing = read_config(request.repository / request.name)
     names = read_labels(request)
@@ -124,11 +124,16 @@ def _read(path: Path, said: Adoption, progress: Progress) -> tuple[onnx.ModelPro
     return join(proto, said)
 
 
-def _require_options(request: Request) -> None:
+def _require_options(request: Request, said: Adoption) -> None:
     blank = Request(request.checkpoint, request.repository, request.name)
     for field, option in NOT_FOR_ONNX.items():
         if getattr(request, field) != getattr(blank, field):
             raise ExportError(f"{option}: does not apply to an ONNX graph, which is served as it is")
+    if said.bgr and request.discriminator not in (AUTO, NONE):
+        raise ExportError(
+            f"--discriminator {request.discriminator}: is shown images as they are served, red first, and was "
+            "trained on blue first with --channel-order BGR; leave it out"
+        )
     if request.directions == "sefa":
         raise ExportError("--directions sefa: needs to know which weights are the styles'; of an ONNX graph say pca")
     if request.precision != "fp32":

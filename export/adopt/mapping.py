@@ -75,9 +75,9 @@ def join(proto: onnx.ModelProto, said: Adoption) -> tuple[onnx.ModelProto, Adopt
             f"--mapping {said.mapping.name}: of opset {opset_of(other)}, and the other graph of {opset_of(proto)}; "
             "export both alike"
         )
-    theirs = {tensor.name for tensor in inputs_of(other)}
+    ours, theirs = ({tensor.name for tensor in inputs_of(one)} for one in (proto, other))
     fix_inputs(other, {name: value for name, value in said.fixed.items() if name in theirs})
-    fix_inputs(proto, {name: value for name, value in said.fixed.items() if name not in theirs})
+    fix_inputs(proto, {name: value for name, value in said.fixed.items() if name in ours or name not in theirs})
     w = _w_of(inputs_of(proto), said)
     mapping = _mapping(other, w, said)
     roles = mapping.roles

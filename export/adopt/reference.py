@@ -41,6 +41,8 @@ def require_reference(path: Path, found: Found) -> tuple[str, ...]:
             tensor.name: arrays[name][at : at + 1].astype(tensor_dtype_to_np_dtype(tensor.element_type))
             for tensor, name in zip(tensors, names, strict=True)
         }
+        if (psi := roles.truncation) is not None and item[psi.name].size == 1:
+            item[psi.name] = item[psi.name].reshape([1] * len(psi.shape))  # the graph's own may have been a scalar
         try:
             given = plain.run(item, roles.output.name)[0]
         except RunError as error:

@@ -1,6 +1,7 @@
 """Noise, truncation and w of ONNX graphs of others: what a request sets is what the graph computes with."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from export.adopt.adopt import adopt
-from export.adopt.roles import Adoption
+from export.adopt.mapping import join
+from export.adopt.roles import PSI, Adoption, inputs_of
 from export.errors import ExportError
 from export.pipeline import Request
 from ganserve import Client, Mix
@@ -129,6 +131,30 @@ def test_inputs_that_do_not_fit_are_named(
     with pytest.raises(ExportError, match=sentence):
         adopt(Request(saved(proto, tmp_path), tmp_path / "repository", "m"), Adoption(**said))
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("name", ONE)
+def test_figures_of_another_framework_are_compared_with_their_truncation(name: str, tmp_path: Path) -> None:
+    proto, said = ONE[name]
+    psi = np.full((1, 1) if name == "psi-of-each" else (), 0.5)
+    given = [{"z": latent(seed), "psi": psi, **noise(7)} for seed in SEEDS]
+    arrays: dict[str, Any] = {
+        key: np.stack([each[key].reshape(each[key].shape[1:]) for each in given]) for key in given[0]
+    }
+    images = np.concatenate([alone(proto, **each) for each in given])
+    np.savez(tmp_path / "theirs.npz", **arrays, out=images)
+    request = Request(saved(proto, tmp_path), tmp_path / "r", "m")
+    notes = adopt(request, replace(said, reference=tmp_path / "theirs.npz")).spec.provenance.notes
+    assert any("theirs.npz" in note and "2 image(s)" in note for note in notes)
+
+
+def test_an_input_that_both_graphs_have_is_fixed_in_both(tmp_path: Path) -> None:
+    first, second = mapping(psi=True), synthesis()
+    for proto in (first, second):
+        proto.graph.input.append(onnx.helper.make_tensor_value_info("mode", onnx.TensorProto.FLOAT, []))
+    theirs = saved(first, tmp_path, "mapping.onnx")
+    joined, _, _ = join(second, Adoption(noise=NOISE, truncation="psi", mapping=theirs, fixed={"mode": 1.0}))
+    assert {tensor.name.rpartition("/")[2] for tensor in inputs_of(joined)} == {"z", *NOISE, PSI, "w", "w_given"}
 
 
 def test_an_input_that_changes_nothing_is_no_truncation(tmp_path: Path) -> None:

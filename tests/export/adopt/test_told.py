@@ -76,6 +76,12 @@ def test_only_colours_have_an_order(tmp_path: Path) -> None:
         adopt(Request(saved(_one_channel(), tmp_path), tmp_path / "r", "m"), Adoption(bgr=True))
 
 
+def test_a_discriminator_is_not_shown_images_whose_blue_was_first(tmp_path: Path) -> None:
+    request = Request(saved(_one_channel(), tmp_path), tmp_path / "r", "m", discriminator="netD.pth")
+    with pytest.raises(ExportError, match=r"--discriminator netD\.pth: .* --channel-order BGR; leave it out"):
+        adopt(request, Adoption(bgr=True))
+
+
 def _one_channel() -> onnx.ModelProto:
     graph = Graph()
     value = graph.node("MatMul", graph.takes("z", ("N", 4)), graph.weight(4, 64))
