@@ -1,5 +1,6 @@
 """What goes with a picture's pixels: read from what Pillow or tifffile has opened, and what of it a format holds."""
 
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,8 @@ SRGB = (b"sRGB", "sRGB".encode("utf-16-be"))  # as profiles of either version ca
 COMMENT, COMMENT_FIELD = "Comment", 0x9C9C
 FIELDS = {"Title": 0x010D, "Description": 0x010E, "Software": 0x0131, "Author": 0x013B, "Copyright": 0x8298}
 TIME, TIME_FIELD = "Creation Time", 0x0132
+ON_ITS_SIDE = (5, 6, 7, 8)  # orientations
+TURNED = re.compile(rb"\b(tiff:Orientation\s*(?:=\s*[\"']|>)\s*)\d+")  # in XMP
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Extras:
 
     @staticmethod
     def of(image: Image.Image) -> "Extras":
-        """Those of an image that Pillow has opened; EXIF without the orientation, which is the pixels' matter."""
+        """Those of an image that Pillow has opened, as they are of its pixels upright."""
         info = image.info
         texts = {}
         iptc = b""
@@ -64,7 +67,8 @@ class Extras:
             iptc = resources.get(RESOURCES, b"")
         xmp = info.get("xmp")
         xmp = xmp.encode() if isinstance(xmp, str) else xmp
-        return Extras(info.get("icc_profile"), _exif_of(image), _checked(info.get("dpi")), xmp, iptc or None, texts)
+        exif, dpi = _exif_of(image), _checked(info.get("dpi"))
+        return Extras(info.get("icc_profile"), exif, dpi, _upright(xmp), iptc or None, texts)
 
     @staticmethod
     def of_tiff(data: bytes, page: Any) -> "Extras":
@@ -75,7 +79,7 @@ class Extras:
         dpi = None
         if factor is not None and all(isinstance(each, tuple) and all(each) for each in sides):
             dpi = sides[0][0] / sides[0][1] * factor, sides[1][0] / sides[1][1] * factor
-        return Extras(page.tags.valueof(ICC_PROFILE), exif or None, dpi, xmp or None, iptc or None)
+        return Extras(page.tags.valueof(ICC_PROFILE), exif or None, dpi, _upright(xmp), iptc or None)
 
     def within(self, format: str) -> tuple["Extras", str]:
         """What of it a format of Pillow's holds, DPI and texts in EXIF if they have no place of their own, and a word
@@ -88,6 +92,7 @@ class Extras:
         if "exif" in holds and "texts" not in holds:
             exif = Image.Exif()
             exif.load(self.exif or b"")
+            _keep_words(exif, exif)
             left = [keyword for keyword, words in texts.items() if not _put_text(exif, keyword, words)]
             if "dpi" in lost and self.dpi:
                 exif[ACROSS], exif[DOWN], exif[UNIT] = *self.dpi, 2
@@ -137,12 +142,27 @@ def _exif_of(image: Image.Image) -> bytes | None:
     found = Image.Exif()
     read = image.getexif()
     found.load(read.tobytes())
-    for tag, value in read.items():
-        if isinstance(value, str):  # read as Latin-1, whatever it is, and written as ASCII
-            found[tag] = value.encode("latin-1", "replace")
+    _keep_words(read, found)
+    width, height = image.size[::-1] if read.get(ExifTags.Base.Orientation) in ON_ITS_SIDE else image.size
+    if ExifTags.IFD.Exif in found:
+        inner = found.get_ifd(ExifTags.IFD.Exif)
+        sizes = {ExifTags.Base.ExifImageWidth: width, ExifTags.Base.ExifImageHeight: height}
+        inner.update({tag: pixels for tag, pixels in sizes.items() if tag in inner})
     for tag in (ExifTags.Base.Orientation, *STORAGE):
         found.pop(tag, None)
     return found.tobytes() if found else None
+
+
+def _keep_words(read: Image.Exif, found: Image.Exif) -> None:
+    """Puts texts of what was read as bytes into what is to be written: they are read as Latin-1, whatever they are, and
+    written as ASCII."""
+    for tag, value in read.items():
+        if isinstance(value, str) and not value.isascii():
+            found[tag] = value.encode("latin-1", "replace")
+
+
+def _upright(xmp: bytes | None) -> bytes | None:
+    return TURNED.sub(rb"\g<1>1", xmp) if xmp else None
 
 
 def _checked(found: Any) -> tuple[float, float] | None:

@@ -9,12 +9,12 @@ from typing import Any, BinaryIO, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 
 from ganserve.client.errors import InvalidRequest
 from ganserve.client.extras import Extras, extras_of
 from ganserve.client.open_formats import TIFF_STARTS, UnreadableFile, open_picture, read_deep_tiff, upright
-from ganserve.client.png import Pixels, decode_png, encode_png
+from ganserve.client.png import Pixels, decode_png, encode_png, is_deep, pixels_of
 from ganserve.client.received import OPENERS, ReceivedImage
 from ganserve.client.tiff_tags import ORIENTATION
 
@@ -101,21 +101,27 @@ def decoded(image: object) -> tuple[Pixels, Extras]:
     """
     found = sent(image)
     if found.raw_width:
+        _require_few(found.raw_width, found.raw_height)
         return np.frombuffer(found.data, np.uint8).reshape(found.raw_height, found.raw_width, -1), Extras()
     format = next(name for start, name in STARTS.items() if found.data.startswith(start))
     try:
-        opened: Image.Image = OPENERS[format](io.BytesIO(found.data))
-        if opened.width * opened.height > MAX_PX:
-            raise InvalidRequest(f"image of {opened.width} x {opened.height} px; {MAX_PX} px at most")
-        deep = decode_png(found.data) if format == "png" else None
-        if deep is not None and deep.dtype == np.uint16:
-            return upright(deep, opened.getexif().get(ORIENTATION, 1)), Extras.of(opened)
+        opened: ImageFile.ImageFile = OPENERS[format](io.BytesIO(found.data))
+        _require_few(opened.width, opened.height)
+        as_it_is = opened.mode in AS_THEY_ARE and "transparency" not in opened.info
+        if (deep := format == "png" and is_deep(opened)) or as_it_is:
+            pixels = decode_png(found.data) if deep else pixels_of(opened)
+            return upright(pixels, opened.getexif().get(ORIENTATION, 1)), Extras.of(opened)
         data = _png_of(opened)  # of any mode, also inks
         return decode_png(data), Extras.of(OPENERS["png"](io.BytesIO(data)))
     except InvalidRequest:
         raise
     except (OSError, SyntaxError, ValueError) as error:  # of Pillow, if the file is damaged
         raise InvalidRequest(f"the image cannot be read: {error}") from None
+
+
+def _require_few(width: int, height: int) -> None:
+    if width * height > MAX_PX:
+        raise InvalidRequest(f"image of {width} x {height} px; {MAX_PX} px at most")
 
 
 def _read(file: Any) -> bytes:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageFile, PngImagePlugin
 
 from ganserve.client.iptc import as_raw_profile
 
@@ -72,6 +72,11 @@ def encode_png(
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+def is_deep(image: ImageFile.ImageFile) -> bool:
+    """Whether a PNG that is not loaded yet has 16 bits."""
+    return bool(image.tile) and str(image.tile[0].args).endswith(";16B")
 
 
 def decode_png(data: bytes) -> Pixels:

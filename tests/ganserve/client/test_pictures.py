@@ -14,7 +14,7 @@ from PIL import Image, ImageCms
 from ganserve import InvalidRequest
 from ganserve.client.encode import encode
 from ganserve.client.extras import Extras
-from ganserve.client.pictures import sent
+from ganserve.client.pictures import MAX_PX, decoded, sent
 from ganserve.client.png import Pixels, decode_png, encode_png
 from ganserve.client.received import ReceivedImage, Timings
 from ganserve.client.tiff_tags import tags_of, with_tags
@@ -270,6 +270,49 @@ def test_a_raw_result_is_sent_on_as_it_is(channels: int, bits: int) -> None:
     found = pixels_sent(raw)
     assert found.dtype == pixels.dtype
     np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".tif", ".avif"])
+def test_words_of_exif_that_are_not_ascii_stay_as_they_are(suffix: str, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x013B], exif[0x010F] = "Jürgen".encode(), "Maker"
+    path = tmp_path / f"out{suffix}"
+    path.write_bytes(encode(image_of(1), suffix, extras=Extras(exif=exif.tobytes())))
+    with Image.open(path) as image:
+        found = image.getexif()
+        assert (found[0x013B].encode("latin-1").decode(), found[0x010F]) == ("Jürgen", "Maker")
+
+
+@pytest.mark.parametrize(("suffix", "bits"), [(".jpg", 8), (".png", 8), (".png", 16)])
+def test_what_goes_with_a_picture_is_of_it_upright(suffix: str, bits: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif.get_ifd(0x8769).update({0xA002: 40, 0xA003: 24})
+    xmp = b'<x tiff:Orientation="6"><tiff:Orientation>6</tiff:Orientation></x>'
+    stored = np.full((24, 40, 3), 200, np.uint8) if bits == 8 else deep_image(3)
+    data = encode(stored, suffix, extras=Extras(exif=exif.tobytes(), xmp=xmp))
+    pixels, extras = decoded(data)
+    height, width = pixels.shape[:2]
+    assert (width, height) == stored.shape[:2]
+    assert pixels.dtype == stored.dtype
+    for found in (extras, Extras.of(Image.open(io.BytesIO(data)))):
+        assert found.xmp == xmp.replace(b"6", b"1")
+        read = Image.Exif()
+        read.load(found.exif or b"")
+        assert 0x0112 not in read
+        assert {tag: read.get_ifd(0x8769)[tag] for tag in (0xA002, 0xA003)} == {0xA002: width, 0xA003: height}
+
+
+def test_only_so_many_pixels_are_worked_on_here_and_a_file_of_8_bits_is_read_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(InvalidRequest, match=f"{MAX_PX} px at most"):
+        decoded(np.broadcast_to(np.uint8(0), (2, MAX_PX, 1))[:, : MAX_PX // 2 + 1])
+    monkeypatch.setattr("ganserve.client.pictures.encode_png", lambda *_, **__: pytest.fail("encoded once more"))
+    monkeypatch.setattr("ganserve.client.pictures.decode_png", lambda *_: pytest.fail("decoded twice"))
+    for suffix in (".png", ".jpg"):
+        pixels, _ = decoded(encode(np.full((9, 7, 3), 200, np.uint8), suffix))
+        np.testing.assert_allclose(pixels, 200, atol=1)
 
 
 CAPTION = b"\x1c\x02\x78\x00\x05Hello"
