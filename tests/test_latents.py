@@ -260,23 +260,24 @@ def test_a_film_has_its_length(server: ServerProcess, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "options", "sentence"),
+    ("model", "options", "code", "sentence"),
     [
-        (PLAIN, ["--seeds", "1,2", "--space", "w"], "--space w, which plain does not have"),
-        (STYLE, ["--seeds", "1", "--labels", "0,1", "--space", "latent"], "leave out --space latent"),
-        (PLAIN, ["--seeds", "1,2", "--edit", "0:1,2,3"], "3 values for 2 keys"),
-        ("nobody", ["--seeds", "1,2"], "no model 'nobody' that is ready"),
+        (PLAIN, ["--seeds", "1,2", "--space", "w"], 2, "--space w, which plain does not have"),
+        (STYLE, ["--seeds", "1", "--labels", "0,1", "--space", "latent"], 2, "leave out --space latent"),
+        (PLAIN, ["--seeds", "1,2", "--edit", "0:1,2,3"], 2, "3 values for 2 keys"),
+        ("nobody", ["--seeds", "1,2"], 7, "no model 'nobody'"),
     ],
 )
 def test_paths_that_a_model_does_not_have_are_refused(
     server: ServerProcess,
     model: str,
     options: list[str],
+    code: int,
     sentence: str,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert animated(server, model, tmp_path / "path.webp", *options) == 2
+    assert animated(server, model, tmp_path / "path.webp", *options) == code
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 

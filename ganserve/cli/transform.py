@@ -69,7 +69,7 @@ from ganserve.client.client import Client
 from ganserve.client.formats import FormatName
 from ganserve.client.results import Upscaled
 from ganserve.faces.detect import Detector
-from ganserve.faces.restore import Restored, Restorer
+from ganserve.faces.restore import Restored, Restorer, require_for_faces
 
 if TYPE_CHECKING:
     from ganserve.cli.media.film.convert import FilmConverter, FilmReport
@@ -189,6 +189,8 @@ def _restore_options(
     min_face: LeastFaceOption = 20,
     strength: StrengthOption = 1.0,
 ) -> dict[str, Any]:
+    if scale is not None and not background:
+        raise CommandError("a scale is of the background: name an upscaler for it (--background)")
     return {"background": background, "scale": scale, "least_px": min_face, "strength": strength}
 
 
@@ -251,7 +253,9 @@ def _command(name: str, help: str, alpha_help: str, own_options: Callable[..., d
 def _call(name: str, client: Client, model: str, version: str, asked: Mapping[str, Any]) -> Callable[..., Any]:
     """What is called with a picture and options."""
     if name == "restore":
-        return Restorer(client, read_detector(), served_model(client, model, version), **asked).restore
+        served = served_model(client, model, version)
+        require_for_faces(served)
+        return Restorer(client, read_detector(), served, **asked).restore
     return partial(client.translate if name == "translate" else client.upscale, model)
 
 

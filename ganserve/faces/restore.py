@@ -52,12 +52,7 @@ class Restorer:
     strength: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.served.task != TASK or self.served.scale > 1:
-            raise InvalidRequest(f"{self.served.name}: is for {self.served.task or 'plain tensors'}; faces are {TASK}")
-        if self.served.height != self.served.width:
-            raise InvalidRequest(
-                f"{self.served.name}: takes {self.served.width}x{self.served.height} px; faces are square"
-            )
+        require_for_faces(self.served)
         if self.scale is not None and not self.background:
             raise InvalidRequest("a scale is of the background: name an upscaler for it (background, --background)")
 
@@ -139,6 +134,18 @@ class Restorer:
             batch_size=max((each.batch_size for each in replies), default=0),
             warnings=warnings if faces else (*warnings, NONE_FOUND), faces=faces,
         )  # fmt: skip
+
+
+def require_for_faces(served: ServedModel) -> None:
+    """Whether a model can be `Restorer.served`.
+
+    Raises:
+        InvalidRequest: it is for something else.
+    """
+    if served.task != TASK or served.scale > 1:
+        raise InvalidRequest(f"{served.name}: is for {served.task or 'plain tensors'}; faces are {TASK}")
+    if served.height != served.width:
+        raise InvalidRequest(f"{served.name}: takes {served.width}x{served.height} px; faces are square")
 
 
 def _rgb(pixels: Pixels) -> Image.Image:

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Formatter
 
 from ganserve.cli.output import CommandError
+from ganserve.client.encode import PILLOW_FORMATS
 from ganserve.client.formats import CLIENT_SUFFIXES, SUFFIXES, format_of
 
 PIPE = "-"
@@ -182,7 +183,8 @@ def _check_folder_of(output: Path) -> None:
 
 def _checked_suffix(target: Path, source: Path | None, naming: Naming) -> str:
     suffix = target.suffix.lower()
-    if naming.format not in (None, suffix):
+    wanted = naming.suffix_for(source)
+    if naming.format is not None and PILLOW_FORMATS.get(wanted, wanted) != PILLOW_FORMATS.get(suffix, suffix):
         raise CommandError(f"--format {naming.format}: but the output is {target}; leave one of them to the other")
     if source is not None and source.suffix.lower() in FILMS:
         if suffix not in FILM_TARGETS:

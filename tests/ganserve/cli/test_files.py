@@ -277,3 +277,15 @@ def test_an_option_that_an_output_by_name_would_not_follow_is_refused(
     assert upscale(folder / "a.png", "-o", target, *options) == 2
     assert capsys.readouterr().err.startswith(f"ganserve: {' '.join(options).replace('png', '.png')}: ")
     assert not list(tmp_path.glob("*.tif"))
+
+
+def test_a_format_is_the_same_by_either_suffix_and_films_stay_films(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    (tmp_path / "b.mkv").touch()
+    for format, name in (("jpeg", "o.jpg"), ("tiff", "o.tif"), ("jpg", "o.jpeg"), ("png", "o.png")):
+        (found,) = plan([str(tmp_path / "a.png")], str(tmp_path / name), Naming.of(format, "", "sr"))
+        assert found.target == tmp_path / name
+    both = plan([str(tmp_path)], str(tmp_path / "out-{stem}{suffix}"), Naming.of("webp", "", "sr"))
+    assert [each.target.name for each in both if each.target] == ["out-a.webp", "out-b.mkv"]
+    with pytest.raises(CommandError, match=r"--format \.jpeg: but the output is"):
+        plan([str(tmp_path / "a.png")], str(tmp_path / "o.png"), Naming.of("jpeg", "", "sr"))

@@ -273,7 +273,7 @@ def test_a_refusal_comes_before_any_folder(fake: Fake, tmp_path: Path, capsys: C
     assert main(command(fake, out, "--count", "3", model="sketch")) == 7  # the list of models was refused
     assert main(command(fake, out, "--count", "3", model="sketch")) == 2
     assert "is for image-to-image" in capsys.readouterr().err
-    assert main(command(fake, out, "--count", "3", model="nothing")) == 2
+    assert main(command(fake, out, "--count", "3", model="nothing")) == 7
     assert "no model 'nothing'" in capsys.readouterr().err
     assert not out.exists()
 

@@ -120,15 +120,19 @@ def test_more_faces_than_are_sent_at_once(fake: Fake, detector: Detector, astron
                 Restorer(client, detector, other)
 
 
-def test_mistakes_are_one_sentence(restore: Any, fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_mistakes_are_one_sentence_before_the_detector_is_fetched(
+    restore: Any, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ganserve.cli.transform.read_detector", lambda: pytest.fail("it was fetched"))
     Image.new("RGB", (40, 40)).save(tmp_path / "in.png")
-    for more, model, text in (
-        ((), "faces", "faces: is for unconditional"),
-        ((), "nobody", "no model 'nobody' that is ready"),
-        (("--scale", 2), "photo", "a scale is of the background"),
-        (("--min-face", 5), "photo", "12"),
-        (("--width", 5), "photo", "--width"),
+    for more, model, text, code in (
+        ((), "faces", "faces: is for unconditional", 7),
+        ((), "nobody", "no model 'nobody'", 7),
+        ((), "broken", "broken: is UNAVAILABLE: no such file", 4),
+        (("--scale", 2), "photo", "a scale is of the background", 2),
+        (("--min-face", 5), "photo", "12", 2),
+        (("--width", 5), "photo", "--width", 2),
     ):
-        assert restore(tmp_path / "in.png", "-o", tmp_path / "out.png", *more, model=model) in (2, 7)
+        assert restore(tmp_path / "in.png", "-o", tmp_path / "out.png", *more, model=model) == code
         assert text in capsys.readouterr().err
     assert not (tmp_path / "out.png").exists()
