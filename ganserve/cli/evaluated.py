@@ -68,7 +68,8 @@ def of_model(source: Source, model: str, features: str | None, count: int, first
         raise CommandError(f"{model}: is for {served.task or 'plain tensors'}; generators are evaluated")
     extractor = _of_model(source, served, features, pixels)
     contents = read_contents(served.labels, count, None, None, first_seed)
-    parameters = described_options(options)
+    then = list(options.get("then") or ())
+    parameters = {**described_options(options), **({"then": then} if then else {})}
     about = Description(
         served.name, served.version, served.sha256, (served.width, served.height, served.channels), served.labels,
         contents, 1, "imagefolder", parameters=parameters,
@@ -134,14 +135,21 @@ def _of_model(source: Source, served: ServedModel, features: str | None, pixels:
 
 
 def _named(features: str, pixels: str | None) -> Extractor:
-    """By the file's name, or that of a judge of the zoo."""
+    """By the file's name, or that of a judge of the zoo.
+
+    Raises:
+        CommandError: the zoo's files are not installed.
+    """
     path = Path(features)
     name = path.name
     if features in ZOO_JUDGES and not path.exists():
+        from models.zoo.fetch import ZooError
         from models.zoo.judges import judge_of
 
-        path = judge_of(f"zoo {features}:")
-        name = features
+        try:
+            path, name = judge_of(f"zoo {features}:"), features
+        except ZooError as error:
+            raise CommandError(f"--features {features}: {error}") from None
     with needing("evaluate"):
         return open_extractor(path, name, pixels)
 

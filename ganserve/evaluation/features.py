@@ -28,7 +28,7 @@ class Extractor(Protocol):
         name: as figures are labelled.
         sha256: of its file.
         is_inception: whether Frechet distances of its features are FIDs.
-        channels: 1 or 3.
+        channels: 1, 3, or 4 with alpha.
         size: height and width that it takes; None: any.
     """
 
@@ -79,8 +79,8 @@ def open_extractor(path: Path, name: str, pixels: str | None) -> Extractor:
 
 
 class Graph:
-    """An ONNX graph with one input, uint8 or float32, NHWC or NCHW of 1 or 3 channels; its output `features`, or else
-    its first, flattened.
+    """An ONNX graph with one input, uint8 or float32, NHWC or NCHW of 1, 3 or 4 channels; its output `features`, or
+    else its first, flattened.
 
     Attributes:
         classes: that it names by its output `scores`; none: it has no such output.
@@ -110,9 +110,10 @@ class Graph:
             raise EvaluationError(f"{self._given}: must take one batch of images (4 axes); takes {shapes}")
         self._input = inputs[0]
         shape = self._input.shape
-        self._is_last = shape[3] in (1, 3) and shape[1] not in (1, 3)
-        if not self._is_last and shape[1] not in (1, 3):
-            raise EvaluationError(f"{self._given}: input {shape}: neither NHWC nor NCHW with 1 or 3 channels")
+        colours = (1, 3) if shape[1] in (1, 3) or shape[3] in (1, 3) else (4,)
+        self._is_last = shape[3] in colours and shape[1] not in colours
+        if not self._is_last and shape[1] not in colours:
+            raise EvaluationError(f"{self._given}: input {shape}: neither NHWC nor NCHW with 1, 3 or 4 channels")
         self.channels = shape[3] if self._is_last else shape[1]
         height, width = shape[1:3] if self._is_last else shape[2:4]
         self.size = (height, width) if isinstance(height, int) and isinstance(width, int) else None

@@ -36,7 +36,7 @@ def find(folder: Path, most: int, option: str = "--data") -> list[Path]:
 
 
 def read(path: Path, channels: int) -> NDArray[np.uint8]:
-    """(H, W, channels) uint8; on white where it is transparent.
+    """(H, W, channels) uint8; on white where it is transparent, if there are less than four channels.
 
     Raises:
         EvaluationError: it cannot be read.
@@ -46,19 +46,14 @@ def read(path: Path, channels: int) -> NDArray[np.uint8]:
             image = _colours(opened)
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise EvaluationError(f"{path}: cannot be read as an image: {error}") from None
-    if image.mode == "RGBA":
-        white = Image.new("RGBA", image.size, "white")
-        white.alpha_composite(image)
-        image = white.convert("RGB")
-    pixels = np.asarray(image.convert("L") if channels == 1 else image)
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return _pixels(image, channels)
 
 
 def fitted(pixels: NDArray[np.uint8], channels: int, size: tuple[int, int] | None) -> NDArray[np.uint8]:
-    """(H, W, channels) of (H, W, 1 or 3): grey as three equal channels; to `size` (height, width), if there is one, by
-    Pillow's bicubic filter, which averages where it makes smaller."""
+    """(H, W, channels) of (H, W, 1, 3 or 4): grey as three equal channels, alpha as in `read`; to `size` (height,
+    width), if there is one, by Pillow's bicubic filter, which averages where it makes smaller."""
     if pixels.shape[2] != channels:
-        pixels = np.repeat(pixels, channels, axis=2) if pixels.shape[2] == 1 else _grey(pixels)
+        pixels = _pixels(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), channels)
     if size is not None and pixels.shape[:2] != size:
         image = Image.fromarray(pixels.squeeze(2) if channels == 1 else pixels)
         pixels = np.asarray(image.resize((size[1], size[0]), Image.Resampling.BICUBIC)).reshape(*size, channels)
@@ -88,5 +83,11 @@ def _colours(image: Image.Image) -> Image.Image:
     return image.convert("RGBA") if image.has_transparency_data else image.convert("RGB")
 
 
-def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(pixels[..., :3]).convert("L"))[..., None]
+def _pixels(image: Image.Image, channels: int) -> NDArray[np.uint8]:
+    """(H, W, 1, 3 or 4) of an image of 8 bits."""
+    if image.mode == "RGBA" and channels < 4:
+        white = Image.new("RGBA", image.size, "white")
+        white.alpha_composite(image)
+        image = white.convert("RGB")
+    pixels = np.asarray(image.convert({1: "L", 4: "RGBA"}.get(channels, "RGB")))
+    return pixels[..., None] if pixels.ndim == 2 else pixels

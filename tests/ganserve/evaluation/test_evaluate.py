@@ -20,6 +20,7 @@ from ganserve.evaluation.errors import EvaluationError
 from ganserve.evaluation.features import Graph, features_of, open_extractor
 from ganserve.evaluation.images import batch, find, read
 from ganserve.v1 import images_pb2 as pb
+from models.zoo import judges
 from tests.ganserve.fake_server import Fake, image_of
 
 Capture = pytest.CaptureFixture[str]
@@ -62,7 +63,7 @@ def test_what_is_no_such_graph_is_said(tmp_path: Path) -> None:
         (weights, None, f"standard Inception file, whose sha256 is {features.INCEPTION_SHA256}; this one's is"),
         (floats, None, "takes float32, and no file says of which range: give --pixels -1..1, 0..1, 0..255"),
         (graph(tmp_path / "u.onnx", [1, 3, 4, 4]), "0..1", "takes uint8; leave out --pixels"),
-        (graph(tmp_path / "four.onnx", [1, 4, 8, 8]), None, "neither NHWC nor NCHW with 1 or 3 channels"),
+        (graph(tmp_path / "five.onnx", [1, 5, 8, 8]), None, "neither NHWC nor NCHW with 1, 3 or 4 channels"),
         (graph(tmp_path / "flat.onnx", [1, 12]), None, "must take one batch of images"),
         (graph(tmp_path / "int.onnx", [1, 3, 4, 4], TensorProto.INT32), None, "must be uint8 or float32"),
     ):
@@ -86,8 +87,13 @@ def test_images_are_brought_to_the_colours_and_size_of_the_features(tmp_path: Pa
     with pytest.raises(EvaluationError, match=r"different sizes \(6x4, 6x5\).*give --size"):
         batch([colours, np.zeros((5, 6, 3), np.uint8)], 3, None)
     clear = np.zeros((2, 2, 4), np.uint8)
+    assert batch([clear], 3, None).min() == 255
+    assert batch([colours], 4, (8, 8))[..., 3].min() == 255
     Image.fromarray(clear).save(tmp_path / "clear.png")
     assert read(tmp_path / "clear.png", 3).min() == 255
+    np.testing.assert_array_equal(read(tmp_path / "clear.png", 4), clear)
+    with_alpha = open_extractor(graph(tmp_path / "four.onnx", ["N", 2, 2, 4]), "a", None)
+    np.testing.assert_array_equal(with_alpha(clear[None]), np.zeros((1, 16)))
     Image.fromarray(colours).convert("P").save(tmp_path / "palette.gif")
     assert read(tmp_path / "palette.gif", 1).shape == (4, 6, 1)
     deep = np.linspace(0, 65535, 24).reshape(4, 6).astype(np.uint16)
@@ -202,11 +208,12 @@ def test_the_judge_beside_the_model_is_the_default_and_says_which_classes_are_sh
     real = write_real(tmp_path / "real")
     fake.service.judge = judge(tmp_path / "judge.onnx").read_bytes()
     run = ["evaluate", "digits", "--data", str(real), "--count", "60", "--server", fake.server, "--resamples", "0"]
-    assert main([*run, "--json", "--edit", "smile:1", "--truncation", "0.5", "--best-of", "2"]) == 0
+    assert main([*run, "--json", "--edit", "smile:1", "--truncation", "0.5", "--best-of", "2", "--then", "sr"]) == 0
     report = json.loads(capsys.readouterr().out)
     asked = next(each for each in fake.service.requests if isinstance(each, pb.GenerateRequest))
     assert (asked.edits[0].direction, list(asked.edits[0].strengths), asked.best_of) == ("smile", [1], 2)
     assert report["parameters"]["edits"][0]["direction"] == "smile"
+    assert report["parameters"]["then"] == ["sr"]
     assert report["extractor"] == "own-judge"
     found, named = report["classes"], shown([image_of(seed) for seed in range(60)])
     assert found["shares"] == {name: (named == index).mean() for index, name in enumerate(CLASSES)}
@@ -249,7 +256,9 @@ def test_a_class_that_the_data_has_and_the_images_lack_is_warned_of() -> None:
     assert compare(Named(("a", "b"), [0] * 20 + [1] * 9, [0] * 20))["missing"] == [], "too few of the data"
 
 
-def test_a_model_without_a_judge_says_where_one_is_from(fake: Fake, tmp_path: Path, capsys: Capture) -> None:
+def test_a_model_without_a_judge_says_where_one_is_from(
+    fake: Fake, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = write_real(tmp_path / "real")
     run = ["evaluate", "faces", "--data", str(real), "--server", fake.server]
     assert main(run) == 2
@@ -257,3 +266,7 @@ def test_a_model_without_a_judge_says_where_one_is_from(fake: Fake, tmp_path: Pa
     assert main(["evaluate", "sketch", *run[2:]]) == 2
     assert "is for image-to-image; generators are evaluated" in capsys.readouterr().err
     assert len(fake.service.requests) == 2  # nothing was generated
+    monkeypatch.setattr(judges, "WEIGHTS", tmp_path / "none")
+    monkeypatch.setattr(judges, "WEIGHTS_PACKAGE", "no_such_package")
+    assert main([*run, "--features", "digits-judge"]) == 2
+    assert capsys.readouterr().err.startswith("ganserve: --features digits-judge: the judges are in the package")
