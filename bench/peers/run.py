@@ -164,6 +164,8 @@ def _best(layouts: Sequence[Contestant], callers: int) -> Contestant:
 
 def _share(one: Contestant, callers: int, most: float) -> str:
     """Images per second over the limit, the images per second, and the layout."""
+    if not one.phases[callers]:
+        return "failed"
     per_s = one.per_s(callers)
     return f"{number(per_s / most)}: {per_s:.0f}" + (f" ({one.layout})" if one.layout else "")
 
@@ -198,7 +200,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     text = f"{machine['cores']} cores of {machine['processor']}, {machine['date']}, ONNX Runtime {ort.__version__}.\n\n"
     text += f"### `{arguments.model}`: served / limit, images/s (workers x threads)\n\n{measured.markdown()}\n\n"
     text += f"Engine limit {limit.images_per_s} images/s ({limit.best}). p50 / p99 of {CALLERS[-1]} callers.\n"
-    text += "".join(f"\n{name} failed: {error}\n" for name, error in measured.failed.items())
+    text += "".join(f"\n{name} failed: {error.splitlines()[0]}\n" for name, error in measured.failed.items())
     print(text)
     results: dict[str, object] = {
         "seconds": time.monotonic() - began_s,
