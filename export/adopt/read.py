@@ -61,6 +61,15 @@ def nodes_of(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
             yield from nodes_of(inner)
 
 
+def constants_of(proto: onnx.ModelProto) -> dict[str, onnx.TensorProto]:
+    """The tensors that are always the same, by name: initializers and what Constant nodes give."""
+    found = {tensor.name: tensor for tensor in proto.graph.initializer}
+    for node in nodes_of(proto.graph):
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            found[node.output[0]] = node.attribute[0].t
+    return found
+
+
 def opset_of(proto: onnx.ModelProto) -> int:
     """The version of ONNX's own operators."""
     return next(int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))

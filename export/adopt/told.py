@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.adopt.read import nodes_of
+from export.adopt.read import constants_of
 from export.adopt.roles import LEVELS, Range, Tensor
 
 # What changes no value.
@@ -38,14 +38,10 @@ def told_range(proto: onnx.ModelProto, output: Tensor) -> Range | None:
 
 def _numbers(proto: onnx.ModelProto) -> Numbers:
     """The constants of one value, by name."""
-    tensors = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in nodes_of(proto.graph):
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
     reals = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
     return {
         name: float(numpy_helper.to_array(tensor).flat[0])
-        for name, tensor in tensors.items()
+        for name, tensor in constants_of(proto).items()
         if tensor.data_type in reals and math.prod(tensor.dims) == 1
     }
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from artifact.spec import TensorSpec
-from export.adopt.read import nodes_of, opset_of
+from export.adopt.read import constants_of, nodes_of, opset_of
 from export.adopt.roles import Bounds, Range, Roles, Tensor
 
 PREFIX = "adopted/"
@@ -88,10 +88,7 @@ def with_free_axes(proto: onnx.ModelProto, axes: Sequence[int], reshapes: bool) 
 
 
 def _free_reshapes(proto: onnx.ModelProto) -> None:
-    constants = {tensor.name: tensor for tensor in proto.graph.initializer}
-    for node in nodes_of(proto.graph):
-        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            constants[node.output[0]] = node.attribute[0].t
+    constants = constants_of(proto)
     shapes: dict[str, str] = {}
     for node in nodes_of(proto.graph):
         if node.op_type != "Reshape" or node.input[1] not in constants:
