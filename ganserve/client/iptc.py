@@ -2,7 +2,6 @@
 as hexadecimal digits in a text, a "raw profile", as ImageMagick and ExifTool write and read them.
 """
 
-import re
 import struct
 import zlib
 
@@ -10,7 +9,7 @@ PHOTOSHOP = b"Photoshop 3.0\0"  # begins such a segment of a JPEG
 SEGMENT_BYTES = 65_533 - len(PHOTOSHOP)
 RESOURCE, RESOURCES = b"8BIM", 0x0404
 RAW_PROFILE = "Raw profile type "
-RAW = re.compile(r"\s*\S+\s+(\d{1,10})\s+([0-9A-Fa-f\s]*)\Z")
+MAX_DIGITS = 10  # of a length
 
 
 def iptc_of(resources: bytes) -> bytes:
@@ -50,6 +49,11 @@ def as_raw_profile(iptc: bytes) -> bytes:
 
 def of_raw_profile(text: str) -> bytes:
     """The bytes that the text of a raw profile stands for; nothing if it is damaged."""
-    found = RAW.match(text)
-    digits = "".join(found[2].split()) if found else ""
-    return bytes.fromhex(digits) if found and len(digits) == 2 * int(found[1]) else b""
+    parts = text.split(None, 2)  # a name, how many bytes, and their digits
+    if len(parts) < 3 or not (parts[1].isascii() and parts[1].isdigit()) or len(parts[1]) > MAX_DIGITS:
+        return b""
+    try:
+        found = bytes.fromhex(parts[2])  # passes over white space
+    except ValueError:
+        return b""
+    return found if len(found) == int(parts[1]) else b""

@@ -14,6 +14,7 @@ from PIL import Image, ImageCms
 from ganserve import InvalidRequest
 from ganserve.client.encode import encode
 from ganserve.client.extras import Extras
+from ganserve.client.iptc import of_raw_profile
 from ganserve.client.pictures import MAX_PX, decoded, sent
 from ganserve.client.png import Pixels, decode_png, encode_png
 from ganserve.client.received import ReceivedImage, Timings
@@ -350,3 +351,9 @@ def test_what_a_format_has_no_place_for_is_said_and_the_rest_is_there(suffix: st
     assert (title == "grüße") == (suffix != ".bmp")
     assert (found.iptc == CAPTION) == (suffix in (".png", ".jpg", ".tif"))
     assert (found.icc == PROFILE) == (suffix != ".bmp")
+
+
+@pytest.mark.parametrize("text", ["iptc 5" + " " * 10**6 + "!", "iptc 2 abc", "iptc 3 abcd", "iptc \u00b2 ab", "iptc"])
+def test_a_damaged_raw_profile_is_nothing(text: str) -> None:
+    assert of_raw_profile(text) == b""
+    assert of_raw_profile("\niptc\n 2\nab\ncd\n") == b"\xab\xcd"
