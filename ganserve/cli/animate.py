@@ -28,13 +28,13 @@ from ganserve.cli.connect import (
     JsonOption,
     ServerOption,
     connect,
+    served_model,
 )
 from ganserve.cli.files import ModelArgument, QualityOption, VersionOption
 from ganserve.cli.generate_options import LabelsOption, SeedsOption, WOption, read_generate_options
 from ganserve.cli.moving import SUFFIXES, write_moving
 from ganserve.cli.output import CommandError, counted, print_json
 from ganserve.client.client import Client
-from ganserve.client.errors import NotFound, Unavailable
 from ganserve.client.options import Edit, GenerateOptions
 from ganserve.client.paths import CURVES, Curve, interpolate, latents_of
 from ganserve.client.results import ServedModel
@@ -130,23 +130,6 @@ def animate(
         )
         return
     print(f"{output}  {frames} frames, {frames / fps:.1f} s, {n} keys in {'w' if 'ws' in made else 'the latent space'}")
-
-
-def served_model(client: Client, model: str, version: str) -> ServedModel:
-    """What the server says of a model that is ready: of the newest version, or that one.
-
-    Raises:
-        NotFound: there is none.
-        Unavailable: it is not ready.
-    """
-    found = [each for each in client.models() if each.name == model and version in ("", each.version)]
-    ready = [each for each in found if each.state == "READY"]
-    if not found:
-        raise NotFound(f"the server has no model {model!r}" + (f", version {version}" if version else ""))
-    if not ready:
-        last = found[-1]
-        raise Unavailable(f"{model}: is {last.state}" + (f": {last.reason}" if last.reason else ""))
-    return max(ready, key=lambda each: int(each.version))
 
 
 def _frames(

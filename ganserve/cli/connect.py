@@ -1,4 +1,4 @@
-"""The options of every subcommand that calls a server."""
+"""What every subcommand that calls a server shares: its options, the client, and what is served."""
 
 import os
 from collections.abc import Iterator
@@ -11,6 +11,8 @@ import typer
 
 from ganserve.client.address import DEFAULT, VARIABLE
 from ganserve.client.client import Client
+from ganserve.client.errors import NotFound, Unavailable
+from ganserve.client.results import ServedModel
 
 ServerOption = Annotated[
     str, typer.Option("--server", metavar="HOST:PORT", envvar=VARIABLE, help="Server to call; https:// asks for TLS.")
@@ -43,3 +45,20 @@ def connect(server: str, deadline_s: float, authority: Path | None, api_key_file
     api_key = os.environ.get(API_KEY_VARIABLE) if api_key_file is None else api_key_file.read_text().strip()
     with Client(server, deadline_s=deadline_s, credentials=credentials, api_key=api_key) as client:
         yield client
+
+
+def served_model(client: Client, model: str, version: str) -> ServedModel:
+    """What the server says of a model that is ready: of the newest version, or that one.
+
+    Raises:
+        NotFound: there is none.
+        Unavailable: it is not ready.
+    """
+    found = [each for each in client.models() if each.name == model and version in ("", each.version)]
+    ready = [each for each in found if each.state == "READY"]
+    if not found:
+        raise NotFound(f"the server has no model {model!r}" + (f", version {version}" if version else ""))
+    if not ready:
+        last = found[-1]
+        raise Unavailable(f"{model}: is {last.state}" + (f": {last.reason}" if last.reason else ""))
+    return max(ready, key=lambda each: int(each.version))

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import typer
 
-from ganserve.cli.animate import served_model
 from ganserve.cli.change_options import (
     CutoffOption,
     EditOption,
@@ -25,6 +24,7 @@ from ganserve.cli.connect import (
     JsonOption,
     ServerOption,
     connect,
+    served_model,
 )
 from ganserve.cli.dataset_options import read_contents
 from ganserve.cli.files import ModelArgument, QualityOption, VersionOption

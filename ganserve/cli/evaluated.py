@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ganserve.cli.animate import served_model
 from ganserve.cli.change_options import described_options
+from ganserve.cli.connect import served_model
 from ganserve.cli.dataset_options import read_contents
 from ganserve.cli.output import CommandError, Steps, needing
 from ganserve.client.results import ServedModel

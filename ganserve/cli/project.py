@@ -7,7 +7,6 @@ import numpy as np
 import typer
 from PIL import Image
 
-from ganserve.cli.animate import served_model
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -17,6 +16,7 @@ from ganserve.cli.connect import (
     JsonOption,
     ServerOption,
     connect,
+    served_model,
 )
 from ganserve.cli.files import ModelArgument, VersionOption
 from ganserve.cli.output import CommandError, print_json, steps

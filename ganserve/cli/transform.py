@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganserve.cli.animate import served_model
 from ganserve.cli.connect import (
     DEADLINE_S,
     SERVER,
@@ -20,6 +19,7 @@ from ganserve.cli.connect import (
     JsonOption,
     ServerOption,
     connect,
+    served_model,
 )
 from ganserve.cli.files import ModelArgument, QualityOption, VersionOption, describe_timings, facts_of
 from ganserve.cli.media.image import ImageConverter, Made, Result
