@@ -4,7 +4,8 @@ file alone, what it says of itself."""
 import importlib
 import io
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -54,15 +55,17 @@ SOURCES = {
 # Nothing is fetched from where a file says.
 C2PA_SETTINGS = {"verify": {"remote_manifest_fetch": False, "ocsp_fetch": False}}
 
+GivenArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[MODEL] IMAGE",
+        help="Name of the model, as `ganserve models` lists it; PNG, lossless WebP, or another lossless file.",
+    ),
+]
+
 
 def verify(
-    given: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="[MODEL] IMAGE",
-            help="Name of the model, as `ganserve models` lists it; PNG, lossless WebP, or another lossless file.",
-        ),
-    ],
+    given: GivenArgument,
     seeds: SeedsOption = "0",
     labels: LabelsOption = None,
     truncation: TruncationOption = None,
@@ -94,10 +97,14 @@ def verify(
         raise CommandError(f"{len(given)} arguments; give a model and an image, or an image alone")
     image = Path(given[-1])
     if len(given) == 1:
+        what = (labels, truncation, noise_seeds, edit, without, mix, truncation_cutoff, truncation_center, translate)
+        if seeds != "0" or any((*what, rotate, then, version)):
+            raise CommandError("options of what is generated, such as --seeds, need a model beside the image")
         _show_marks(image, as_json)
         return
     model = given[0]
-    wanted = _pixels(image)
+    with _opened(image) as opened:
+        wanted = np.asarray(opened)
     changes = read_changes(edit, without, mix, None, truncation_cutoff, truncation_center, translate, rotate)
     options, n = read_generate_options(seeds, None, None, None, labels, truncation, noise_seeds, changes)
     options |= {"then": then or [], "version": version, "format": "raw"}
@@ -115,10 +122,11 @@ def verify(
         print(f"{image}  identical to seed {made.seed} of {made.model} version {made.version}")
 
 
-def _pixels(image: Path) -> NDArray[Any]:
+@contextmanager
+def _opened(image: Path) -> Iterator[Image.Image]:
     try:
         with Image.open(image) as opened:
-            return np.asarray(opened)
+            yield opened
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise CommandError(f"{image}: cannot be read as an image: {error}") from None
 
@@ -143,14 +151,14 @@ def _show_marks(image: Path, as_json: bool) -> None:
     Raises:
         CommandError: nothing of a network, or its signature is not valid.
     """
-    try:
-        data = image.read_bytes()
-        with Image.open(io.BytesIO(data)) as opened:
-            packet, media_type = Extras.of(opened).xmp or b"", opened.get_format_mimetype()
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise CommandError(f"{image}: cannot be read as an image: {error}") from None
+    with _opened(image) as opened:
+        data, packet, media_type = (
+            image.read_bytes(),
+            Extras.of(opened).xmp or b"",
+            Image.MIME.get(opened.format or "", ""),
+        )
     source = next((name for name in SOURCES if f"digitalsourcetype/{name}".encode() in packet), "")
-    state, signed = ("", "") if b"c2pa" not in data else _signature(data, str(media_type))
+    state, signed = ("", "") if b"c2pa" not in data else _signature(data, media_type)
     source = source or signed
     if as_json:
         print_json({"source_type": source, "signature": state})
@@ -181,8 +189,10 @@ def _signature(data: bytes, media_type: str) -> tuple[str, str]:
         with c2pa.Reader(media_type, io.BytesIO(data), context=context) as reader:
             said = json.loads(reader.json())
             state = str(reader.get_validation_state())
-    except c2pa.C2paError:
+    except (c2pa.C2paError.ManifestNotFound, c2pa.C2paError.NotSupported):
         return "", ""
+    except c2pa.C2paError:  # what is there cannot be read
+        return "Invalid", ""
     active = json.dumps(said["manifests"][said["active_manifest"]])
     return state, next((name for name in SOURCES if f"digitalsourcetype/{name}" in active), "")
 

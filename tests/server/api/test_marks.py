@@ -189,8 +189,13 @@ async def test_the_command_shows_what_a_file_says_of_itself(
         changed[-40] ^= 1
         code, told = verified(bytes(changed), tmp_path, capsys)
         assert (code, "its C2PA signature is not valid" in told) == (2, True)
+        torn = made.data.replace(b"jumd", b"jumx")
+        assert torn != made.data
+        assert "not valid" in verified(torn, tmp_path, capsys)[1]
         (bare,) = await client.generate("plain", seeds=7, labels="one")
     assert verified(bare.data, tmp_path, capsys)[0] == 2
+    assert main(["verify", str(tmp_path / "image"), "--seeds", "0-9"]) == 2
+    assert "need a model" in capsys.readouterr().err
     code, told = verified(
         png_with(
             PACKET
