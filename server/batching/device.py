@@ -18,11 +18,6 @@ from server.engines.niceness import yield_to_loop
 
 T = TypeVar("T")
 
-# So long after several requests met on a device, the next one that finds it idle is still treated as one of many.
-CROWDED_S = 0.05
-# A caller that waits for its answer before it asks again cannot be back sooner than this.
-ROUND_TRIP_S = 0.00025
-
 
 class Work(Protocol):
     """A batch for one lane. `is_short`: it has the whole device and takes less than 5 ms."""
@@ -87,7 +82,6 @@ class Device:
         self._changed_at = time.monotonic()
         self._turns: deque[Source] = deque()
         self._scheduled = False
-        self._crowded_at = self._ran_alone_at = -CROWDED_S
 
     @property
     def sources(self) -> int:
@@ -112,12 +106,9 @@ class Device:
     def offer(self, source: Source, is_alone: bool = False) -> None:
         """Says that `source` has work. Batches are formed after the callbacks that are ready now have run, so that
         requests which arrived together leave together; at once if it `is_alone`."""
-        now = time.monotonic()
-        if self._held or self._turns or now - self._ran_alone_at < ROUND_TRIP_S:
-            self._crowded_at = now
         if source not in self._turns:
             self._turns.append(source)
-        if is_alone and now - self._crowded_at >= CROWDED_S:
+        if is_alone and not self._held:
             self._context.run(self._take_turns)
         elif not self._scheduled and self._lanes_for(source) > 0:
             self._scheduled = True
@@ -159,8 +150,7 @@ class Device:
         try:
             while self._turns and (lanes := self._lanes_for(self._turns[0])) > 0:
                 source = self._turns.popleft()
-                crowded = time.monotonic() - self._crowded_at < CROWDED_S
-                is_idle = not (self._held or self._turns or crowded)
+                is_idle = not (self._held or self._turns)
                 work = source.take(lanes, may_use_whole_device=is_idle and self._is_cpu)
                 if work is None:
                     continue
@@ -177,7 +167,6 @@ class Device:
             work.execute()
             self._hold(-held)
             work.finish()
-            self._ran_alone_at = time.monotonic()
             return
         limit_s = max(self._hangs.limit_s, ESTIMATE_TIMES * work.estimated_s)
         watch = self._hangs.watch(lambda: f"{self.name}: {work.describe()}", limit_s, work.interrupt)
