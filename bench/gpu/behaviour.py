@@ -34,11 +34,11 @@ STOP_S = 30.0
 def look(version: Version, subject: Subject, device: Device, work: Path, seconds: float) -> Iterator[Finding]:
     """Each part's finding, as it is found; a part that broke off is a finding too."""
     parts: list[Callable[[], Finding]] = [
+        lambda: _end_under_load(version, subject, device, work),
         lambda: _metrics(version, subject, device, work, seconds),
         lambda: _unloading(version, subject, device, work),
         lambda: _instances(version, subject, device, work, seconds),
         lambda: _float32_again(version, subject, device, work),
-        lambda: _end_under_load(version, subject, device, work),
     ]
     for part in parts:
         try:

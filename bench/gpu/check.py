@@ -4,24 +4,28 @@ Run by its path with the machine's own Python; needs nothing installed:
 
     python3 bench/gpu/check.py --kit PIECES     # made elsewhere with `python -m bench gpu-kit`
 
-Installs the kit beside the checkout, then runs `python -m bench gpu` for each part in a process of its own with a limit
-of time, the most valuable first. Each part leaves its JSON and Markdown under bench/results/ as it goes, so that what
-was measured is there whatever happens to the rest.
+Installs the kit beside the checkout, without what of it is damaged, then runs `python -m bench gpu` for each part in a
+process of its own with a limit of time, the most valuable first. Each part leaves its JSON and Markdown under
+bench/results/ as it goes, so that what was measured is there whatever happens to the rest; how each of them ended is in
+`gpu-check-DATE`, written at once too.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from bench.gpu.kit import KitError, install  # noqa: E402  # `bench` is where this file is, wherever it is run
+from bench.gpu.summary import Ended, Summary, without_folders  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -60,31 +64,44 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=480.0, help="for everything together")
     parser.add_argument("--parts", default=",".join(part.name for part in PARTS), metavar="A,B")
     given = parser.parse_args()
+    names = given.parts.split(",")
+    if unknown := set(names) - {part.name for part in PARTS}:
+        parser.error(f"--parts {sorted(unknown)[0]}: must be of {', '.join(part.name for part in PARTS)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that it ends what it started
     began_s = time.monotonic()
     work = given.work.resolve()
     work.mkdir(parents=True, exist_ok=True)
+    wanted = [part for part in PARTS if part.name in names]
+    name = f"gpu-check-{date.today().isoformat()}.json"
+    summary = Summary(given.out.resolve() / name, given.device, given.seconds, missing=[part.name for part in wanted])
     if given.kit is not None:
         try:
-            install(given.kit.resolve(), work)
+            summary.left_out = install(given.kit.resolve(), work)
         except KitError as error:
             print(f"gpu-check: {error}", file=sys.stderr)
             return 2
-    wanted = [part for part in PARTS if part.name in given.parts.split(",")]
+    for said in summary.left_out:
+        print(f"gpu-check: left out of the kit: {said}", flush=True)
+    summary.write()
     left_s = given.seconds - (time.monotonic() - began_s)
     shares = sum(part.share for part in wanted)
-    ended = [_run(part, given, work, left_s * part.share / shares) for part in wanted]
-    print(f"gpu-check: {sum(ended)} of {len(wanted)} parts ended as they must; results in {given.out}", flush=True)
-    return 0 if all(ended) else 1
+    for part in wanted:
+        ended = _run(part, given, work, left_s * part.share / shares)
+        print(f"gpu-check: {part.name}: {ended.how} after {ended.seconds:.0f} s: {ended.last_line}", flush=True)
+        summary.parts.append(ended)
+        summary.missing.remove(part.name)
+        summary.write()
+    right = sum(each.right for each in summary.parts)
+    print(f"gpu-check: {right} of {len(wanted)} parts ended as they must; results in {given.out}", flush=True)
+    return 0 if right == len(wanted) and not summary.left_out else 1
 
 
-def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> bool:
-    """Whether the part ended by itself; its output is in a log beside its results."""
-    out = given.out.resolve()
-    out.mkdir(parents=True, exist_ok=True)
+def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> Ended:
+    """Runs it with its limit; its output is in a log in the work folder."""
     command = [
         sys.executable, "-m", "bench", "gpu", "--device", given.device, "--work", str(work), "--repository",
-        str(work / "models" / "fp32"), "--repository", str(work / "models" / "fp16"), "--out", str(out), "--suffix",
-        part.name, "--seconds", f"{0.85 * limit_s:.0f}", *part.arguments,
+        str(work / "models" / "fp32"), "--repository", str(work / "models" / "fp16"), "--out", str(given.out.resolve()),
+        "--suffix", part.name, "--seconds", f"{0.85 * limit_s:.0f}", *part.arguments,
     ]  # fmt: skip
     print(f"gpu-check: {part.name}, {limit_s:.0f} s", flush=True)
     began_s = time.monotonic()
@@ -93,14 +110,16 @@ def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> b
             command, cwd=ROOT, env=_environment(work), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            said = f"exit code {process.wait(limit_s)}"
+            how = f"exit code {process.wait(limit_s)}"
         except subprocess.TimeoutExpired:
-            said = "its time was over"
-            os.killpg(process.pid, signal.SIGKILL)  # with the server that it measures
+            how = "its time was over"
+        finally:  # with the server that it measures
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     lines = (work / f"{part.name}.log").read_text(errors="replace").splitlines()
-    print(f"gpu-check: {part.name}: {said} after {time.monotonic() - began_s:.0f} s: {lines[-1] if lines else ''}")
-    return said == "exit code 0"
+    last = without_folders(lines[-1]) if lines else ""
+    return Ended(part.name, how == "exit code 0", how, time.monotonic() - began_s, limit_s, last)
 
 
 def _environment(work: Path) -> dict[str, str]:

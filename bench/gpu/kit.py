@@ -16,11 +16,14 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 INDEX = "kit.json"
 MODELS = "models.tar.xz"
+PIP_S = 90.0  # for all wheels together it takes 20
+TOO_LONG = f"pip took longer than {PIP_S:.0f} s"
 # What the machine is: CPython on x86-64 Linux with torch, its CUDA libraries, onnx, onnxscript and numpy.
 GLIBC_MINORS = (39, 35, 34, 31, 28, 27, 24, 17, 12, 5)
 WHEELS = (
@@ -34,7 +37,7 @@ TENSORRT = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "cuda-bindin
 
 
 class KitError(Exception):
-    """A kit that cannot be made or is not whole; the text names the file."""
+    """A kit that cannot be made, or is none; the text names the file."""
 
 
 def download(names: Sequence[str], constraints: Path, folder: Path, python: str) -> None:
@@ -84,30 +87,39 @@ def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
     return number
 
 
-def join(pieces: Path, folder: Path) -> Iterator[Path]:
-    """Puts the files together again in `folder`, each checked before it is there.
+def join(pieces: Path, folder: Path) -> tuple[list[Path], list[str]]:
+    """Puts the files together again in `folder`: those that are what was packed, and what is wrong with the others.
 
     Raises:
-        KitError: a part is missing, or a file is not what was packed.
+        KitError: there is no kit.
     """
     try:
         index = json.loads((pieces / "piece-01" / INDEX).read_text())
     except OSError as error:
         raise KitError(f"{pieces}: no piece-01 with a {INDEX} in it") from error
     folder.mkdir(parents=True, exist_ok=True)
+    whole, wrong = [], []
     for name, entry in index.items():
-        digest, path = hashlib.sha256(), folder / name
-        with path.open("wb") as target:
-            for part in entry["parts"]:
-                if not (pieces / part).is_file():
-                    raise KitError(f"{name}: {part} is missing")
-                data = (pieces / part).read_bytes()
-                digest.update(data)
-                target.write(data)
-        if digest.hexdigest() != entry["sha256"]:
-            path.unlink()
-            raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {entry['sha256']}")
-        yield path
+        try:
+            whole.append(_join_file(pieces, name, entry, folder))
+        except (KitError, OSError) as error:
+            (folder / name).unlink(missing_ok=True)
+            wrong.append(str(error))
+    return whole, wrong
+
+
+def _join_file(pieces: Path, name: str, entry: Mapping[str, Any], folder: Path) -> Path:
+    digest, path = hashlib.sha256(), folder / name
+    with path.open("wb") as target:
+        for part in entry["parts"]:
+            if not (pieces / part).is_file():
+                raise KitError(f"{name}: {part} is missing")
+            data = (pieces / part).read_bytes()
+            digest.update(data)
+            target.write(data)
+    if digest.hexdigest() != entry["sha256"]:
+        raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {entry['sha256']}")
+    return path
 
 
 def make(
@@ -133,30 +145,46 @@ def make(
     return split(files, pieces, piece_bytes)
 
 
-def install(pieces: Path, target: Path) -> None:
-    """Joins the kit and installs it: packages into `target/site`, models into `target/models`.
+def install(pieces: Path, target: Path) -> list[str]:
+    """Joins the kit and installs it: packages into `target/site`, models into `target/models`. What is damaged is left
+    out, since much can be measured without it; the sentences say what, and why.
 
     Raises:
-        KitError: the kit is not whole, or pip refuses a wheel.
+        KitError: there is no kit.
     """
-    wheels = []
-    for path in join(pieces, target / "joined"):
-        if path.name == MODELS:
+    whole, wrong = join(pieces, target / "joined")
+    site = target / "site"
+    site.mkdir(parents=True, exist_ok=True)
+    wheels = [path for path in whole if path.name != MODELS]
+    for path in set(whole) - set(wheels):
+        try:
             with tarfile.open(path) as archive:
                 archive.extractall(target / "models", filter="data")
-        else:
-            wheels.append(str(path))
-    site = target / "site"
-    command = [
-        sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade",
-        "--target", str(site), *wheels,
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise KitError(f"pip cannot install: {done.stderr.strip().splitlines()[-1]}")
+        except (OSError, tarfile.TarError) as error:
+            wrong.append(f"{path.name}: {error}")
+    said = _pip(site, wheels) if wheels else ""
+    if said == TOO_LONG:
+        wrong.append(f"{len(wheels)} wheels: {said}")
+    elif said:  # it installs all of them or none
+        refused = {path.name: said for path in wheels if (said := _pip(site, [path]))}
+        wrong += [f"{name}: {said}" for name, said in refused.items()]
     _link_nvidia(site)
     _write_command(site)
-    print(f"installed {len(wheels)} wheels into {target / 'site'}", flush=True)
+    print(f"installed the kit into {site}; {len(wrong)} files left out", flush=True)
+    return wrong
+
+
+def _pip(site: Path, wheels: Sequence[Path]) -> str:
+    """What pip says against installing them, "" if nothing."""
+    command = [
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade",
+        "--target", str(site), *map(str, wheels),
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PIP_S)
+    except subprocess.TimeoutExpired:
+        return TOO_LONG
+    return (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""
 
 
 def _link_nvidia(site: Path) -> None:
@@ -180,7 +208,8 @@ def _write_command(site: Path) -> None:
 
 if __name__ == "__main__":
     try:
-        install(Path(sys.argv[1]), Path(sys.argv[2]))
+        left_out = install(Path(sys.argv[1]), Path(sys.argv[2]))
+        sys.exit("\n".join(f"kit: {said}" for said in left_out) or 0)
     except KitError as failure:
         sys.exit(f"kit: {failure}")
     except IndexError:

@@ -1,23 +1,22 @@
 """What `python -m bench gpu` found: raw rows as JSON, tables as Markdown beside it, rewritten after every section."""
 
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.gpu.summary import without_folders
 from bench.report import number, write_json
 
 CPU_NOTE = "Measured on a CPU, to prove the script: no figure here is a GPU's."
 OUT_OF_MEMORY = "out of memory"
-FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+-]+/)+")
 OURS = ("bench", "export", "models", "server")  # whose errors say all in their text
-# How torch, CUDA and ONNX Runtime say it.
 SERVED_ROWS = 64  # a server's largest batch on a GPU
 SHARE_NOTE = (
     "Share of the engine: over the best that the engine alone does with transfers, whatever its batch up to "
     f"{SERVED_ROWS}. The caller is one Python thread on the same machine."
 )
+# How torch, CUDA and ONNX Runtime say it.
 MEMORY_WORDS = ("out of memory", "cudaerrormemoryallocation", "failed to allocate", "available memory of")
 
 
@@ -176,11 +175,6 @@ def _finite(row: dict[str, object]) -> dict[str, object]:
 
 class Unavailable(Exception):
     """Something that cannot be had on this machine; the text is the reason in one line."""
-
-
-def without_folders(text: str) -> str:
-    """The text with absolute paths cut down to their last part: results are read on other machines."""
-    return FOLDERS.sub("", text)
 
 
 def reason_of(error: Exception) -> str:

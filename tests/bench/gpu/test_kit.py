@@ -1,12 +1,14 @@
 """The kit for a machine without a network: packed, carried and joined again, or refused."""
 
+import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
-from bench.gpu.kit import INDEX, KitError, join, split
+from bench.gpu.kit import INDEX, KitError, install, join, split
 
 ROOT = Path(__file__).resolve().parents[3]
 PIECE_BYTES = 1000
@@ -27,25 +29,44 @@ def test_joined_files_are_those_that_were_packed(files: list[Path], tmp_path: Pa
     pieces = sorted((tmp_path / "pieces").iterdir())
     sizes = [sum(path.stat().st_size for path in piece.iterdir() if path.name != INDEX) for piece in pieces]
     assert sizes == [1000, 1000, 1000]
-    joined = list(join(tmp_path / "pieces", tmp_path / "joined"))
+    joined, wrong = join(tmp_path / "pieces", tmp_path / "joined")
     assert [path.read_bytes() for path in joined] == [path.read_bytes() for path in files]
+    assert not wrong
 
 
-def test_a_piece_that_was_not_carried_is_named(files: list[Path], tmp_path: Path) -> None:
+def test_what_was_not_carried_or_is_damaged_is_left_out_and_named(files: list[Path], tmp_path: Path) -> None:
     split(files, tmp_path / "pieces", PIECE_BYTES)
     (tmp_path / "pieces" / "piece-02" / "large.whl.001").unlink()
-    with pytest.raises(KitError, match=r"large\.whl: piece-02/large\.whl\.001 is missing"):
-        list(join(tmp_path / "pieces", tmp_path / "joined"))
-    with pytest.raises(KitError, match=r"no piece-01 with a kit\.json"):
-        list(join(tmp_path / "nothing", tmp_path / "joined"))
-
-
-def test_a_damaged_file_is_not_there(files: list[Path], tmp_path: Path) -> None:
-    split(files, tmp_path / "pieces", PIECE_BYTES)
     (tmp_path / "pieces" / "piece-03" / "small.whl.000").write_bytes(b"e" * 300)
-    with pytest.raises(KitError, match=r"small\.whl: its SHA-256 is"):
-        list(join(tmp_path / "pieces", tmp_path / "joined"))
-    assert not (tmp_path / "joined" / "small.whl").exists()
+    joined, wrong = join(tmp_path / "pieces", tmp_path / "joined")
+    assert [path.name for path in (tmp_path / "joined").iterdir()] == [path.name for path in joined] == ["empty.whl"]
+    assert wrong[0] == "large.whl: piece-02/large.whl.001 is missing"
+    assert wrong[1].startswith("small.whl: its SHA-256 is ")
+
+
+def test_no_kit_at_all_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(KitError, match=r"no piece-01 with a kit\.json"):
+        join(tmp_path / "nothing", tmp_path / "joined")
+
+
+def write_wheel(folder: Path, name: str) -> Path:
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr(f"{name}.py", "")
+        wheel.writestr(f"{name}-1.0.dist-info/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        wheel.writestr(f"{name}-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{name}-1.0.dist-info/RECORD", "")
+    return path
+
+
+def test_a_wheel_that_pip_refuses_keeps_no_other_from_being_installed(tmp_path: Path) -> None:
+    broken = tmp_path / "broken-1.0-py3-none-any.whl"
+    broken.write_bytes(b"no archive")
+    split([write_wheel(tmp_path, "whole"), broken], tmp_path / "pieces", PIECE_BYTES)
+    (wrong,) = install(tmp_path / "pieces", tmp_path / "target")
+    assert wrong.startswith("broken-1.0-py3-none-any.whl: ")
+    assert (tmp_path / "target" / "site" / "whole.py").is_file()
+    assert (tmp_path / "target" / "site" / "bin" / "ganserve").is_file()
 
 
 def test_the_check_needs_nothing_installed_to_refuse_a_kit(tmp_path: Path) -> None:
@@ -54,7 +75,7 @@ def test_the_check_needs_nothing_installed_to_refuse_a_kit(tmp_path: Path) -> No
     assert (done.returncode, done.stderr) == (2, f"gpu-check: {tmp_path}: no piece-01 with a kit.json in it\n")
 
 
-def test_a_part_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -> None:
+def test_a_part_that_does_not_end_is_ended_with_all_it_started_and_the_files_say_so(tmp_path: Path) -> None:
     command = [
         sys.executable, str(ROOT / "bench/gpu/check.py"), "--device", "cpu", "--parts", "speed", "--seconds", "1",
         "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"),
@@ -63,3 +84,11 @@ def test_a_part_that_does_not_end_is_ended_with_all_it_started(tmp_path: Path) -
     assert done.returncode == 1
     assert "gpu-check: speed: its time was over" in done.stdout
     assert "0 of 1 parts ended as they must" in done.stdout
+    (written,) = (tmp_path / "out").glob("gpu-check-*.json")
+    said = json.loads(written.read_text())
+    assert [(part["part"], part["right"], part["how"]) for part in said["parts"]] == [
+        ("speed", False, "its time was over")
+    ]
+    page = written.with_suffix(".md").read_text()
+    assert "| speed | NO | its time was over |" in page
+    assert "no figure of it is a GPU's" in page
