@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from artifact.shapes import ANY_SIZE, Sides
 from artifact.spec import TensorSpec
 from server.api.limits import Limits
 from server.errors import InvalidRequest
@@ -44,8 +45,10 @@ def check_pixels(model: Model, shapes: Shapes, limits: Limits) -> None:
 
     Raises:
         ImageTooLarge: more pixels than the limits allow, as sent or as the model returns them.
+        InvalidRequest: sides that the network cannot have.
     """
     scale = 1 if model.spec is None else model.spec.scale
+    sides = ANY_SIZE if model.spec is None else Sides(model.spec.multiple_px, model.spec.least_px)
     for tensor in model.engine.inputs:
         if -1 not in tensor.shape or tensor.name not in shapes:
             continue
@@ -55,6 +58,9 @@ def check_pixels(model: Model, shapes: Shapes, limits: Limits) -> None:
             limits.check_whole(f"input {tensor.name!r}", width, height)
             if scale > 1:
                 limits.check_whole(f"the output for input {tensor.name!r}", width * scale, height * scale)
+            if (sides.fit(height), sides.fit(width)) != (height, width):
+                rule = f"multiples of {sides.multiple_px} from {sides.min_px} on"
+                raise InvalidRequest(f"input {tensor.name!r}: image of {width}x{height} px, sides must be {rule}")
 
 
 class Expected(NamedTuple):

@@ -368,7 +368,7 @@ def _parameters() -> Iterator[tuple[str, Any, Codes]]:
 
 def _image_tensors() -> Iterator[tuple[str, Any, Codes]]:
     """Images as tensors, which have no size of their own to check them by."""
-    for height, width in ((0, 0), (0, 5), (1, 100_000), (1 << 20, 1 << 20), (20_000, 1)):
+    for height, width in ((0, 0), (0, 5), (5, 8), (8, 1), (1, 100_000), (1 << 20, 1 << 20), (20_000, 1)):
         raw = bytes(height * width * 3) if height * width < MANY else b""
         for model in (UPSCALER, TRANSLATOR):
             request = infer(model, "image", "UINT8", (1, height, width, 3), (raw,))

@@ -227,6 +227,7 @@ def _build(state: StateDict, settings: Mapping[str, Scalar]) -> Generator:
         input_range=UNITS[layout.unit],
         output_range=UNITS[layout.unit],
         max_batch_size=2,
+        multiple_px=config.unshuffle,
         scale=config.scale,
         settled=() if config.steps == 1 else ("factor",),
         tile=Tiling(

@@ -13,7 +13,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from server.api.kserve_tensors import read_inputs
-from tests.server.graphs import LAYERS, Z, write_styled, write_upscaler
+from tests.server.graphs import LAYERS, Z, write_styled, write_translator, write_upscaler
 
 Code = grpc.StatusCode
 INPUTS: dict[str, Any] = {
@@ -49,6 +49,7 @@ def repository(tmp_path: Path) -> Path:
     root = tmp_path / "repository"
     write_styled(root, "styled")
     write_upscaler(root, "up")
+    write_translator(root, "translate", multiple_px=4)
     write_upscaler(root, "bare")
     for path in (root / "bare" / "1" / "manifest.json", root / "bare" / "config.pbtxt"):
         path.unlink()
@@ -115,6 +116,15 @@ async def test_pixels_obey_the_limits_of_images_as_sent_and_as_returned(call: An
     assert text == "input 'image': 30 x 30 = 900 px, at most 800 (max_image_px)"
     assert (caller.runs("up"), caller.runs("bare")) == (0, 0)
     await caller.stub.ModelInfer(infer_request("up", image(10, 10)))
+
+
+async def test_sides_that_the_network_cannot_have_are_rejected_before_it_runs(call: Any) -> None:
+    caller = await call()
+    for height, width in ((6, 8), (8, 7), (1, 4)):
+        text = await caller.refusal(infer_request("translate", image(height, width)))
+        assert text == f"input 'image': image of {width}x{height} px, sides must be multiples of 4 from 4 on"
+    assert caller.runs("translate") == 0
+    await caller.stub.ModelInfer(infer_request("translate", image(4, 8)))
 
 
 async def test_replies_above_the_message_limit_are_rejected_before_the_work_if_the_shape_says_so(call: Any) -> None:
