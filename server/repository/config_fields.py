@@ -96,7 +96,7 @@ FIELDS: Mapping[str, Field] = {
     "optimization.gather_kernel_buffer_threshold": _no_effect(_MEMORY),
     "optimization.eager_batching": _no_effect("a batch is formed when a worker thread is free"),
     "dynamic_batching.preferred_batch_size": _honoured("1 to `max_batch_size`; others are refused"),
-    "dynamic_batching.max_queue_delay_microseconds": _honoured(),
+    "dynamic_batching.max_queue_delay_microseconds": _honoured("at most an hour"),
     "dynamic_batching.preserve_ordering": _no_effect(
         "a stream's replies always come in the order of its requests; calls that are made at once have none"
     ),
@@ -117,7 +117,9 @@ FIELDS: Mapping[str, Field] = {
     "ensemble_scheduling.step.model_namespace": _refused("the repository has no namespaces"),
     "instance_group.name": _honoured("returned by ModelConfig"),
     "instance_group.kind": _honoured("all but KIND_MODEL"),
-    "instance_group.count": _honoured("on GPUs; on the CPU worker threads run batches at once (`--threads`)"),
+    "instance_group.count": _honoured(
+        "on GPUs, at most 256; on the CPU worker threads run batches at once (`--threads`)"
+    ),
     "instance_group.rate_limiter": _no_effect(
         "instances run as soon as their device is free, as in Triton without --rate-limit"
     ),
@@ -153,7 +155,20 @@ def check_fields(config: ModelConfig) -> None:
     for path in set_fields(config):
         if FIELDS[path].treatment is Treatment.REFUSED:
             raise NotServing(f"{CONFIG}: {path} is not supported: {FIELDS[path].why}")
+    _check_enums(config)
     check_accelerators(config)
+
+
+def _check_enums(message: Message, prefix: str = "") -> None:
+    """protobuf keeps numbers that are no value of a field's type."""
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if field.enum_type is not None and value not in field.enum_type.values_by_number:
+            names = ", ".join(field.enum_type.values_by_name)
+            raise NotServing(f"{CONFIG}: {path} {value} is not supported; there are {names}")
+        if field.message_type is not None:
+            for part in _parts(value):
+                _check_enums(part, f"{path}.")
 
 
 def without_effect(config: ModelConfig | None) -> Iterator[str]:
@@ -162,6 +177,8 @@ def without_effect(config: ModelConfig | None) -> Iterator[str]:
         for path in dict.fromkeys(set_fields(config)):
             if FIELDS[path].treatment is Treatment.NO_EFFECT:
                 yield f"{path}: {FIELDS[path].why}"
+        if config.version_policy.HasField("latest") and not config.version_policy.latest.num_versions:
+            yield "version_policy.latest.num_versions 0: the newest version is served"
         batching = config.dynamic_batching
         if not batching.priority_levels and (batching.default_priority_level or batching.priority_queue_policy):
             yield "dynamic_batching: default_priority_level, priority_queue_policy: there are no priority_levels"
@@ -183,7 +200,10 @@ def set_fields(message: Message, prefix: str = "") -> Iterator[str]:
 
 
 def _parts(value: Any) -> Iterator[Message]:
+    """The messages of a field that is not scalar: one, or those of a list or map."""
     if isinstance(value, Message):
         yield value
+    elif isinstance(value, Mapping):
+        yield from (each for each in value.values() if isinstance(each, Message))
     else:
         yield from value

@@ -15,6 +15,9 @@ from server.errors import NotServing
 
 Axes = tuple[int, ...]
 
+# As of numpy's arrays.
+MAX_AXES = 64
+
 
 @dataclass(frozen=True)
 class DeclaredTensor:
@@ -73,6 +76,20 @@ def declared(entries: Sequence[Any], tensors: Sequence[TensorSpec]) -> tuple[Dec
 def graph_dims(entry: Any) -> Axes:
     """The dims of a config's input or output as its `reshape` says that the graph has them."""
     return tuple(entry.reshape.shape if entry.HasField("reshape") else entry.dims)
+
+
+def check_dims(entry: ModelInput | ModelOutput) -> None:
+    """Checks that a tensor of those axes can be sent.
+
+    Raises:
+        NotServing: it cannot.
+    """
+    for field, dims in (("dims", entry.dims), ("reshape", entry.reshape.shape)):
+        if wrong := [axis for axis in dims if axis < 1 and axis != -1]:
+            what = f"tensor {entry.name!r}: {field} {wrong[0]}"
+            raise NotServing(f"{CONFIG}: {what}: must be 1 or more, or -1 for any size")
+        if len(dims) > MAX_AXES:
+            raise NotServing(f"{CONFIG}: tensor {entry.name!r} has {len(dims)} {field}; at most {MAX_AXES}")
 
 
 def check_reshape(entry: ModelInput | ModelOutput) -> None:

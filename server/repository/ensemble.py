@@ -17,11 +17,8 @@ from server.errors import NotServing
 from server.observability.model_statistics import ModelStatistics
 from server.repository.declared import Axes, DeclaredTensor
 from server.repository.defaults import NO_OPTIONAL_INPUTS, OptionalInputs
-from server.repository.ensemble_config import ordered_steps
+from server.repository.ensemble_config import MAX_STEPS, ordered_steps
 from server.repository.model import Model
-
-# Steps of one ensemble, those of the ensembles in it included.
-MAX_STEPS = 64
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from server.errors import NotServing
 from server.repository.config_fields import set_fields
 
 PLATFORM = "ensemble"
+# Steps of one ensemble, those of the ensembles in it included.
+MAX_STEPS = 64
 
 # Of the fields that other models honour, those that an ensemble has a use for; see `config_fields.FIELDS`.
 _USED = (
@@ -40,6 +42,8 @@ def check_ensemble(config: ModelConfig) -> None:
     """
     if config.platform != PLATFORM or not config.ensemble_scheduling.step:
         raise NotServing(f"{CONFIG}: an ensemble has platform {PLATFORM!r} and ensemble_scheduling with steps")
+    if (steps := len(config.ensemble_scheduling.step)) > MAX_STEPS:
+        raise NotServing(f"{CONFIG}: ensemble_scheduling has {steps} steps; at most {MAX_STEPS}")
     for path in set_fields(config):
         for refused, why in _REFUSED.items():
             if f"{path}.".startswith(f"{refused}."):

@@ -10,8 +10,10 @@ from tritonclient.grpc.model_config_pb2 import ModelConfig
 from server.errors import NotServing
 from server.observability.metrics import Metrics
 from server.observability.model_statistics import ModelStatistics
-from server.repository.ensemble import MAX_STEPS, Ensemble, Served, bind
+from server.repository.ensemble import Ensemble, Served, bind
+from server.repository.ensemble_config import MAX_STEPS
 from server.repository.index import IndexEntry, State
+from server.repository.loader import unexpected
 from server.repository.metric_config import read_buckets, read_tags
 
 # Ensembles in ensembles: no more than the steps that one may have.
@@ -102,6 +104,8 @@ class Ensembles:
                 found[name] = Binding({}, error.state, str(error), error.withdrawn)
             except NotServing as error:
                 found[name] = Binding({}, State.UNAVAILABLE, str(error))
+            except Exception as error:  # the other models of the repository go on
+                found[name] = Binding({}, State.UNAVAILABLE, str(unexpected(error)))
         return found[name]
 
     def _versions(

@@ -36,7 +36,7 @@ from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement, placements, remarks
 from server.repository.queue_policy import policy_of
 from server.repository.samples import Sample, SampleReader, run_samples
-from server.repository.session_options import unused_tuning
+from server.repository.session_options import too_many_threads, unused_tuning
 from server.repository.version_files import read_verified, why_not_opened
 from server.repository.warmup import (
     has_guessed_values,
@@ -72,9 +72,10 @@ class Loader:
             FilesNotWhole: likewise, because of its files.
         """
         started_at = time.monotonic()
-        _tell_without_effect(name, (*remarks(config, self._devices.gpus), *without_effect(config)))
         opened: dict[Placement, Opened] = {}
         try:
+            unmet = (*remarks(config, self._devices.gpus), *too_many_threads(config, self._settings))
+            _tell_without_effect(name, (*unmet, *without_effect(config)))
             spec = await asyncio.to_thread(read_verified, folder)
             model = await self._load(ModelVersion(name, version, folder, config, spec), opened)
         except BaseException as error:

@@ -22,7 +22,7 @@ from server.engines.base import Engine
 from server.errors import NotServing
 from server.repository.checksums import verify_checksums
 from server.repository.config_fields import check_fields
-from server.repository.declared import check_reshape, graph_dims
+from server.repository.declared import check_dims, check_reshape, graph_dims
 from server.repository.ensemble_config import PLATFORM, check_ensemble, is_ensemble
 from server.repository.metric_config import read_buckets, read_tags
 from server.repository.queue_policy import check_batching
@@ -30,7 +30,7 @@ from server.repository.session_options import read_tuning
 
 # Triton's default for a model with a batch axis whose config has no size.
 AUTO_MAX_BATCH_SIZE = 4
-# In place of the size that a config leaves to the graph; no config can mean it.
+# In place of the size that a config leaves to the graph.
 AUTO_SIZE = -(1 << 31)
 # Above it a size is a mistake: no queue holds such a batch.
 MAX_BATCH_SIZE = 1 << 20
@@ -80,7 +80,12 @@ def leave_size(config: ModelConfig, is_stated: bool) -> None:
     """Leaves max_batch_size to the graph, as Triton does, if the config states neither it nor any tensor.
 
     `is_stated`: whether its text has the field, which is lost when it is parsed: 0 is no batch axis.
+
+    Raises:
+        NotServing: it states what stands for that.
     """
+    if config.max_batch_size == AUTO_SIZE:
+        raise NotServing(f"{CONFIG}: max_batch_size {AUTO_SIZE}: must be 0 to {MAX_BATCH_SIZE}")
     if not (is_stated or config.input or config.output or is_ensemble(config)):
         config.max_batch_size = AUTO_SIZE
 
@@ -111,6 +116,8 @@ def check_config(config: ModelConfig, folder: Path) -> None:
     read_tuning(config)
     read_tags(config)
     read_buckets(config)
+    for entry in (*config.input, *config.output):
+        check_dims(entry)
     for output in config.output:
         _check_label_file(folder, output.label_filename)
     verify_checksums(config, folder)

@@ -13,6 +13,9 @@ from server.engines.gpu_count import count_gpus
 from server.engines.onnx.session import CUDA_PROVIDER, has_cuda, no_provider
 from server.errors import NotServing, StartError
 
+# Of one model on one device: each takes memory and threads of its own, and time to load.
+MAX_INSTANCES = 256
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -80,6 +83,9 @@ def placements(config: ModelConfig | None, gpus: Sequence[int]) -> tuple[Placeme
     for group in config.instance_group:
         for device in _devices(group, gpus):
             counts[device] = 1 if device == CPU else counts[device] + max(1, group.count)
+    for device, count in counts.items():
+        if count > MAX_INSTANCES:
+            raise NotServing(f"{CONFIG}: instance_group: {count} instances on {device}; at most {MAX_INSTANCES}")
     ordered = sorted(counts, key=lambda device: device == CPU)
     return tuple(Placement(device, slot) for device in ordered for slot in range(counts[device]))
 
@@ -101,8 +107,8 @@ def _check(group: ModelInstanceGroup) -> None:
     kind = ModelInstanceGroup.Kind.Name(group.kind)
     if group.kind == ModelInstanceGroup.KIND_MODEL:
         raise NotServing(f"{CONFIG}: instance_group: {kind} is not supported; KIND_AUTO, KIND_GPU and KIND_CPU are")
-    if group.count < 0:
-        raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 or more")
+    if not 0 <= group.count <= MAX_INSTANCES:
+        raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 to {MAX_INSTANCES}")
     if group.kind == ModelInstanceGroup.KIND_CPU and group.gpus:
         raise NotServing(f"{CONFIG}: instance_group: {kind} with gpus {list(group.gpus)}; remove one of the two")
 

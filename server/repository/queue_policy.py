@@ -8,20 +8,27 @@ from server.errors import NotServing
 from server.settings import Settings
 
 MAX_LEVELS = 256
+MAX_DELAY_S = 3600
+MAX_PREFERRED = 1024
 
 
 def check_batching(batching: ModelDynamicBatching, max_batch_size: int) -> None:
-    """Checks that preferred batches are possible, and that every priority that is named is one of the levels.
+    """Checks that batches and delays are possible, and that every priority that is named is one of the levels.
 
     Raises:
         NotServing: one is not, or there are too many.
     """
+    if (sizes := len(set(batching.preferred_batch_size))) > MAX_PREFERRED:
+        raise NotServing(f"{CONFIG}: dynamic_batching: {sizes} preferred sizes; at most {MAX_PREFERRED}")
     for size in batching.preferred_batch_size:
         if not 1 <= size <= max_batch_size:
             raise NotServing(
                 f"{CONFIG}: dynamic_batching: preferred size {size} must be positive and <= max batch size "
                 f"{max_batch_size}"
             )
+    if (delay := batching.max_queue_delay_microseconds) > MAX_DELAY_S * 1_000_000:
+        found = f"max_queue_delay_microseconds {delay}: must be at most {MAX_DELAY_S * 1_000_000}"
+        raise NotServing(f"{CONFIG}: dynamic_batching: {found}")
     levels = batching.priority_levels
     if levels > MAX_LEVELS:
         raise NotServing(f"{CONFIG}: dynamic_batching: priority_levels {levels}: must be at most {MAX_LEVELS}")
@@ -46,7 +53,7 @@ def policy_of(config: ModelConfig, settings: Settings) -> Policy:
         max_batch_size=config.max_batch_size,
         max_queue_rows=settings.max_queue_rows,
         max_queue_bytes=settings.max_queue_bytes,
-        preferred_batch_sizes=tuple(batching.preferred_batch_size),
+        preferred_batch_sizes=tuple(dict.fromkeys(batching.preferred_batch_size)),
         max_queue_delay_s=batching.max_queue_delay_microseconds / 1e6,
         target_s=settings.queue_target_s,
         levels=tuple(_level_of(named[level]) if level in named else queue for level in levels),

@@ -17,7 +17,7 @@ from server.repository.ensemble import Served
 from server.repository.ensemble_config import is_ensemble, without_use
 from server.repository.ensembles import Ensembles, Wanted
 from server.repository.index import UNLOADED, IndexEntry, State
-from server.repository.loader import FilesNotWhole, Loader
+from server.repository.loader import FilesNotWhole, Loader, unexpected
 from server.repository.model import Model
 from server.repository.model_config import VersionChoice, read_labels
 from server.repository.model_folder import read_model
@@ -197,11 +197,17 @@ class Repository(Catalogue):
         except NotServing as error:
             self._refuse(name, error)
             raise NotServing(self._reasons.of(error)) from None
-        if found.config is not None and is_ensemble(found.config):
-            await self._load_ensemble(name, found.path, found.config, found.choice)
-            self._overrides.serves(name, nbytes)
-        else:
-            await self._load_versions(name, *found, nbytes)
+        try:
+            if found.config is not None and is_ensemble(found.config):
+                await self._load_ensemble(name, found.path, found.config, found.choice)
+                self._overrides.serves(name, nbytes)
+            else:
+                await self._load_versions(name, *found, nbytes)
+        except GanserveError:
+            raise
+        except Exception as error:  # other models go on
+            self._refuse(name, reason := unexpected(error))
+            raise reason from error
 
     async def _load_ensemble(self, name: str, folder: Path, config: ModelConfig, choice: VersionChoice) -> None:
         """Loads those of its models that nobody has loaded, and binds it to them."""

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Mapping
 from tritonclient.grpc.model_config_pb2 import ModelConfig
 
 from artifact.repository import CONFIG
+from server.engines.onnx.cpu import cores, max_threads
 from server.engines.onnx.tuning import UNTUNED, GraphLevel, Tuning
 from server.errors import NotServing
+from server.settings import Settings
 
 MAX_THREADS = 1024
 # Triton's numbers of `optimization { graph { level } }`.
@@ -52,6 +54,16 @@ def read_tuning(config: ModelConfig | None) -> Tuning:
         shrinks="cpu:0" in shrinkage.split(";"),
         device_initializers=bool(_number(config, "session.use_device_allocator_for_initializers", 1)),
     )
+
+
+def too_many_threads(config: ModelConfig | None, settings: Settings) -> Iterator[str]:
+    """The threads that it asks for beyond those that a run gets, one line for each parameter."""
+    if config is None:
+        return
+    most = max_threads(settings.threads or cores())
+    for name in ("intra_op_thread_count", "inter_op_thread_count"):
+        if (number := _number(config, name, MAX_THREADS)) > most:
+            yield f"{name} {number}: a run gets {most} threads, as many as there are cores (or --threads)"
 
 
 def unused_tuning(config: ModelConfig | None, engine: str, device: str) -> Iterator[str]:

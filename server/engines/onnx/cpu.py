@@ -18,6 +18,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def max_threads(threads: int) -> int:
+    """Of one run, whatever a model's config says: more would wait for each other. `threads`: the server's."""
+    return max(threads, cores())
+
+
 class OnnxCpuEngine:
     """A graph in ONNX Runtime on the CPU.
 
@@ -37,6 +42,7 @@ class OnnxCpuEngine:
         Raises:
             StartError: ONNX Runtime cannot open the file.
         """
+        tuning = tuning.within(max_threads(threads))
         own = tuning.intra_threads
         self._shared = open_session(path, [(CPU_PROVIDER, {})], own or max(1, threads // lanes), tuning=tuning)
         self._whole = self._shared

@@ -1,6 +1,6 @@
 """How a session of ONNX Runtime runs on the CPU, where a model's config says so."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import onnxruntime as ort
@@ -36,6 +36,12 @@ class Tuning:
     has_pattern: bool = True
     shrinks: bool = False
     device_initializers: bool = False
+
+    def within(self, threads: int) -> "Tuning":
+        """The same with at most so many threads: more than there are cores wait for each other, and keep others out."""
+        return replace(
+            self, intra_threads=min(self.intra_threads, threads), inter_threads=min(self.inter_threads, threads)
+        )
 
     def apply(self, options: ort.SessionOptions) -> None:
         """Sets the options, but the threads within a node."""

@@ -107,6 +107,11 @@ def test_a_default_priority_without_levels_is_named() -> None:
     assert line.endswith("there are no priority_levels")
 
 
+def test_versions_that_are_none_are_named() -> None:
+    (line,) = without_effect(text_format.Parse("version_policy { latest { num_versions: 0 } }", ModelConfig()))
+    assert line == "version_policy.latest.num_versions 0: the newest version is served"
+
+
 def test_a_version_that_is_named_and_not_there_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_tiny(tmp_path, "tiny")
     (tmp_path / "tiny" / "config.pbtxt").write_text("version_policy { specific { versions: [1, 3] } }")
@@ -155,6 +160,19 @@ def repository(tmp_path: Path) -> Path:
             "versions": "version_policy { specific { versions: 3 } }",
             "gpu": 'optimization { execution_accelerators { gpu_execution_accelerator { name: "gpu_io" } } }',
             "tag": 'metric_tags { key: "_x" value: "a" }',
+            "kind": "max_batch_size: 4 instance_group { kind: 77 }",
+            "action": "max_batch_size: 4 dynamic_batching { default_queue_policy { timeout_action: 7 } }",
+            "leveled": "max_batch_size: 4 dynamic_batching { priority_levels: 1 default_priority_level: 1 "
+            "priority_queue_policy { key: 1 value { timeout_action: 7 } } }",
+            "instances": "max_batch_size: 4 instance_group { count: 1000000 }",
+            "delay": "max_batch_size: 4 dynamic_batching { max_queue_delay_microseconds: 18446744073709551615 }",
+            "sizes": f"max_batch_size: 1048576 dynamic_batching {{ preferred_batch_size: {list(range(1, 1026))} }}",
+            "lowest": "max_batch_size: -2147483648",
+            "below": 'max_batch_size: 4 input { name: "latent" data_type: TYPE_FP32 dims: -2 }',
+            "axes": f'max_batch_size: 4 input {{ name: "latent" data_type: TYPE_FP32 dims: {[1] * 65} }}',
+            "steps": 'platform: "ensemble" max_batch_size: 4 input { name: "a" data_type: TYPE_FP32 dims: 4 } '
+            'output { name: "b" data_type: TYPE_UINT8 dims: [2, 2, 3] } '
+            f"ensemble_scheduling {{ {20_000 * 'step {} '}}}",
             "bounds": f"model_metrics {{ {FIRST_RESPONSE.replace('BUCKETS', '2, 1')} }}",
         }[name]
         (root / name / "config.pbtxt").write_text(text)
@@ -175,6 +193,16 @@ REASONS = {
     "versions": "no version of 'versions' to serve: version_policy names others than [1]",
     "gpu": "gpu_execution_accelerator 'gpu_io' is not supported; 'tensorrt' and 'cuda' are",
     "tag": "metric_tags: '_x': names are letters, digits and underscores, and begin with no underscore",
+    "kind": "config.pbtxt: instance_group.kind 77 is not supported; there are KIND_AUTO, KIND_GPU, KIND_CPU, KIND_MO",
+    "action": "dynamic_batching.default_queue_policy.timeout_action 7 is not supported; there are REJECT, DELAY",
+    "leveled": "dynamic_batching.priority_queue_policy.timeout_action 7 is not supported",
+    "instances": "instance_group: count 1000000: must be 1 to 256",
+    "delay": "max_queue_delay_microseconds 18446744073709551615: must be at most 3600000000",
+    "sizes": "dynamic_batching: 1025 preferred sizes; at most 1024",
+    "lowest": "max_batch_size -2147483648: must be 0 to 1048576",
+    "below": "tensor 'latent': dims -2: must be 1 or more, or -1 for any size",
+    "axes": "tensor 'latent' has 65 dims; at most 64",
+    "steps": "ensemble_scheduling has 20000 steps; at most 64",
     "bounds": "model_metrics: buckets must be at most 100 ascending numbers",
     "wrong": "checksum: 1/model.onnx has MD5",
     "wrong-second": "checksum: 1/model.onnx has SHA256",

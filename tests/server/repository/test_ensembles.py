@@ -154,9 +154,8 @@ BAD: Mapping[str, tuple[str, str]] = {
         "ensemble_scheduling.step.model_namespace is not supported",
     ),
     "too many steps": (
-        steps(("up", {"image": "IMAGE"}, {"upscaled": "t1"}),
-              *(("up", {"image": f"t{i}"}, {"upscaled": f"t{i + 1}"}) for i in range(1, 70)),
-              inputs=[("IMAGE", "TYPE_UINT8", "-1,-1,3")], outputs=[("t70", "TYPE_UINT8", "-1,-1,3")]),
+        steps(*(("both", {"LATENT": "LATENT"}, {"LARGE": f"t{number}"}) for number in range(33)),
+              outputs=[("t0", "TYPE_UINT8", "-1,-1,3")]),
         "ensemble 'bad' has more than 64 steps",
     ),
 }  # fmt: skip

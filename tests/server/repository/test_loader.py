@@ -230,6 +230,25 @@ async def test_a_model_that_is_ready_with_a_note_says_so_everywhere(
     assert record.fields == {"model": "m", "version": 1, "reason": note}  # type: ignore[attr-defined]
 
 
+async def test_what_nobody_foresaw_in_a_model_is_its_reason_and_the_next_one_serves(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(config: Any, gpus: Any) -> list[str]:
+        if config.max_batch_size == 3:
+            raise KeyError("x")
+        return []
+
+    monkeypatch.setattr("server.repository.loader.remarks", broken)
+    for name, size in (("a", 3), ("m", 2)):
+        (bench.root / name / "1").mkdir(parents=True)
+        (bench.root / name / "config.pbtxt").write_text(f"max_batch_size: {size}")
+    repository = Repository(read_settings(repository=bench.root), bench.loader, lambda: None)
+    await repository.load_all()
+    first, second = repository.index()
+    assert (first.state, second.state) == (State.UNAVAILABLE, State.READY)
+    assert first.reason == "unexpected KeyError while loading; the server's log has more"
+
+
 @pytest.mark.parametrize(
     "text",
     ['platform: "tensorrt_plan"', 'backend: "tensorrt"', 'platform: "onnxruntime_onnx"', 'backend: "onnxruntime"'],

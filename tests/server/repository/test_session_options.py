@@ -9,6 +9,7 @@ import onnxruntime as ort
 import pytest
 from tritonclient.grpc import aio as triton
 
+from server.engines.onnx.cpu import cores
 from server.engines.openvino import available
 from tests.server.api.test_kserve import latent_input, picture
 from tests.server.conftest import Running, Start
@@ -59,6 +60,20 @@ async def test_the_sessions_have_what_the_parameters_say(start: Start, repositor
     np.testing.assert_array_equal(await image(running), picture(LATENT))
     running.server.repository.get_model("tiny").engine.trim()  # type: ignore[attr-defined]
     np.testing.assert_array_equal(await image(running), picture(LATENT))
+
+
+@FRONTENDS
+async def test_threads_beyond_those_of_the_machine_are_not_made(
+    start: Start, repository: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(repository, parameters(intra_op_thread_count="1000", inter_op_thread_count="1000", execution_mode="1"))
+    most = max(4, cores())
+    running = await start(threads=4)
+    found = sessions(running)[0].get_session_options()
+    assert (found.intra_op_num_threads, found.inter_op_num_threads) == (most, most)
+    said = [record.fields["what"] for record in caplog.records if record.message == "config.pbtxt: no effect"]  # type: ignore[attr-defined]
+    why = f"1000: a run gets {most} threads, as many as there are cores (or --threads)"
+    assert said == [f"intra_op_thread_count {why}", f"inter_op_thread_count {why}"]
 
 
 @FRONTENDS
