@@ -54,7 +54,10 @@ class CpuEngine(NamedTuple):
         if not available():
             raise StartError(f"{path}: {NOT_INSTALLED}")
         # Imported here, so that a server which does not use it does not pay for it.
-        from server.engines.openvino.engine import OpenVinoCpuEngine
+        try:
+            from server.engines.openvino.engine import OpenVinoCpuEngine
+        except ImportError as error:  # a library that it needs is missing, or of another version
+            raise StartError(f"{path}: OpenVINO cannot be loaded: {error}") from error
 
         return OpenVinoCpuEngine(path, lanes, threads, batched, self.precision)
 

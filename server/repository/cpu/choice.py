@@ -27,6 +27,7 @@ from server.errors import StartError
 from server.repository.cpu.contest import Candidate, Contest
 from server.repository.cpu.kept import Choice, KeptChoices
 from server.repository.cpu.pace import Pace
+from server.repository.cpu.subject import RunFailed, open_within
 from server.repository.model_version import ModelVersion
 from server.settings import Settings
 
@@ -111,19 +112,25 @@ class CpuChooser:
             return None
         try:
             return self._open_marked(chosen[0], key, path, batched), choice
-        except StartError as error:
+        except (StartError, RunFailed) as error:
             log.warning("kept choice of an engine not opened", extra={"fields": {"reason": str(error)}})
             return None
 
     def _open_marked(self, candidate: Candidate, key: str, path: Path, batched: bool) -> Engine:
-        """The graph in the candidate that was chosen once. Opening it may crash this time: so it leaves a mark, except
-        in a folder that can only be read, and for the reference, which would serve in any case."""
+        """The graph in the candidate that was chosen once. Opening it may crash or hang this time: so it leaves a mark,
+        except in a folder that can only be read, and has the limit of a run; not the reference, which would serve in
+        any case.
+
+        Raises:
+            StartError: the reference cannot open it.
+            RunFailed: another candidate cannot.
+        """
         if candidate == self._reference:
             return candidate.open(path, batched)
         with contextlib.ExitStack() as mark:
             with contextlib.suppress(OSError):
                 mark.enter_context(self._kept.trying(key, candidate.label))
-            engine = candidate.open(path, batched)
+            engine = open_within(lambda: candidate.open(path, batched), self._settings.hang_timeout_s)
         with contextlib.suppress(OSError):
             self._kept.forget_crashes(key)
         return engine

@@ -15,7 +15,7 @@ from server.errors import NotServing
 from server.repository.cpu.kept import Choice, KeptChoices
 from server.repository.cpu.pace import Pace
 from server.repository.cpu.speed import MIN_ROUNDS, Speeds
-from server.repository.cpu.subject import GivenUp, Hung, RunFailed, Subject, together
+from server.repository.cpu.subject import GivenUp, Hung, RunFailed, Subject, open_within
 from server.repository.cpu.trial import Finding, Trial
 from server.repository.model_version import ModelVersion
 from server.settings import Settings
@@ -169,7 +169,7 @@ class Contest:
         """Opens a candidate and compares it."""
         try:
             with self._trying(candidate):
-                engine = together([lambda: candidate.open(self._path, self._batched)], self._limit_s)[0]
+                engine = open_within(lambda: candidate.open(self._path, self._batched), self._limit_s)
                 subject = self._subjects[candidate] = Subject(engine, self._lanes, self._limit_s)
                 finding = trial.compare(subject, candidate.precision)
                 for side_px in trial.sides_px:

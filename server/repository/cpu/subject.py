@@ -50,11 +50,22 @@ class Setup(NamedTuple):
         return f"batch {max(1, self.items)}{size}{' alone' if self.whole_device else ''}"
 
 
-def together(functions: Sequence[Callable[[], T]], limit_s: float) -> list[T]:
+def open_within(open_: Callable[[], Engine], limit_s: float) -> Engine:
+    """An engine, opened on a thread of its own. It is no nicer than the one that loads models: what the engine starts
+    there keeps that niceness while it serves.
+
+    Raises:
+        RunFailed: see `together`.
+    """
+    return together([open_], limit_s, yields=False)[0]
+
+
+def together(functions: Sequence[Callable[[], T]], limit_s: float, yields: bool = True) -> list[T]:
     """The results of functions that run at once, each on a thread of its own.
 
     Args:
         limit_s: for all of them; 0: for ever.
+        yields: the threads have the niceness of worker threads.
 
     Raises:
         Hung: the limit is over; the threads go on.
@@ -65,7 +76,8 @@ def together(functions: Sequence[Callable[[], T]], limit_s: float) -> list[T]:
 
     def work(index: int, function: Callable[[], T]) -> None:
         try:
-            yield_to_loop()
+            if yields:
+                yield_to_loop()
             results[index] = function()
         except Exception as error:
             errors.append(error)

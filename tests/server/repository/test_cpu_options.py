@@ -1,5 +1,6 @@
 """What may run a graph on the CPU: settings, config.pbtxt's parameters, and what is installed."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,12 @@ def test_without_openvino_everything_else_works(monkeypatch: pytest.MonkeyPatch,
         with pytest.raises(StartError, match="OpenVINO is not installed"):
             EngineFactory(settings_of(**given), 1, 1)
     with pytest.raises(StartError, match="OpenVINO is not installed"):
+        OPENVINO.open(tmp_path / ONNX, 1, 1, batched=True)
+
+
+def test_an_installation_that_cannot_be_imported_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "server.engines.openvino.engine", None)
+    with pytest.raises(StartError, match=r"model.onnx: OpenVINO cannot be loaded: .* server.engines.openvino.engine"):
         OPENVINO.open(tmp_path / ONNX, 1, 1, batched=True)
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import multiprocessing
-import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,7 @@ def start(folder: Path, ends: str = "") -> Started:
 
 
 def _die(*_: object) -> Any:
-    os.kill(os.getpid(), signal.SIGSEGV)
+    signal.raise_signal(signal.SIGSEGV)  # of this thread, which does not go on meanwhile
 
 
 def _open(folder: Path, ends: str, engine: Path, log: Path) -> None:

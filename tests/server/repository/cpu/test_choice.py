@@ -215,16 +215,24 @@ def test_what_a_choice_depends_on_is_measured_anew(
     assert len(kept_choices(tmp_path)) == 2
 
 
+def does_not_load(path: Path, batched: bool) -> Engine:
+    raise StartError("its library is damaged")
+
+
+def hangs(path: Path, batched: bool) -> Engine:
+    threading.Event().wait(10)
+    raise StartError("nobody waited")
+
+
+@pytest.mark.parametrize("damage", [does_not_load, hangs])
 def test_a_choice_that_cannot_be_opened_any_more_is_made_again(
-    open_: Open, candidates: Candidates, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path, bool], Engine], open_: Open, candidates: Candidates, caplog: pytest.LogCaptureFixture
 ) -> None:
     reference, other = candidates.make("reference", delay_s=SLOW_S), candidates.make("other")
     open_(reference, other)
 
-    def fail(path: Path, batched: bool) -> Engine:
-        raise StartError("its library is damaged")
-
-    _, choice = open_(reference, Candidate(other.engine, other.precision, other.distribution, fail))
+    damaged = Candidate(other.engine, other.precision, other.distribution, damage)
+    _, choice = open_(reference, damaged, hang_timeout_s=0.5)
     assert choice.engine == "reference"
     assert "kept choice of an engine not opened" in caplog.messages
 
