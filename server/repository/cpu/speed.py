@@ -120,6 +120,16 @@ class Speeds:
             for setup, rates in self._rates[name].items()
         }
 
+    def wavers(self, name: str, share: float) -> bool:
+        """Whether it is slower than `share` of the first engine in a setup, and was not in every round: a busy moment
+        may be the reason."""
+        first = self._rates[self._first]
+        for setup, ratio in self.ratios(name).items():
+            pairs = zip(self._rates[name][setup], first[setup], strict=False)
+            if ratio < share <= max(ours / theirs for ours, theirs in pairs):
+                return True
+        return False
+
     def all_ratios(self) -> dict[str, list[float]]:
         """The ratios of each engine that was measured to the end, in the order of the setups."""
         return {name: list(self.ratios(name).values()) for name in self.names}

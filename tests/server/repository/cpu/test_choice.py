@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from server.engines.base import Engine
+from server.engines.base import Arrays, Engine
 from server.environment import read_settings
 from server.errors import NotServing, StartError
 from server.repository.cpu import contest, pace, speed
@@ -23,6 +23,7 @@ from server.repository.cpu.choice import CpuChooser
 from server.repository.cpu.contest import Candidate, clearly_fastest, is_torn
 from server.repository.cpu.kept import Choice
 from server.repository.cpu.pace import Pace
+from server.repository.cpu.subject import Setup, Subject
 from tests.server.repository.cpu.graphs import Candidates, Outputs, version_of, write_generator
 from tests.server.repository.cpu.starts import Started, start
 
@@ -132,6 +133,29 @@ def test_a_gain_with_a_loss_in_one_setup_is_measured_longer(
         monkeypatch.setattr(contest, "is_torn", lambda ratios, first, torn=torn: torn)
         open_(candidates.make("reference", delay_s=SLOW_S), candidates.make(f"other{torn}"))
     assert rounds == [speed.ROUNDS]
+
+
+@pytest.mark.parametrize(
+    ("alone", "ends"),
+    [([0.7, 0.7, 0.7, 0.8, 0.9], False), ([0.7, 0.7, 0.7, 1.2, 1.2], True)],
+    ids=["in every round", "in some rounds"],
+)
+def test_a_loss_that_a_busy_moment_may_have_caused_counts_for_a_day(
+    alone: list[float], ends: bool, open_: Open, candidates: Candidates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`alone`: how many times as fast it is with the whole device, in the rounds; on the lanes it is three times."""
+    rounds = itertools.cycle([1.0, *alone])  # one warms
+
+    def items_per_s(subject: Subject, arrays: Arrays, setup: Setup, seconds: float) -> float:
+        if subject.engine is candidates.opened["reference fp32"][0]:
+            return 100.0
+        return 100.0 * (next(rounds) if setup.whole_device else 3.0)
+
+    monkeypatch.setattr(Subject, "items_per_s", items_per_s)
+    monkeypatch.setattr(speed.Speeds, "measure_more", lambda speeds, go_on: None)
+    _, choice = open_(candidates.make("reference"), candidates.make("other"))
+    assert choice.engine == "reference"
+    assert (kept_choices(tmp_path)[0]["ends_at"] is not None) == ends
 
 
 @pytest.mark.parametrize(
