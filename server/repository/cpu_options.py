@@ -48,6 +48,7 @@ class CpuEngine(NamedTuple):
 
         Raises:
             StartError: it cannot be opened.
+            ImportError: the engine's installation is damaged.
         """
         if self.engine == "onnx":
             return OnnxCpuEngine(path, lanes, threads, batched, tuning)
@@ -57,7 +58,7 @@ class CpuEngine(NamedTuple):
         try:
             from server.engines.openvino.engine import OpenVinoCpuEngine
         except ImportError as error:  # a library that it needs is missing, or of another version
-            raise StartError(f"{path}: OpenVINO cannot be loaded: {error}") from error
+            raise ImportError(f"OpenVINO cannot be loaded: {error}") from error
 
         return OpenVinoCpuEngine(path, lanes, threads, batched, self.precision)
 

@@ -82,6 +82,7 @@ class CpuChooser:
             return kept
         started_s = time.monotonic()
         contest = Contest(version, file_name, batched, self._settings, self._lanes, self._kept, key, self._pace)
+        contest.is_lasting = self._kept.read(key) is None  # what cannot be opened now may be another day, or elsewhere
         # as the model's config has it, if it may serve
         reference = next((each for each in candidates if each == self._reference), self._reference)
         engine, choice = contest.run(reference, candidates, self._turn)

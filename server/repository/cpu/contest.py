@@ -25,6 +25,8 @@ GAIN = 1.05
 LOSS = 0.95
 # The gain that is enough if the time sufficed for fewer rounds than MIN_ROUNDS.
 HASTY_GAIN = 1.5
+# Of an installation or a moment, not of the graph.
+PASSING = (ImportError, OSError, MemoryError)
 # Share of warmup_s for all this; the rest is for warming what was chosen.
 TIME_SHARE = 0.5
 # Share of that for measuring; the rest is for opening and comparing.
@@ -179,7 +181,7 @@ class Contest:
                     finding = trial.compare_at(subject, candidate.precision, side_px)
             return finding
         except RunFailed as error:
-            self.is_lasting &= not isinstance(error, Hung)
+            self.is_lasting &= not isinstance(error, Hung) and not isinstance(error.__cause__, PASSING)
             return Finding(str(error), "")
         except GivenUp as error:
             if self._pace.is_stopping:

@@ -60,6 +60,14 @@ def open_(tmp_path: Path, graph: Path) -> Open:
     return run
 
 
+def does_not_open(path: Path, batched: bool) -> Engine:
+    raise StartError("it has another version")
+
+
+def does_not_load(path: Path, batched: bool) -> Engine:
+    raise ImportError("its library is damaged")
+
+
 def kept_choices(tmp_path: Path) -> list[Any]:
     return [json.loads(path.read_text()) for path in (tmp_path / "cache" / "cpu").glob("*.json")]
 
@@ -181,7 +189,9 @@ def test_what_does_not_give_the_same_is_not_offered_however_fast_it_is(
     assert reason in told.__dict__["fields"]["reason"]
 
 
-def test_one_that_cannot_open_the_graph_leaves_its_place_to_the_next(open_: Open, candidates: Candidates) -> None:
+def test_one_that_cannot_open_the_graph_leaves_its_place_to_the_next(
+    open_: Open, candidates: Candidates, tmp_path: Path
+) -> None:
     def fail(path: Path, batched: bool) -> Engine:
         raise StartError("no such operator:\nNonZero")
 
@@ -189,6 +199,11 @@ def test_one_that_cannot_open_the_graph_leaves_its_place_to_the_next(open_: Open
     _, choice = open_(candidates.make("reference", delay_s=SLOW_S), broken, candidates.make("other"))
     assert choice.engine == "other"
     assert "broken fp32 not offered: no such operator: NonZero" in choice.why
+    assert kept_choices(tmp_path)[0]["ends_at"] is None
+    missing = Candidate("missing", "fp32", "numpy", does_not_load)
+    _, choice = open_(candidates.make("reference", delay_s=SLOW_S), missing, candidates.make("other"))
+    assert "missing fp32 not offered: its library is damaged" in choice.why
+    assert {each["ends_at"] is None for each in kept_choices(tmp_path)} == {True, False}, "it may be repaired"
 
 
 def test_one_that_hangs_is_left_behind_within_the_limit(open_: Open, candidates: Candidates, tmp_path: Path) -> None:
@@ -239,18 +254,18 @@ def test_what_a_choice_depends_on_is_measured_anew(
     assert len(kept_choices(tmp_path)) == 2
 
 
-def does_not_load(path: Path, batched: bool) -> Engine:
-    raise StartError("its library is damaged")
-
-
 def hangs(path: Path, batched: bool) -> Engine:
     threading.Event().wait(10)
     raise StartError("nobody waited")
 
 
-@pytest.mark.parametrize("damage", [does_not_load, hangs])
+@pytest.mark.parametrize("damage", [does_not_open, does_not_load, hangs])
 def test_a_choice_that_cannot_be_opened_any_more_is_made_again(
-    damage: Callable[[Path, bool], Engine], open_: Open, candidates: Candidates, caplog: pytest.LogCaptureFixture
+    damage: Callable[[Path, bool], Engine],
+    open_: Open,
+    candidates: Candidates,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     reference, other = candidates.make("reference", delay_s=SLOW_S), candidates.make("other")
     open_(reference, other)
@@ -259,6 +274,7 @@ def test_a_choice_that_cannot_be_opened_any_more_is_made_again(
     _, choice = open_(reference, damaged, hang_timeout_s=0.5)
     assert choice.engine == "reference"
     assert "kept choice of an engine not opened" in caplog.messages
+    assert kept_choices(tmp_path)[0]["ends_at"] is not None, "another day it may open, or on another machine"
 
 
 def test_a_damaged_choice_is_made_again(open_: Open, candidates: Candidates, tmp_path: Path) -> None:
