@@ -26,7 +26,7 @@ from server.settings import Settings, is_loopback
 
 # Triton's groups of RPCs, for `grpc_restricted_protocol`, and `image` for those of our own service.
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "health": ("ServerLive", "ServerReady", "ModelReady"),
+    "health": ("ServerLive", "ServerReady", "ModelReady", "Check", "Watch"),
     "metadata": ("ServerMetadata", "ModelMetadata", "ListModels", "ListDirections", "GetJudge"),
     "inference": ("ModelInfer", "ModelStreamInfer"),
     "image": ("Generate", "GenerateStream", "Upscale", "UpscaleStream", "Translate", "Score", "GetImage"),
@@ -42,13 +42,19 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 RESTRICTED_HEADER = "triton-grpc-protocol-"
 CONTROL = ("RepositoryModelLoad", "RepositoryModelUnload")
+# RPCs that read settings if they have none, and change them else.
+SETTINGS = (*GROUPS["trace"], *GROUPS["logging"])
+# What changes the server for others.
+AUDITED = (*CONTROL, *SETTINGS, *(rpc for rpc in GROUPS["shared-memory"] if not rpc.endswith("Status")))
 # Every RPC that is not here and not health needs a key, with any role.
 ROLE_OF: Mapping[str, Role] = {
     **dict.fromkeys((*GROUPS["inference"], *GROUPS["image"], *GROUPS["shared-memory"]), Role.INFER),
-    **dict.fromkeys((*CONTROL, *GROUPS["trace"], *GROUPS["logging"]), Role.CONTROL),
+    **dict.fromkeys((*CONTROL, *SETTINGS), Role.CONTROL),
 }
 
-log = logging.getLogger(__name__)
+# Written at every level of the log, which callers with the role `control` may change.
+audit = logging.getLogger(f"{__name__}.audit")
+audit.setLevel(logging.INFO)
 
 Check = Callable[[RequestContext], None]
 
@@ -139,7 +145,7 @@ class Access:
             checks.append(functools.partial(self._check_key, self._keys, ROLE_OF.get(rpc)))
         if checks:
             method = (_checked if asyncio.iscoroutinefunction(method) else _checked_stream)(method, checks)
-        return _audited(rpc, method) if rpc in CONTROL else method
+        return _audited(rpc, method) if rpc in AUDITED else method
 
     def _check_key(self, keys: KeyFile, role: Role | None, request: RequestContext) -> None:
         caller = keys.find(_value(request.metadata, "authorization"))
@@ -218,9 +224,11 @@ def _checked_stream(
 
 
 def _audited(rpc: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Callable[[Any, Context], Awaitable[Any]]:
-    """Writes who loaded or unloaded what, and what became of it."""
+    """Writes who changed what, and what became of it."""
 
     async def call(request: Any, context: Context) -> Any:
+        if rpc in SETTINGS and not request.settings:
+            return await method(request, context)
         error: BaseException | None = None
         try:
             return await method(request, context)
@@ -228,14 +236,26 @@ def _audited(rpc: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Call
             error = raised
             raise
         finally:
-            _write_audit(rpc, request.model_name, context.peer(), error)
+            _write_audit(rpc, _target(request), context.peer(), error)
 
     return call
 
 
-def _write_audit(rpc: str, model: str, peer: str, error: BaseException | None) -> None:
+def _target(request: Any) -> dict[str, str]:
+    """What a request of AUDITED is about, as fields of the log."""
+    found = {}
+    if hasattr(request, "model_name"):
+        found["model"] = request.model_name
+    if hasattr(request, "name"):
+        found["region"] = request.name
+    if hasattr(request, "settings"):
+        found["settings"] = ", ".join(f"{key}: {' '.join(str(each).split())}" for key, each in request.settings.items())
+    return found
+
+
+def _write_audit(rpc: str, target: dict[str, str], peer: str, error: BaseException | None) -> None:
     request = current.get()
-    fields = {"rpc": rpc, "model": model, "client": request.client if request is not None else peer, "peer": peer}
+    fields = {"rpc": rpc, **target, "client": request.client if request is not None else peer, "peer": peer}
     if error is None:
         fields["code"] = "OK"
     elif isinstance(error, GanserveError):
@@ -243,4 +263,4 @@ def _write_audit(rpc: str, model: str, peer: str, error: BaseException | None) -
     else:
         fields["code"] = "CANCELLED" if isinstance(error, asyncio.CancelledError) else "INTERNAL"
     # What was refused may come in any number; what was done is always written.
-    log.info("control", extra={"fields": fields, "unlimited": error is None})
+    audit.info("control", extra={"fields": fields, "unlimited": error is None})

@@ -63,7 +63,8 @@ class Services:
         if hasattr(server, "alike"):  # one that can reject calls before they begin
             server.alike = self._alike = Alike(calls, counters[0], self._settings)
         tensors, images = self._wrapped(calls)
-        health = calls.wrap(self._health, HEALTH.full_name, [method.name for method in HEALTH.methods])
+        methods = [method.name for method in HEALTH.methods]
+        health = calls.wrap(self._access.guard(self._health, methods), HEALTH.full_name, methods)
         # The wrapped servicers have the methods of their classes and nothing else.
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(tensors, incoming)
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, incoming)  # type: ignore[arg-type]

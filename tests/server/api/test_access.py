@@ -304,6 +304,64 @@ async def test_a_control_call_without_keys_is_logged_with_its_peer(
     assert line["client"].startswith("ipv4:127.0.0.1:")
 
 
+def posted(running: Running, path: str, body: str) -> int:
+    request = urllib.request.Request(f"http://127.0.0.1:{running.serving.rest_port}{path}", body.encode())
+    try:
+        with urllib.request.urlopen(request) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+async def test_what_changes_the_server_for_others_is_logged_over_grpc_and_http_at_every_level(
+    start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)  # and back to what it was
+    running = await start()
+    quiet = pb.LogSettingsRequest()
+    for name in ("log_info", "log_warning"):
+        quiet.settings[name].bool_param = False
+    async with stub_of(running) as stub:
+        await stub.LogSettings(pb.LogSettingsRequest())
+        await stub.LogSettings(quiet)
+        await refusal(stub.SystemSharedMemoryRegister(pb.SystemSharedMemoryRegisterRequest(name="r", key="/k")))
+    codes = [
+        await asyncio.to_thread(posted, running, path, body)
+        for path, body in (
+            ("/v2/repository/models/auto/unload", "{}"),
+            ("/v2/models/tiny/trace/setting", '{"trace_rate": ["5"]}'),
+            ("/v2/cudasharedmemory/unregister", ""),
+        )
+    ]
+    assert codes == [200, 501, 501]
+    lines = [record.fields for record in caplog.records if record.message == "control"]  # type: ignore[attr-defined]
+    settings = "log_info: bool_param: false, log_warning: bool_param: false"
+    assert sorted((line["rpc"], line.get("model"), line.get("region"), line["code"]) for line in lines[1:]) == [
+        ("CudaSharedMemoryUnregister", None, "", "UNIMPLEMENTED"),
+        ("RepositoryModelUnload", "auto", None, "OK"),
+        ("SystemSharedMemoryRegister", None, "r", "UNIMPLEMENTED"),
+        ("TraceSetting", "tiny", None, "UNIMPLEMENTED"),
+    ]
+    assert (lines[0]["rpc"], ", ".join(sorted(lines[0]["settings"].split(", ")))) == ("LogSettings", settings)
+    assert [line["client"].split(":")[0] for line in lines] == ["ipv4", "ipv4", "http", "http", "http"]
+
+
+async def test_the_own_health_service_of_grpc_belongs_to_the_group_health_as_in_triton(start: Start) -> None:
+    running = await start(grpc_restricted_protocol="health:probe=x")
+    header = (("triton-grpc-protocol-probe", "x"),)
+    request = health_pb2.HealthCheckRequest()
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert (await refusal(stub.Check(request)))[0] is Code.PERMISSION_DENIED
+        assert (await stub.Check(request, metadata=header)).status
+        assert await stub.Watch(request).code() is Code.PERMISSION_DENIED
+        watch = stub.Watch(request, metadata=header)
+        assert (await watch.read()).status
+        watch.cancel()
+    assert (await running.readyz())[0] in (200, 503), "the probes of the HTTP port need none"
+
+
 async def test_a_restricted_group_needs_its_header_as_in_triton(start: Start) -> None:
     restriction = "model-repository,statistics:admin-Key=a=b image:x=y"
     running = await start(grpc_restricted_protocol=restriction)
@@ -342,4 +400,4 @@ def test_a_restriction_that_cannot_be_read_is_refused_at_start(text: str, proble
 def test_every_rpc_and_images_at_addresses_belong_to_one_group() -> None:
     named = [rpc for group in access.GROUPS.values() for rpc in group]
     ours = [method.name for method in images_pb2.DESCRIPTOR.services_by_name["ImageService"].methods]
-    assert sorted(named) == sorted([*kserve.METHODS, *ours, "GetImage"])
+    assert sorted(named) == sorted([*kserve.METHODS, *ours, "GetImage", "Check", "Watch"])
