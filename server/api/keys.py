@@ -14,11 +14,13 @@ import logging
 import re
 import time
 import tomllib
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from artifact.repository import ArtifactError, read_text
 from server.api.quotas import Quotas
 from server.api.tls import signature_of
 from server.errors import StartError, Unauthenticated
@@ -52,12 +54,22 @@ class Key(BaseModel):
 
 
 class Caller:
-    """Who has shown a key."""
+    """Who has shown a key. Stays the same for as long as the file has that key."""
 
-    def __init__(self, name: str, key: Key) -> None:
+    def __init__(self, name: str, key: Key, look: Callable[[], None]) -> None:
+        """`look`: at the file, before each message of a stream."""
         self.name = name
+        self.quotas = Quotas(name, look)
+        self.renew(key)
+
+    def renew(self, key: Key | None) -> None:
+        """Takes over what the file says now; what was used stays used. None: it has the key no more."""
+        if key is None:
+            self.quotas.ended = f"key {self.name!r} is no longer known"
+            return
         self.key = key
-        self.quotas = Quotas(name, key.requests_per_minute, key.images_per_minute, key.pixels_per_minute)
+        self.quotas.ended = "" if Role.INFER in key.roles else f"key {self.name!r} lacks the role {Role.INFER}"
+        self.quotas.limit(key.requests_per_minute, key.images_per_minute, key.pixels_per_minute)
 
 
 class KeyFile:
@@ -72,7 +84,7 @@ class KeyFile:
         self._path = path
         self._looked_at = time.monotonic()
         self._signature = signature_of(path)
-        self._callers = {name: Caller(name, key) for name, key in read_keys(path).items()}
+        self._callers = {name: Caller(name, key, self._look) for name, key in read_keys(path).items()}
 
     def __len__(self) -> int:
         return len(self._callers)
@@ -113,11 +125,13 @@ class KeyFile:
         except StartError as error:
             log.error("API keys not read; those read before stay in use", extra={"fields": {"reason": str(error)}})
             return
-        # A key that is the same keeps what is left of its quotas.
-        old = self._callers
-        self._callers = {
-            name: old[name] if name in old and old[name].key == key else Caller(name, key) for name, key in keys.items()
-        }
+        kept: dict[str, Caller] = {}
+        for name, caller in self._callers.items():
+            same = name in keys and keys[name].sha256 == caller.key.sha256
+            caller.renew(keys[name] if same else None)
+            if same:
+                kept[name] = caller
+        self._callers = {name: kept.get(name) or Caller(name, key, self._look) for name, key in keys.items()}
         log.info("API keys read again", extra={"fields": {"keys": len(keys)}})
 
 
@@ -128,11 +142,14 @@ def read_keys(path: Path) -> dict[str, Key]:
         StartError: it cannot be read, or something in it is not as it should be; never shows what is in it.
     """
     try:
-        tables = tomllib.loads(path.read_text("utf-8-sig"))
-    except OSError as error:
-        raise StartError(f"api_keys: {path}: {error.strerror or error}") from None
-    except ValueError as error:
+        text = read_text(path)
+        tables = tomllib.loads("" if text is None else text)
+    except ArtifactError as error:
+        raise StartError(f"api_keys: {path}: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise StartError(f"api_keys: {path} is not TOML: {error}") from None
+    if text is None:
+        raise StartError(f"api_keys: {path}: No such file")
     keys = {name: _read_key(f"api_keys: {path}: {name!r}", name, table) for name, table in tables.items()}
     if not keys:
         raise StartError(f"api_keys: {path} has no key")

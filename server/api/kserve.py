@@ -25,7 +25,7 @@ from server.api.kserve_tensors import (
     write_outputs,
 )
 from server.api.limits import Limits
-from server.api.quotas import charge
+from server.api.quotas import charge_message
 from server.api.regions import CudaRegion, SystemRegion
 from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
@@ -310,7 +310,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def _stream_answer(self, request: Any, deadline_at: float | None, as_status: bool, hold: Hold) -> Any:
         answer = InferAnswer()
         try:
-            charge(0, 0, requests=1)
+            charge_message()
             await self._infer(request, deadline_at, hold, answer)
         except GanserveError as error:
             if as_status:

@@ -1,26 +1,45 @@
 """What callers with an API key may use per minute. Each server counts by itself."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from numpy.typing import NDArray
 
-from server.errors import ImageTooLarge, Overloaded
+from server.errors import ImageTooLarge, Overloaded, Unauthenticated
 
 MINUTE_S = 60.0
 _CHANNELS = range(1, 5)
 
 
 class Quotas:
-    """What is left of one key's quotas. None: no limit."""
+    """What is left of one key's quotas. `ended`: why the key is not accepted any more, "" if it is."""
 
-    def __init__(self, name: str, requests: int | None, images: int | None, pixels: int | None) -> None:
-        """`name`: of the key; the others are numbers per minute."""
-        self._requests = _Quota(name, "requests", requests)
-        self._images = _Quota(name, "images", images)
-        self._pixels = _Quota(name, "pixels", pixels)
+    def __init__(self, name: str, look: Callable[[], None]) -> None:
+        """`name`: of the key. `look`: sets `ended` and limits as the keys' file says now."""
+        self._look = look
+        self.ended = ""
+        self._requests = _Quota(name, "requests")
+        self._images = _Quota(name, "images")
+        self._pixels = _Quota(name, "pixels")
+
+    def limit(self, requests: int | None, images: int | None, pixels: int | None) -> None:
+        """Sets the numbers per minute; None: no limit."""
+        for quota, per_minute in ((self._requests, requests), (self._images, images), (self._pixels, pixels)):
+            quota.limit(per_minute)
+
+    def take_message(self) -> None:
+        """Counts a message of a stream, which may have begun long ago.
+
+        Raises:
+            Unauthenticated: the key is not accepted any more.
+            Overloaded: there were too many in the last minute.
+        """
+        self._look()
+        if self.ended:
+            raise Unauthenticated(self.ended)
+        self.take_request()
 
     def take_request(self) -> None:
         """Counts a request.
@@ -56,10 +75,17 @@ class Quotas:
 class _Quota:
     """A minute's worth, which fills up again evenly. `left`: what may be taken now, as of the last check."""
 
-    def __init__(self, name: str, unit: str, per_minute: int | None) -> None:
-        self._name, self._unit, self._per_minute = name, unit, per_minute
-        self.left = float(per_minute or 0)
+    def __init__(self, name: str, unit: str) -> None:
+        self._name, self._unit = name, unit
+        self._per_minute: int | None = None
+        self.left = 0.0
         self._at = time.monotonic()
+
+    def limit(self, per_minute: int | None) -> None:
+        """Full at first, and where there was no limit before."""
+        if per_minute is not None and self._per_minute is None:
+            self.left, self._at = float(per_minute), time.monotonic()
+        self._per_minute = per_minute
 
     def check(self, amount: int) -> None:
         limit = self._per_minute
@@ -94,12 +120,23 @@ def uncharge(images: int, pixels: int) -> None:
         quotas.give_back(images, pixels)
 
 
-def charge(images: int, pixels: int, requests: int = 0) -> None:
+def charge_message() -> None:
+    """Counts a message of a stream as a request of the stream's key, if it has one.
+
+    Raises:
+        Unauthenticated: the key is not accepted any more.
+        Overloaded: there were too many in the last minute.
+    """
+    quotas = current_quotas.get()
+    if quotas is not None:
+        quotas.take_message()
+
+
+def charge(images: int, pixels: int) -> None:
     """Counts work that the current request wants against the quotas of its key, if it has one.
 
     Args:
         pixels: of the images that will be returned.
-        requests: those beyond the call itself, as in a stream.
 
     Raises:
         Overloaded: a quota is used up.
@@ -107,8 +144,6 @@ def charge(images: int, pixels: int, requests: int = 0) -> None:
     """
     quotas = current_quotas.get()
     if quotas is not None:
-        for _ in range(requests):
-            quotas.take_request()
         quotas.take(images, pixels)
 
 

@@ -4,13 +4,14 @@ import logging
 import ssl
 import threading
 import time
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 
-from server.api.certificate_time import expiry_of
+from server.api.certificate import check_key, expiry_of
 from server.errors import StartError
 from server.settings import Settings
 
@@ -89,15 +90,19 @@ class Certificates:
     def _read(self) -> grpc.ServerCertificateConfiguration:
         """The files' bytes, once OpenSSL has accepted them: gRPC would refuse callers without a reason."""
         try:
+            for path in self._files:
+                if path.exists() and not path.is_file():  # a pipe would block
+                    raise OSError(f"{path.name} is not a file")
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(self._certificate, self._key, password=_no_password)
             if self._authorities is not None:
                 context.load_verify_locations(self._authorities)
                 context.verify_mode = ssl.CERT_REQUIRED
-            certificate, key, *authorities = [path.read_bytes() for path in self._files]
+            certificate, key, *authorities = [path.read_bytes().removeprefix(BOM_UTF8) for path in self._files]
         except (OSError, ValueError) as error:
             names = ", ".join(map(str, self._files))
             raise StartError(f"TLS: {names}: {getattr(error, 'reason', None) or error}") from None
+        check_key(certificate)
         self._expires_at = expiry_of(certificate)
         self._context = context
         return grpc.ssl_server_certificate_configuration([(key, certificate)], authorities[0] if authorities else None)

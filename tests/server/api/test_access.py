@@ -213,6 +213,32 @@ async def test_a_quota_of_requests_counts_calls_and_each_message_of_a_stream(sta
         ] is Code.RESOURCE_EXHAUSTED
 
 
+async def test_a_stream_ends_with_its_key_and_follows_its_quotas(
+    start: Start, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "LOOK_S", 0.0)
+    running = await start(api_keys=key_file)
+    async with stub_of(running) as stub:
+        stream = stub.ModelStreamInfer(metadata=bearer("web"))
+
+        async def error() -> str:
+            await stream.write(infer_request())
+            return str((await stream.read()).error_message)
+
+        assert not await error()
+        for rest, problem in (
+            ('roles = ["control"]', "key 'web' lacks the role infer"),
+            ('roles = ["infer"]', ""),
+            ('roles = ["infer"]\npixels_per_minute = 1', "1 pixels per minute"),
+            (None, "key 'web' is no longer known"),
+            ('roles = ["infer"]', "key 'web' is no longer known"),
+        ):
+            write_keys(key_file, {"slow": KEYS["slow"]} if rest is None else {"slow": KEYS["slow"], "web": rest})
+            found = await error()
+            assert (problem in found) if problem else not found
+        stream.cancel()
+
+
 async def test_the_file_is_read_again_when_it_changes_and_a_bad_one_changes_nothing(
     start: Start, key_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -233,10 +259,16 @@ async def test_the_file_is_read_again_when_it_changes_and_a_bad_one_changes_noth
         assert await code("slow") is Code.RESOURCE_EXHAUSTED, "what it used stays used"
         write(key_file, "[new]\nsha256 = 1\n")
         assert await code("new") is None
+        for odd in ("a = " + "[" * 10_000, "\0", ""):
+            write(key_file, odd)
+            assert await code("new") is None
+        os.unlink(key_file)  # noqa: PTH108
+        os.mkfifo(key_file)
+        assert await code("new") is None
         os.unlink(key_file)  # noqa: PTH108
         assert await code("new") is None
         problems = [record for record in caplog.records if record.message.startswith("API keys not read")]
-        assert len(problems) == 2
+        assert len(problems) == 6
         write_keys(key_file, {"web": KEYS["web"]})
         assert [await code("new"), await code("web")] == [Code.UNAUTHENTICATED, None]
 

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server import errors
 from server.api import http, tls
-from server.api.certificate_time import expiry_of
+from server.api.certificate import expiry_of
 from server.api.transport import choose_frontend
 from server.environment import read_settings
 from tests.server.conftest import Running, Start, read_page
@@ -27,9 +27,9 @@ LIVE = service_pb2.ServerLiveRequest()
 class Pair:
     """A private key and a certificate that it signed itself, for this machine or for a client."""
 
-    def __init__(self, folder: Path, name: str, days: int = 1) -> None:
+    def __init__(self, folder: Path, name: str, days: int = 1, curve: str = "prime256v1") -> None:
         self.key, self.certificate = folder / f"{name}.key", folder / f"{name}.pem"
-        making = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+        making = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:{curve}", "-nodes"]
         making += ["-days", str(days), "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
         making += ["-keyout", str(self.key), "-out", str(self.certificate)]
         subprocess.run(making, check=True, capture_output=True)
@@ -94,10 +94,16 @@ async def test_a_renewed_certificate_is_served_without_a_restart(
     assert (await is_live(running, new), await is_live(running, old)) == (True, False)
     Pair(tmp_path, "other").replace_key(pair)
     assert await is_live(running, new), "a key that is not the certificate's changes nothing"
-    kept = [record for record in caplog.records if record.message.startswith("certificates not read")]
-    assert len(kept) == 1
+    Pair(tmp_path, "odd", curve="secp256k1").replace(pair)
+    assert await is_live(running, new), "OpenSSL knows such a key, gRPC does not"
+    os.unlink(pair.key)  # noqa: PTH108
+    os.mkfifo(pair.key)
+    assert await is_live(running, new)
     os.unlink(pair.certificate)  # noqa: PTH108
     assert await is_live(running, new)
+    said = [record.fields["reason"] for record in caplog.records if record.message.startswith("certificates not read")]  # type: ignore[attr-defined]
+    for reason, problem in zip(said, ("KEY_VALUES_MISMATCH", "gRPC does not know", "is not a file", ""), strict=True):
+        assert problem in reason
 
 
 async def test_clients_need_a_certificate_of_the_authority(start: Start, pair: Pair, tmp_path: Path) -> None:
@@ -119,6 +125,7 @@ async def test_files_that_do_not_fit_are_one_line_at_start(start: Start, pair: P
         ({"tls_client_ca": pair.certificate}, "tls_client_ca needs tls_certificate and tls_key"),
         ({"tls_certificate": pair.certificate, "tls_key": other.key}, "TLS: .*KEY_VALUES_MISMATCH"),
         ({"tls_certificate": tmp_path / "none", "tls_key": pair.key}, "TLS: .*No such file"),
+        ({"tls_certificate": tmp_path, "tls_key": pair.key}, "TLS: .* is not a file"),
         ({"tls_certificate": pair.certificate, "tls_key": pair.key, "tls_client_ca": empty}, "TLS: .*empty.pem"),
     ):
         with pytest.raises(errors.StartError, match=problem) as caught:
@@ -180,6 +187,14 @@ async def test_the_metrics_say_when_the_certificate_in_use_ends(start: Start, pa
             break
         await asyncio.sleep(0.2)
     assert await shown() == ends > 3e9
+
+
+async def test_files_with_a_mark_before_their_text_are_read(start: Start, pair: Pair) -> None:
+    trusted = pair.certificate.read_bytes()
+    for path in (pair.certificate, pair.key):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    running = await start(tls_certificate=pair.certificate, tls_key=pair.key)
+    assert await is_live(running, trusted)
 
 
 def test_what_is_no_certificate_is_an_error_in_one_line() -> None:
