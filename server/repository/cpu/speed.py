@@ -13,6 +13,8 @@ from server.repository.cpu.subject import GivenUp, RunFailed, Setup, Subject
 ROUNDS = 5
 MIN_ROUNDS = 3
 SLOT_S = 0.03
+# Rounds that differ by more than this are of a busy machine.
+STEADY = 1.5
 # What is this much slower than the first engine everywhere is not measured further.
 HOPELESS = 0.5
 
@@ -120,15 +122,11 @@ class Speeds:
             for setup, rates in self._rates[name].items()
         }
 
-    def wavers(self, name: str, share: float) -> bool:
-        """Whether it is slower than `share` of the first engine in a setup, and was not in every round: a busy moment
-        may be the reason."""
-        first = self._rates[self._first]
-        for setup, ratio in self.ratios(name).items():
-            pairs = zip(self._rates[name][setup], first[setup], strict=False)
-            if ratio < share <= max(ours / theirs for ours, theirs in pairs):
-                return True
-        return False
+    @property
+    def is_steady(self) -> bool:
+        """Whether the rounds of every engine and setup agree: if not, other work took the machine in between."""
+        found = (rates for setups in self._rates.values() for rates in setups.values())
+        return all(max(rates) < STEADY * min(rates) for rates in found)
 
     def all_ratios(self) -> dict[str, list[float]]:
         """The ratios of each engine that was measured to the end, in the order of the setups."""
