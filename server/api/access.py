@@ -8,18 +8,16 @@ import asyncio
 import functools
 import hmac
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import grpc
-
 from server.api.calls import Context
 from server.api.keys import Caller, KeyFile, Role
 from server.api.quotas import current_quotas
-from server.errors import AccessError, GanserveError, PermissionDenied, StartError
+from server.errors import GanserveError, PermissionDenied, StartError
 from server.observability.context import RequestContext, current
 from server.observability.trace import Metadata
 from server.settings import Settings, is_loopback
@@ -111,19 +109,20 @@ class Access:
         """An object with the same methods, which check the caller first, to be wrapped by `Calls`."""
         return SimpleNamespace(**{rpc: self._guarded(rpc, getattr(servicer, rpc)) for rpc in methods})
 
-    def guard_reflection(self, method: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
-        """The method for callers with a key only. It is not wrapped by `Calls`: listing services is not work."""
+    def guard_reflection(
+        self, method: Callable[[Any, Context], AsyncGenerator[Any, None]]
+    ) -> Callable[[Any, Context], AsyncGenerator[Any, None]]:
+        """The method for callers with a key only; it raises an AccessError."""
         keys = self._keys
         if keys is None:
             return method
 
-        async def call(requests: AsyncIterator[Any], context: Context) -> AsyncIterator[Any]:
-            try:
-                keys.find(_value(context.invocation_metadata() or (), "authorization"))
-            except AccessError as error:
-                await context.abort(grpc.StatusCode[error.code], str(error))
-            async for answer in method(requests, context):
-                yield answer
+        @functools.wraps(method)
+        async def call(requests: AsyncIterator[Any], context: Context) -> AsyncGenerator[Any, None]:
+            keys.find(_value(context.invocation_metadata() or (), "authorization"))
+            async with aclosing(method(requests, context)) as answers:
+                async for answer in answers:
+                    yield answer
 
         return call
 

@@ -9,8 +9,8 @@ import logging
 import math
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
@@ -27,7 +27,7 @@ from server.observability.trace import Tracer
 # Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 # Streams of which only so many may be open.
-LIMITED = frozenset({"GenerateStream", "ModelStreamInfer", "UpscaleStream"})
+LIMITED = frozenset({"GenerateStream", "ModelStreamInfer", "ServerReflectionInfo", "UpscaleStream"})
 
 # gRPC clients that retry wait so long first (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -136,6 +136,22 @@ class Calls:
 
         return call
 
+    def limit(
+        self, method: Callable[[Any, Context], AsyncGenerator[Any, None]]
+    ) -> Callable[[Any, Context], Awaitable[None]]:
+        """A streaming method with the limits of streams alone: for what is no work, and not measured."""
+
+        @functools.wraps(method)
+        async def call(request: Any, context: Context) -> None:
+            try:
+                with self._counted(method.__name__):
+                    async with aclosing(method(request, context)) as answers:
+                        await self._send(answers, context)
+            except GanserveError as error:
+                await context.abort(grpc.StatusCode[error.code], str(error))
+
+        return call
+
     async def _send(self, answers: AsyncIterator[Any], context: Context) -> None:
         """Sends what a method yields, each as soon as the client has room for it.
 
@@ -157,7 +173,7 @@ class Calls:
 
     @contextmanager
     def _counted(self, rpc: str) -> Iterator[None]:
-        """Counts a stream of images or tensors.
+        """Counts a stream of those that are limited.
 
         Raises:
             Overloaded: there are too many.

@@ -5,6 +5,7 @@ makes what ours need: a sixth of the event loop's time for a call that is reject
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import tempfile
@@ -21,6 +22,7 @@ from server.api.alike import RPC as ALIKE_RPC
 from server.api.alike import Alike
 from server.api.begin import begin
 from server.api.native_close import FLUSH_S, close
+from server.api.relayed import RelayedContext
 from server.api.unknown_methods import make_tolerant_server
 from server.batching.standing import TooLate
 from server.observability.trace import Metadata
@@ -33,6 +35,8 @@ MAX_EVENTS = 64
 METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
+# How often a stream looks whether its client has read, at first and in the end.
+FIRST_LOOK_S, LAST_LOOK_S = 0.0005, 0.032
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
 ENTRY_BYTES = 32
 
@@ -95,12 +99,10 @@ class NativeServer(grpc.aio.Server):
 
     def _noted(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         method: Any = handler.stream_stream
-        if not asyncio.iscoroutinefunction(method):  # reflection's, which is short
-            return handler
 
         async def noted(requests: Any, context: Any) -> None:
             try:
-                await method(requests, context)
+                await method(requests, RelayedContext(context, requests))
             finally:
                 self._stream_ended_s = time.monotonic()
 
@@ -321,9 +323,14 @@ class NativeCall:
 
     async def write(self, message: object) -> None:
         """Returns when there is room for the next message. What nobody can receive any more is dropped."""
-        data = self._written(message)
-        if data is not None and self._front.stream_try_send(self.number, data) == STREAM_FULL:
-            await asyncio.get_running_loop().run_in_executor(None, self._front.stream_send, self.number, data)
+        data, wait_s = self._written(message), FIRST_LOOK_S
+        while data is not None and self._front.stream_try_send(self.number, data) == STREAM_FULL:
+            # Nothing tells when there is. `stream_send` waits, but keeps its thread for as long as the client likes,
+            # also once the call has failed.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await asyncio.Event().wait()
+            wait_s = min(2 * wait_s, LAST_LOOK_S)
 
     def _written(self, message: object) -> bytes | None:
         """The message's bytes; None, and the call has failed, if they are too many."""

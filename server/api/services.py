@@ -70,7 +70,7 @@ class Services:
         images_pb2_grpc.add_ImageServiceServicer_to_server(images, incoming)  # type: ignore[arg-type]
         health_pb2_grpc.add_HealthServicer_to_server(health, incoming)
         names = [kserve.SERVICE, IMAGES.full_name, HEALTH.full_name]
-        add_reflection(server, names, self._access.guard_reflection)
+        add_reflection(server, names, lambda method: calls.limit(self._access.guard_reflection(method)))
 
     def models_changed(self) -> None:
         """Calls that were rejected for a model may be for another one now, or for none."""

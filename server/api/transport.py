@@ -3,11 +3,9 @@
 Both take the same grpc.aio servicers. Only this module knows the difference (docs/adr/0001-frontends.md).
 """
 
-import asyncio
 import importlib.util
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,8 +31,6 @@ PING_TIMEOUT_MS = 20_000
 HANDSHAKE_MS = 20_000
 # That the native front end speaks HTTP/2 on: more than one wake each other, which on few cores is the larger part.
 MOST_IO_THREADS = 2
-# For what else the loop has threads do.
-SPARE_THREADS = 32
 
 # What anybody who reaches the native front end may have it do.
 UNLIMITED = "the size that compressed messages inflate to nor messages that do not arrive"
@@ -101,9 +97,6 @@ def make_server(settings: Settings, frontend: str, max_connections: int) -> grpc
     if frontend == NATIVE:
         from server.api.native import NativeServer  # only where pygrpc-native is installed
 
-        # It waits for a client that does not read in a thread of the loop's.
-        threads = ThreadPoolExecutor(settings.max_streams + SPARE_THREADS, "write")
-        asyncio.get_running_loop().set_default_executor(threads)
         return NativeServer(
             options,
             settings.max_message_bytes,
@@ -178,11 +171,9 @@ def sends_pushback(frontend: str) -> bool:
     return frontend == GRPCIO
 
 
-Streaming = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Any]
-
-
-def add_reflection(server: grpc.aio.Server, services: Iterable[str], guard: Callable[[Streaming], Streaming]) -> None:
-    """Lets tools such as grpcurl list the services. `guard`: checks a caller before the method runs."""
+def add_reflection(server: grpc.aio.Server, services: Iterable[str], guard: Callable[[Any], Any]) -> None:
+    """Lets tools such as grpcurl list the services. `guard`: makes of the method one that checks its caller first, and
+    writes its answers."""
     names = [*services, reflection.SERVICE_NAME]
     method = guard(reflection.aio.ReflectionServicer(names).ServerReflectionInfo)
     reflection_pb2_grpc.add_ServerReflectionServicer_to_server(SimpleNamespace(ServerReflectionInfo=method), server)

@@ -1,14 +1,20 @@
 """What the native front end's calls are run by: a coroutine that begins at once and goes on as a task; and its end."""
 
 import asyncio
+import contextlib
 import threading
+from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.begin import begin
 from server.api.native import NativeCall, NativeServer
+from server.api.relayed import RelayedContext
 from server.shared_loop import new_loop
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
@@ -174,3 +180,96 @@ def test_the_thread_that_has_a_call_answers_it() -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(check())
     assert threads <= {"calls", threading.current_thread().name}
+
+
+async def test_a_relayed_call_that_is_ended_takes_what_its_client_still_sends_first() -> None:
+    done: list[str] = []
+    read, taken = asyncio.Event(), asyncio.Event()
+
+    class Context:
+        """What grpc.aio gives a method: no message is given out once the call is aborted."""
+
+        async def write(self, message: object) -> None:
+            await read.wait()
+
+        async def abort(self, *status: object) -> None:
+            done.append("aborted")
+            raise grpc.aio.AbortError
+
+    async def sent() -> AsyncIterator[str]:
+        for number in range(3):
+            done.append(f"took {number}")
+            yield "a message"
+        taken.set()
+        await asyncio.Event().wait()  # the client is there and says nothing
+
+    context = RelayedContext(Context(), sent())
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await context.write("an answer")
+    ending = asyncio.ensure_future(context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not read"))
+    await taken.wait()
+    assert done == ["took 0", "took 1", "took 2"], "the client would not see the status"
+    read.set()
+    with pytest.raises(grpc.aio.AbortError):
+        await ending
+    assert done[3:] == ["aborted"]
+
+
+async def write_until_full(call: Any, message: Any) -> None:
+    """Writes to a stream until nobody takes any more."""
+    with contextlib.suppress(TimeoutError):
+        for _ in range(1000):
+            async with asyncio.timeout(0.3):
+                await call.write(message)
+
+
+@contextlib.asynccontextmanager
+async def through_cable(target: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """An address by which a server is reached, and what cuts its connections as a client's death does."""
+    host, _, port = target.rpartition(":")
+    writers: list[asyncio.StreamWriter] = []
+    pipes: set[asyncio.Task[None]] = set()
+
+    async def pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(1 << 16):
+                writer.write(data)
+                await writer.drain()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        to_reader, to_writer = await asyncio.open_connection(host, int(port))
+        writers.extend((writer, to_writer))
+        pipes.update(map(asyncio.ensure_future, (pipe(reader, to_writer), pipe(to_reader, writer))))
+
+    def cut() -> None:
+        for each in writers:
+            each.transport.abort()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    async with server:
+        yield f"127.0.0.1:{server.sockets[0].getsockname()[1]}", cut
+        cut()
+        await asyncio.gather(*pipes)
+
+
+def relayed(server: Any) -> int:
+    """How many connections the front end has to the grpc.aio behind it."""
+    name = str(server._grpc._folder / "others.sock")
+    rows = [row.split() for row in Path("/proc/self/net/unix").read_text().splitlines()]
+    return sum(row[-1] == name and row[5] == "03" for row in rows)  # accepted ones have its name
+
+
+@pytest.mark.parametrize("frontend", ["native"])
+async def test_a_client_that_dies_with_answers_unread_leaves_no_connection_open(start: Any) -> None:
+    running = await start(stream_idle_s=1.0)
+    request = service_pb2.ModelInferRequest(model_name="none", id="x" * 30_000)  # which the answer has, too
+    async with through_cable(running.target) as (target, cut), grpc.aio.insecure_channel(target) as channel:
+        await write_until_full(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(), request)
+        assert relayed(running.server) == 1
+        cut()
+        for _ in range(600):
+            if not relayed(running.server):
+                break
+            await asyncio.sleep(0.05)
+        assert relayed(running.server) == 0

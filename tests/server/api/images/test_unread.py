@@ -1,6 +1,7 @@
 """Callers that do not read what they asked for."""
 
 import asyncio
+import threading
 from typing import Any
 
 import grpc
@@ -50,6 +51,18 @@ async def test_streams_that_nobody_reads_hold_up_nobody_else(serve: Any, fronten
         async with asyncio.timeout(5):
             call = world.stub.GenerateStream(pb.GenerateRequest(model="faces", count=500, encoding=RAW))
             assert len([reply async for reply in call]) == 500
+
+
+@both
+async def test_streams_that_were_ended_keep_no_thread(serve: Any, frontend: str) -> None:
+    async with serve(frontend, stream_idle_s=0.1) as world, raw_connection(world.target, window=0) as connection:
+        assert len([_ async for _ in world.stub.GenerateStream(pb.GenerateRequest(model="faces", count=20))]) == 20
+        await streams(world, 0)
+        before = threading.active_count()
+        for _ in range(8):
+            connection.begin(GENERATE_STREAM, MANY, ends=True)
+        await world.until(lambda: b'code="RESOURCE_EXHAUSTED"} 8\n' in world.metrics.render())
+        assert threading.active_count() < before + 8
 
 
 @both
