@@ -84,8 +84,8 @@ class Repository(Catalogue):
         models = [name for name in found.models if wanted is None or name in wanted]
         for name in set(wanted or ()) - {*models, *found.broken}:
             self._refuse(name, NotServing("the repository has no such model (load_model)"))
-        for name in models:
-            self._mark(name, 0, State.LOADING)
+        self._entries |= {name: {0: IndexEntry(name, 0, State.LOADING, "")} for name in models}
+        self._changed()  # once for all: what follows looks at every model
         self._was_read = True
         await self._load_each(models)
 

@@ -198,6 +198,14 @@ BAD: dict[str, tuple[Callable[[Path], None], str]] = {
     "manifest-list": (manifest(lambda text: "[]"), "manifest has schema_version 'list'"),
     "manifest-label": (manifest(lambda text: text.replace('"one"', '"\\udc80"')), "must be text of whole characters"),
     "manifest-scale": (manifest(lambda text: text.replace('"scale": 1', '"scale": -1')), "manifest: scale has -1"),
+    "manifest-default": (
+        manifest(lambda text: re.sub(r'("truncation_default": )0.5', r"\g<1>-1e300", text)),
+        "truncation_default -1e+300 and truncation_range [-2.0, 2.0] are no f",
+    ),
+    "manifest-range": (
+        manifest(lambda text: re.sub(r'("truncation_range": \[\s*)-2.0', r"\g<1>3.0", text)),
+        "truncation_range [3.0, 2.0] are no float32",
+    ),
     "manifest-key": (manifest(lambda text: text.replace('"outputs"', '"x"')), "manifest: x: unknown key"),
     "manifest-elsewhere": (
         manifest(lambda text: text.replace('"model.onnx": ', '"../../tiny/1/model.onnx": ')), "not in the version's f"
