@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +12,40 @@ RPCS = ("infer", "generate")
 ENGINES = ("onnx", "openvino", "openvino-bf16", "auto")
 
 
+# Values of oneDNN's ONEDNN_MAX_CPU_ISA, which ignores others in silence; "all" is none.
+INSTRUCTION_SETS = (
+    "all", "SSE41", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI", "AVX512_CORE_BF16",
+    "AVX512_CORE_FP16", "AVX512_CORE_AMX", "AVX512_CORE_AMX_FP16", "AVX10_1_512", "AVX10_1_512_AMX",
+)  # fmt: skip
+
+
+def _count(text: str) -> int:
+    if not text.strip().isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
+    return int(text)
+
+
 def _numbers(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
+    return [_count(part) for part in text.split(",")]
 
 
 def _factors(text: str) -> list[float]:
     return [float(part) for part in text.split(",")]
 
 
-def _engines(text: str) -> list[str]:
+def _some_of(text: str, known: Sequence[str]) -> list[str]:
     names = text.split(",")
-    if unknown := set(names) - set(ENGINES):
-        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: must be of {', '.join(ENGINES)}")
+    if unknown := set(names) - set(known):
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))}: must be of {', '.join(known)}")
     return names
+
+
+def _engines(text: str) -> list[str]:
+    return _some_of(text, ENGINES)
+
+
+def _instruction_sets(text: str) -> list[str]:
+    return _some_of(text, INSTRUCTION_SETS)
 
 
 def _add_engines(engine: argparse.ArgumentParser) -> None:
@@ -32,9 +54,9 @@ def _add_engines(engine: argparse.ArgumentParser) -> None:
         help=f"the server's engines side by side, in turns, instead: {', '.join(ENGINES)} (what the server chooses)",
     )  # fmt: skip
     engine.add_argument("--batches", type=_numbers, default=[1, 4, 8, 16], metavar="1,4,8,16", help="with --engines")
-    engine.add_argument("--side-px", type=int, help="with --engines: of images of free size; default: a whole tile")
+    engine.add_argument("--side-px", type=_count, help="with --engines: of images of free size; default: a whole tile")
     engine.add_argument(
-        "--instruction-sets", type=lambda text: text.split(","), default=[], metavar="all,AVX512_CORE,AVX2",
+        "--instruction-sets", type=_instruction_sets, default=[], metavar="all,AVX512_CORE,AVX2",
         help="with --engines: repeats it under each value of ONEDNN_MAX_CPU_ISA, which limits OpenVINO",
     )  # fmt: skip
 
@@ -49,7 +71,7 @@ def _add_served(command: argparse.ArgumentParser, name: str) -> None:
     command.add_argument("--connections", type=int, default=1 if name == "load" else 4, help="of the generator")
     if name == "load":
         command.add_argument("--concurrency", type=_numbers, default=[1, 4, 16, 64], metavar="1,4,16,64")
-        command.add_argument("--rounds", type=int, default=1)
+        command.add_argument("--rounds", type=_count, default=1)
         command.add_argument("--limit-seconds", type=float, default=2.5, help="per round of the engine limit")
     else:
         command.add_argument(
@@ -96,7 +118,7 @@ def _add_tables(commands: Any) -> None:
     tables.add_argument("--generator", default="faces", metavar="MODEL")
     tables.add_argument("--upscaler", default="realesr-animevideov3", metavar="MODEL", help="empty: none")
     tables.add_argument("--other", default="--engine auto", metavar="ARGS", help="of the second server")
-    tables.add_argument("--rounds", type=int, default=5)
+    tables.add_argument("--rounds", type=_count, default=5)
     tables.add_argument("--seconds", type=float, default=2.0, help="per phase")
     tables.add_argument("--out", type=Path, metavar="DIR", help="write the tables and raw results there")
     tables.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
@@ -107,7 +129,7 @@ def _add_tables(commands: Any) -> None:
     peers.add_argument("--environments", type=Path, required=True, metavar="DIR", help="each one's Python, from PyPI")
     peers.add_argument("--install", action="store_true", help="only make these")
     peers.add_argument("--only", type=lambda text: text.split(","), default=[], metavar="mosec,ray")
-    peers.add_argument("--rounds", type=int, default=2)
+    peers.add_argument("--rounds", type=_count, default=2)
     peers.add_argument("--seconds", type=float, default=1.5, help="per phase")
     peers.add_argument("--out", type=Path, metavar="DIR", help="write the table and raw results there")
     peers.add_argument("--json", type=Path, metavar="FILE", help="write raw results and the machine's facts")
@@ -132,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "engine":
             command.add_argument("--repository", type=Path, required=True, metavar="DIR")
             command.add_argument("--seconds", type=float, default=3.0, help="per setup, over all rounds")
-            command.add_argument("--rounds", type=int, default=3)
+            command.add_argument("--rounds", type=_count, default=3)
             _add_engines(command)
             continue
         _add_served(command, name)

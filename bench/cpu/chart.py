@@ -29,14 +29,14 @@ def draw(results: dict[str, Any], path: Path) -> None:
     """Writes the picture, SVG or PNG by its name.
 
     Raises:
-        RepositoryError: there is no table with a limit in the results.
+        RepositoryError: there is no table with a limit in the results; those of other commands have none.
     """
     import matplotlib
 
     matplotlib.use("agg")
     from matplotlib import pyplot
 
-    panels = [(title, found) for title, figures in results["tables"].items() if (found := shares(figures))]
+    panels = [(title, found) for title, figures in results.get("tables", {}).items() if (found := shares(figures))]
     if not panels:
         raise RepositoryError("no table with an engine limit in it")
     widths = [max(3, sum(map(len, found.values()))) for _, found in panels]  # room for the title
@@ -70,6 +70,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Reads the file and writes the picture."""
     path = arguments.out or arguments.file.with_suffix(".svg")
-    draw(json.loads(arguments.file.read_text()), path)
+    try:
+        results = json.loads(arguments.file.read_text())
+    except ValueError as error:
+        raise RepositoryError(f"{arguments.file}: no JSON: {error}") from None
+    draw(results, path)
     print(path)
     return {}

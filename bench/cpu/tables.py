@@ -262,6 +262,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Measures everything, prints the tables as they come, and returns the figures."""
     began_s = time.monotonic()
     tables: list[Table] = []
+    for name in _models(arguments):
+        newest_version(arguments.repository, name)  # before servers wait for it
     with _servers(arguments.repository, [FIRST, arguments.other]) as targets:
         measuring = Tables(arguments.repository, targets, arguments.rounds, arguments.seconds)
         parts: list[Callable[[], Table]] = [

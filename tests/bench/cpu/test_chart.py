@@ -34,3 +34,5 @@ def test_equal_results_give_equal_pictures(tmp_path: Path) -> None:
 def test_results_without_a_limit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RepositoryError, match="no table with an engine limit"):
         draw({"tables": {"Upscale": {"seconds": []}}}, tmp_path / "none.svg")
+    with pytest.raises(RepositoryError, match="no table with an engine limit"):
+        draw({"machine": {}, "results": []}, tmp_path / "none.svg")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from artifact.repository import ONNX
+from bench.__main__ import main
 from bench.caller.payloads import RepositoryError
 from bench.cpu.engines import Bench, distance, measure_under_caps, open_engines, times
 from tests.server.repository.cpu.graphs import write_generator
@@ -83,3 +84,21 @@ def test_the_command_measures_under_each_limit_of_instructions(version: Path, tm
     assert all(set(each["engines"]) == {"onnx", "auto"} for each in found["results"])
     with pytest.raises(RepositoryError, match="AVX2"):
         measure_under_caps(["nothing", "--repository", str(tmp_path)], ["AVX2"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [
+        ("--instruction-sets", "all,AVX9", "AVX9: must be of all, SSE41"),
+        ("--batches", "1,0", "'0': must be a whole number from 1"),
+        ("--engines", "onnx,nope", "nope: must be of onnx"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is(
+    option: str, value: str, text: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["bench", "engine", "m", "--repository", "R", option, value])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert text in capsys.readouterr().err
