@@ -301,10 +301,10 @@ def _check_sizes(spec: Spec) -> None:
         for size in sizes:
             if not low <= size <= MAX_SIZE:
                 raise SpecError(f"manifest: {name} has {size}, must be {low} to {MAX_SIZE}")
-    psi, (low, high) = spec.truncation_default or 0.0, spec.truncation_range
-    if not low <= high or max(map(abs, (psi, low, high))) > 3.4e38:  # more than float32 holds
+    psi, (lowest, highest) = spec.truncation_default or 0.0, spec.truncation_range
+    if not lowest <= highest or max(map(abs, (psi, lowest, highest))) > 3.4e38:  # more than float32 holds
         raise SpecError(
-            f"manifest: truncation_default {psi} and truncation_range {[low, high]} are no float32 in order"
+            f"manifest: truncation_default {psi} and truncation_range {[lowest, highest]} are no float32 in order"
         )
     if spec.critic is not None:
         _check_critic(spec.critic, len(spec.labels))
