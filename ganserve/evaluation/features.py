@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,9 @@ from numpy.typing import NDArray
 
 from ganserve.evaluation.errors import EvaluationError
 from ganserve.evaluation.images import batch
+
+# Read when onnxruntime is imported, which otherwise writes a device id and sends usage data.
+os.putenv("ORT_DISABLE_TELEMETRY", "1")
 
 BATCH = 32
 MAX_BYTES = 2 << 30  # of all features

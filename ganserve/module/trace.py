@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,9 @@ from ganserve.module.samples import Samples, only_tensor
 
 if TYPE_CHECKING:
     from torch import nn
+
+# Read when onnxruntime is imported, which otherwise writes a device id and sends usage data.
+os.putenv("ORT_DISABLE_TELEMETRY", "1")
 
 OPSET = 18
 # Of the span of the module's values: what the graph may differ by.

@@ -34,7 +34,16 @@ def test_a_server_leaves_the_home_folder_alone(repository: Path, home: Path) -> 
         assert list(home.rglob("*")) == [], "ONNX Runtime writes a device id where it sends usage data"
 
 
-@pytest.mark.parametrize("package", ["server.engines.onnx.session", "export.graph.parity", "bench.cpu.engine"])
+@pytest.mark.parametrize(
+    "package",
+    [
+        "server.engines.onnx.session",
+        "export.graph.parity",
+        "bench.cpu.engine",
+        "ganserve.evaluation.features",
+        "ganserve.module.trace",
+    ],
+)
 def test_whatever_imports_onnxruntime_has_turned_its_usage_data_off_before(package: str, home: Path) -> None:
     code = f"import {package}, onnxruntime; onnxruntime.SessionOptions()"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment(home), cwd=ROOT)
