@@ -19,6 +19,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import date
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,7 +50,7 @@ PARTS = (
     )),
     Part("tensorrt", 0.08, (
         "--models", "faces", "--precisions", "fp16", "--batches", "1,16,64", "--callers", "16",
-        "--images-per-call", "1,64",
+        "--images-per-call", "1,64", "--tensorrt", "classic" if find_spec("tensorrt") else "rtx",
     )),
 )  # fmt: skip
 
@@ -101,7 +102,7 @@ def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> E
     command = [
         sys.executable, "-m", "bench", "gpu", "--device", given.device, "--work", str(work), "--repository",
         str(work / "models" / "fp32"), "--repository", str(work / "models" / "fp16"), "--out", str(given.out.resolve()),
-        "--suffix", part.name, "--seconds", f"{0.85 * limit_s:.0f}", *part.arguments,
+        "--suffix", part.name, "--seconds", f"{0.85 * limit_s:.0f}", *_checkpoints(work / "models"), *part.arguments,
     ]  # fmt: skip
     print(f"gpu-check: {part.name}, {limit_s:.0f} s", flush=True)
     began_s = time.monotonic()
@@ -120,6 +121,12 @@ def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> E
     lines = (work / f"{part.name}.log").read_text(errors="replace").splitlines()
     last = without_folders(lines[-1]) if lines else ""
     return Ended(part.name, how == "exit code 0", how, time.monotonic() - began_s, limit_s, last)
+
+
+def _checkpoints(models: Path) -> list[str]:
+    """What the kit brought for torch, as options."""
+    cache = ["--cache", str(models / "zoo")] if (models / "zoo").is_dir() else []
+    return cache + [f"--checkpoint={path.stem}={path}" for path in sorted((models / "checkpoints").glob("*.pt"))]
 
 
 def _environment(work: Path) -> dict[str, str]:

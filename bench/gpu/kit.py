@@ -31,7 +31,7 @@ WHEELS = (
     "protobuf", "pygrpc-native", "nvidia-ml-py", "orjson", "isal", "pydantic", "pydantic-core", "pydantic-settings",
     "python-dotenv", "python-multipart", "annotated-types", "typing-inspection", "starlette", "uvicorn", "anyio",
     "h11", "click", "idna", "rich", "markdown-it-py", "mdurl", "pygments", "typer", "annotated-doc", "shellingham",
-    "typing-extensions", "pillow", "safetensors",
+    "typing-extensions", "pillow", "safetensors", "prometheus-client", "pyyaml",
 )  # fmt: skip
 TENSORRT = ("tensorrt-rtx-cu13-bindings", "tensorrt-rtx-cu13-libs", "cuda-bindings")
 
@@ -58,7 +58,7 @@ def download(names: Sequence[str], constraints: Path, folder: Path, python: str)
 
 
 def pack_models(repositories: Path, folder: Path) -> None:
-    """One archive of everything below `repositories` (`fp32/NAME/1/...`)."""
+    """One archive of everything below `repositories`: `fp32/NAME/1/...`, `zoo` and `checkpoints`."""
     with tarfile.open(folder / MODELS, "w:xz", preset=3) as archive:
         for path in sorted(repositories.iterdir()):
             archive.add(path, path.name)
@@ -130,7 +130,8 @@ def make(
     Args:
         work: for what is downloaded, which stays there.
         python: the machine's, as "3.12".
-        models: repositories by precision, `fp32` and `fp16`; None for none.
+        models: repositories by precision, `fp32` and `fp16`, and for torch what they were made of: `zoo`, a cache of
+            the zoo's weights, and `checkpoints`, NAME.pt each; None for none.
 
     Raises:
         KitError: pip has no such wheel.

@@ -9,7 +9,7 @@ from bench.gpu.artifacts import Artifacts, Version, subjects
 from bench.gpu.device import Device, busy_refusal
 from bench.gpu.engines import ways
 from bench.gpu.plans import Plans
-from bench.gpu.report import SERVED_ROWS, Results, Unavailable, first_line
+from bench.gpu.report import SERVED_ROWS, Finding, Results, Unavailable, first_line
 from bench.gpu.serving import Model
 from bench.gpu.torch_baseline import torch_model
 
@@ -105,7 +105,7 @@ def _serve(arguments: argparse.Namespace, results: Results, device: Device, mode
         gpu_server = importlib.import_module("bench.gpu.server")
         importlib.import_module("server.app")
     except ImportError as error:
-        results.skip("server", f"what it needs is not installed: {first_line(error)}")
+        results.findings.append(Finding("server", False, f"what it needs is not installed: {first_line(error)}"))
         return
     rows = max(*arguments.images_per_call, SERVED_ROWS if device.kind == "cuda" else 1)
     repositories = [
@@ -146,7 +146,7 @@ def _look(arguments: argparse.Namespace, results: Results, device: Device, model
     try:
         behaviour = importlib.import_module("bench.gpu.behaviour")
     except ImportError as error:
-        results.skip("what the server does", f"what it needs is not installed: {first_line(error)}")
+        results.findings.append(Finding("what the server does", False, f"it cannot be imported: {first_line(error)}"))
         return
     for model in models[:1]:
         version = list(model.versions.values())[-1]  # fp16 where there is one: it can overflow
