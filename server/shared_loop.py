@@ -5,6 +5,7 @@ model has to do there (docs/adr/0027-one-thread-less.md). Here it runs that itse
 """
 
 import asyncio
+import ctypes
 import os
 import select
 import selectors
@@ -77,6 +78,11 @@ class SharedLoop(asyncio.SelectorEventLoop):
             self._waiting.wake()
             self._turn.release()
 
+    def _write_to_self(self) -> None:
+        """Has what another thread has just added be seen: by whoever has the turn, else by the loop's own thread."""
+        if not self._turn.locked():
+            self._waiting.wake()
+
     def _run_here(self) -> None:
         """One round on this thread, which has the turn."""
         self._must_wake = False
@@ -116,6 +122,8 @@ class _Waiting(selectors.DefaultSelector):
         self.hooks = sys.get_asyncgen_hooks()  # of the loop's own thread
         self._turn = turn
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._write = ctypes.PyDLL(None).eventfd_write
+        self._write.argtypes = ctypes.c_int, ctypes.c_uint64
         self._poll = select.poll()  # an epoll's descriptor can be waited for like any other
         self._poll.register(self.fileno(), select.POLLIN)
         self._poll.register(self._woken, select.POLLIN)
@@ -127,8 +135,9 @@ class _Waiting(selectors.DefaultSelector):
         return super().select(0)
 
     def wake(self) -> None:
-        """Ends the wait, for another thread."""
-        os.eventfd_write(self._woken, 1)
+        """Ends the wait, for another thread, which keeps the interpreter: with `os.eventfd_write` the loop's own thread
+        would have it at once, and the other one, a lane with its next batch say, waits until that has nothing to do."""
+        self._write(self._woken, 1)
 
     def close(self) -> None:
         """As selectors have it."""

@@ -17,10 +17,10 @@ from server.batching.device import Device
 from server.batching.idle import Idle
 from server.batching.job import Client, Done, Job, Ticket
 from server.batching.policy import Policy
-from server.batching.queue import Dropped, FairQueue
+from server.batching.queue import FairQueue
 from server.batching.standing import TooLate
 from server.engines.base import Arrays, Engine
-from server.errors import CapacityError, DeadlinePassed, NotServing, Overloaded
+from server.errors import CapacityError, DeadlinePassed, NotServing
 from server.observability.context import current
 from server.observability.model_statistics import ModelStatistics, failure_reason
 
@@ -216,7 +216,9 @@ class Batcher:
             slot.device.is_idle,
         )
         for dropped in taken.dropped:
-            self._answer_dropped(dropped)
+            self.statistics.dropped(dropped.reason)
+            if (error := dropped.error()) is not None:
+                dropped.job.future.set_exception(error)
         self.statistics.pending_count = self._queue.requests
         if not taken.jobs:
             if taken.wait_s:
@@ -239,20 +241,6 @@ class Batcher:
         if not self._admitted:
             self._drained.set()
             self._idle.begins()
-
-    def _answer_dropped(self, dropped: Dropped) -> None:
-        job, reason = dropped
-        self.statistics.dropped(reason)
-        if reason == "cancelled":
-            return
-        waited_s = time.monotonic() - job.queued_at
-        if reason == "overloaded":
-            job.future.set_exception(
-                Overloaded(f"it waited {waited_s:.3f} s in the queue and cannot be ready before its deadline")
-            )
-            return
-        what = "deadline" if reason == "deadline" else "queue timeout"
-        job.future.set_exception(DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue"))
 
     def _count_rejection(self, error: CapacityError) -> None:
         self.statistics.failed(failure_reason(error), 0.0)
@@ -344,6 +332,13 @@ class _Slot:
     def is_short(self) -> bool:
         """Whether an item takes so little time that handing it between threads counts."""
         return self.cost.is_short
+
+    @property
+    def fills_batch(self) -> bool:
+        """See `Source`; while a lane is free elsewhere, what waits is left for that one."""
+        batcher, items = self._batcher, self._batcher.max_batch_size
+        is_full = batcher._queue.fills(items) and self.cost.is_brief(items)
+        return is_full and not sum([slot.device.free for slot in batcher._slots])
 
     def take(self, lanes: int, may_use_whole_device: bool) -> FormedBatch | None:
         """The next batch; see `Source`. Items are left for the lanes that are free on other devices."""

@@ -83,6 +83,10 @@ class CostModel:
         as much as the batch by itself."""
         return int(min(max_batch_size, self._useful_items))
 
+    def is_brief(self, items: int) -> bool:
+        """Whether a batch of so many is known to take no longer than MAX_LANE_S."""
+        return 0.0 < self._by_items.at(items) <= MAX_LANE_S
+
     def _line(self, item_bytes: int) -> "_Line":
         known, size = self._by_bytes, item_bytes.bit_length()
         return known.get(size) or (known[min(known, key=lambda each: abs(each - size))] if known else _NOTHING)

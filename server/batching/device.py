@@ -46,6 +46,10 @@ class Source(Protocol):
     def is_short(self) -> bool:
         """Whether an item takes so little time that handing it between threads counts."""
 
+    @property
+    def fills_batch(self) -> bool:
+        """Whether the next batch could not be fuller later, and is brief enough to wait behind another."""
+
     def take(self, lanes: int, may_use_whole_device: bool) -> Work | None:
         """The next batch, None if nothing may leave now. `lanes`: how many more batches the device takes.
         `may_use_whole_device`: a single job may have it for itself."""
@@ -57,11 +61,12 @@ class Source(Protocol):
 class Device:
     """Lanes shared by every model on one device, served in turn. Loop thread only.
 
-    Two things are for models so cheap that a thread's wake-up counts, and only on a CPU: one of several lanes may have
-    one batch formed ahead, so that it need not wait for the loop between two; and a single request on an idle device
-    runs on the loop's own thread, which could do nothing for other requests meanwhile: the device is busy, and for less
-    than 5 ms. That is for graphs that export made: in others the time may depend on values, and what hangs there
-    hangs everything.
+    One batch may be formed ahead, so that a lane need not wait for the loop between two: on a CPU of several lanes if
+    the model is so cheap that a thread's wake-up counts, on a GPU if the batch is full in any case.
+
+    Only on a CPU, and for such models, a single request on an idle device runs on the loop's own thread, which could do
+    nothing for other requests meanwhile: the device is busy, and for less than 5 ms. That is for graphs that export
+    made: in others the time may depend on values, and what hangs there hangs everything.
 
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
@@ -142,7 +147,7 @@ class Device:
 
     def _lanes_for(self, source: Source) -> int:
         """Batches that the device takes now, the one formed ahead included."""
-        ahead = 1 if self.lanes > 1 and source.is_short else 0
+        ahead = (self.lanes > 1 and source.is_short) if self._is_cpu else (self._held > 0 and source.fills_batch)
         return self.lanes + ahead - self._held
 
     def _take_turns(self) -> None:

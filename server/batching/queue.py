@@ -13,6 +13,7 @@ of it.
 import heapq
 import itertools
 import math
+import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import NamedTuple
 
@@ -20,7 +21,7 @@ from server.batching.job import Client, Job, Level, Ticket, Turn
 from server.batching.policy import Policy
 from server.batching.rotation import Leveled, Rotation
 from server.batching.standing import Standstill
-from server.errors import Overloaded
+from server.errors import CapacityError, DeadlinePassed, Overloaded
 
 
 class Dropped(NamedTuple):
@@ -32,6 +33,16 @@ class Dropped(NamedTuple):
 
     job: Job
     reason: str
+
+    def error(self) -> CapacityError | None:
+        """What to tell its caller, None if that has left."""
+        if self.reason == "cancelled":
+            return None
+        waited_s = time.monotonic() - self.job.queued_at
+        if self.reason == "overloaded":
+            return Overloaded(f"it waited {waited_s:.3f} s in the queue and cannot be ready before its deadline")
+        what = "deadline" if self.reason == "deadline" else "queue timeout"
+        return DeadlinePassed(f"the {what} is over; it waited {waited_s:.3f} s in the queue")
 
 
 class Taken(NamedTuple):
@@ -199,6 +210,10 @@ class FairQueue:
     def __bool__(self) -> bool:
         """Whether a job waits."""
         return self._all.items > 0
+
+    def fills(self, items: int) -> bool:
+        """Whether as many wait as a batch can have, of each shape that waits: whichever is next."""
+        return min([bucket.items for bucket in self._buckets.values()], default=0) >= items
 
     def _fill(self, bucket: Rotation | Leveled, limit: int, head: Callable[[list[Turn]], Turn | None]) -> list[Job]:
         """Jobs of up to `limit` items, from each client in turn; one job at least, even if it is larger."""

@@ -99,6 +99,21 @@ def test_callbacks_of_many_threads_and_the_loop_never_run_at_once_and_none_is_lo
     run(check())
 
 
+def test_the_loop_hears_of_each_callback_that_threads_add_one_by_one(run: Callable[..., Any]) -> None:
+    async def check() -> None:
+        loop = asyncio.get_running_loop()
+
+        def add() -> None:
+            for _ in range(300):
+                ran = threading.Event()
+                loop.call_soon_threadsafe(ran.set)
+                assert ran.wait(LIMIT_S / 3), "the loop waits for something else"
+
+        await asyncio.gather(*(asyncio.to_thread(add) for _ in range(3)))
+
+    run(check())
+
+
 def test_a_timer_set_by_another_thread_ends_the_wait_of_the_loops_own(run: Callable[..., Any]) -> None:
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -156,7 +171,7 @@ def test_a_thread_that_gets_the_turn_after_its_callback_ran_does_not_wait_in_the
         class LateTurn:
             """One that a thread gets only when the loop's own has run what it came with, and waits again."""
 
-            release = turn.release
+            release, locked = turn.release, turn.locked
 
             def acquire(self, blocking: bool) -> bool:
                 assert not blocking

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from server.batching.batcher import Batcher
+from server.batching.device import Device
 from server.batching.job import Done
+from server.batching.policy import Policy
 from server.batching.standing import TooLate
 from server.errors import DeadlinePassed, InferenceFailed, InvalidRequest, NotServing, Overloaded
 from server.observability.context import RequestContext, current
+from server.observability.metrics import Metrics
 
 
 def row(*values: float) -> dict[str, Any]:
@@ -112,6 +115,42 @@ async def test_what_queued_while_the_lane_was_busy_leaves_as_one_batch(make_batc
     assert [rows for rows, _ in engine.runs] == [1, 5]
     assert [float(answer.outputs["y"][0, 0]) for answer in answers] == [0, 2, 4, 6, 8, 10]
     assert [answer.batch_size for answer in answers] == [1, 5, 5, 5, 5, 5]
+
+
+@pytest.mark.parametrize(("item_s", "waiting"), [(0.001, 2), (0.02, 6)])
+async def test_a_batch_is_formed_before_a_gpu_is_free_if_it_is_full_and_brief(
+    make_batcher: Any, engine: Any, item_s: float, waiting: int
+) -> None:
+    batcher = make_batcher(max_batch_size=4)
+    measured(batcher, item_s)
+    engine.gate.clear()
+    tasks = [asyncio.create_task(ask(batcher, row(0)))]
+    await engine.busy()
+    tasks += [asyncio.create_task(ask(batcher, row(i))) for i in range(6)]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # a batch is formed after what is ready
+    assert batcher.waiting_items == waiting
+    tasks.append(asyncio.create_task(ask(batcher, row(6))))
+    await asyncio.sleep(0)
+    engine.gate.set()
+    await asyncio.gather(*tasks)
+    assert [rows for rows, _ in engine.runs] == [1, 4, 3], "what was not full had company"
+
+
+async def test_a_batch_is_not_formed_ahead_while_a_lane_is_free_elsewhere(engine: Any) -> None:
+    devices = [Device(f"cuda:{number}", 1) for number in range(2)]
+    batcher = Batcher(dict.fromkeys(devices, engine), Policy(1, 1000, 1 << 20), Metrics().model("m", 1))
+    for cost in batcher.costs.values():
+        cost.learn(items=1, nbytes=4, device_s=0.001)
+    engine.gate.clear()
+    tasks = [asyncio.create_task(ask(batcher, row(i))) for i in range(2)]
+    for _ in tasks:
+        await engine.busy()
+    assert len(set(engine.threads)) == 2
+    engine.gate.set()
+    await asyncio.gather(*tasks)
+    for device in devices:
+        device.close()
 
 
 async def test_different_shapes_do_not_close_each_others_batches(make_batcher: Any, engine: Any) -> None:
