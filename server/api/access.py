@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from server.api.calls import Context
+from server.api.calls import TAKES_REFUSALS, Context
 from server.api.keys import Caller, KeyFile, Role
 from server.api.quotas import current_quotas
 from server.errors import GanserveError, PermissionDenied, StartError
@@ -226,10 +226,12 @@ def _audited(rpc: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Call
     """Writes who changed what, and what became of it."""
 
     async def call(request: Any, context: Context) -> Any:
-        if rpc in SETTINGS and not request.settings:
+        error: BaseException | None = request if isinstance(request, GanserveError) else None
+        if error is None and rpc in SETTINGS and not request.settings:
             return await method(request, context)
-        error: BaseException | None = None
         try:
+            if error is not None:  # refused before it was read
+                raise error
             return await method(request, context)
         except BaseException as raised:
             error = raised
@@ -237,6 +239,7 @@ def _audited(rpc: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Call
         finally:
             _write_audit(rpc, _target(request), context.peer(), error)
 
+    setattr(call, TAKES_REFUSALS, True)
     return call
 
 

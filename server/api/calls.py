@@ -37,6 +37,9 @@ MAX_TEXT_BYTES = 4096
 # A caller's deadline may reach the caller that much earlier than this process.
 DEADLINE_SKEW_S = 0.1
 
+# Of a method that is given the error in place of a request which was refused before it was read, to raise it.
+TAKES_REFUSALS = "takes_refusals"
+
 QUIET_CODES = frozenset({"OK", "CANCELLED", "RESOURCE_EXHAUSTED", "DEADLINE_EXCEEDED"})
 
 log = logging.getLogger(__name__)
@@ -102,8 +105,8 @@ class Calls:
             rpc_call = Call(self, service, rpc, request, context)
             try:
                 self.check_open(rpc)
-                if isinstance(request, GanserveError):  # refused before it was read
-                    raise request
+                if isinstance(request, GanserveError) and not hasattr(method, TAKES_REFUSALS):
+                    raise request  # refused before it was read
                 answer = await method(request, context)
             except BaseException as error:
                 await rpc_call.fail(error, context)

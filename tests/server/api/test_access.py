@@ -364,19 +364,21 @@ async def test_what_changes_the_server_for_others_is_logged_over_grpc_and_http_a
             ("/v2/repository/models/auto/unload", "{}"),
             ("/v2/models/tiny/trace/setting", '{"trace_rate": ["5"]}'),
             ("/v2/cudasharedmemory/unregister", ""),
+            ("/v2/repository/models/auto/load", "{no JSON"),
         )
     ]
-    assert codes == [200, 501, 501]
+    assert codes == [200, 501, 501, 400]
     lines = [record.fields for record in caplog.records if record.message == "control"]  # type: ignore[attr-defined]
     settings = "log_info: bool_param: false, log_warning: bool_param: false"
     assert sorted((line["rpc"], line.get("model"), line.get("region"), line["code"]) for line in lines[1:]) == [
         ("CudaSharedMemoryUnregister", None, "", "UNIMPLEMENTED"),
+        ("RepositoryModelLoad", None, None, "INVALID_ARGUMENT"),
         ("RepositoryModelUnload", "auto", None, "OK"),
         ("SystemSharedMemoryRegister", None, "r", "UNIMPLEMENTED"),
         ("TraceSetting", "tiny", None, "UNIMPLEMENTED"),
     ]
     assert (lines[0]["rpc"], ", ".join(sorted(lines[0]["settings"].split(", ")))) == ("LogSettings", settings)
-    assert [line["client"].split(":")[0] for line in lines] == ["ipv4", "ipv4", "http", "http", "http"]
+    assert [line["client"].split(":")[0] for line in lines] == ["ipv4", "ipv4", "http", "http", "http", "http"]
 
 
 async def test_the_own_health_service_of_grpc_belongs_to_the_group_health_as_in_triton(start: Start) -> None:
