@@ -263,6 +263,7 @@ class Call:
             log.log(level, "call", extra={"fields": fields})
         if request.trace is not None:
             request.trace.end(code, grpc.StatusCode[code].value[0], text, request.id, request.message_id)
+        request.end()
 
     def sends(self, context: Context, answer: Any = None) -> None:
         """The reply `answer`, or the status after messages that nobody has read, is given to the front end."""

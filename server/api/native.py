@@ -185,6 +185,7 @@ class NativeServer(grpc.aio.Server):
             except RuntimeError:  # the loop has ended
                 front.close()
                 return
+            del events  # until the next call comes nothing is kept of the last one
 
     def _take(self, front: NativeGrpcFront, events: Sequence[tuple[Any, ...]]) -> None:
         for kind, number, method, message, _, details in events:

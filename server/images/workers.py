@@ -105,7 +105,10 @@ class Workers:
         if self._timer is None:
             self._timer = loop.call_later(self._limit_s, self._look)
         self._waiting.put(work)
-        return await future
+        try:
+            return await future
+        finally:
+            del future, work  # an error has this frame in its traceback, and the future has the error: a circle
 
     async def run_if(self, is_long: bool, function: Callable[..., T], *arguments: Any) -> T:
         """The result of a call: of one that takes long in a thread, as `run`, else here and now."""

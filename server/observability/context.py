@@ -40,7 +40,7 @@ class RequestContext:
         self.came_alone = False  # whether it is known that no other came at the same moment
         self.holds = False  # whether its reply is counted until it has been read
         self.has_caller_id = False  # whether the caller sent an id, and so is told which id is used
-        self._message = message
+        self._message: object = message
         self._id = ""
         for key, value in metadata:
             if key == ID_KEY and value:
@@ -64,6 +64,10 @@ class RequestContext:
     def message_id(self) -> str:
         """The `id` in a KServe request, cut to MAX_ID_CHARS; empty if there is none."""
         return str(getattr(self._message, "id", ""))[:MAX_ID_CHARS]
+
+    def end(self) -> None:
+        """The call is over; its context may go on in timers and tasks, its message does not."""
+        self._message = None
 
     def log_fields(self) -> Iterator[tuple[str, str]]:
         """The fields of every log line that is written for this request."""

@@ -1,13 +1,16 @@
 import asyncio
+import gc
 import logging
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from server.errors import ImageTooLarge, InferenceFailed
+from server.errors import ImageTooLarge, InferenceFailed, InvalidRequest
 from server.images.workers import Workers, check_time
 
 
@@ -126,3 +129,23 @@ async def test_the_end_does_not_wait_for_a_thread_that_hangs(make: Any) -> None:
     assert time.monotonic() - started < 3
     task.cancel()
     gate.set()
+
+
+async def test_what_failed_is_freed_at_once(make: Callable[..., Workers]) -> None:
+    class Given:
+        pass
+
+    def fail(given: Given) -> None:
+        raise InvalidRequest("bad")
+
+    workers, given = make(), Given()
+    seen = weakref.ref(given)
+    gc.disable()
+    try:
+        with suppress(InvalidRequest):
+            await workers.run(fail, given)
+        del given
+        await workers.run(len, "")  # the thread has put down what it had
+        assert seen() is None
+    finally:
+        gc.enable()
