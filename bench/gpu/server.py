@@ -84,6 +84,7 @@ def _serve_subject(
             else:
                 row = _phase(workload, subject, precision, platform, callers, images, device, phases.seconds)
                 results.served.append(row)
+                results.write()
                 busy = "" if row.gpu_busy is None else f", GPU busy {row.gpu_busy:.2f}"
                 print(f"{part}, {callers} callers: {row.images_per_s:.1f} images/s{busy}", flush=True)
 
