@@ -132,6 +132,7 @@ class FormedBatch:
         self.is_short = whole_device and cost.is_steady and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
         self._interrupted = self._ends_unheard = False
+        self.unheard_at: float | None = None  # since when it was seen to have no callers
         self._running = running
         running.batches.add(self)
         self._runs: list[EngineRun] = []
@@ -201,8 +202,12 @@ class Running:
 
     def caller_left(self) -> None:
         """A request has ended without its answer."""
-        if self._timer is None and any(batch.is_unheard for batch in self.batches):
-            self._timer = asyncio.get_running_loop().call_later(ABANDONED_S, self._look)
+        now = time.monotonic()
+        for batch in self.batches:
+            if batch.unheard_at is None and batch.is_unheard:
+                batch.unheard_at = now
+                if self._timer is None:
+                    self._timer = asyncio.get_running_loop().call_later(ABANDONED_S, self._look)
 
     def close(self) -> None:
         """Ends all of them, since every request has ended and the engines are about to be freed."""
@@ -214,12 +219,16 @@ class Running:
     def _look(self) -> None:
         """An engine ends all of its runs or none, so that one is left for as long as another has callers."""
         self._timer = None
-        heard = {id(batch.engine) for batch in self.batches if not batch.is_unheard}
+        now = time.monotonic()
+        of_engine: dict[int, list[FormedBatch]] = {}
         for batch in self.batches:
-            if id(batch.engine) not in heard:
-                batch.end_unheard()
-        if heard:
-            self.caller_left()
+            of_engine.setdefault(id(batch.engine), []).append(batch)
+        for batches in of_engine.values():
+            if all(batch.unheard_at is not None and batch.unheard_at + ABANDONED_S <= now for batch in batches):
+                for batch in batches:
+                    batch.end_unheard()
+        if any(batch.unheard_at is not None for batch in self.batches):
+            self._timer = asyncio.get_running_loop().call_later(ABANDONED_S / 4, self._look)
 
 
 def _answer(run: EngineRun) -> None:

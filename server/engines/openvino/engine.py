@@ -1,6 +1,7 @@
 """OpenVINO on the CPU."""
 
 import functools
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from server.engines.base import Arrays
 from server.engines.niceness import yield_to_loop
 from server.engines.openvino import bf16_supported
 from server.engines.openvino.graph import core, one_line, read_graph, specs
-from server.engines.openvino.identity import Ways, find_ways, unrounded
+from server.engines.openvino.identity import find_ways, unrounded
 from server.engines.openvino.unchecked import index_limits
 from server.errors import StartError
 
@@ -27,7 +28,11 @@ _INT32 = np.iinfo(np.int32)
 
 
 class Compiled:
-    """A compiled graph and the requests that its runs take in turn: a request holds the memory of one run."""
+    """A compiled graph and the requests that its runs take in turn: a request holds the memory of one run.
+
+    `failures`: runs that failed or were cancelled. OpenVINO leaves the graph then with the shapes of two runs, and
+    gives the next ones errors, or the outputs of the one before.
+    """
 
     def __init__(self, model: openvino.Model, streams: int, threads: int, precision: Precision) -> None:
         """`streams`: runs at once. `threads`: of each."""
@@ -49,6 +54,7 @@ class Compiled:
                 options["NUM_STREAMS"] = 0
                 compiled = thread.submit(core().compile_model, model, "CPU", options).result()
         self._compiled = compiled
+        self.failures = 0
         self._idle: list[openvino.InferRequest] = []
         self._requests: list[openvino.InferRequest] = []
 
@@ -63,7 +69,7 @@ class Compiled:
         try:
             outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
         except Exception:
-            self._requests.remove(request)  # in whatever state it is
+            self.failures += 1
             raise
         self._idle.append(request)
         return tuple(outputs.values())
@@ -79,15 +85,30 @@ class Compiled:
 
     def cancel(self) -> None:
         """Ends the runs in progress."""
-        for request in list(self._requests):
+        idle = {id(request) for request in list(self._idle)}
+        for request in [each for each in list(self._requests) if id(each) not in idle]:
+            self.failures += 1  # first: what ends from now on must know
             request.cancel()
 
 
-class OpenVinoCpuEngine:
-    """A graph in OpenVINO on the CPU.
+class Graphs:
+    """A graph compiled for a run of each worker thread at once (`shared`), and for one run over every thread (`whole`).
+    The worker threads share the weights."""
 
-    Like ONNX Runtime's engine it holds the graph twice: compiled for a run of each worker thread at once, and for one
-    run over every thread. The worker threads share the weights.
+    def __init__(self, model: openvino.Model, lanes: int, threads: int, precision: Precision) -> None:
+        self.shared = Compiled(model, lanes, max(1, threads // lanes), precision)
+        self.whole = Compiled(model, 1, threads, precision) if lanes > 1 else self.shared
+
+    @property
+    def failures(self) -> int:
+        """Runs that failed or were cancelled."""
+        return self.shared.failures + (self.whole.failures if self.whole is not self.shared else 0)
+
+
+class OpenVinoCpuEngine:
+    """A graph in OpenVINO on the CPU. Like ONNX Runtime's engine it holds the graph twice.
+
+    After a run that failed or was interrupted it is compiled anew, by the thread of that run, from its file.
     """
 
     def __init__(self, path: Path, lanes: int, threads: int, batched: bool, precision: Precision) -> None:
@@ -104,14 +125,20 @@ class OpenVinoCpuEngine:
         if precision == "bf16" and not bf16_supported():
             raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
         model = read_graph(path)
+        self._path, self._file = path, _identity(path)
+        self._compile = functools.partial(Graphs, lanes=lanes, threads=threads, precision=precision)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
         self._limits = index_limits(model)
         self._batched = batched
         self._stopped = False
+        self._interrupted: Graphs | None = None
+        self._renewing = threading.Lock()
         try:
-            self._ways = self._find_ways(unrounded(model), lanes, threads, precision)
-            self._shared, self._whole = _compiled(model, lanes, threads, precision)
+            compared = self._compile(unrounded(model))
+            lane, whole = (functools.partial(self._run, each) for each in (compared.shared, compared.whole))
+            self._ways = find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
+            self._graphs = self._compile(model)
         except Exception as error:  # OpenVINO's exceptions share no public base
             raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
 
@@ -119,25 +146,47 @@ class OpenVinoCpuEngine:
         """Accepts every shape; what the graph cannot run fails in the run."""
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
-        """The outputs by name for one batch; see `Engine`."""
-        if self._batched:
-            outputs = self._run_in_pieces(arrays, whole_device)
+        """The outputs by name for one batch; see `Engine`. What ran beside a run that failed is run again."""
+        graphs = self._sound()
+        try:
+            outputs = self._run_on(graphs, arrays, whole_device)
+        except Exception:
+            sound = self._sound()
+            if graphs.failures < 2 or self._interrupted is graphs:
+                raise
+            outputs = self._run_on(sound, arrays, whole_device)
         else:
-            outputs = self._run(self._whole if whole_device and self._ways.whole else self._shared, arrays)
+            if graphs.failures:
+                if self._interrupted is graphs:
+                    raise RuntimeError("the run was interrupted")
+                outputs = self._run_on(self._sound(), arrays, whole_device)
         return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
 
-    def _run_in_pieces(self, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
+    def _sound(self) -> Graphs:
+        """The compiled graphs; new ones if a run failed in those that there were.
+
+        Raises:
+            StartError: they cannot be made anew, since the file is not the one that was opened.
+        """
+        with self._renewing:
+            if self._graphs.failures and not self._stopped:
+                if _identity(self._path) != self._file:
+                    raise StartError(f"{self._path} was changed while the model was served; load it again")
+                self._graphs = self._compile(read_graph(self._path))
+            return self._graphs
+
+    def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
+        if self._batched:
+            return self._run_in_pieces(graphs, arrays, whole_device)
+        return self._run(graphs.whole if whole_device and self._ways.whole else graphs.shared, arrays)
+
+    def _run_in_pieces(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
         items = len(arrays[self.inputs[0].name])
         runs = []
         for first, last, is_whole in self._ways.pieces(items, whole_device):
             piece = {name: array[first:last] for name, array in arrays.items()}
-            runs.append(self._run(self._whole if is_whole else self._shared, piece))
+            runs.append(self._run(graphs.whole if is_whole else graphs.shared, piece))
         return runs[0] if len(runs) == 1 else tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
-
-    def _find_ways(self, model: openvino.Model, lanes: int, threads: int, precision: Precision) -> Ways:
-        """How the graph may run; `model` is the graph before rounding."""
-        lane, whole = (functools.partial(self._run, each) for each in _compiled(model, lanes, threads, precision))
-        return find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
 
     def _run(self, compiled: Compiled, arrays: Arrays) -> tuple[NDArray[Any], ...]:
         if self._stopped:
@@ -153,17 +202,18 @@ class OpenVinoCpuEngine:
 
     def interrupt(self) -> None:
         """Ends the runs in progress likewise; see `Stoppable`."""
-        self._shared.cancel()
-        self._whole.cancel()
+        self._interrupted = self._graphs
+        self._graphs.shared.cancel()
+        self._graphs.whole.cancel()
 
     def trim(self) -> None:
         """Gives back what the largest runs took; see `Trimmable`."""
-        self._shared.trim()
-        self._whole.trim()
+        self._graphs.shared.trim()
+        self._graphs.whole.trim()
 
     def close(self) -> None:
         """Frees both compiled graphs."""
-        del self._shared, self._whole
+        del self._graphs, self._interrupted
 
 
 def _is_single(compiled: Any) -> bool:
@@ -171,10 +221,13 @@ def _is_single(compiled: Any) -> bool:
     return [compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")] == [1, 1]
 
 
-def _compiled(model: openvino.Model, lanes: int, threads: int, precision: Precision) -> tuple[Compiled, Compiled]:
-    """For a run of each worker thread at once, and for one run over every thread."""
-    shared = Compiled(model, lanes, max(1, threads // lanes), precision)
-    return shared, Compiled(model, 1, threads, precision) if lanes > 1 else shared
+def _identity(path: Path) -> tuple[int, ...] | None:
+    """What tells a file from one that is written in its place later; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _check_indices(name: str, array: NDArray[Any], limit: int) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from tests.server.graphs import LAYERS, Z, write_styled, write_translator, write
 ROOT = Path(__file__).resolve().parents[4]
 FLOAT, INT64 = TensorProto.FLOAT, TensorProto.INT64
 # Lanes and threads: each is another way in which OpenVINO runs a graph.
+# Enough to meet a run in its first moments.
+INTERRUPTS = 12
 WAYS = [(1, 1), (1, 2), (2, 2), (2, 4)]
 
 
@@ -261,9 +264,46 @@ def test_a_run_that_fails_leaves_nothing_behind_and_the_next_one_is_right(write_
     for _ in range(3):
         with pytest.raises(RuntimeError):
             engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 3, 1), np.float32)}, False)
-    assert engine._shared._requests == []
     found = engine.run({"x": np.ones((1, 1, 2), np.float32), "z": np.ones((1, 2, 1), np.float32)}, False)["y"]
     assert found.tolist() == [[[2.0]]]
+
+
+def test_runs_beside_and_after_interrupted_ones_give_their_own_outputs(write_graph: WriteGraph) -> None:
+    random = np.random.RandomState(0)
+    nodes: list[Node] = [("Conv", [f"x{i}", "w"], f"x{i + 1}", {"pads": [1, 1, 1, 1]}) for i in range(8)]
+    weights = random.standard_normal((16, 16, 3, 3)).astype(np.float32) / 12
+    ends = [("x0", FLOAT, ["N", 16, 32, 32])], [("x8", FLOAT, ["N", 16, 32, 32])]
+    engine = opened(write_graph(nodes, *ends, {"w": weights}), lanes=2, threads=2)
+    items = random.standard_normal((8, 16, 32, 32)).astype(np.float32)
+    expected = np.concatenate([engine.run({"x0": item[None]}, False)["x8"] for item in items])
+    over, faults, ended = threading.Event(), list[str](), list[int]()
+
+    def work(seed: int) -> None:
+        order = np.random.RandomState(seed)
+        while not over.is_set():
+            first, last = sorted(order.choice(9, 2, replace=False))
+            try:
+                found = engine.run({"x0": items[first:last].copy()}, False)["x8"]
+            except RuntimeError as error:
+                if "cancel" not in str(error) and "interrupted" not in str(error):
+                    faults.append(str(error))
+                continue
+            ended.append(first)
+            if not np.array_equal(found, expected[first:last]):
+                faults.append(f"{found.shape} for {last - first} items")
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(INTERRUPTS):
+        before, until = len(ended), time.monotonic() + 30
+        while len(ended) == before and not faults and time.monotonic() < until:  # each is followed by a run that ends
+            time.sleep(0.001)
+        engine.interrupt()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert faults == []
 
 
 def test_a_graph_without_a_batch_axis_keeps_its_axes(write_graph: WriteGraph) -> None:
