@@ -32,12 +32,14 @@ def _resumed(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, An
     """The rest of a coroutine that waits for `awaited`: a future, which the task has to see first, or None for the
     loop's next turn. Stops once before that, for `begin`."""
     waits = [None, awaited]
+    del awaited
     while True:
         try:
             yield from waits
         except BaseException as error:  # what it waits for has failed, or the task is cancelled
             if waits[-1] is not None:
                 waits[-1].cancel()
+            waits = []  # an error has this frame in its traceback, and the future has the error: a circle
             try:
                 waits = [work.throw(error)]
             except StopIteration:

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import gc
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -273,3 +275,24 @@ async def test_a_client_that_dies_with_answers_unread_leaves_no_connection_open(
                 break
             await asyncio.sleep(0.05)
         assert relayed(running.server) == 0
+
+
+async def test_what_failed_is_freed_at_once() -> None:
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    seen = weakref.ref(future)
+
+    async def work(waited: list[asyncio.Future[None]]) -> None:
+        with contextlib.suppress(ValueError):
+            await waited.pop()
+
+    gc.disable()
+    try:
+        task = begin(work([future]))
+        assert task is not None
+        future.set_exception(ValueError("bad"))
+        del future
+        await task
+        del task
+        assert seen() is None
+    finally:
+        gc.enable()
