@@ -109,6 +109,7 @@ class Calls:
                     raise request  # refused before it was read
                 answer = await method(request, context)
             except BaseException as error:
+                del request
                 await rpc_call.fail(error, context)
             rpc_call.finish("OK", "")
             rpc_call.sends(context, answer)
@@ -280,6 +281,8 @@ class Call:
             raise error
         if isinstance(error, GanserveError):
             code, text = error.code, str(error)
+            # grpc.aio keeps what `abort` raises, whose context this is: its frames would keep the message.
+            error.__traceback__ = None
         elif isinstance(error, Exception):
             error_id = uuid.uuid4().hex[:12]
             log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._request.rpc, "error_id": error_id}})
