@@ -88,6 +88,7 @@ class Serving:
 
 async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyncio.Event | None = None) -> None:
     """Serves until one of ENDING_SIGNALS or `stop`, then drains. `ready` is called once every model has been tried.
+    The process has to end after this: it is ended if it does not.
 
     Raises:
         StartError: the server cannot start as configured.
@@ -113,10 +114,8 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
     finally:
         for number in (*ENDING_SIGNALS, *IGNORED_SIGNALS):
             loop.remove_signal_handler(number)
-        if server.hangs.texts:
-            last_resort.end_within(0.0)  # the interpreter would wait for the thread that hangs
-        else:
-            last_resort.close()
+        # The interpreter waits for its threads, such as one that opens a graph for ever.
+        last_resort.end_within(0.0 if server.hangs.texts else CLOSE_S)
 
 
 class Server:

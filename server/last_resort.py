@@ -27,39 +27,27 @@ class LastResort:
         self._hang_s = hang_s
         self._ends_at = float("inf")
         self._changed = threading.Event()
-        self._answered = threading.Event()
-        self._over = False
-        self._thread = threading.Thread(target=self._watch, name="last-resort", daemon=True)
-        self._thread.start()
+        threading.Thread(target=self._watch, name="last-resort", daemon=True).start()
 
     def end_within(self, seconds: float) -> None:
-        """From now on the process has so long to end."""
-        self._ends_at = time.monotonic() + seconds
+        """From now on the process has so long to end, less if it was told so before."""
+        self._ends_at = min(self._ends_at, time.monotonic() + seconds)
         self._changed.set()
-
-    def close(self) -> None:
-        """Stops watching: the process ends by itself."""
-        self._over = True
-        self._changed.set()
-        self._answered.set()  # by the loop's own thread: while that waits here, the loop cannot
-        self._thread.join()
 
     def _watch(self) -> None:
         asks_every_s = self._hang_s / ASKED_PER_LIMIT or None
-        while not self._over:
+        while True:
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
                 _exit("the server did not end in time")
             waits_s = min(left_s, asks_every_s or left_s)
             self._changed.wait(None if waits_s == float("inf") else waits_s)
             self._changed.clear()
-            if self._hang_s and not self._over and not self._answers():
+            if self._hang_s and not self._answers():
                 _exit(f"the event loop did not answer for {self._hang_s:g} s (hang_timeout_s)")
 
     def _answers(self) -> bool:
-        answered = self._answered = threading.Event()
-        if self._over:  # closed before there was this event
-            return True
+        answered = threading.Event()
         try:
             self._loop.call_soon_threadsafe(answered.set)
         except RuntimeError:  # the loop is closed: the interpreter ends

@@ -192,6 +192,28 @@ threading.Thread(target=threading.Event().wait).start()
     )
 
 
+def test_a_thread_that_the_server_left_behind_does_not_keep_the_process(repository: Path) -> None:
+    code = """
+import asyncio, sys, threading
+from server import app
+from server.environment import read_settings
+app.CLOSE_S = 0.5
+async def main():
+    stop = asyncio.Event()
+    def ready(serving):
+        threading.Thread(target=threading.Event().wait).start()
+        stop.set()
+    settings = read_settings(repository=sys.argv[1], host="127.0.0.1", grpc_port=0, http_port=0, device="cpu",
+                             shutdown_delay_s=0)
+    await app.serve(settings, ready, stop)
+asyncio.run(main())
+"""
+    command = [sys.executable, "-c", code, str(repository)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == EXIT_CODE, ended.stderr
+    assert "ganserve: the server did not end in time; exiting with 70" in ended.stderr
+
+
 @pytest.mark.slow
 def test_signals_that_end_a_process_by_default_drain_or_are_ignored(tmp_path: Path) -> None:
     faults = {
