@@ -1,5 +1,6 @@
 """The repository's folder as it is: which of its entries are models, and which versions a model has."""
 
+import errno
 import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,10 +76,9 @@ def find(root: Path, name: str) -> Path:
     try:
         if valid and stat.S_ISDIR(folder.stat().st_mode) and _is_model(folder):
             return folder
-    except FileNotFoundError:
-        pass
     except OSError as error:
-        raise NotServing(_unreadable(folder, error)) from None
+        if error.errno not in (errno.ENOENT, errno.ENAMETOOLONG):
+            raise NotServing(_unreadable(folder, error)) from None
     raise ModelNotFound(f"failed to load {name!r}, failed to poll from model repository: it has no such model")
 
 

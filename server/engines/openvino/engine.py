@@ -1,7 +1,10 @@
 """OpenVINO on the CPU."""
 
+import contextlib
 import functools
+import os
 import threading
+import weakref
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -125,7 +128,7 @@ class OpenVinoCpuEngine:
         if precision == "bf16" and not bf16_supported():
             raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
         model = read_graph(path)
-        self._path, self._file = path, _identity(path)
+        self._path = path
         self._compile = functools.partial(Graphs, lanes=lanes, threads=threads, precision=precision)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
@@ -141,6 +144,9 @@ class OpenVinoCpuEngine:
             self._graphs = self._compile(model)
         except Exception as error:  # OpenVINO's exceptions share no public base
             raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._close_file = weakref.finalize(self, os.close, self._file)
+        self._opened = _identity(os.fstat(self._file))
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Accepts every shape; what the graph cannot run fails in the run."""
@@ -170,10 +176,21 @@ class OpenVinoCpuEngine:
         """
         with self._renewing:
             if self._graphs.failures and not self._stopped:
-                if _identity(self._path) != self._file:
-                    raise StartError(f"{self._path} was changed while the model was served; load it again")
-                self._graphs = self._compile(read_graph(self._path))
+                self._graphs = self._compile(read_graph(self._source()))
             return self._graphs
+
+    def _source(self) -> Path:
+        """Where the graph that was opened can be read again: its path may be gone or another's.
+
+        Raises:
+            StartError: nowhere.
+        """
+        with contextlib.suppress(OSError):
+            if _identity(self._path.stat()) == self._opened:
+                return self._path
+        if _identity(os.fstat(self._file)) != self._opened:
+            raise StartError(f"{self._path} was changed while the model was served; load it again")
+        return Path(f"/proc/self/fd/{self._file}")
 
     def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
         if self._batched:
@@ -212,8 +229,9 @@ class OpenVinoCpuEngine:
         self._graphs.whole.trim()
 
     def close(self) -> None:
-        """Frees both compiled graphs."""
+        """Frees the compiled graphs and the file."""
         del self._graphs, self._interrupted
+        self._close_file()
 
 
 def _is_single(compiled: Any) -> bool:
@@ -221,13 +239,9 @@ def _is_single(compiled: Any) -> bool:
     return [compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")] == [1, 1]
 
 
-def _identity(path: Path) -> tuple[int, ...] | None:
-    """What tells a file from one that is written in its place later; None if there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+def _identity(file: os.stat_result) -> tuple[int, ...]:
+    """What tells a file from one that is written in its place later."""
+    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 
 
 def _check_indices(name: str, array: NDArray[Any], limit: int) -> None:

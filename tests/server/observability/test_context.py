@@ -101,7 +101,7 @@ async def test_a_turn_of_a_device_belongs_to_no_request() -> None:
     taken: asyncio.Future[RequestContext | None] = asyncio.get_running_loop().create_future()
 
     class Source:
-        is_short = False
+        is_short = fills_batch = False
 
         def take(self, lanes: int, may_use_whole_device: bool) -> None:
             taken.set_result(current.get())

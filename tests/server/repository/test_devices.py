@@ -105,7 +105,7 @@ async def test_a_brief_request_runs_on_the_loop_on_one_core_and_never_on_a_gpu(
 
 async def test_a_failure_on_any_device_is_seen(devices: Devices) -> None:
     class Broken:
-        is_short = False
+        is_short = fills_batch = False
 
         def take(self, lanes: int, may_use_whole_device: bool) -> Work | None:
             raise RuntimeError("bug")

@@ -10,6 +10,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.grpc import aio as triton
 
+from server.errors import ModelNotFound
+from server.repository.scan import find
+
 WEIGHTS = {"weight": np.arange(48, dtype=np.float32).reshape(4, 12), "data/bias.bin": np.ones(12, np.float32)}
 X = np.random.RandomState(0).randn(3, 4).astype(np.float32)
 
@@ -128,3 +131,11 @@ async def test_a_link_that_leads_nowhere_is_that_models_reason(start: Any, repos
     reasons = {entry.name: entry.reason for entry in running.server.repository.index() if entry.reason}
     assert [*reasons] == ["graph_and_data_linked"]
     assert "model.onnx.data" in reasons["graph_and_data_linked"]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "x" * 300_000, "absent"])
+def test_a_name_that_no_folder_can_have_is_no_model_rather_than_one_that_cannot_be_read(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelNotFound):
+        find(tmp_path, name)
