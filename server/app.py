@@ -114,8 +114,10 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
     finally:
         for number in (*ENDING_SIGNALS, *IGNORED_SIGNALS):
             loop.remove_signal_handler(number)
-        # The interpreter waits for its threads, such as one that opens a graph for ever.
-        last_resort.end_within(0.0 if server.hangs.texts else CLOSE_S)
+        if server.hangs.texts:
+            last_resort.end_within(0.0)
+        else:  # the interpreter waits for its threads, such as one that opens a large graph, or one for ever
+            last_resort.end_within(CLOSE_S, code=0)
 
 
 class Server:

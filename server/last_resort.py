@@ -26,12 +26,14 @@ class LastResort:
         self._loop = asyncio.get_running_loop()
         self._hang_s = hang_s
         self._ends_at = float("inf")
+        self._code = EXIT_CODE
         self._changed = threading.Event()
         threading.Thread(target=self._watch, name="last-resort", daemon=True).start()
 
-    def end_within(self, seconds: float) -> None:
-        """From now on the process has so long to end, less if it was told so before."""
+    def end_within(self, seconds: float, code: int = EXIT_CODE) -> None:
+        """From now on the process has so long to end, less if it was told so before; else it ends with `code`."""
         self._ends_at = min(self._ends_at, time.monotonic() + seconds)
+        self._code = code
         self._changed.set()
 
     def _watch(self) -> None:
@@ -39,7 +41,7 @@ class LastResort:
         while True:
             left_s = self._ends_at - time.monotonic()
             if left_s <= 0:
-                _exit("the server did not end in time")
+                _exit("the server did not end in time", self._code)
             waits_s = min(left_s, asks_every_s or left_s)
             self._changed.wait(None if waits_s == float("inf") else waits_s)
             self._changed.clear()
@@ -56,9 +58,9 @@ class LastResort:
         return answered.wait(limit_s) or answered.wait(GRACE_S)
 
 
-def _exit(reason: str) -> NoReturn:
+def _exit(reason: str, code: int = EXIT_CODE) -> NoReturn:
     """Ends the process now: no handler, no flush, no thread is waited for."""
     os.set_blocking(sys.stderr.fileno(), False)  # a reader that does not read must not keep it either
     with contextlib.suppress(OSError):
-        os.write(sys.stderr.fileno(), f"ganserve: {reason}; exiting with {EXIT_CODE}\n".encode())
-    os._exit(EXIT_CODE)
+        os.write(sys.stderr.fileno(), f"ganserve: {reason}; exiting with {code}\n".encode())
+    os._exit(code)

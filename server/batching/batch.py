@@ -176,7 +176,7 @@ class FormedBatch:
         lanes = 1 if self.whole_device else self._device.lanes
         device_s = (time.monotonic() - self._started_at) / lanes
         self._cost.running_s -= self.estimated_s
-        if not self._ends_unheard:
+        if not self._ends_unheard and all(run.error is None for run in self._runs):
             self._cost.learn(self._items, self._nbytes, device_s)
         self._running.end(self)
         for run in self._runs:
@@ -215,6 +215,8 @@ class Running:
             self._timer.cancel()
         for batch in self.batches:
             batch.end_unheard()
+            if isinstance(batch.engine, Stoppable):
+                batch.engine.stop()
 
     def _look(self) -> None:
         """An engine ends all of its runs or none, so that one is left for as long as another has callers."""

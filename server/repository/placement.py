@@ -107,8 +107,8 @@ def _check(group: ModelInstanceGroup) -> None:
     kind = ModelInstanceGroup.Kind.Name(group.kind)
     if group.kind == ModelInstanceGroup.KIND_MODEL:
         raise NotServing(f"{CONFIG}: instance_group: {kind} is not supported; KIND_AUTO, KIND_GPU and KIND_CPU are")
-    if not 0 <= group.count <= MAX_INSTANCES:
-        raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 to {MAX_INSTANCES}")
+    if group.count < 0:
+        raise NotServing(f"{CONFIG}: instance_group: count {group.count}: must be 1 or more")
     if group.kind == ModelInstanceGroup.KIND_CPU and group.gpus:
         raise NotServing(f"{CONFIG}: instance_group: {kind} with gpus {list(group.gpus)}; remove one of the two")
 

@@ -84,7 +84,8 @@ class Repository(Catalogue):
         models = [name for name in found.models if wanted is None or name in wanted]
         for name in set(wanted or ()) - {*models, *found.broken}:
             self._refuse(name, NotServing("the repository has no such model (load_model)"))
-        self._entries |= {name: {0: IndexEntry(name, 0, State.LOADING, "")} for name in models}
+        loading = (name for name in models if name not in self._entries)  # a client may have been quicker
+        self._entries |= {name: {0: IndexEntry(name, 0, State.LOADING, "")} for name in loading}
         self._changed()  # once for all: what follows looks at every model
         self._was_read = True
         await self._load_each(models)

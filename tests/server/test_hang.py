@@ -210,8 +210,8 @@ asyncio.run(main())
 """
     command = [sys.executable, "-c", code, str(repository)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == EXIT_CODE, ended.stderr
-    assert "ganserve: the server did not end in time; exiting with 70" in ended.stderr
+    assert ended.returncode == 0, ended.stderr  # every call was answered
+    assert "ganserve: the server did not end in time; exiting with 0" in ended.stderr
 
 
 @pytest.mark.slow

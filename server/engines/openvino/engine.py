@@ -1,10 +1,8 @@
 """OpenVINO on the CPU."""
 
-import contextlib
 import functools
-import os
 import threading
-import weakref
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,6 +26,12 @@ Precision = Literal["fp32", "bf16"]
 # Types whose values OpenVINO keeps in 32 bits with a sign.
 _NARROWED = ("INT64", "UINT32", "UINT64")
 _INT32 = np.iinfo(np.int32)
+# A run is tried so often, if others fail beside it.
+TRIES = 4
+# Shapes that a run failed with are refused for so long.
+REFUSED_S = 10.0
+# Shapes that are remembered.
+MOST_KNOWN = 1024
 
 
 class Compiled:
@@ -58,6 +62,7 @@ class Compiled:
                 compiled = thread.submit(core().compile_model, model, "CPU", options).result()
         self._compiled = compiled
         self.failures = 0
+        self.was_cancelled = False
         self._idle: list[openvino.InferRequest] = []
         self._requests: list[openvino.InferRequest] = []
 
@@ -90,7 +95,8 @@ class Compiled:
         """Ends the runs in progress."""
         idle = {id(request) for request in list(self._idle)}
         for request in [each for each in list(self._requests) if id(each) not in idle]:
-            self.failures += 1  # first: what ends from now on must know
+            self.was_cancelled = True  # first: what ends from now on must know
+            self.failures += 1
             request.cancel()
 
 
@@ -107,11 +113,15 @@ class Graphs:
         """Runs that failed or were cancelled."""
         return self.shared.failures + (self.whole.failures if self.whole is not self.shared else 0)
 
+    @property
+    def was_cancelled(self) -> bool:
+        """Whether a run was."""
+        return self.shared.was_cancelled or self.whole.was_cancelled
+
 
 class OpenVinoCpuEngine:
-    """A graph in OpenVINO on the CPU. Like ONNX Runtime's engine it holds the graph twice.
-
-    After a run that failed or was interrupted it is compiled anew, by the thread of that run, from its file.
+    """A graph in OpenVINO on the CPU. Like ONNX Runtime's engine it holds the graph twice, compiled, and once as read:
+    after a run that failed or was interrupted the thread of that run has it compiled anew.
     """
 
     def __init__(self, path: Path, lanes: int, threads: int, batched: bool, precision: Precision) -> None:
@@ -127,70 +137,75 @@ class OpenVinoCpuEngine:
         """
         if precision == "bf16" and not bf16_supported():
             raise StartError(f"{path}: this processor has no bf16 instructions (AVX512-BF16 or AMX)")
-        model = read_graph(path)
-        self._path = path
+        self._model = model = read_graph(path)
         self._compile = functools.partial(Graphs, lanes=lanes, threads=threads, precision=precision)
         self.inputs: tuple[TensorSpec, ...] = specs(model.inputs, batched)
         self.outputs: tuple[TensorSpec, ...] = specs(model.outputs, batched)
         self._limits = index_limits(model)
         self._batched = batched
         self._stopped = False
-        self._interrupted: Graphs | None = None
+        self._interrupts = 0
+        self._ran: set[tuple[tuple[int, ...], ...]] = set()  # shapes
+        self._refused: dict[tuple[tuple[int, ...], ...], tuple[str, float]] = {}
+        # Of its own niceness, which what it compiles takes over: worker threads have another one.
+        self._compiler = ThreadPoolExecutor(1, "openvino")
         self._renewing = threading.Lock()
         try:
             compared = self._compile(unrounded(model))
             lane, whole = (functools.partial(self._run, each) for each in (compared.shared, compared.whole))
             self._ways = find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
-            self._graphs = self._compile(model)
+            self._graphs = self._compiler.submit(self._compile, model).result()
         except Exception as error:  # OpenVINO's exceptions share no public base
             raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
-        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        self._close_file = weakref.finalize(self, os.close, self._file)
-        self._opened = _identity(os.fstat(self._file))
 
     def check(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Accepts every shape; what the graph cannot run fails in the run."""
 
     def run(self, arrays: Arrays, whole_device: bool) -> dict[str, NDArray[Any]]:
         """The outputs by name for one batch; see `Engine`. What ran beside a run that failed is run again."""
-        graphs = self._sound()
-        try:
-            outputs = self._run_on(graphs, arrays, whole_device)
-        except Exception:
-            sound = self._sound()
-            if graphs.failures < 2 or self._interrupted is graphs:
-                raise
-            outputs = self._run_on(sound, arrays, whole_device)
-        else:
-            if graphs.failures:
-                if self._interrupted is graphs:
-                    raise RuntimeError("the run was interrupted")
-                outputs = self._run_on(self._sound(), arrays, whole_device)
-        return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
+        interrupts = self._interrupts
+        shapes = tuple(arrays[tensor.name].shape[1 if self._batched else 0 :] for tensor in self.inputs)
+        for _ in range(TRIES):
+            self._check_refused(shapes)
+            graphs = self._sound()
+            if self._interrupts != interrupts:
+                raise RuntimeError("the run was interrupted")
+            try:
+                outputs = self._run_on(graphs, arrays, whole_device)
+            except Exception as error:
+                if not graphs.failures:  # it did not get as far as OpenVINO
+                    raise
+                self._sound()
+                if graphs.was_cancelled:
+                    raise
+                if graphs.failures == 1:
+                    self._refuse(shapes, str(error))
+                    raise
+            else:
+                if not graphs.failures:
+                    if shapes not in self._ran and len(self._ran) < MOST_KNOWN:
+                        self._ran.add(shapes)
+                    return {tensor.name: array for tensor, array in zip(self.outputs, outputs, strict=True)}
+                self._sound()
+        raise RuntimeError(f"{TRIES} times a run failed beside this one")
 
     def _sound(self) -> Graphs:
-        """The compiled graphs; new ones if a run failed in those that there were.
-
-        Raises:
-            StartError: they cannot be made anew, since the file is not the one that was opened.
-        """
+        """The compiled graphs; new ones if a run failed in those that there were."""
         with self._renewing:
             if self._graphs.failures and not self._stopped:
-                self._graphs = self._compile(read_graph(self._source()))
+                self._graphs = self._compiler.submit(self._compile, self._model).result()
             return self._graphs
 
-    def _source(self) -> Path:
-        """Where the graph that was opened can be read again: its path may be gone or another's.
+    def _refuse(self, shapes: tuple[tuple[int, ...], ...], reason: str) -> None:
+        """Has no item of these shapes run for a while, unless one ever did: each would cost a compilation."""
+        if shapes not in self._ran:
+            self._refused = dict(list(self._refused.items())[-MOST_KNOWN:])
+            self._refused[shapes] = reason, time.monotonic() + REFUSED_S
 
-        Raises:
-            StartError: nowhere.
-        """
-        with contextlib.suppress(OSError):
-            if _identity(self._path.stat()) == self._opened:
-                return self._path
-        if _identity(os.fstat(self._file)) != self._opened:
-            raise StartError(f"{self._path} was changed while the model was served; load it again")
-        return Path(f"/proc/self/fd/{self._file}")
+    def _check_refused(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+        reason, until = self._refused.get(shapes, ("", 0.0))
+        if time.monotonic() < until:
+            raise RuntimeError(f"a run of these shapes has just failed: {reason}")
 
     def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
         if self._batched:
@@ -199,8 +214,10 @@ class OpenVinoCpuEngine:
 
     def _run_in_pieces(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
         items = len(arrays[self.inputs[0].name])
-        runs = []
+        interrupts, runs = self._interrupts, []
         for first, last, is_whole in self._ways.pieces(items, whole_device):
+            if self._interrupts != interrupts:
+                raise RuntimeError("the run was interrupted")
             piece = {name: array[first:last] for name, array in arrays.items()}
             runs.append(self._run(graphs.whole if is_whole else graphs.shared, piece))
         return runs[0] if len(runs) == 1 else tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
@@ -219,9 +236,10 @@ class OpenVinoCpuEngine:
 
     def interrupt(self) -> None:
         """Ends the runs in progress likewise; see `Stoppable`."""
-        self._interrupted = self._graphs
-        self._graphs.shared.cancel()
-        self._graphs.whole.cancel()
+        self._interrupts += 1  # also for a run that has not begun
+        graphs = self._graphs
+        graphs.shared.cancel()
+        graphs.whole.cancel()
 
     def trim(self) -> None:
         """Gives back what the largest runs took; see `Trimmable`."""
@@ -229,19 +247,16 @@ class OpenVinoCpuEngine:
         self._graphs.whole.trim()
 
     def close(self) -> None:
-        """Frees the compiled graphs and the file."""
-        del self._graphs, self._interrupted
-        self._close_file()
+        """Frees the graphs."""
+        self._stopped = True
+        with self._renewing:
+            del self._graphs, self._model
+        self._compiler.shutdown(wait=False)
 
 
 def _is_single(compiled: Any) -> bool:
     """Whether it has one stream of one thread."""
     return [compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")] == [1, 1]
-
-
-def _identity(file: os.stat_result) -> tuple[int, ...]:
-    """What tells a file from one that is written in its place later."""
-    return file.st_dev, file.st_ino, file.st_size, file.st_mtime_ns
 
 
 def _check_indices(name: str, array: NDArray[Any], limit: int) -> None:
