@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from server.api.calls import TAKES_REFUSALS, Context
-from server.api.keys import Caller, KeyFile, Role
+from server.api.keys import KeyFile, Role
 from server.api.quotas import current_quotas
 from server.errors import GanserveError, PermissionDenied, StartError
 from server.observability.context import RequestContext, current
@@ -134,7 +134,7 @@ class Access:
             PermissionDenied: it lacks the role `metrics`.
         """
         if self._keys is not None:
-            _check_role(self._keys.find(authorization), Role.METRICS)
+            self._keys.find(authorization).check_role(Role.METRICS)
 
     def _guarded(self, rpc: str, method: Callable[[Any, Context], Any]) -> Callable[[Any, Context], Any]:
         checks: list[Check] = []
@@ -150,7 +150,7 @@ class Access:
         caller = keys.find(_value(request.metadata, "authorization"))
         request.client = f"key:{caller.name}"
         if role is not None:
-            _check_role(caller, role)
+            caller.check_role(role)
         caller.quotas.take_request()
         current_quotas.set(caller.quotas)
 
@@ -174,13 +174,6 @@ def read_restrictions(text: str) -> dict[str, tuple[str, str]]:
                 raise StartError(f"grpc_restricted_protocol: group {group!r} is named twice")
             found |= dict.fromkeys(GROUPS[group], (RESTRICTED_HEADER + name.lower(), value))
     return found
-
-
-def _check_role(caller: Caller, role: Role) -> None:
-    if role not in caller.key.roles:
-        raise PermissionDenied(
-            f"key {caller.name!r} lacks the role {role}; it has {', '.join(sorted(caller.key.roles))}"
-        )
 
 
 def _check_header(name: str, value: str, request: RequestContext) -> None:

@@ -23,10 +23,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from artifact.repository import ArtifactError, read_text
 from server.api.quotas import Quotas
 from server.api.tls import signature_of
-from server.errors import StartError, Unauthenticated
+from server.errors import PermissionDenied, StartError, Unauthenticated
 
 # The file is looked at when a key is used, at most so often.
 LOOK_S = 1.0
+# Keys that the file has no more, but may have again.
+MAX_GONE = 1000
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -54,22 +56,31 @@ class Key(BaseModel):
 
 
 class Caller:
-    """Who has shown a key. Stays the same for as long as the file has that key."""
+    """Who has shown a key. Stays the same whatever the file says of that key, also while it does not have it."""
 
     def __init__(self, name: str, key: Key, look: Callable[[], None]) -> None:
         """`look`: at the file, before each message of a stream."""
-        self.name = name
-        self.quotas = Quotas(name, look)
-        self.renew(key)
+        self._look = look
+        self.quotas = Quotas(self._check)
+        self.renew(name, key)
 
-    def renew(self, key: Key | None) -> None:
-        """Takes over what the file says now; what was used stays used. None: it has the key no more."""
-        if key is None:
-            self.quotas.ended = f"key {self.name!r} is no longer known"
-            return
-        self.key = key
-        self.quotas.ended = "" if Role.INFER in key.roles else f"key {self.name!r} lacks the role {Role.INFER}"
-        self.quotas.limit(key.requests_per_minute, key.images_per_minute, key.pixels_per_minute)
+    def renew(self, name: str, key: Key) -> None:
+        """Takes over what the file says now; what was used stays used."""
+        self.name, self.key, self.is_known = name, key, True
+        self.quotas.limit(name, key.requests_per_minute, key.images_per_minute, key.pixels_per_minute)
+
+    def check_role(self, role: Role) -> None:
+        """Raises PermissionDenied if the key lacks it."""
+        if role not in self.key.roles:
+            roles = ", ".join(sorted(self.key.roles))
+            raise PermissionDenied(f"key {self.name!r} lacks the role {role}; it has {roles}")
+
+    def _check(self) -> None:
+        """Before each message of a stream: as for a new call."""
+        self._look()
+        if not self.is_known:
+            raise Unauthenticated(f"key {self.name!r} is no longer known")
+        self.check_role(Role.INFER)
 
 
 class KeyFile:
@@ -84,7 +95,9 @@ class KeyFile:
         self._path = path
         self._looked_at = time.monotonic()
         self._signature = signature_of(path)
-        self._callers = {name: Caller(name, key, self._look) for name, key in read_keys(path).items()}
+        self._callers: dict[str, Caller] = {}  # by sha256
+        self._gone: dict[str, Caller] = {}  # those that have left last at the end
+        self._take(read_keys(path))
 
     def __len__(self) -> int:
         return len(self._callers)
@@ -103,8 +116,8 @@ class KeyFile:
             raise Unauthenticated("the header 'authorization' must be 'Bearer KEY'")
         digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
         found = None
-        for caller in self._callers.values():
-            if hmac.compare_digest(digest, caller.key.sha256):
+        for sha256, caller in self._callers.items():
+            if hmac.compare_digest(digest, sha256):
                 found = caller
         if found is None:
             raise Unauthenticated("unknown API key")
@@ -125,14 +138,23 @@ class KeyFile:
         except StartError as error:
             log.error("API keys not read; those read before stay in use", extra={"fields": {"reason": str(error)}})
             return
-        kept: dict[str, Caller] = {}
-        for name, caller in self._callers.items():
-            same = name in keys and keys[name].sha256 == caller.key.sha256
-            caller.renew(keys[name] if same else None)
-            if same:
-                kept[name] = caller
-        self._callers = {name: kept.get(name) or Caller(name, key, self._look) for name, key in keys.items()}
+        self._take(keys)
         log.info("API keys read again", extra={"fields": {"keys": len(keys)}})
+
+    def _take(self, keys: dict[str, Key]) -> None:
+        """Takes over what the file says. A key that has another name, or is back, is the same caller as before."""
+        before = self._gone | self._callers
+        self._callers = {}
+        for name, key in keys.items():
+            caller = before.pop(key.sha256, None)
+            if caller is None:
+                caller = Caller(name, key, self._look)
+            else:
+                caller.renew(name, key)
+            self._callers[key.sha256] = caller
+        for caller in before.values():
+            caller.is_known = False
+        self._gone = dict(list(before.items())[-MAX_GONE:])
 
 
 def read_keys(path: Path) -> dict[str, Key]:

@@ -31,7 +31,15 @@ from server.api.remote_settings import RemoteSettings
 from server.api.response_cache import ResponseCache
 from server.api.shared_memory import SharedMemory
 from server.engines.strings import held_bytes
-from server.errors import GanserveError, InvalidRequest, ModelNotFound, NotServing, PermissionDenied, Unsupported
+from server.errors import (
+    AccessError,
+    GanserveError,
+    InvalidRequest,
+    ModelNotFound,
+    NotServing,
+    PermissionDenied,
+    Unsupported,
+)
 from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
 from server.repository.declared import DeclaredTensor
@@ -313,7 +321,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
             charge_message()
             await self._infer(request, deadline_at, hold, answer)
         except GanserveError as error:
-            if as_status:
+            if as_status or isinstance(error, AccessError):  # a stream without a valid key ends
                 raise
             failed = service_pb2.ModelStreamInferResponse(error_message=str(error))
             failed.infer_response.id = request.id

@@ -7,38 +7,35 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from server.errors import ImageTooLarge, Overloaded, Unauthenticated
+from server.errors import ImageTooLarge, Overloaded
 
 MINUTE_S = 60.0
 _CHANNELS = range(1, 5)
 
 
 class Quotas:
-    """What is left of one key's quotas. `ended`: why the key is not accepted any more, "" if it is."""
+    """What is left of one key's quotas."""
 
-    def __init__(self, name: str, look: Callable[[], None]) -> None:
-        """`name`: of the key. `look`: sets `ended` and limits as the keys' file says now."""
-        self._look = look
-        self.ended = ""
-        self._requests = _Quota(name, "requests")
-        self._images = _Quota(name, "images")
-        self._pixels = _Quota(name, "pixels")
+    def __init__(self, check: Callable[[], None]) -> None:
+        """`check`: raises an AccessError if the key is not accepted any more, and sets the limits to what holds now."""
+        self._check = check
+        self._requests = _Quota("requests")
+        self._images = _Quota("images")
+        self._pixels = _Quota("pixels")
 
-    def limit(self, requests: int | None, images: int | None, pixels: int | None) -> None:
-        """Sets the numbers per minute; None: no limit."""
+    def limit(self, name: str, requests: int | None, images: int | None, pixels: int | None) -> None:
+        """Sets the numbers per minute; None: no limit. `name`: of the key."""
         for quota, per_minute in ((self._requests, requests), (self._images, images), (self._pixels, pixels)):
-            quota.limit(per_minute)
+            quota.limit(name, per_minute)
 
     def take_message(self) -> None:
         """Counts a message of a stream, which may have begun long ago.
 
         Raises:
-            Unauthenticated: the key is not accepted any more.
+            AccessError: the key is not accepted any more.
             Overloaded: there were too many in the last minute.
         """
-        self._look()
-        if self.ended:
-            raise Unauthenticated(self.ended)
+        self._check()
         self.take_request()
 
     def take_request(self) -> None:
@@ -75,17 +72,17 @@ class Quotas:
 class _Quota:
     """A minute's worth, which fills up again evenly. `left`: what may be taken now, as of the last check."""
 
-    def __init__(self, name: str, unit: str) -> None:
-        self._name, self._unit = name, unit
+    def __init__(self, unit: str) -> None:
+        self._name, self._unit = "", unit
         self._per_minute: int | None = None
         self.left = 0.0
         self._at = time.monotonic()
 
-    def limit(self, per_minute: int | None) -> None:
+    def limit(self, name: str, per_minute: int | None) -> None:
         """Full at first, and where there was no limit before."""
         if per_minute is not None and self._per_minute is None:
             self.left, self._at = float(per_minute), time.monotonic()
-        self._per_minute = per_minute
+        self._name, self._per_minute = name, per_minute
 
     def check(self, amount: int) -> None:
         limit = self._per_minute
@@ -124,7 +121,7 @@ def charge_message() -> None:
     """Counts a message of a stream as a request of the stream's key, if it has one.
 
     Raises:
-        Unauthenticated: the key is not accepted any more.
+        AccessError: the key is not accepted any more.
         Overloaded: there were too many in the last minute.
     """
     quotas = current_quotas.get()

@@ -218,25 +218,60 @@ async def test_a_stream_ends_with_its_key_and_follows_its_quotas(
 ) -> None:
     monkeypatch.setattr(keys, "LOOK_S", 0.0)
     running = await start(api_keys=key_file)
+    others = {"slow": KEYS["slow"]}
     async with stub_of(running) as stub:
-        stream = stub.ModelStreamInfer(metadata=bearer("web"))
 
-        async def error() -> str:
+        async def error(stream: Any) -> str:
             await stream.write(infer_request())
             return str((await stream.read()).error_message)
 
-        assert not await error()
-        for rest, problem in (
-            ('roles = ["control"]', "key 'web' lacks the role infer"),
-            ('roles = ["infer"]', ""),
-            ('roles = ["infer"]\npixels_per_minute = 1', "1 pixels per minute"),
-            (None, "key 'web' is no longer known"),
-            ('roles = ["infer"]', "key 'web' is no longer known"),
+        for rest, code, text in (
+            ({"web": 'roles = ["control"]'}, Code.PERMISSION_DENIED, "key 'web' lacks the role infer; it has control"),
+            ({}, Code.UNAUTHENTICATED, "key 'web' is no longer known"),
         ):
-            write_keys(key_file, {"slow": KEYS["slow"]} if rest is None else {"slow": KEYS["slow"], "web": rest})
-            found = await error()
-            assert (problem in found) if problem else not found
+            write_keys(key_file, KEYS)
+            stream = stub.ModelStreamInfer(metadata=bearer("web"))
+            assert not await error(stream)
+            write_keys(key_file, others | {"web": 'roles = ["infer"]\npixels_per_minute = 1'})
+            assert "1 pixels per minute" in await error(stream), "the stream goes on"
+            write_keys(key_file, others | rest)
+            await stream.write(infer_request())
+            assert (await stream.code(), await stream.details()) == (code, text)
+
+
+async def test_a_key_that_is_renamed_or_back_is_the_same_one_for_streams_and_quotas(
+    start: Start, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "LOOK_S", 0.0)
+    running = await start(api_keys=key_file)
+    async with stub_of(running) as stub:
+        stream = stub.ModelStreamInfer(metadata=bearer("slow"))
+        await stream.write(infer_request())
+        assert not (await stream.read()).error_message
+        write_keys(key_file, {"web": KEYS["web"]})
+        assert (await refusal(stub.ModelInfer(infer_request(), metadata=bearer("slow"))))[0] is Code.UNAUTHENTICATED
+        write_keys(key_file, {"slow": KEYS["slow"]})
+        text = await asyncio.to_thread(key_file.read_text)
+        write(key_file, text.replace("[slow]", "[renamed]"))
+        await stream.write(infer_request())
+        assert "the quota of key 'renamed' is 2 requests per minute" in (await stream.read()).error_message
         stream.cancel()
+
+
+def test_only_so_many_keys_are_remembered_that_the_file_has_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "LOOK_S", 0.0)
+    monkeypatch.setattr(keys, "MAX_GONE", 2)
+    path = write_keys(tmp_path / "keys.toml", {"key0": KEYS["web"]})
+    file = keys.KeyFile(path)
+    callers = [file.find("Bearer key0-secret")]
+    for number in range(1, 4):
+        write_keys(path, {f"key{number}": KEYS["web"] + f"\n# {'-' * number}"})
+        callers.append(file.find(f"Bearer key{number}-secret"))
+    write_keys(path, {f"key{number}": KEYS["web"] for number in range(4)})
+    found = [file.find(f"Bearer key{number}-secret") for number in range(4)]
+    assert [one is other for one, other in zip(callers, found, strict=True)] == [False, True, True, True]
 
 
 async def test_the_file_is_read_again_when_it_changes_and_a_bad_one_changes_nothing(
