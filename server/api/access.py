@@ -17,6 +17,7 @@ from typing import Any
 from server.api.calls import TAKES_REFUSALS, Context
 from server.api.keys import KeyFile, Role
 from server.api.quotas import current_quotas
+from server.api.remote_settings import LOG_SETTINGS, TRACE_SETTINGS
 from server.errors import GanserveError, PermissionDenied, StartError
 from server.observability.context import RequestContext, current
 from server.observability.trace import Metadata
@@ -230,32 +231,56 @@ def _audited(rpc: str, method: Callable[[Any, Context], Awaitable[Any]]) -> Call
             error = raised
             raise
         finally:
-            _write_audit(rpc, _target(request), context.peer(), error)
+            _write_audit(rpc, request, context.peer(), error)
 
     setattr(call, TAKES_REFUSALS, True)
     return call
 
 
-def _target(request: Any) -> dict[str, str]:
-    """What a request of AUDITED is about, as fields of the log."""
-    found = {}
-    if hasattr(request, "model_name"):
-        found["model"] = request.model_name
-    if hasattr(request, "name"):
-        found["region"] = request.name
-    if hasattr(request, "settings"):
-        found["settings"] = ", ".join(f"{key}: {' '.join(str(each).split())}" for key, each in request.settings.items())
+class _Region:
+    """The name of a region in the log, which a caller may make as long as a message: read for lines that are written
+    only, since most refused calls are just counted."""
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def __str__(self) -> str:
+        return str(self._request.name)
+
+
+def _target(rpc: str, request: Any, model: str, is_done: bool) -> dict[str, object]:
+    """What a request of AUDITED is about, as fields of the log. Takes no time for what a caller made large."""
+    if isinstance(request, GanserveError):
+        return {}
+    if rpc not in (*CONTROL, *SETTINGS):
+        return {"region": _Region(request)}
+    found: dict[str, object] = {"model": model} if rpc != "LogSettings" else {}
+    if rpc in SETTINGS:
+        found["settings"] = _settings(request.settings, is_done)
     return found
 
 
-def _write_audit(rpc: str, target: dict[str, str], peer: str, error: BaseException | None) -> None:
-    request = current.get()
-    fields = {"rpc": rpc, **target, "client": request.client if request is not None else peer, "peer": peer}
+def _settings(settings: Mapping[str, Any], is_done: bool) -> str:
+    """Their names, and their values only once those are known to be valid, and so short. upb's messages cannot even
+    tell their size without being written."""
+    names = [name for name in (*LOG_SETTINGS, *TRACE_SETTINGS) if name in settings]
+    if is_done:
+        return ", ".join(f"{name}: {' '.join(str(settings[name]).split())}" for name in names)
+    unknown = len(settings) - len(names)
+    return ", ".join([*names, f"{unknown} unknown"] if unknown else names)
+
+
+def _write_audit(rpc: str, request: Any, peer: str, error: BaseException | None) -> None:
+    context = current.get()
+    assert context is not None, "Calls makes it"
+    target = _target(rpc, request, context.model, error is None)
+    fields = {"rpc": rpc, **target, "client": context.client, "peer": peer}
     if error is None:
         fields["code"] = "OK"
     elif isinstance(error, GanserveError):
         fields |= {"code": error.code, "error": str(error)}
     else:
         fields["code"] = "CANCELLED" if isinstance(error, asyncio.CancelledError) else "INTERNAL"
-    # What was refused may come in any number; what was done is always written.
-    audit.info("control", extra={"fields": fields, "unlimited": error is None})
+    # What needs the role `control` and was done is always written. Whatever else may come in any number.
+    is_unlimited = error is None and rpc in (*CONTROL, *SETTINGS)
+    audit.info("control", extra={"fields": fields, "unlimited": is_unlimited})

@@ -262,9 +262,7 @@ class InferenceService(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: 
     async def TraceSetting(self, request: Any, context: Context) -> Any:
         if request.model_name:
             self._repository.get(request.model_name, "")
-        self._remote.change_trace(
-            request.model_name, {key: tuple(setting.value) for key, setting in request.settings.items()}
-        )
+        self._remote.change_trace(request.model_name, {key: setting.value for key, setting in request.settings.items()})
         answer = service_pb2.TraceSettingResponse()
         for key, values in self._remote.trace().items():
             answer.settings[key].value.extend(values)

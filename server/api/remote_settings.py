@@ -1,5 +1,6 @@
 """Settings of the log and of traces that callers may read, and change while the server runs, by Triton's names."""
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -15,6 +16,12 @@ _FORMATS: Mapping[str, Literal["text", "json"]] = {
 }  # fmt: skip
 # What we have no equivalent of, and its only value.
 _FIXED_TRACE = {"trace_file": "", "trace_count": "-1", "log_frequency": "0", "trace_mode": "opentelemetry"}
+# What a caller sent, of any length, as an error quotes it.
+_short = reprlib.repr
+
+# All names.
+LOG_SETTINGS = ("log_file", *_LEVELS, "log_verbose_level", "log_format")
+TRACE_SETTINGS = ("trace_level", "trace_rate", *_FIXED_TRACE)
 
 
 class RemoteSettings:
@@ -56,12 +63,12 @@ class RemoteSettings:
             found = getattr(value, kind) if kind else None
             if key not in new or type(found) is not type(new[key]):
                 known = ", ".join(f"{name} ({type(each).__name__})" for name, each in new.items())
-                raise InvalidRequest(f"log setting {key!r}: {found!r} given; there are {known}")
+                raise InvalidRequest(f"log setting {_short(key)}: {_short(found)} given; there are {known}")
             new[key] = found
         if new["log_file"]:
             raise Unsupported("log_file: the log goes to standard error, to no file")
         if new["log_format"] not in _FORMATS:
-            raise InvalidRequest(f"log_format: {new['log_format']!r} given; must be one of {', '.join(_FORMATS)}")
+            raise InvalidRequest(f"log_format: {_short(new['log_format'])} given; must be one of {', '.join(_FORMATS)}")
         shown = [bool(new[name]) for name in _LEVELS]
         if shown != sorted(shown):
             raise InvalidRequest(f"{', '.join(_LEVELS)}: a level is written only with those above; set all three")
@@ -101,8 +108,8 @@ class RemoteSettings:
                 ratio = _ratio_of(values) if values else self._first_ratio
             elif key not in _FIXED_TRACE:
                 known = ", ".join(self.trace())
-                raise InvalidRequest(f"trace setting {key!r} is unknown; there are {known}")
-            elif values and list(values) != [_FIXED_TRACE[key]]:
+                raise InvalidRequest(f"trace setting {_short(key)} is unknown; there are {known}")
+            elif values and (len(values) > 1 or values[0] != _FIXED_TRACE[key]):
                 raise Unsupported(f"{key}: only {_FIXED_TRACE[key]!r} is offered; spans go to otlp_endpoint")
         if self._tracer is None:
             if level != "OFF":
@@ -121,12 +128,12 @@ class RemoteSettings:
 
 def _level_of(values: Sequence[str]) -> str:
     if len(values) != 1 or values[0] not in ("OFF", "TIMESTAMPS"):
-        raise Unsupported(f"trace_level: {', '.join(values)} given; OFF or TIMESTAMPS are offered")
+        raise Unsupported(f"trace_level: {_short(list(values[:3]))} given; OFF or TIMESTAMPS are offered")
     return values[0]
 
 
 def _ratio_of(values: Sequence[str]) -> float:
     text = values[0] if len(values) == 1 else ""
     if not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise InvalidRequest(f"trace_rate: {', '.join(values)!r} given; must be a number: one of so many requests")
+        raise InvalidRequest(f"trace_rate: {_short(list(values[:3]))} given; must be a number: one of so many requests")
     return 1 / int(text) if int(text) else 0.0

@@ -340,7 +340,7 @@ async def test_a_key_is_the_client_that_is_served_fairly_and_that_the_log_names(
     start: Start, key_file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "server")
-    running = await start(api_keys=key_file)
+    running = await start(api_keys=key_file, shared_memory=True)
     async with stub_of(running) as stub:
         await stub.RepositoryModelUnload(pb.RepositoryModelUnloadRequest(model_name="tiny"), metadata=bearer("ops"))
         await refusal(
@@ -349,11 +349,20 @@ async def test_a_key_is_the_client_that_is_served_fairly_and_that_the_log_names(
         await refusal(
             stub.RepositoryModelLoad(pb.RepositoryModelLoadRequest(model_name="tiny"), metadata=bearer("web"))
         )
-    lines = [record.fields for record in caplog.records if record.message == "control"]  # type: ignore[attr-defined]
-    assert [(line["rpc"], line["model"], line["client"], line["code"]) for line in lines] == [
+        long = pb.LogSettingsRequest(settings={"log_file": {"string_param": "x" * (1 << 20)}, "y" * (1 << 20): {}})
+        await refusal(stub.LogSettings(long, metadata=bearer("web")))
+        everything = pb.SystemSharedMemoryUnregisterRequest()
+        await stub.SystemSharedMemoryUnregister(everything, metadata=bearer("web"))
+    records: list[Any] = [record for record in caplog.records if record.message == "control"]
+    lines = [record.fields for record in records]
+    assert [record.unlimited for record in records] == [True, False, False, False, False]
+    assert lines[3]["settings"] == "log_file, 1 unknown", "nothing of their length"
+    assert [(line["rpc"], line.get("model"), line["client"], line["code"]) for line in lines] == [
         ("RepositoryModelUnload", "tiny", "key:ops", "OK"),
         ("RepositoryModelLoad", "none", "key:ops", "NOT_FOUND"),
         ("RepositoryModelLoad", "tiny", "key:web", "PERMISSION_DENIED"),
+        ("LogSettings", None, "key:web", "PERMISSION_DENIED"),
+        ("SystemSharedMemoryUnregister", None, "key:web", "OK"),
     ]
     assert all(line["peer"].startswith("ipv4:127.0.0.1:") for line in lines)
 
@@ -404,6 +413,9 @@ async def test_what_changes_the_server_for_others_is_logged_over_grpc_and_http_a
     ]
     assert codes == [200, 501, 501, 400]
     lines = [record.fields for record in caplog.records if record.message == "control"]  # type: ignore[attr-defined]
+    for line in lines:
+        if "region" in line:
+            line["region"] = str(line["region"])
     settings = "log_info: bool_param: false, log_warning: bool_param: false"
     assert sorted((line["rpc"], line.get("model"), line.get("region"), line["code"]) for line in lines[1:]) == [
         ("CudaSharedMemoryUnregister", None, "", "UNIMPLEMENTED"),

@@ -9,7 +9,7 @@ import tritonclient.grpc as triton_grpc
 import tritonclient.http as triton_http
 from tritonclient.utils import InferenceServerException
 
-from server.api.remote_settings import RemoteSettings
+from server.api.remote_settings import LOG_SETTINGS, TRACE_SETTINGS, RemoteSettings
 from server.environment import read_settings
 from server.errors import PermissionDenied
 from server.observability.otlp import OtlpTracer
@@ -54,6 +54,7 @@ async def test_the_level_of_the_log_changes_at_once(running: Running) -> None:
         ({"log_file": "/tmp/x"}, "standard error"),
         ({"log_format": "xml"}, "must be one of"),
         ({"log_level": "info"}, "log setting 'log_level'"),
+        ({"log_info": "x" * 2000}, r"log setting 'log_info': 'x{12}\.\.\.x{13}' given"),
     ],
 )
 async def test_other_log_settings_are_refused_and_nothing_changes(running: Running, changes: Any, text: str) -> None:
@@ -116,6 +117,7 @@ async def test_other_trace_settings_are_refused(running: Running, changes: Any, 
 def test_strangers_change_nothing(tmp_path: Any) -> None:
     open_to_all = RemoteSettings(read_settings(repository=tmp_path, host="0.0.0.0"), None)
     assert open_to_all.log()["log_info"] is True
+    assert (tuple(open_to_all.log()), tuple(open_to_all.trace())) == (LOG_SETTINGS, TRACE_SETTINGS)
     with pytest.raises(PermissionDenied, match="API keys"):
         open_to_all.change_trace("", {"trace_rate": ["1"]})
     with pytest.raises(PermissionDenied, match="API keys"):
