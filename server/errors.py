@@ -141,4 +141,20 @@ def in_step(step: str) -> Iterator[None]:
             raise
         named = copy.copy(error)  # other requests of the same batch may have got the same object
         named.args = (f"{step}: {error}",)
-        raise named from error
+        try:
+            raise named from error
+        finally:
+            del named  # it has this frame in its traceback: a circle
+
+
+def drop_frames(error: BaseException) -> None:
+    """Drops the tracebacks of an error that was dealt with, and of those that led to it: their frames have the local
+    variables of what failed, such as a large message."""
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while left:
+        each = left.pop()
+        if each is not None and id(each) not in seen:
+            seen.add(id(each))
+            each.__traceback__ = None
+            left += each.__cause__, each.__context__

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import grpc
 
 from server.batching.standing import TooLate
-from server.errors import GanserveError, NotServing, Overloaded
+from server.errors import GanserveError, NotServing, Overloaded, drop_frames
 from server.images.memory import Hold, MemoryBudget
 from server.observability.context import ID_KEY, RequestContext, current
 from server.observability.metrics import Metrics
@@ -132,6 +132,7 @@ class Calls:
                     answers = method(request, context)
                     await self._send(answers, context)
             except BaseException as error:
+                del request
                 if answers is not None:
                     await answers.aclose()  # type: ignore[attr-defined]
                 await rpc_call.fail(error, context)
@@ -281,14 +282,13 @@ class Call:
             raise error
         if isinstance(error, GanserveError):
             code, text = error.code, str(error)
-            # grpc.aio keeps what `abort` raises, whose context this is: its frames would keep the message.
-            error.__traceback__ = None
         elif isinstance(error, Exception):
             error_id = uuid.uuid4().hex[:12]
             log.error("call failed", exc_info=error, extra={"fields": {"rpc": self._request.rpc, "error_id": error_id}})
             code, text = "INTERNAL", f"internal error; the server's log has it under error_id {error_id}"
         else:
             raise error
+        drop_frames(error)  # grpc.aio keeps what `abort` raises, whose context this is
         text = bounded(text)
         self.finish(code, text)
         self.sends(context)

@@ -284,11 +284,13 @@ class Admission:
         job = self._batcher.submit(self._ticket, arrays)
         try:
             done = await job.future
+            self.computed += job.items
         except CapacityError:
             if self._trace is not None:
                 self._trace.phase("queue", job.queued_at, time.monotonic())
             raise
-        self.computed += job.items
+        finally:
+            del job  # an error has this frame in its traceback, and the future has the error: a circle
         self._queue_s = max(self._queue_s, done.queue_s)
         self._input_s = max(self._input_s, done.input_s)
         self._compute_s = max(self._compute_s, done.compute_s)
