@@ -22,7 +22,7 @@ from server.api.alike import RPC as ALIKE_RPC
 from server.api.alike import Alike
 from server.api.begin import begin
 from server.api.native_close import FLUSH_S, close
-from server.api.relayed import RelayedContext
+from server.api.relayed import RelayedContext, RelayedMessages
 from server.api.unknown_methods import make_tolerant_server
 from server.batching.standing import TooLate
 from server.observability.trace import Metadata
@@ -36,7 +36,7 @@ METADATA_ROOM = 16
 # For so long after its end a client's stream may be on its way through the front end, which drops it when it closes.
 RELAY_S = 0.25
 # How often a stream looks whether its client has read, at first and in the end.
-FIRST_LOOK_S, LAST_LOOK_S = 0.0005, 0.032
+FIRST_LOOK_S, LAST_LOOK_S = 0.0005, 0.25
 # HTTP/2 counts so many bytes for an entry of metadata, beside its name and value.
 ENTRY_BYTES = 32
 
@@ -99,14 +99,17 @@ class NativeServer(grpc.aio.Server):
 
     def _noted(self, handler: "grpc.RpcMethodHandler[Any, Any]") -> "grpc.RpcMethodHandler[Any, Any]":
         method: Any = handler.stream_stream
+        parse: Any = handler.request_deserializer
 
         async def noted(requests: Any, context: Any) -> None:
+            messages = RelayedMessages(requests, parse)
             try:
-                await method(requests, RelayedContext(context, requests))
+                await method(messages, RelayedContext(context, messages))
             finally:
+                messages.end()
                 self._stream_ended_s = time.monotonic()
 
-        return grpc.stream_stream_rpc_method_handler(noted, handler.request_deserializer, handler.response_serializer)
+        return grpc.stream_stream_rpc_method_handler(noted, None, handler.response_serializer)
 
     def add_insecure_port(self, address: str) -> int:
         """Listens, and returns the port.

@@ -2,7 +2,48 @@
 
 import asyncio
 import contextlib
-from typing import Any
+from collections.abc import AsyncIterable, Callable
+from typing import Any, Self
+
+# The messages of a call that has failed are dropped for so long at most: a client that does not read may send on.
+DROP_S = 60.0
+
+
+class RelayedMessages:
+    """The messages of such a call's client. They go on if whoever waits for one is cancelled; grpc.aio's end."""
+
+    def __init__(self, messages: AsyncIterable[bytes], parse: Callable[[bytes], Any]) -> None:
+        self._messages = messages
+        self._parse = parse
+        self._coming: asyncio.Future[bytes] | None = None  # the next, which somebody waits for or has waited for
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        return self._parse(await self._take())
+
+    async def drop(self) -> None:
+        """Takes what still comes, until there is no more."""
+        with contextlib.suppress(Exception):  # the end, or the call has ended
+            while True:
+                await self._take()
+
+    def end(self) -> None:
+        """The call has ended."""
+        if self._coming is not None:
+            self._coming.cancel()
+
+    async def _take(self) -> bytes:
+        if self._coming is None:
+            self._coming = asyncio.ensure_future(self._next())
+            self._coming.add_done_callback(_retrieve)
+        message = await asyncio.shield(self._coming)
+        self._coming = None
+        return message
+
+    async def _next(self) -> bytes:
+        return await anext(aiter(self._messages))  # always the same one; unused if the call is refused
 
 
 class RelayedContext:
@@ -10,12 +51,13 @@ class RelayedContext:
 
     While nobody takes a client's messages the front end does not see that the client has left, and keeps its
     connection to grpc.aio; and grpc.aio, once it has a status to send, gives out no message. So what a call still gets
-    is taken and dropped before its status is sent, until its client has read what was written, or has no more to say.
+    is taken and dropped before its status is sent, until its client has read what was written, or has no more to say,
+    or DROP_S are over.
     """
 
-    def __init__(self, context: Any, requests: Any) -> None:
+    def __init__(self, context: Any, messages: RelayedMessages) -> None:
         self._context = context
-        self._requests = requests
+        self._messages = messages
         self._writing: asyncio.Future[None] | None = None
 
     def __getattr__(self, name: str) -> Any:
@@ -30,20 +72,15 @@ class RelayedContext:
     async def abort(self, *status: Any) -> None:
         """Ends the call with a status; raises as grpc.aio's does."""
         if self._writing is not None and not self._writing.done():
-            dropping = asyncio.create_task(self._drop())
+            dropping = asyncio.create_task(self._messages.drop())
             try:
-                await asyncio.wait({self._writing, dropping}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({self._writing, dropping}, timeout=DROP_S, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 dropping.cancel()
         await self._context.abort(*status)
 
-    async def _drop(self) -> None:
-        with contextlib.suppress(Exception):  # the call has ended
-            async for _ in self._requests:
-                pass
 
-
-def _retrieve(future: "asyncio.Future[None]") -> None:
+def _retrieve(future: "asyncio.Future[Any]") -> None:
     """Whoever still waits gets the error too; nobody may, once the client has left."""
     if not future.cancelled():
         future.exception()

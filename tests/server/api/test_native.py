@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.begin import begin
 from server.api.native import NativeCall, NativeServer
-from server.api.relayed import RelayedContext
+from server.api.relayed import RelayedContext, RelayedMessages
 from server.shared_loop import new_loop
 
 who: ContextVar[str] = ContextVar("who", default="nobody")
@@ -184,46 +184,81 @@ def test_the_thread_that_has_a_call_answers_it() -> None:
     assert threads <= {"calls", threading.current_thread().name}
 
 
+class Unread:
+    """What grpc.aio gives a method whose client does not read: it gives out no message once the call is aborted."""
+
+    def __init__(self) -> None:
+        self.read = asyncio.Event()
+        self.aborted = False
+
+    async def write(self, message: object) -> None:
+        await self.read.wait()
+
+    async def abort(self, *status: object) -> None:
+        self.aborted = True
+        raise grpc.aio.AbortError
+
+
+async def relay(unread: Unread, sent: AsyncIterator[bytes], parsed: list[bytes]) -> RelayedContext:
+    """A call whose method has read a message, and waits for the next and for its client to read; it gives up both."""
+
+    def parse(data: bytes) -> bytes:
+        parsed.append(data)
+        return data
+
+    messages = RelayedMessages(sent, parse)
+    context = RelayedContext(unread, messages)
+    tasks = [asyncio.ensure_future(context.write(await anext(messages))), asyncio.ensure_future(anext(messages))]
+    for _ in range(5):  # turns of the loop, after which both wait
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    return context
+
+
 async def test_a_relayed_call_that_is_ended_takes_what_its_client_still_sends_first() -> None:
-    done: list[str] = []
-    read, taken = asyncio.Event(), asyncio.Event()
+    unread, goes_on, taken = Unread(), asyncio.Event(), asyncio.Event()
+    parsed: list[bytes] = []
 
-    class Context:
-        """What grpc.aio gives a method: no message is given out once the call is aborted."""
-
-        async def write(self, message: object) -> None:
-            await read.wait()
-
-        async def abort(self, *status: object) -> None:
-            done.append("aborted")
-            raise grpc.aio.AbortError
-
-    async def sent() -> AsyncIterator[str]:
-        for number in range(3):
-            done.append(f"took {number}")
-            yield "a message"
+    async def sent() -> AsyncIterator[bytes]:  # as grpc.aio's: it ends if the task that waits in it is cancelled
+        yield b"first"
+        await goes_on.wait()
+        for _ in range(3):
+            yield b"late"
         taken.set()
         await asyncio.Event().wait()  # the client is there and says nothing
 
-    context = RelayedContext(Context(), sent())
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0):
-            await context.write("an answer")
+    context = await relay(unread, sent(), parsed)
     ending = asyncio.ensure_future(context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not read"))
-    await taken.wait()
-    assert done == ["took 0", "took 1", "took 2"], "the client would not see the status"
-    read.set()
+    goes_on.set()
+    await asyncio.wait_for(taken.wait(), 10)
+    assert not unread.aborted, "the client would not see the status"
+    unread.read.set()
     with pytest.raises(grpc.aio.AbortError):
         await ending
-    assert done[3:] == ["aborted"]
+    assert parsed == [b"first"], "what is dropped is not read"
 
 
-async def write_until_full(call: Any, message: Any) -> None:
-    """Writes to a stream until nobody takes any more."""
-    with contextlib.suppress(TimeoutError):
-        for _ in range(1000):
-            async with asyncio.timeout(0.3):
-                await call.write(message)
+async def test_a_relayed_call_ends_although_its_client_sends_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.api.relayed.DROP_S", 0.05)
+
+    async def sent() -> AsyncIterator[bytes]:
+        yield b"first"
+        while True:
+            await asyncio.sleep(0)
+            yield b"more"
+
+    context = await relay(Unread(), sent(), [])
+    with pytest.raises(grpc.aio.AbortError):
+        await asyncio.wait_for(context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not read"), 10)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once `condition` holds; the loop goes on meanwhile."""
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.to_thread(threading.Event().wait, 0.02)
 
 
 @contextlib.asynccontextmanager
@@ -266,15 +301,19 @@ def relayed(server: Any) -> int:
 async def test_a_client_that_dies_with_answers_unread_leaves_no_connection_open(start: Any) -> None:
     running = await start(stream_idle_s=1.0)
     request = service_pb2.ModelInferRequest(model_name="none", id="x" * 30_000)  # which the answer has, too
+
+    async def write(call: Any) -> None:
+        while True:
+            await call.write(request)
+
     async with through_cable(running.target) as (target, cut), grpc.aio.insecure_channel(target) as channel:
-        await write_until_full(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer(), request)
+        writing = asyncio.create_task(write(service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()))
+        await until(lambda: b'code="RESOURCE_EXHAUSTED"' in running.server._metrics.render())
         assert relayed(running.server) == 1
         cut()
-        for _ in range(600):
-            if not relayed(running.server):
-                break
-            await asyncio.sleep(0.05)
-        assert relayed(running.server) == 0
+        await until(lambda: not relayed(running.server))
+        writing.cancel()
+        await asyncio.gather(writing, return_exceptions=True)
 
 
 async def test_what_failed_is_freed_at_once() -> None:
