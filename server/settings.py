@@ -210,9 +210,7 @@ class Settings(BaseSettings):
         1024, ge=1, description="Maximum number of open calls of one connection; further ones wait in the client."
     )
     max_streams: Annotated[int, Panel.LIMITS] = Field(
-        256,
-        ge=1,
-        description="Maximum number of open streams: GenerateStream, UpscaleStream, ModelStreamInfer, reflection.",
+        256, ge=1, description="Maximum number of open GenerateStream, UpscaleStream and ModelStreamInfer calls."
     )
     stream_idle_s: Annotated[float, Panel.LIMITS] = Field(
         60.0,

@@ -9,8 +9,9 @@ import logging
 import math
 import time
 import uuid
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any, NoReturn, Protocol
 from urllib.parse import quote
@@ -27,7 +28,9 @@ from server.observability.trace import Tracer
 # Calls that stay open for as long as the caller likes, and health, which must be answered until the end.
 LASTING = frozenset({"Check", "Watch", "ModelStreamInfer"})
 # Streams of which only so many may be open.
-LIMITED = frozenset({"GenerateStream", "ModelStreamInfer", "ServerReflectionInfo", "UpscaleStream"})
+LIMITED = frozenset({"GenerateStream", "ModelStreamInfer", "UpscaleStream"})
+# And of reflection, by itself: any key may open them, and they may be silent.
+MAX_REFLECTIONS = 64
 
 # gRPC clients that retry wait so long first (gRFC A6).
 PUSHBACK_KEY = "grpc-retry-pushback-ms"
@@ -72,7 +75,7 @@ class Calls:
         self._metrics = metrics
         self._max_streams = max_streams
         self._stream_idle_s = stream_idle_s
-        self._streams = 0
+        self._open: Counter[str] = Counter()
         self.unread: Unread | None = None  # set on front ends that keep replies for as long as their clients like
         self._closed = False
         self._running = 0
@@ -128,7 +131,7 @@ class Calls:
                 self.check_open(rpc)
                 if isinstance(request, GanserveError):  # refused before it was read
                     raise request
-                with self._counted(rpc):
+                with self._counted("streams", self._max_streams, " (max_streams)") if rpc in LIMITED else nullcontext():
                     answers = method(request, context)
                     await self._send(answers, context)
             except BaseException as error:
@@ -144,12 +147,12 @@ class Calls:
     def limit(
         self, method: Callable[[Any, Context], AsyncGenerator[Any, None]]
     ) -> Callable[[Any, Context], Awaitable[None]]:
-        """A streaming method with the limits of streams alone: for what is no work, and not measured."""
+        """The method of reflection with the limits of streams alone: it is no work, and not measured."""
 
         @functools.wraps(method)
         async def call(request: Any, context: Context) -> None:
             try:
-                with self._counted(method.__name__):
+                with self._counted("reflection streams", MAX_REFLECTIONS):
                     async with aclosing(method(request, context)) as answers:
                         await self._send(answers, context)
             except GanserveError as error:
@@ -177,22 +180,19 @@ class Calls:
                 raise Overloaded(text) from None
 
     @contextmanager
-    def _counted(self, rpc: str) -> Iterator[None]:
-        """Counts a stream of those that are limited.
+    def _counted(self, what: str, most: int, setting: str = "") -> Iterator[None]:
+        """Counts an open stream of its kind.
 
         Raises:
             Overloaded: there are too many.
         """
-        if rpc not in LIMITED:
-            yield
-            return
-        if self._streams >= self._max_streams:
-            raise Overloaded(f"{self._streams} streams are open, limit {self._max_streams} (max_streams)")
-        self._streams += 1
+        if self._open[what] >= most:
+            raise Overloaded(f"{self._open[what]} {what} are open, limit {most}{setting}")
+        self._open[what] += 1
         try:
             yield
         finally:
-            self._streams -= 1
+            self._open[what] -= 1
 
     @property
     def is_closed(self) -> bool:

@@ -115,13 +115,21 @@ async def test_a_group_of_gpus_on_a_server_without_one_is_unavailable_with_what_
     assert "auto 1 READY" in lines
 
 
-async def test_reflection_lists_the_services(start: Any) -> None:
-    running = await start()
+async def test_reflection_lists_the_services_and_takes_no_place_of_other_streams(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.api.calls.MAX_REFLECTIONS", 1)
+    running = await start(max_streams=1)
     async with grpc.aio.insecure_channel(running.target) as channel:
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         call = stub.ServerReflectionInfo()
         await call.write(reflection_pb2.ServerReflectionRequest(list_services=""))
         answer = await call.read()
+        with pytest.raises(grpc.aio.AioRpcError, match="1 reflection streams are open, limit 1"):
+            await stub.ServerReflectionInfo().read()
+        tensors = service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelStreamInfer()
+        await tensors.write(service_pb2.ModelInferRequest(model_name="none"))
+        assert "none" in (await tensors.read()).error_message
         await call.done_writing()
         names = {service.name for service in answer.list_services_response.service}
     assert {"inference.GRPCInferenceService", "ganserve.v1.ImageService", "grpc.health.v1.Health"} <= names

@@ -176,7 +176,7 @@ async def test_answers_that_nobody_reads_are_bounded_and_their_stream_ends(call:
     writing = asyncio.create_task(write())
     statistics = caller.server.repository.get("up").statistics
     async with asyncio.timeout(10):
-        while caller.server._calls._streams or not statistics.inference_count:
+        while caller.server._calls._open["streams"] or not statistics.inference_count:
             await asyncio.to_thread(time.sleep, 0.01)
     assert statistics.inference_count < 400
     assert b'{rpc="ModelStreamInfer",model="",code="RESOURCE_EXHAUSTED"} 1\n' in caller.server._metrics.render()
