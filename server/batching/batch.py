@@ -14,7 +14,7 @@ from server.batching.cost import SHORT_S, CostModel
 from server.batching.device import Device
 from server.batching.job import Done, Job
 from server.engines.base import Arrays, Engine, Stoppable
-from server.errors import InferenceFailed
+from server.errors import InferenceFailed, drop_frames
 from server.observability.context import RequestContext
 from server.observability.model_statistics import ModelStatistics
 from server.observability.trace import Run, Share
@@ -183,6 +183,9 @@ class FormedBatch:
             if run.error is None or len(run.jobs) == 1:  # else its jobs are in later runs too
                 _answer(run)
         _trace(self._runs, self._device.name)
+        for run in self._runs:
+            if run.error is not None:  # its frames hold inputs, and what the engine ran them in
+                drop_frames(run.error)
 
 
 class Running:
