@@ -58,6 +58,9 @@ alone; `--frontend grpcio` takes both |
 are compressed as they are |
 | more than 64 KiB of metadata | RESOURCE_EXHAUSTED (Triton: 8 KiB); on `native` beyond about 1 MiB its library ends \
 the call (UNKNOWN or INTERNAL), further up the connection (UNAVAILABLE) |
+| image tensors with sides that a network cannot have (no multiples of 4, say), of models with a manifest | \
+INVALID_ARGUMENT with the rule. Triton runs the graph, which fails, or gives another size than the input's (CycleGAN's \
+ResNet at 250x250: 252x252) |
 | a gRPC message of more than 16,384 fields (strings in `bytes_contents`, say) | INVALID_ARGUMENT: \
 `raw_input_contents` take any number |
 | TLS, `max_connection_age_s` | `grpcio` only; `--frontend auto` takes it when they are set |
