@@ -43,7 +43,7 @@ from server.environment import visible_gpus
 from server.errors import StartError
 from server.images.memory import MemoryBudget
 from server.images.workers import Workers
-from server.last_resort import LastResort
+from server.last_resort import EXIT_CODE, LastResort
 from server.observability import logs
 from server.observability.metrics import Metrics
 from server.observability.nvml import Gpus
@@ -109,15 +109,17 @@ async def serve(settings: Settings, ready: Callable[[Serving], None], stop: asyn
         loop.add_signal_handler(number, end)
     for number in IGNORED_SIGNALS:
         loop.add_signal_handler(number, log.info, "signal %d: ignored", number)
+    code = EXIT_CODE
     try:
         await server.run(ready, stop)
+        code = 0
     finally:
         for number in (*ENDING_SIGNALS, *IGNORED_SIGNALS):
             loop.remove_signal_handler(number)
         if server.hangs.texts:
             last_resort.end_within(0.0)
         else:  # the interpreter waits for its threads, such as one that opens a large graph, or one for ever
-            last_resort.end_within(CLOSE_S, code=0)
+            last_resort.end_within(CLOSE_S, code)
 
 
 class Server:

@@ -192,8 +192,9 @@ threading.Thread(target=threading.Event().wait).start()
     )
 
 
-def test_a_thread_that_the_server_left_behind_does_not_keep_the_process(repository: Path) -> None:
-    code = """
+@pytest.mark.parametrize(("bug", "code"), [("", 0), ("raise RuntimeError('bug')", EXIT_CODE)])
+def test_a_thread_that_the_server_left_behind_does_not_keep_the_process(repository: Path, bug: str, code: int) -> None:
+    script = """
 import asyncio, sys, threading
 from server import app
 from server.environment import read_settings
@@ -202,16 +203,17 @@ async def main():
     stop = asyncio.Event()
     def ready(serving):
         threading.Thread(target=threading.Event().wait).start()
+        exec(sys.argv[2])
         stop.set()
     settings = read_settings(repository=sys.argv[1], host="127.0.0.1", grpc_port=0, http_port=0, device="cpu",
                              shutdown_delay_s=0)
     await app.serve(settings, ready, stop)
 asyncio.run(main())
 """
-    command = [sys.executable, "-c", code, str(repository)]
+    command = [sys.executable, "-c", script, str(repository), bug]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 0, ended.stderr  # every call was answered
-    assert "ganserve: the server did not end in time; exiting with 0" in ended.stderr
+    assert ended.returncode == code, ended.stderr  # 0: every call was answered
+    assert f"ganserve: the server did not end in time; exiting with {code}" in ended.stderr
 
 
 @pytest.mark.slow

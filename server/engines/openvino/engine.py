@@ -22,6 +22,8 @@ from server.engines.openvino.unchecked import index_limits
 from server.errors import StartError
 
 Precision = Literal["fp32", "bf16"]
+# Of an item of each input.
+Shapes = tuple[tuple[int, ...], ...]
 
 # Types whose values OpenVINO keeps in 32 bits with a sign.
 _NARROWED = ("INT64", "UINT32", "UINT64")
@@ -145,8 +147,8 @@ class OpenVinoCpuEngine:
         self._batched = batched
         self._stopped = False
         self._interrupts = 0
-        self._ran: set[tuple[tuple[int, ...], ...]] = set()  # shapes
-        self._refused: dict[tuple[tuple[int, ...], ...], tuple[str, float]] = {}
+        self._ran: set[Shapes] = set()
+        self._refused: dict[Shapes, tuple[str, float]] = {}
         # Of its own niceness, which what it compiles takes over: worker threads have another one.
         self._compiler = ThreadPoolExecutor(1, "openvino")
         self._renewing = threading.Lock()
@@ -168,10 +170,8 @@ class OpenVinoCpuEngine:
         for _ in range(TRIES):
             self._check_refused(shapes)
             graphs = self._sound()
-            if self._interrupts != interrupts:
-                raise RuntimeError("the run was interrupted")
             try:
-                outputs = self._run_on(graphs, arrays, whole_device)
+                outputs = self._run_on(graphs, arrays, whole_device, interrupts)
             except Exception as error:
                 if not graphs.failures:  # it did not get as far as OpenVINO
                     raise
@@ -196,29 +196,30 @@ class OpenVinoCpuEngine:
                 self._graphs = self._compiler.submit(self._compile, self._model).result()
             return self._graphs
 
-    def _refuse(self, shapes: tuple[tuple[int, ...], ...], reason: str) -> None:
+    def _refuse(self, shapes: Shapes, reason: str) -> None:
         """Has no item of these shapes run for a while, unless one ever did: each would cost a compilation."""
         if shapes not in self._ran:
             self._refused = dict(list(self._refused.items())[-MOST_KNOWN:])
             self._refused[shapes] = reason, time.monotonic() + REFUSED_S
 
-    def _check_refused(self, shapes: tuple[tuple[int, ...], ...]) -> None:
+    def _check_refused(self, shapes: Shapes) -> None:
         reason, until = self._refused.get(shapes, ("", 0.0))
         if time.monotonic() < until:
             raise RuntimeError(f"a run of these shapes has just failed: {reason}")
 
-    def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
+    def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool, interrupts: int) -> tuple[NDArray[Any], ...]:
+        """The outputs of a batch, or of one run if there is no batch axis. `interrupts`: how many there were when the
+        batch came; its pieces end with the next, which cancels the one that runs."""
+        pieces = [(arrays, whole_device and bool(self._ways.whole))]
         if self._batched:
-            return self._run_in_pieces(graphs, arrays, whole_device)
-        return self._run(graphs.whole if whole_device and self._ways.whole else graphs.shared, arrays)
-
-    def _run_in_pieces(self, graphs: Graphs, arrays: Arrays, whole_device: bool) -> tuple[NDArray[Any], ...]:
-        items = len(arrays[self.inputs[0].name])
-        interrupts, runs = self._interrupts, []
-        for first, last, is_whole in self._ways.pieces(items, whole_device):
+            pieces = [
+                ({name: array[first:last] for name, array in arrays.items()}, is_whole)
+                for first, last, is_whole in self._ways.pieces(len(arrays[self.inputs[0].name]), whole_device)
+            ]
+        runs = []
+        for piece, is_whole in pieces:
             if self._interrupts != interrupts:
                 raise RuntimeError("the run was interrupted")
-            piece = {name: array[first:last] for name, array in arrays.items()}
             runs.append(self._run(graphs.whole if is_whole else graphs.shared, piece))
         return runs[0] if len(runs) == 1 else tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
 

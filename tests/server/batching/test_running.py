@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from server.batching import batch
+from server.errors import InferenceFailed
 from tests.server.batching.test_batcher import ask, measured, reached, row
 
 
@@ -53,3 +54,12 @@ async def test_draining_ends_the_runs_that_all_callers_have_left(make_batcher: A
     assert not engine.gate.is_set()
     await batcher.drain()
     assert engine.gate.is_set(), "before its engine is freed, and not a while later"
+
+
+async def test_a_batch_in_which_a_run_failed_is_no_measurement(make_batcher: Any, engine: Any) -> None:
+    batcher = make_batcher(lanes=2)
+    measured(batcher, item_s=0.5)
+    (cost,) = batcher.costs.values()
+    with pytest.raises(InferenceFailed):
+        await ask(batcher, row(np.nan))
+    assert cost.seconds(4, 4) == 0.5, "it may have failed at once, or had its graph compiled anew"
