@@ -96,7 +96,7 @@ FIELDS: Mapping[str, Field] = {
     "optimization.gather_kernel_buffer_threshold": _no_effect(_MEMORY),
     "optimization.eager_batching": _no_effect("a batch is formed when a worker thread is free"),
     "dynamic_batching.preferred_batch_size": _honoured("1 to `max_batch_size`; others are refused"),
-    "dynamic_batching.max_queue_delay_microseconds": _honoured("at most an hour"),
+    "dynamic_batching.max_queue_delay_microseconds": _honoured(),
     "dynamic_batching.preserve_ordering": _no_effect(
         "a stream's replies always come in the order of its requests; calls that are made at once have none"
     ),

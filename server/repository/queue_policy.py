@@ -8,12 +8,11 @@ from server.errors import NotServing
 from server.settings import Settings
 
 MAX_LEVELS = 256
-MAX_DELAY_S = 3600
 MAX_PREFERRED = 1024
 
 
 def check_batching(batching: ModelDynamicBatching, max_batch_size: int) -> None:
-    """Checks that batches and delays are possible, and that every priority that is named is one of the levels.
+    """Checks that batches are possible, and that every priority that is named is one of the levels.
 
     Raises:
         NotServing: one is not, or there are too many.
@@ -26,9 +25,6 @@ def check_batching(batching: ModelDynamicBatching, max_batch_size: int) -> None:
                 f"{CONFIG}: dynamic_batching: preferred size {size} must be positive and <= max batch size "
                 f"{max_batch_size}"
             )
-    if (delay := batching.max_queue_delay_microseconds) > MAX_DELAY_S * 1_000_000:
-        found = f"max_queue_delay_microseconds {delay}: must be at most {MAX_DELAY_S * 1_000_000}"
-        raise NotServing(f"{CONFIG}: dynamic_batching: {found}")
     levels = batching.priority_levels
     if levels > MAX_LEVELS:
         raise NotServing(f"{CONFIG}: dynamic_batching: priority_levels {levels}: must be at most {MAX_LEVELS}")

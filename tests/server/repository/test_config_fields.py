@@ -141,6 +141,7 @@ def repository(tmp_path: Path) -> Path:
         text = {
             "good": f"max_batch_size: 4 {agents(**right)}",
             "tagged": 'max_batch_size: 4 runtime: "x" parameters { key: "k" value {} } '
+            "dynamic_batching { max_queue_delay_microseconds: 18446744073709551615 } "
             'optimization { execution_accelerators { gpu_execution_accelerator { name: "tensorrt" '
             'parameters { key: "trt_engine_cache_path" value: "/x" } } } }',
             "wrong": agents(MD5="0" * 32),
@@ -164,7 +165,6 @@ def repository(tmp_path: Path) -> Path:
             "action": "max_batch_size: 4 dynamic_batching { default_queue_policy { timeout_action: 7 } }",
             "leveled": "max_batch_size: 4 dynamic_batching { priority_levels: 1 default_priority_level: 1 "
             "priority_queue_policy { key: 1 value { timeout_action: 7 } } }",
-            "delay": "max_batch_size: 4 dynamic_batching { max_queue_delay_microseconds: 18446744073709551615 }",
             "sizes": f"max_batch_size: 1048576 dynamic_batching {{ preferred_batch_size: {list(range(1, 1026))} }}",
             "lowest": "max_batch_size: -2147483648",
             "below": 'max_batch_size: 4 input { name: "latent" data_type: TYPE_FP32 dims: -2 }',
@@ -195,7 +195,6 @@ REASONS = {
     "kind": "config.pbtxt: instance_group.kind 77 is not supported; there are KIND_AUTO, KIND_GPU, KIND_CPU, KIND_MO",
     "action": "dynamic_batching.default_queue_policy.timeout_action 7 is not supported; there are REJECT, DELAY",
     "leveled": "dynamic_batching.priority_queue_policy.timeout_action 7 is not supported",
-    "delay": "max_queue_delay_microseconds 18446744073709551615: must be at most 3600000000",
     "sizes": "dynamic_batching: 1025 preferred sizes; at most 1024",
     "lowest": "max_batch_size -2147483648: must be 0 to 1048576",
     "below": "tensor 'latent': dims -2: must be 1 or more, or -1 for any size",
