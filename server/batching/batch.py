@@ -128,8 +128,9 @@ class FormedBatch:
             self._nbytes += job.nbytes
             self._items += job.items
         self.estimated_s = cost.seconds(self._nbytes, self._nbytes // self._items)
-        # On the loop nothing could end a run that hangs.
-        self.is_short = whole_device and cost.is_steady and 0.0 < self.estimated_s < SHORT_S
+        # On the loop nothing could end a run that hangs, and after one that failed the engine may have to recover.
+        is_quick = cost.is_steady and cost.sound_at >= cost.failed_at
+        self.is_short = whole_device and is_quick and 0.0 < self.estimated_s < SHORT_S
         self._started_at = 0.0
         self._interrupted = self._ends_unheard = False
         self.unheard_at: float | None = None  # since when it was seen to have no callers
@@ -148,6 +149,8 @@ class FormedBatch:
         self._started_at = time.monotonic()
         if not self._ends_unheard:
             self._runs = run_batch(self.engine, self._jobs, self.whole_device, lambda: self._interrupted)
+            if self._runs[0].error is not None:
+                self._cost.failed_at = time.monotonic()  # before the next batch is formed
 
     def interrupt(self) -> None:
         """Ends the run with an error, if the engine can do that. Others of the engine end, too."""
@@ -177,6 +180,7 @@ class FormedBatch:
         device_s = (time.monotonic() - self._started_at) / lanes
         self._cost.running_s -= self.estimated_s
         if not self._ends_unheard and all(run.error is None for run in self._runs):
+            self._cost.sound_at = max(self._cost.sound_at, self._started_at)
             self._cost.learn(self._items, self._nbytes, device_s)
         self._running.end(self)
         for run in self._runs:

@@ -39,6 +39,8 @@ class CostModel:
         self._by_items = _Line()
         self.is_short = False  # whether an item is known to take less than SHORT_S
         self.is_steady = True  # whether a run's time follows from its shapes alone
+        # When the last failed run ended, and when the newest one that ended well began. From any thread.
+        self.failed_at = self.sound_at = 0.0
         self._useful_items = math.inf  # beyond these a longer batch gains little
         self._priced: dict[tuple[int, int], tuple[float, float]] = {}  # the last one, until the next batch
 

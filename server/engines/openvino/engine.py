@@ -3,8 +3,9 @@
 import functools
 import threading
 import time
+import weakref
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -80,7 +81,11 @@ class Compiled:
             outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
         except Exception:
             self.failures += 1
+            self._requests.remove(request)
             raise
+        finally:
+            # What failed beside this one while its thread waits for the interpreter: this one may have run after it.
+            self.failures += sum(_has_failed(each) for each in self._in_progress() if each is not request)
         self._idle.append(request)
         return tuple(outputs.values())
 
@@ -95,11 +100,14 @@ class Compiled:
 
     def cancel(self) -> None:
         """Ends the runs in progress."""
-        idle = {id(request) for request in list(self._idle)}
-        for request in [each for each in list(self._requests) if id(each) not in idle]:
+        for request in self._in_progress():
             self.was_cancelled = True  # first: what ends from now on must know
             self.failures += 1
             request.cancel()
+
+    def _in_progress(self) -> list[openvino.InferRequest]:
+        idle = {id(request) for request in list(self._idle)}
+        return [each for each in list(self._requests) if id(each) not in idle]
 
 
 class Graphs:
@@ -123,7 +131,7 @@ class Graphs:
 
 class OpenVinoCpuEngine:
     """A graph in OpenVINO on the CPU. Like ONNX Runtime's engine it holds the graph twice, compiled, and once as read:
-    after a run that failed or was interrupted the thread of that run has it compiled anew.
+    after a run that failed or was interrupted it is compiled anew, and the next run waits for that.
     """
 
     def __init__(self, path: Path, lanes: int, threads: int, batched: bool, precision: Precision) -> None:
@@ -152,11 +160,13 @@ class OpenVinoCpuEngine:
         # Of its own niceness, which what it compiles takes over: worker threads have another one.
         self._compiler = ThreadPoolExecutor(1, "openvino")
         self._renewing = threading.Lock()
+        self._in_use: weakref.WeakSet[Graphs] = weakref.WeakSet()  # also those in which a run failed and others go on
         try:
             compared = self._compile(unrounded(model))
             lane, whole = (functools.partial(self._run, each) for each in (compared.shared, compared.whole))
             self._ways = find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
-            self._graphs = self._compiler.submit(self._compile, model).result()
+            self._coming = self._compiler.submit(self._compile, model)
+            self._coming.result()
         except Exception as error:  # OpenVINO's exceptions share no public base
             raise StartError(f"{path}: OpenVINO cannot compile it: {one_line(error)}") from error
 
@@ -169,7 +179,8 @@ class OpenVinoCpuEngine:
         shapes = tuple(arrays[tensor.name].shape[1 if self._batched else 0 :] for tensor in self.inputs)
         for _ in range(TRIES):
             self._check_refused(shapes)
-            graphs = self._sound()
+            graphs = self._sound().result()
+            self._in_use.add(graphs)
             try:
                 outputs = self._run_on(graphs, arrays, whole_device, interrupts)
             except Exception as error:
@@ -189,12 +200,13 @@ class OpenVinoCpuEngine:
                 self._sound()
         raise RuntimeError(f"{TRIES} times a run failed beside this one")
 
-    def _sound(self) -> Graphs:
-        """The compiled graphs; new ones if a run failed in those that there were."""
+    def _sound(self) -> "Future[Graphs]":
+        """The compiled graphs; new ones, which are being compiled, if a run failed in those that there were."""
         with self._renewing:
-            if self._graphs.failures and not self._stopped:
-                self._graphs = self._compiler.submit(self._compile, self._model).result()
-            return self._graphs
+            coming = self._coming
+            if coming.done() and not self._stopped and (coming.exception() or coming.result().failures):
+                self._coming = self._compiler.submit(self._compile, self._model)
+            return self._coming
 
     def _refuse(self, shapes: Shapes, reason: str) -> None:
         """Has no item of these shapes run for a while, unless one ever did: each would cost a compilation."""
@@ -238,26 +250,36 @@ class OpenVinoCpuEngine:
     def interrupt(self) -> None:
         """Ends the runs in progress likewise; see `Stoppable`."""
         self._interrupts += 1  # also for a run that has not begun
-        graphs = self._graphs
-        graphs.shared.cancel()
-        graphs.whole.cancel()
+        for graphs in list(self._in_use):
+            graphs.shared.cancel()
+            graphs.whole.cancel()
 
     def trim(self) -> None:
         """Gives back what the largest runs took; see `Trimmable`."""
-        self._graphs.shared.trim()
-        self._graphs.whole.trim()
+        for graphs in list(self._in_use):
+            graphs.shared.trim()
+            graphs.whole.trim()
 
     def close(self) -> None:
         """Frees the graphs."""
         self._stopped = True
         with self._renewing:
-            del self._graphs, self._model
+            del self._coming, self._model
         self._compiler.shutdown(wait=False)
 
 
 def _is_single(compiled: Any) -> bool:
     """Whether it has one stream of one thread."""
     return [compiled.get_property(name) for name in ("NUM_STREAMS", "INFERENCE_NUM_THREADS")] == [1, 1]
+
+
+def _has_failed(request: openvino.InferRequest) -> bool:
+    """Whether its run has ended with an error, by what OpenVINO says, which knows before the run's thread does."""
+    try:
+        request.wait_for(0)
+    except RuntimeError:
+        return True
+    return False
 
 
 def _check_indices(name: str, array: NDArray[Any], limit: int) -> None:

@@ -72,6 +72,18 @@ async def test_a_brief_lone_request_runs_where_it_arrives(lanes: int, make_batch
     assert engine.threads[1] is not threading.main_thread()
 
 
+async def test_what_follows_a_failed_run_is_not_on_the_loop_for_the_engine_may_recover(
+    make_batcher: Any, engine: Any
+) -> None:
+    batcher = make_batcher(lanes=2)
+    measured(batcher, item_s=0.001)
+    with pytest.raises(InferenceFailed):
+        await ask(batcher, row(np.nan))
+    for value in (1, 2):
+        await ask(batcher, row(value))
+    assert [thread is threading.main_thread() for thread in engine.threads] == [True, False, True]
+
+
 async def test_a_request_that_is_known_to_have_come_alone_is_answered_at_once(make_batcher: Any, engine: Any) -> None:
     batcher = make_batcher(lanes=2, is_cpu=True)
     measured(batcher, item_s=0.001)
@@ -191,7 +203,7 @@ async def test_a_full_batch_leaves_at_once_under_a_queue_delay(make_batcher: Any
 
 
 async def test_what_is_full_behind_a_batch_does_not_wait_for_its_delay(make_batcher: Any, engine: Any) -> None:
-    batcher = make_batcher(max_batch_size=4, max_queue_delay_s=3600.0)
+    batcher = make_batcher(max_batch_size=4, max_queue_delay_s=(2**64 - 1) / 1e6)
     first = asyncio.create_task(ask(batcher, row(0)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)

@@ -285,6 +285,59 @@ def test_shapes_that_fail_are_compiled_for_once(write_graph: WriteGraph, monkeyp
     assert engine.run({"x": np.ones((1, 2), np.float32)}, False)["y"].shape == (1, 2)
 
 
+def test_a_failed_run_does_not_wait_for_the_graph_that_the_next_one_needs(
+    write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(doubling(write_graph, FLOAT, ["N", "M"]))
+    may_compile, given = threading.Event(), engine._compile
+
+    def compile_later(model: Any) -> Any:
+        assert may_compile.wait(30)
+        return given(model)
+
+    monkeypatch.setattr(engine, "_compile", compile_later)
+    with pytest.raises(RuntimeError):
+        engine.run({"x": np.ones((1, 2, 3), np.float32)}, False)  # on the loop, say
+    may_compile.set()
+    assert engine.run({"x": np.ones((1, 2), np.float32)}, False)["y"].shape == (1, 2)
+
+
+def test_a_graph_that_could_not_be_compiled_anew_is_tried_again(
+    write_graph: WriteGraph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = opened(doubling(write_graph, FLOAT, ["N", "M"]))
+    good = {"x": np.ones((1, 2), np.float32)}
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_compile", lambda _: 1 // 0)
+        with pytest.raises(RuntimeError):
+            engine.run({"x": np.ones((1, 2, 3), np.float32)}, False)
+        engine._coming.exception()
+    assert engine.run(good, False)["y"].shape == (1, 2)
+
+
+def test_a_run_whose_neighbour_failed_unseen_is_run_again(write_graph: WriteGraph) -> None:
+    engine = opened(doubling(write_graph, FLOAT, ["N", "M"]))
+    before = engine._sound().result()
+    neighbour = before.shared._compiled.create_infer_request()
+    with pytest.raises(RuntimeError):
+        neighbour.infer({0: np.ones((1, 2, 3), np.float32)})
+    before.shared._requests.append(neighbour)  # as if its thread were still waiting for the interpreter
+    assert engine.run({"x": np.ones((1, 2), np.float32)}, False)["y"].tolist() == [[2.0, 2.0]]
+    assert engine._sound().result() is not before
+
+
+def test_runs_that_go_on_in_a_graph_in_which_one_failed_can_be_ended(write_graph: WriteGraph) -> None:
+    engine = opened(doubling(write_graph, FLOAT, ["N", "M"]))
+    engine.run({"x": np.ones((1, 2), np.float32)}, False)
+    before = engine._sound().result()
+    before.shared._requests.append(before.shared._compiled.create_infer_request())  # of a run that hangs
+    with pytest.raises(RuntimeError):
+        engine.run({"x": np.ones((1, 2, 3), np.float32)}, False)
+    assert engine._sound().result() is not before
+    engine.interrupt()
+    assert before.was_cancelled
+
+
 def test_runs_beside_and_after_interrupted_ones_give_their_own_outputs(write_graph: WriteGraph) -> None:
     random = np.random.RandomState(0)
     nodes: list[Node] = [("Conv", [f"x{i}", "w"], f"x{i + 1}", {"pads": [1, 1, 1, 1]}) for i in range(8)]
