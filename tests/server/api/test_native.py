@@ -15,7 +15,8 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from server.api.begin import begin
-from server.api.native import NativeCall, NativeServer
+from server.api.native import NativeServer
+from server.api.native_call import NativeCall
 from server.api.relayed import RelayedContext, RelayedMessages
 from server.shared_loop import new_loop
 
