@@ -11,7 +11,9 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from typing import Any
 
+import h11
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -30,6 +32,10 @@ MAX_BACKLOG = 128
 HANDSHAKE_S = 10.0
 MAX_HANDSHAKES = 128
 MAX_HEAD_BYTES = 16 << 10
+# A chunk of a body costs the event loop more than a hundred bytes do, and many come in one piece. So a body has so many
+# of any size, and of further ones one for so many of its bytes.
+FREE_CHUNKS = 1024
+CHUNK_BYTES = 256
 # Above Prometheus' default interval of 60 s.
 IDLE_S = 75.0
 # A client that reads nothing for so long is disconnected.
@@ -197,13 +203,37 @@ class HttpServer:
         )
 
 
+class _Parser(h11.Connection):
+    """h11's, which takes chunks of any size."""
+
+    def __init__(self) -> None:
+        super().__init__(h11.SERVER, MAX_HEAD_BYTES)
+        self._chunks = self._nbytes = 0
+
+    def next_event(self) -> Any:
+        """As h11's.
+
+        Raises:
+            RemoteProtocolError: what came is not HTTP, or a body in too many chunks.
+        """
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = self._nbytes = 0
+        elif isinstance(event, h11.Data):
+            self._chunks += event.chunk_start
+            self._nbytes += len(event.data)
+            if self._chunks > FREE_CHUNKS + self._nbytes // CHUNK_BYTES:
+                raise h11.RemoteProtocolError("too many chunks")
+        return event
+
+
 class _Connection(H11Protocol):
     """uvicorn's connection with the bounds that it lacks.
 
     A connection without a request in progress is closed after `idle_s`, whatever part of a head has come by then. When
     there are `max_connections`, a new one replaces the one that has been silent longest, of those without a request in
     progress if there are any, else of those whose client sends or reads slowly, so that nobody can lock out the probes.
-    If all wait for the server, the new one is refused.
+    If all wait for the server, the new one is refused. A body in very many small chunks ends its connection.
     """
 
     def __init__(
@@ -216,6 +246,7 @@ class _Connection(H11Protocol):
         shaking: deque[float],
     ) -> None:
         super().__init__(config, state, app_state={})
+        self.conn = _Parser()
         self._shaking = shaking
         self._all = connections  # `connections` is uvicorn's set, without order
         self._max = max_connections

@@ -4,6 +4,7 @@ import binascii
 import reprlib
 from base64 import b64decode
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,18 @@ def set_field(message: Any, field: str, value: int) -> None:
         raise InvalidRequest(f"{field}: {error}") from None
 
 
+def are_numbers(value: Any) -> bool:
+    """Whether arrays of arrays hold nothing but numbers and booleans. To be asked before numpy gets them, which makes
+    all values as long as the longest string.
+    """
+    level = [value]
+    while list in (kinds := set(map(type, level))):
+        if not kinds <= {list, int, float, bool}:
+            return False
+        level = list(chain.from_iterable(each for each in level if type(each) is list))
+    return kinds <= {int, float, bool}
+
+
 def read_floats(field: str, value: Any, axes: tuple[int, ...]) -> NDArray[Any]:
     """Numbers as arrays of arrays; `axes`: how many there may be.
 
@@ -51,7 +64,7 @@ def read_floats(field: str, value: Any, axes: tuple[int, ...]) -> NDArray[Any]:
         InvalidRequest: it is something else.
     """
     try:
-        array = np.array(value)
+        array = np.array(value if are_numbers(value) else None)
     except ValueError:
         raise InvalidRequest(f"{field}: has rows of different lengths") from None
     if array.dtype.kind not in "iuf" or array.ndim not in axes:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
@@ -33,7 +34,17 @@ def _completed(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
     raise AssertionError("a form is read without waiting")
 
 
+def _charset(headers: Headers) -> str:
+    """What the Content-Type says that names and texts are in; empty if it does not."""
+    found = parse_options_header(headers.get("content-type"))[1].get(b"charset", b"")
+    return found.decode("latin-1").lower()
+
+
 async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
+    charset = _charset(headers)
+    if charset not in ("", "utf-8", "us-ascii"):  # Python has others that take long, or give what is no text
+        raise InvalidRequest(f"Content-Type: charset {charset[:80]!r}; forms are read as utf-8")
+
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body
         yield b""

@@ -19,7 +19,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 from artifact.dtypes import NUMPY_OF
 from server.api.infer_answer import InferAnswer, Raw
 from server.api.rest.call import read_json
-from server.api.rest.fields import check_text, set_choice
+from server.api.rest.fields import are_numbers, check_text, set_choice
 from server.api.shared_memory import REGION
 from server.errors import ImageTooLarge, InvalidRequest
 
@@ -229,12 +229,14 @@ def _raw(name: str, datatype: str, shape: Sequence[int], values: Any) -> bytes:
         raise InvalidRequest(f"input {name!r}: datatype {datatype!r} is unknown")
     if datatype in ONLY_BINARY:
         raise InvalidRequest(f"input {name!r}: JSON cannot carry {datatype}; send it with binary_data_size")
+    if not isinstance(values, list):
+        raise InvalidRequest(f"input {name!r}: data must be an array, got {reprlib.repr(values)}")
+    if datatype != "BYTES" and not are_numbers(values):
+        raise InvalidRequest(f"input {name!r}: data has values that are not {datatype}")
     try:
         array = np.array(values, dtype=object if datatype == "BYTES" else None)
     except ValueError:
         raise InvalidRequest(f"input {name!r}: data has rows of different lengths") from None
-    if not isinstance(values, list):
-        raise InvalidRequest(f"input {name!r}: data must be an array, got {reprlib.repr(values)}")
     if array.size != math.prod(shape):
         raise InvalidRequest(f"input {name!r}: {array.size} elements, shape {list(shape)} needs {math.prod(shape)}")
     if datatype == "BYTES":

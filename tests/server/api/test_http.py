@@ -224,6 +224,17 @@ async def test_a_body_that_is_garbage_ends_the_connection_without_a_line_in_the_
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("nbytes", "ends"), [(1, True), (http.CHUNK_BYTES, False)])
+async def test_a_body_in_very_many_small_chunks_ends_the_connection(connect: Connect, nbytes: int, ends: bool) -> None:
+    connection = await connect()
+    body = f"{nbytes:x}\r\n{'a' * nbytes}\r\n" * (http.FREE_CHUNKS + 9) + "0\r\n\r\n"
+    connection.writer.write((get("/livez", "Transfer-Encoding: chunked") + body + get("/nowhere")).encode())
+    with contextlib.suppress(ConnectionError):
+        connection.writer.write_eof()
+        rest = await connection.rest()
+        assert (b" 404 " in rest) is not ends
+
+
 async def test_a_request_cut_short_ends_the_connection(connect: Connect) -> None:
     connection = await connect()
     connection.writer.write(b"GET /livez HT")

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from server.api.rest.fields import read_floats
 from server.api.rest.image_reply import accepted_types
+from server.api.rest.tensors import read_request
+from server.errors import InvalidRequest
 from tests.server.api.rest.conftest import client_of, error_of
 from tests.server.conftest import Start
 from tests.server.graphs import write_styled, write_translator, write_upscaler
@@ -88,6 +92,7 @@ async def test_accept_chooses_the_form(http: httpx.AsyncClient, accept: str, for
         ("*/*", {"seed": 1, "quality": "high"}, "not an integer"),
         ("*/*", {"latents": [[1, 2], [3]]}, "rows of different lengths"),
         ("*/*", {"latents": ["a"]}, "array of numbers"),
+        ("*/*", {"latents": [["a", 1], [2, 3]]}, "array of numbers"),
         ("*/*", {"seed": 1, "version": [1]}, "must be a string"),
         ("*/*", {"seed": 1, "label": 0, "then": 3}, "then: 3 is neither a model's name nor an array of steps"),
         ("*/*", {"seed": 1, "label": 0, "then": [["up"]]}, "neither a model's name nor an array of steps"),
@@ -227,6 +232,12 @@ async def test_a_step_may_have_labels(http: httpx.AsyncClient) -> None:
     assert "step 2 (model 'translate'): labels: 2 given" in error_of(answer)
 
 
+# In UTF-7 half of a pair of surrogates, which no text has.
+MULTI = "multipart/form-data; boundary=a"
+PART = b'--a\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+FORM = PART % (b"version", b"+2AA-") + PART % (b'image"; filename="a', png()) + b"--a--\r\n"
+
+
 @pytest.mark.parametrize(
     ("options", "code", "text"),
     [
@@ -244,13 +255,28 @@ async def test_a_step_may_have_labels(http: httpx.AsyncClient) -> None:
         ({"json": {"image": 5}}, 400, "base64"),
         ({"files": [("image", b"a"), ("image", b"b")]}, 400, "image: given twice"),
         ({"content": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "multipart"),
-        ({"content": b"x", "headers": {"Content-Type": "multipart/form-data; boundary=a"}}, 400, "multipart"),
+        ({"content": b"x", "headers": {"Content-Type": MULTI}}, 400, "multipart"),
+        ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=utf-7"}}, 400, "utf-7"),
+        ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=UTF-8"}}, 400, "+2AA-"),
     ],
 )
 async def test_what_is_no_image_is_refused(http: httpx.AsyncClient, options: Any, code: int, text: str) -> None:
     answer = await http.post("/v1/models/up:upscale", **options)
     assert answer.status_code == code, answer.text
     assert text in error_of(answer)
+
+
+def test_one_long_string_among_numbers_does_not_make_all_of_them_as_long() -> None:
+    values = ["x" * 100_000, *[0] * 1000]
+    body = json.dumps({"inputs": [{"name": "latent", "datatype": "FP32", "shape": [1001], "data": values}]}).encode()
+    tracemalloc.start()
+    with pytest.raises(InvalidRequest, match="must be an array of numbers"):
+        read_floats("latents", [values], (2,))
+    with pytest.raises(InvalidRequest, match="not FP32"):
+        read_request(body, None, "model", "", 1 << 20)
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak_bytes < 8 << 20, "400 MB for each of them"
 
 
 async def test_models_are_listed(http: httpx.AsyncClient) -> None:
