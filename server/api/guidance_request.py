@@ -7,12 +7,12 @@ from ganserve.v1 import images_pb2 as pb
 from server.api.limits import Limits
 from server.errors import in_step
 from server.images.guidance import STYLE_SEED, Guidance, read_reference
-from server.images.header import read_header
+from server.images.header import header_of
 from server.images.sizes import TransformPlan, in_one_pass
 from server.images.workers import Workers
 
 
-def read_guidance(request: pb.TranslateRequest, limits: Limits) -> Guidance:
+async def read_guidance(request: pb.TranslateRequest, limits: Limits, workers: Workers) -> Guidance:
     """Labels, seed, and the header of the reference.
 
     Raises:
@@ -22,7 +22,7 @@ def read_guidance(request: pb.TranslateRequest, limits: Limits) -> Guidance:
     reference = None
     if request.HasField("reference"):
         with in_step("reference"):
-            reference = read_header(request.reference)
+            reference = await header_of(request.reference, workers)
         limits.check_image("reference", reference.width, reference.height)
     return Guidance(request.labels, request.seed if request.HasField("seed") else None, reference)
 

@@ -28,7 +28,7 @@ from server.errors import InvalidRequest
 from server.images.channels import plan_translation
 from server.images.codecs import Encoding, raw_header
 from server.images.generate import GeneratedImage, GenerateJob, generate, window_of
-from server.images.header import Format, Header, read_header
+from server.images.header import Format, Header, header_of
 from server.images.memory import (
     COUNTED_BYTES,
     REPLY_COPIES,
@@ -165,7 +165,7 @@ class ImageService(Listings):
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
         """The image, translated."""
         reply = pb.TranslateReply()
-        guidance = read_guidance(request, self._limits)
+        guidance = await read_guidance(request, self._limits, self._workers)
         if guidance.reference is not None:
             self._hold(context, reference_bytes(guidance.reference))
 
@@ -246,7 +246,7 @@ class ImageService(Listings):
         started = time.perf_counter()
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
-            encoding, header = read_encoding(request.encoding), self._header(request)
+            encoding, header = read_encoding(request.encoding), await self._header(request)
             sent = request.image  # once: each look is a copy
             encoding = replace(encoding, metadata=read_policy(request.metadata, encoding))
             encoding = self.marks.of_changed(encoding, model, sent)
@@ -292,14 +292,14 @@ class ImageService(Listings):
         hold_until_read(context, hold)
         return hold
 
-    def _header(self, request: ImageRequest) -> Header:
+    async def _header(self, request: ImageRequest) -> Header:
         """The image's header, within the limit by pixels."""
         if request.raw_width or request.raw_height:
             header = raw_header(len(request.image), request.raw_width, request.raw_height, request.raw_bits or 8)
         elif request.raw_bits:
             raise InvalidRequest(f"raw_bits: {request.raw_bits} given without raw_width and raw_height")
         else:
-            header = read_header(request.image)
+            header = await header_of(request.image, self._workers)
         self._limits.check_image("image", header.width, header.height)
         return header
 

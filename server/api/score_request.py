@@ -10,10 +10,10 @@ from server.api.quotas import charge
 from server.errors import InvalidRequest
 from server.images.codecs import raw_header
 from server.images.critic import Critic
-from server.images.header import Header, read_header
+from server.images.header import LONG_BYTES, Header, read_header
 from server.images.scored import Scored, ScoreJob, check_size, score
 from server.images.sizes import Fit
-from server.images.workers import Workers
+from server.images.workers import Workers, check_time
 from server.observability.metrics import Metrics
 from server.repository.model import Model
 
@@ -33,6 +33,7 @@ def read_score_request(request: pb.ScoreRequest, critic: Critic, limits: Limits)
     fit = _fit(request)
     headers = []
     for number, sent in enumerate(request.images, 1):
+        check_time()
         field = f"image {number} of {n}" if n > 1 else "image"
         headers.append(header := _header(request, sent, field))
         limits.check_image(field, header.width, header.height)
@@ -87,7 +88,7 @@ async def answer_score(
     started = time.perf_counter()
     if model.critic is None:
         raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
-    wanted = read_score_request(request, model.critic, limits)
+    wanted = await workers.run_if(request.ByteSize() > LONG_BYTES, read_score_request, request, model.critic, limits)
     charge(wanted.n, wanted.pixels)
     hold(wanted.held_bytes)
     reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)

@@ -28,8 +28,8 @@ from server.images.marking import Marking
 from server.images.metadata.block import NOTHING, Metadata, Policy
 from server.images.metadata.read import read_metadata
 from server.images.metadata.write import pillow_options, png_chunks
+from server.images.needed import needed_chunks, needed_segments
 from server.images.png import encode_png
-from server.images.png_chunks import needed
 from server.images.workers import check_time
 
 _MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -40,6 +40,8 @@ _READERS: Mapping[Format, Callable[[io.BytesIO], ImageFile]] = {
     Format.WEBP: WebPImageFile,
 }
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, OverflowError, struct.error, zlib.error)
+# Of an ICC profile: where its list of tags begins, and the most that Little CMS reads.
+_TAGS_AT, _TAG_BYTES, _MAX_TAGS = 132, 12, 100
 _ICC_SPACES = {1: b"GRAY", 2: b"GRAY", 3: b"RGB ", 4: b"RGB "}
 # Pillow warns of damage beside the pixels, such as EXIF data that is cut short, which concerns nobody.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -140,7 +142,9 @@ def decode(data: bytes, header: Header, bits: int = 8, metadata_bytes: int | Non
     metadata = read_metadata(data, header.format, metadata_bytes)
     try:
         if header.format is Format.PNG:
-            data = needed(data)
+            data = needed_chunks(data)
+        elif header.format is Format.JPEG:
+            data = needed_segments(data)
         with _opened(data, header) as image:
             if image.size != header.stored_size:
                 raise ValueError(f"the header says {header.stored_size}, the pixels {image.size}")
@@ -272,13 +276,23 @@ def _from_cmyk(image: Image.Image) -> Image.Image:
     icc = image.info.get("icc_profile")
     if icc:
         try:
-            profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+            profile = ImageCms.ImageCmsProfile(io.BytesIO(_without_elements(icc)))
             converted = ImageCms.profileToProfile(image, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
         except (ImageCms.PyCMSError, OSError):
             converted = None  # a damaged profile costs the exact colours, not the image
         if converted is not None:
             return converted
     return image.convert("RGB")
+
+
+def _without_elements(icc: bytes) -> bytes:
+    """The profile without its tables of elements (tags D2B0 to D2B3): a few bytes of them may be a million steps for
+    each colour, which nothing interrupts. Profiles have other tables beside them."""
+    profile = bytearray(icc)
+    for at in range(_TAGS_AT, min(len(profile), _TAGS_AT + _TAG_BYTES * _MAX_TAGS), _TAG_BYTES):
+        if profile[at : at + 3] == b"D2B":
+            profile[at : at + 1] = b"-"
+    return bytes(profile)
 
 
 def _turn_upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

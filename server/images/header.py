@@ -6,11 +6,15 @@ is bounded: a file made of a million empty ones costs no more than an image.
 
 import re
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from server.errors import InvalidRequest
+from server.images.workers import Workers, check_time
 
+# Of a file: to look through a longer one may take a second, during which the loop would answer nobody.
+LONG_BYTES = 1 << 18
 # More segments before the pixels than any real file has.
 _MAX_SEGMENTS = 2048
 # Of a PNG: drawing programs write one for each note or layer. So many are read in less than a tenth of a second.
@@ -67,6 +71,11 @@ class Header:
         return self.channels in (2, 4)
 
 
+async def header_of(data: bytes, workers: Workers) -> Header:
+    """As `read_header`, in a worker if the file is long."""
+    return await workers.run_if(len(data) > LONG_BYTES, read_header, data)
+
+
 def read_header(data: bytes) -> Header:
     """The header of an encoded image.
 
@@ -113,7 +122,7 @@ def _read_png(data: bytes) -> Header:
     size, name, width, height, bits, colour = struct.unpack_from(">I4sIIBB", data, 8)
     if name != b"IHDR" or size != 13 or colour not in _PNG_CHANNELS or bits not in _PNG_BITS:
         raise _damaged(Format.PNG, "no valid IHDR chunk")
-    channels, orientation = _PNG_CHANNELS[colour], 1
+    channels, orientation, has_exif = _PNG_CHANNELS[colour], 1, False
     at = 33
     for _ in range(_MAX_CHUNKS):
         size, name = struct.unpack_from(">I4s", data, at)
@@ -124,15 +133,20 @@ def _read_png(data: bytes) -> Header:
             _reject_animation(Format.PNG)
         if name == b"tRNS" and colour in (0, 2, 3):
             channels = _PNG_CHANNELS[colour] + 1
-        if name == b"eXIf":
-            orientation = _read_orientation(data[at + 8 : at + 8 + size])
+        if name == b"eXIf" and not has_exif:  # a file may have thousands, and each takes a millisecond
+            orientation, has_exif = _read_orientation(data[at + 8 : at + 8 + size]), True
         at += 12 + size
     raise _damaged(Format.PNG, f"no pixels within {_MAX_CHUNKS} chunks")
 
 
-def _read_jpeg(data: bytes) -> Header:
-    frame: tuple[int, int, int, int] | None = None
-    orientation, at = 1, 2
+def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Each segment of a JPEG up to the first scan, that included: its marker, the place of its size and the size.
+
+    Raises:
+        InvalidRequest: it is damaged.
+        struct.error: it is cut short.
+    """
+    at = 2
     for _ in range(_MAX_SEGMENTS):
         found = _JPEG_MARKER.search(data, at, at + _JPEG_JUNK_BYTES)
         if found is None:
@@ -141,23 +155,39 @@ def _read_jpeg(data: bytes) -> Header:
         if marker in _JPEG_BARE:
             continue
         (size,) = struct.unpack_from(">H", data, at)
+        yield marker, at, size
+        if marker in (0xD9, 0xDA):
+            return
+        at += size
+
+
+def _read_jpeg(data: bytes) -> Header:
+    frame: tuple[int, int, int, int] | None = None
+    orientation, has_exif, at = 1, False, 2
+    for marker, at, size in jpeg_segments(data):
         if marker in _JPEG_FRAMES:
             if frame is not None:
                 raise _damaged(Format.JPEG, "two frames")
             frame = struct.unpack_from(">BHHB", data, at + 2)
-        elif marker == 0xE1 and data[at + 2 : at + 8] == b"Exif\0\0":
-            orientation = _read_orientation(data[at + 8 : at + size])
-        elif marker in (0xD9, 0xDA):
-            break
-        at += size
+        elif marker == 0xE1 and not has_exif and data[at + 2 : at + 8] == b"Exif\0\0":
+            orientation, has_exif = _read_orientation(data[at + 8 : at + size]), True
     if frame is None:
         raise _damaged(Format.JPEG, "no frame before the pixels")
-    if (scans := data.count(_JPEG_SCAN, at - 2)) > _MAX_SCANS:  # coded pixels never look like a marker
+    if (scans := _count_scans(data, at - 2)) > _MAX_SCANS:
         raise InvalidRequest(f"image: JPEG of {scans} scans, at most {_MAX_SCANS}; save it as a baseline JPEG")
     bits, height, width, components = frame
     if components not in (1, 3, 4) or bits != 8:
         raise InvalidRequest(f"image: JPEG of {components} components of {bits} bits; must be 1, 3 or 4 of 8")
     return _header(Format.JPEG, width, height, min(components, 3), bits, orientation, components)
+
+
+def _count_scans(data: bytes, at: int) -> int:
+    """The scans from there on: coded pixels never look like a marker. By pieces, between which other threads run."""
+    count = 0
+    for start in range(at, len(data), LONG_BYTES):
+        check_time()
+        count += data.count(_JPEG_SCAN, start, start + LONG_BYTES + len(_JPEG_SCAN) - 1)
+    return count
 
 
 def _read_webp(data: bytes) -> Header:

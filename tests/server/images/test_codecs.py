@@ -16,6 +16,8 @@ from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 from server.images.metadata.block import Density
+from server.images.metadata.read import chunk
+from server.images.needed import needed_segments
 
 Pixels = NDArray[np.uint8]
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -53,9 +55,6 @@ def decoded(data: bytes) -> DecodedImage:
 
 def png(width: int, height: int, bits: int, colour: int, rows: bytes, *extra: tuple[bytes, bytes]) -> bytes:
     """A PNG written by hand, for what Pillow does not write."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     head = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
     parts = [(b"IHDR", head), *extra, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
@@ -157,6 +156,32 @@ def test_orientation_is_applied_and_known_from_the_header(kind: str, orientation
     assert np.array_equal(decoded(data).pixels, upright)
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_of_many_blocks_of_exif_only_the_first_is_read(kind: str) -> None:
+    """Each takes a millisecond, and a file may have thousands."""
+    data = saved(Image.new("RGB", (3, 2)), kind)
+    blocks = b""
+    for orientation in (6, *[1] * 2000):
+        exif = b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, orientation)
+        if kind == "PNG":
+            blocks += chunk(b"eXIf", exif)
+        else:
+            blocks += b"\xff\xe1" + struct.pack(">H", len(exif) + 8) + b"Exif\0\0" + exif
+    at = 33 if kind == "PNG" else 2
+    assert read_header(data[:at] + blocks + data[at:]).orientation == 6
+
+
+def test_what_lies_beside_the_pixels_of_a_jpeg_is_skipped() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain = saved(image_of(smooth(8, 8, 3)), "JPEG", icc_profile=profile)
+    beside = b"".join(
+        b"\xff" + bytes([marker]) + struct.pack(">H", 60_002) + b"Exif\0\0".ljust(60_000)
+        for marker in (0xE1, 0xE1, 0xE2, 0xED, 0xFE)
+    )
+    assert needed_segments(plain) is plain
+    assert needed_segments(plain[:2] + beside + plain[2:]) == plain
+
+
 @pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"nonsense"])
 def test_damaged_exif_costs_the_orientation_only(exif: bytes) -> None:
     data = png(1, 1, 8, 0, b"\0\x09", (b"eXIf", exif))
@@ -190,6 +215,25 @@ def test_a_cmyk_image_with_an_unusable_profile_still_becomes_rgb() -> None:
     data = saved(image_of(smooth(16, 16, 3)).convert("CMYK"), "JPEG", icc_profile=b"\0" * 200)
     picture = decoded(data)
     assert picture.metadata.icc is None
+
+
+def elements_profile() -> bytes:
+    """A profile of CMYK that has nothing but a table of elements, which make every colour black."""
+    to_lab = b"matf" + bytes(4) + struct.pack(">HH", 4, 3) + bytes(4 * 15)
+    table = b"mpet" + bytes(4) + struct.pack(">HHIII", 4, 3, 1, 24, len(to_lab)) + to_lab
+    head = struct.pack(">II", 144 + len(table), 0) + b"\x04\x30\0\0prtrCMYKLab " + bytes(12) + b"acsp" + bytes(28)
+    illuminant = struct.pack(">iii", 63190, 65536, 54061)
+    tags = struct.pack(">I4sII", 1, b"D2B0", 144, len(table))
+    return (head + illuminant).ljust(128, b"\0") + tags + table
+
+
+def test_a_profile_of_elements_is_not_computed_which_a_few_bytes_can_make_endless() -> None:
+    image, profile = image_of(smooth(16, 16, 3)).convert("CMYK"), elements_profile()
+    ImageCms.buildTransform(
+        ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), "CMYK", "RGB"
+    )
+    with_it = decoded(saved(image, "JPEG", icc_profile=profile))
+    assert np.array_equal(with_it.pixels, decoded(saved(image, "JPEG")).pixels)
 
 
 @settings(deadline=None)
@@ -349,9 +393,6 @@ def test_what_a_png_says_of_its_colours_is_kept() -> None:
     pixels = noise(3, 4, 3)
     plain = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
 
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
     colours = chunk(b"cICP", bytes([9, 16, 0, 1])) + chunk(b"gAMA", struct.pack(">I", 100_000))
     colours += chunk(b"cHRM", bytes(range(32))) + chunk(b"sRGB", b"\1")
     kept = colours + chunk(b"pHYs", struct.pack(">IIB", 11811, 11811, 1))
@@ -373,9 +414,6 @@ def test_what_a_png_says_of_its_colours_is_kept() -> None:
 def test_what_lies_beside_the_pixels_of_a_png_is_skipped(beside: list[tuple[bytes, bytes]]) -> None:
     pixels = noise(3, 4, 3)
     plain = codecs.encode(DecodedImage(pixels), Encoding(Format.PNG, 1))
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
     texts = b"".join(chunk(*each) for each in beside)
     assert np.array_equal(decoded(plain[:33] + texts + plain[33:]).pixels, pixels)

@@ -1,6 +1,7 @@
 """Small files that take long or much memory to decode."""
 
 import io
+import threading
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from PIL import Image
 
 from ganserve.v1 import images_pb2 as pb
 from server.api.transport import GRPCIO, NATIVE
+from server.images import header
 
 
 def many_scans(side: int, scans: int) -> bytes:
@@ -56,3 +58,19 @@ async def test_the_decoding_of_callers_who_left_does_not_hold_up_the_next(serve:
         started = time.monotonic()
         await world.stub.Upscale(upscale(world.png(np.zeros((8, 8, 3), np.uint8))))
         assert time.monotonic() - started < 3, "three of them take three times as long"
+
+
+async def test_a_long_file_is_looked_through_beside_the_loop(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[str] = []
+
+    def noting(data: bytes) -> header.Header:
+        threads.append(threading.current_thread().name)
+        return read(data)
+
+    read = header.read_header
+    monkeypatch.setattr(header, "read_header", noting)
+    image = world.png(np.zeros((8, 8, 3), np.uint8)) + bytes(header.LONG_BYTES)
+    await world.stub.Upscale(upscale(image))
+    reference = pb.TranslateRequest(model="styled", image=image, reference=image)
+    await world.refusal(world.stub.Translate(reference))
+    assert threads == ["codec"] * 3

@@ -1,0 +1,60 @@
+"""The parts of a file that its pixels need. Programs put megabytes of others beside them.
+
+Pillow reads every chunk of a PNG, refuses a file whose texts are long, and puts the EXIF blocks of a JPEG together by
+copying all of them for each; so it gets a file without them.
+"""
+
+import struct
+
+from server.images.header import jpeg_segments
+from server.images.workers import check_time
+
+_SIGNATURE_BYTES = 8
+_NEEDED = frozenset(
+    (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"acTL")
+)
+_CHECK_EVERY = 4096
+# Of a JPEG: applications' and comments, but for those that say what its samples are.
+_BESIDE = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
+_ICC = b"ICC_PROFILE\0"
+
+
+def needed_chunks(data: bytes) -> bytes:
+    """A PNG without the chunks that do not concern its pixels; itself if it has none. What is cut short stays so.
+
+    Raises:
+        ImageTooLarge, Left: see `server.images.workers.check_time`.
+    """
+    parts: list[memoryview] = []
+    view = memoryview(data)
+    kept_from = 0  # of the part that is not in `parts` yet
+    at, count = _SIGNATURE_BYTES, 0
+    while at + 8 <= len(data):
+        size, name = struct.unpack_from(">I4s", data, at)
+        end = at + 12 + size
+        if name not in _NEEDED:
+            if at > kept_from:
+                parts.append(view[kept_from:at])
+            kept_from = end
+        count += 1
+        if not count % _CHECK_EVERY:
+            check_time()
+        at = end
+        if name == b"IEND":
+            break
+    if not kept_from:
+        return data
+    return b"".join([*parts, view[kept_from:]])
+
+
+def needed_segments(data: bytes) -> bytes:
+    """A JPEG without the segments that do not concern its pixels; itself if it has none."""
+    view = memoryview(data)
+    parts, kept_from = [], 0
+    for marker, at, size in jpeg_segments(data):
+        if marker in _BESIDE and data[at + 2 : at + 2 + len(_ICC)] != _ICC:
+            parts.append(view[kept_from : at - 2])
+            kept_from = at + size
+    if not kept_from:
+        return data
+    return b"".join([*parts, view[kept_from:]])
