@@ -172,10 +172,11 @@ class GeneratedImage(EncodedImage):
 
 def window_of(batcher: Batcher, job: GenerateJob) -> int:
     """Images of one request that may be computed and not yet taken: a few batches, fewer if they are large. Those that
-    go on through other networks need not fill a batch."""
+    go on through other networks, or to another size, need not fill a batch."""
     image_bytes = job.image_bytes + job.passing_bytes + job.nbytes // job.n
     batch = batcher.max_batch_size
-    return min(job.n, max(1 if job.then else batch, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes)))
+    least = 1 if job.then or job.shape != job.drawn else batch
+    return min(job.n, max(least, min(_WINDOW_BATCHES * batch, _WINDOW_BYTES // image_bytes)))
 
 
 async def generate(

@@ -3,6 +3,9 @@
 The libraries that do the work cannot be stopped from outside. So what reads or writes an image piece by piece calls
 `check_time` between two pieces. A call that does not come back even so is given up: its caller gets an error, and
 another thread takes its place. The pool `is_failing` while as many threads hang as it should have.
+
+Clients take turns (`server.images.waiting`). If every thread has been at one call for HELD_UP_S, a client that waits
+and has no call running gets a thread more, so that nobody's small image waits for the largest of others.
 """
 
 import asyncio
@@ -15,11 +18,16 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from server.errors import ImageTooLarge, InferenceFailed
+from server.images.waiting import Waiting
+from server.observability.context import current
 
 T = TypeVar("T")
 
 # A call is given up after so many times the limit; what checks the time has ended by itself long before.
 GIVE_UP_TIMES = 2.0
+HELD_UP_S = 0.05
+# Threads beside those of the pool.
+MAX_EXTRA = 16
 
 log = logging.getLogger(__name__)
 _thread = threading.local()
@@ -48,11 +56,13 @@ def check_time() -> None:
 class _Work:
     """One call and the future of its result. `started_at` is written by the thread, on the monotonic clock."""
 
-    __slots__ = ("arguments", "function", "future", "limit_s", "started_at")
+    __slots__ = ("arguments", "client", "function", "future", "limit_s", "started_at")
 
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float, future: "asyncio.Future[Any]"
     ) -> None:
+        request = current.get()
+        self.client = "" if request is None else request.client
         self.function = function
         self.arguments = arguments
         self.limit_s = limit_s
@@ -75,7 +85,10 @@ class Workers:
     def __init__(self, count: int, limit_s: float) -> None:
         self._count = count
         self._limit_s = limit_s
-        self._waiting: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._waiting: Waiting[_Work] = Waiting()
+        self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()  # one for each that waits; false: the end
+        self._extra: list[threading.Thread] = []
+        self._relief: asyncio.TimerHandle | None = None
         self._ended: deque[tuple[_Work, Any, BaseException | None]] = deque()
         self._has_told = False
         self._threads = 0
@@ -102,9 +115,12 @@ class Workers:
         self._unfinished.add(work)
         if self._threads < min(self._count, len(self._unfinished)):
             self._add_thread(loop)
+        elif self._relief is None:
+            self._relief = loop.call_later(HELD_UP_S, self._relieve)
         if self._timer is None:
             self._timer = loop.call_later(self._limit_s, self._look)
         self._waiting.put(work)
+        self._tokens.put(True)
         try:
             return await future
         finally:
@@ -116,10 +132,11 @@ class Workers:
 
     def close(self) -> None:
         """Ends the threads; waits for none."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._relief):
+            if timer is not None:
+                timer.cancel()
         for _ in range(self._threads):
-            self._waiting.put(None)
+            self._tokens.put(False)
 
     def _add_thread(self, loop: asyncio.AbstractEventLoop) -> None:
         self._threads += 1
@@ -127,27 +144,49 @@ class Workers:
 
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """A thread's life: one call after another, until it is told to end or another has taken its place."""
-        while (work := self._waiting.get()) is not None:
-            result, error = None, None
-            if not work.future.cancelled():
-                work.started_at = time.monotonic()
-                _thread.work = work
-                try:
-                    result = work.function(*work.arguments)
-                except BaseException as raised:
-                    error = raised
-                _thread.work = None
-            replaced = work in self._hanging
-            self._ended.append((work, result, error))
-            if not self._has_told:  # else the loop has yet to look: to wake it takes as long as a small image
-                self._has_told = True
-                try:
-                    loop.call_soon_threadsafe(self._finish)
-                except RuntimeError:  # the loop has ended
-                    return
-            if replaced:
+        while self._tokens.get():
+            work = self._waiting.take()  # none if an extra thread took it
+            if work is not None and not self._run(work, loop):
                 return
-            del work, result, error  # what they hold must not wait for the next call
+            del work  # what it holds must not wait for the next call
+
+    def _serve_extra(self, loop: asyncio.AbstractEventLoop) -> None:
+        """That of a thread more: as long as clients are held up who have nothing running."""
+        while (work := self._waiting.take(is_extra=True)) is not None:
+            if not self._run(work, loop):
+                break
+            del work
+
+    def _run(self, work: _Work, loop: asyncio.AbstractEventLoop) -> bool:
+        """Runs a call; whether its thread may go on."""
+        result, error = None, None
+        if not work.future.cancelled():
+            _thread.work = work
+            try:
+                result = work.function(*work.arguments)
+            except BaseException as raised:
+                error = raised
+            _thread.work = None
+        self._waiting.end(work)
+        replaced = work in self._hanging
+        self._ended.append((work, result, error))
+        del work, result, error  # an error has this frame in its traceback
+        if not self._has_told:  # else the loop has yet to look: to wake it takes as long as a small image
+            self._has_told = True
+            try:
+                loop.call_soon_threadsafe(self._finish)
+            except RuntimeError:  # the loop has ended
+                return False
+        return not replaced
+
+    def _relieve(self) -> None:
+        """Adds a thread for clients that are held up; once in HELD_UP_S while any call waits."""
+        loop = asyncio.get_running_loop()
+        self._relief = loop.call_later(HELD_UP_S, self._relieve) if self._waiting else None
+        self._extra = [thread for thread in self._extra if thread.is_alive()]
+        if len(self._extra) < MAX_EXTRA and self._waiting.is_held_up(HELD_UP_S):
+            self._extra.append(threading.Thread(target=self._serve_extra, args=(loop,), name="codec", daemon=True))
+            self._extra[-1].start()
 
     def _finish(self) -> None:
         """Answers those who wait for calls that have ended."""

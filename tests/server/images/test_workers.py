@@ -12,6 +12,7 @@ import pytest
 
 from server.errors import ImageTooLarge, InferenceFailed, InvalidRequest
 from server.images.workers import Workers, check_time
+from server.observability.context import RequestContext, current
 
 
 @pytest.fixture
@@ -118,6 +119,41 @@ async def test_a_thread_that_hangs_is_replaced_and_counts_until_it_comes_back(
     assert await asyncio.gather(*(workers.run(divmod, 7, 3) for _ in range(4))) == [(2, 1)] * 4
     gate.set()
     await until(lambda: not workers.is_failing)
+
+
+def calling(workers: Workers, client: str, function: Callable[..., Any], *arguments: Any) -> asyncio.Task[Any]:
+    """A call of that client."""
+
+    async def call() -> Any:
+        current.set(RequestContext("", "", None, (), client))
+        return await workers.run(function, *arguments)
+
+    return asyncio.ensure_future(call())
+
+
+async def test_clients_take_turns(make: Any) -> None:
+    workers, gate, order = make(), threading.Event(), []
+    calls = [calling(workers, "many", gate.wait), *(calling(workers, "many", order.append, n) for n in range(3))]
+    calls.append(calling(workers, "few", order.append, "few"))
+    await asyncio.sleep(0)
+    gate.set()
+    await asyncio.gather(*calls)
+    assert "few" in order[:2]
+
+
+async def test_who_has_nothing_running_gets_a_thread_when_all_are_held_up(make: Any) -> None:
+    workers, gates, begun = make(2), [threading.Event() for _ in range(4)], []
+
+    def work(number: int) -> None:
+        begun.append(number)
+        gates[number].wait()
+
+    calls = [calling(workers, "many", work, number) for number in range(4)]
+    assert await asyncio.gather(*(calling(workers, client, divmod, 7, 3) for client in "abcd")) == [(2, 1)] * 4
+    assert sorted(begun) == [0, 1], "its own wait"
+    for gate in gates:
+        gate.set()
+    await asyncio.gather(*calls)
 
 
 async def test_the_end_does_not_wait_for_a_thread_that_hangs(make: Any) -> None:

@@ -1,10 +1,18 @@
 import asyncio
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ganserve.v1 import images_pb2 as pb
+from server.api.generate_request import read_generate_request
+from server.api.limits import Limits
+from server.images.generate import window_of
+from server.images.latent_space import LatentSpace
+from server.settings import Settings
+from tests.server.api.images.conftest import GENERATOR
 
 
 def seeds(*values: int) -> pb.Seeds:
@@ -100,3 +108,11 @@ async def test_a_caller_that_leaves_a_stream_drops_the_rest(world: Any) -> None:
     await world.until(lambda: statistics.failures["CANCELED"] == 1)
     assert sum(world.engine("faces").batches) < 4000
     assert (await world.stub.Generate(pb.GenerateRequest(model="faces", count=1))).images
+
+
+def test_few_images_are_computed_ahead_of_a_caller_who_has_them_made_large() -> None:
+    batcher: Any = SimpleNamespace(max_batch_size=32)
+    space, limits = LatentSpace(GENERATOR), Limits.of(Settings(repository=Path()))
+    for size, window in ((0, 128), (2000, 11), (8000, 1)):
+        job = read_generate_request(pb.GenerateRequest(count=4096, size=size), space, limits)
+        assert window_of(batcher, job) == window
