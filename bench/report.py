@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from bench.files import write_whole
 from bench.machine import facts
 
 FILE_WIDTH = 140  # columns if the output is no terminal
@@ -52,4 +53,4 @@ def _without_nan(value: object) -> object:
 
 def write_json(path: Path, results: dict[str, object]) -> None:
     """Writes the results with the machine's facts; a figure that was not measured is null."""
-    path.write_text(json.dumps(_without_nan({"machine": facts(), **results}), indent=2) + "\n")
+    write_whole(path, json.dumps(_without_nan({"machine": facts(), **results}), indent=2) + "\n")

@@ -74,7 +74,7 @@ def _refusal(device: str) -> str:
 
 def add_kit_arguments(command: argparse.ArgumentParser) -> None:
     """The options of `python -m bench gpu-kit`."""
-    command.add_argument("pieces", type=Path, metavar="PIECES", help="folder for the pieces; what lies there goes")
+    command.add_argument("pieces", type=Path, metavar="PIECES", help="folder for the pieces, in place of earlier ones")
     command.add_argument("--models", type=Path, metavar="DIR", help="exported before: DIR/fp32 and DIR/fp16")
     command.add_argument("--work", type=Path, default=Path("out/gpu-kit"), metavar="DIR", help="for what is downloaded")
     command.add_argument("--piece-mb", type=int, default=36, metavar="MB", help="of one piece, at most")

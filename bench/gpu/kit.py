@@ -11,14 +11,14 @@ order, its size and its SHA-256.
 import hashlib
 import importlib.util
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 INDEX = "kit.json"
 MODELS = "models.tar.xz"
@@ -65,8 +65,13 @@ def pack_models(repositories: Path, folder: Path) -> None:
 
 
 def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
-    """Cuts the files into folders of at most `piece_bytes`, filled one after the other; how many there are."""
-    shutil.rmtree(pieces, ignore_errors=True)
+    """Cuts the files into folders of at most `piece_bytes`, filled one after the other; how many there are.
+
+    Raises:
+        KitError: see `_earlier`.
+    """
+    for path in _earlier(pieces):
+        shutil.rmtree(path)
     index: dict[str, dict[str, object]] = {}
     number, room = 0, 0
     for path in files:
@@ -87,6 +92,18 @@ def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
     return number
 
 
+def _earlier(pieces: Path) -> list[Path]:
+    """The pieces of an earlier kit, which the next one replaces.
+
+    Raises:
+        KitError: in the folder there is something else.
+    """
+    found = sorted(pieces.glob("*"))
+    if other := [path.name for path in found if not re.fullmatch(r"piece-\d+", path.name)]:
+        raise KitError(f"{pieces}: {other[0]} in it is no piece; name a folder that is for pieces alone")
+    return found
+
+
 def join(pieces: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """Puts the files together again in `folder`: those that are what was packed, and what is wrong with the others.
 
@@ -95,30 +112,33 @@ def join(pieces: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """
     try:
         index = json.loads((pieces / "piece-01" / INDEX).read_text())
+        files = {Path(name).name: ([*map(str, of["parts"])], str(of["sha256"])) for name, of in index.items()}
     except OSError as error:
         raise KitError(f"{pieces}: no piece-01 with a {INDEX} in it") from error
+    except (ValueError, AttributeError, KeyError, TypeError) as error:
+        raise KitError(f"{pieces}: piece-01/{INDEX} is damaged: carry it again") from error
     folder.mkdir(parents=True, exist_ok=True)
     whole, wrong = [], []
-    for name, entry in index.items():
+    for name, (parts, sha256) in files.items():
         try:
-            whole.append(_join_file(pieces, name, entry, folder))
+            whole.append(_join_file(pieces, name, parts, sha256, folder))
         except (KitError, OSError) as error:
             (folder / name).unlink(missing_ok=True)
             wrong.append(str(error))
     return whole, wrong
 
 
-def _join_file(pieces: Path, name: str, entry: Mapping[str, Any], folder: Path) -> Path:
+def _join_file(pieces: Path, name: str, parts: Sequence[str], sha256: str, folder: Path) -> Path:
     digest, path = hashlib.sha256(), folder / name
     with path.open("wb") as target:
-        for part in entry["parts"]:
+        for part in parts:
             if not (pieces / part).is_file():
                 raise KitError(f"{name}: {part} is missing")
             data = (pieces / part).read_bytes()
             digest.update(data)
             target.write(data)
-    if digest.hexdigest() != entry["sha256"]:
-        raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {entry['sha256']}")
+    if digest.hexdigest() != sha256:
+        raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {sha256}")
     return path
 
 
@@ -128,16 +148,18 @@ def make(
     """Downloads and packs everything; how many pieces there are.
 
     Args:
-        work: for what is downloaded, which stays there.
+        work: for what is downloaded, in place of what an earlier call left there.
         python: the machine's, as "3.12".
         models: repositories by precision, `fp32` and `fp16`, and for torch what they were made of: `zoo`, a cache of
             the zoo's weights, and `checkpoints`, NAME.pt each; None for none.
 
     Raises:
-        KitError: pip has no such wheel.
+        KitError: pip has no such wheel, or see `_earlier`.
     """
+    _earlier(pieces)
     wheels = work / "wheels"
-    wheels.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(wheels, ignore_errors=True)  # of earlier pins: pip installs no two versions of one package
+    wheels.mkdir(parents=True)
     download([*WHEELS, *(TENSORRT if tensorrt else ())], constraints, wheels, python)
     files = sorted(wheels.glob("*.whl"), key=lambda path: path.stat().st_size)
     if models is not None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.files import write_whole
 from bench.gpu.summary import without_folders
 from bench.report import number, write_json
 
@@ -148,7 +149,6 @@ class Results:
 
     def write(self) -> None:
         """Both files, as far as there is something to say."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         write_json(
             self.path,
             {
@@ -165,7 +165,7 @@ class Results:
                 "skipped": [{"part": part, "reason": reason} for part, reason in self.skipped],
             },
         )
-        self.path.with_suffix(".md").write_text(markdown(self))
+        write_whole(self.path.with_suffix(".md"), markdown(self))
 
 
 def _finite(row: dict[str, object]) -> dict[str, object]:

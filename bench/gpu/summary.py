@@ -5,6 +5,8 @@ import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from bench.files import write_whole
+
 _FOLDERS = re.compile(r"(?<![\w:/.])/(?:[\w.+-]+/)+")
 
 
@@ -38,9 +40,8 @@ class Summary:
 
     def write(self) -> None:
         """JSON, and Markdown beside it."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         facts = {key: value for key, value in asdict(self).items() if key != "path"}
-        self.path.write_text(json.dumps(facts, indent=1) + "\n")
+        write_whole(self.path, json.dumps(facts, indent=1) + "\n")
         lines = [f"# gpu-check on {self.device}", ""]
         if self.device == "cpu":
             lines += ["**A rehearsal on a CPU: no figure of it is a GPU's.**", ""]
@@ -51,4 +52,4 @@ class Summary:
             lines.append(f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |")
         lines += [f"| {name} | NO | not ended | | | |" for name in self.missing]
         lines += ["", *(f"- left out of the kit: {said}" for said in self.left_out)]
-        self.path.with_suffix(".md").write_text("\n".join(lines).rstrip() + "\n")
+        write_whole(self.path.with_suffix(".md"), "\n".join(lines).rstrip() + "\n")

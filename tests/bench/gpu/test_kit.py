@@ -44,6 +44,29 @@ def test_what_was_not_carried_or_is_damaged_is_left_out_and_named(files: list[Pa
     assert wrong[1].startswith("small.whl: its SHA-256 is ")
 
 
+def test_only_pieces_are_replaced_by_the_next_kit_and_whatever_else_lies_beside_them_is_not_read(
+    files: list[Path], tmp_path: Path
+) -> None:
+    pieces = tmp_path / "pieces"
+    assert split(files, pieces, 500) == 6
+    assert split(files, pieces, PIECE_BYTES) == 3
+    (pieces / "piece-01" / "large.whl.007").write_bytes(b"of another kit")
+    (pieces / "mine").mkdir()
+    joined, wrong = join(pieces, tmp_path / "joined")
+    assert (len(joined), wrong) == (3, [])
+    with pytest.raises(KitError, match="mine in it is no piece"):
+        split(files, pieces, PIECE_BYTES)
+    assert (pieces / "piece-01" / INDEX).is_file()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"a.whl": {"parts": []}}', '{"a.whl": 1}'])
+def test_a_damaged_index_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / "piece-01").mkdir()
+    (tmp_path / "piece-01" / INDEX).write_text(text)
+    with pytest.raises(KitError, match=r"kit\.json is damaged: carry it again"):
+        join(tmp_path, tmp_path / "joined")
+
+
 def test_no_kit_at_all_is_refused(tmp_path: Path) -> None:
     with pytest.raises(KitError, match=r"no piece-01 with a kit\.json"):
         join(tmp_path / "nothing", tmp_path / "joined")
