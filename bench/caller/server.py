@@ -70,15 +70,18 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def started(repository: Path, arguments: str) -> Iterator[Target]:
+def started(repository: Path, arguments: str, module: str = "") -> Iterator[Target]:
     """A server of our own on free ports over that repository, as a process that ends with the block.
+
+    `module`: run in place of the command `ganserve`.
 
     Raises:
         TargetError: it ended, or said nothing readable, before it served; with the end of its log.
     """
     beside = Path(sys.executable).with_name("ganserve")
     command = str(beside) if beside.exists() else shutil.which("ganserve") or "ganserve"
-    line = [command, "serve", "--repository", str(repository), "--grpc-port", "0", "--http-port", "0", "--json"]
+    run = [sys.executable, "-m", module] if module else [command]
+    line = [*run, "serve", "--repository", str(repository), "--grpc-port", "0", "--http-port", "0", "--json"]
     with (
         tempfile.TemporaryFile("w+") as log,
         subprocess.Popen([*line, *shlex.split(arguments)], stdout=subprocess.PIPE, stderr=log, text=True) as process,

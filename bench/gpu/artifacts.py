@@ -6,7 +6,8 @@ from pathlib import Path
 
 from artifact.repository import ONNX, read_manifest
 from artifact.spec import Spec
-from bench.gpu.report import Subject, Unavailable, first_line
+from bench.gpu.figures import Subject
+from bench.gpu.report import Unavailable, first_line
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
 from bench.gpu.engines import OrtOnDevice, ort_providers
+from bench.gpu.figures import Choice, Mixed, Subject
 from bench.gpu.rates import feed_of, seconds_per_run
-from bench.gpu.report import Choice, Mixed, Subject, first_line
+from bench.gpu.report import first_line
 from bench.gpu.runs import Feed
 from server.engines.onnx.gpu import OnnxGpuEngine
 from server.engines.onnx.options import batch_sizes
@@ -24,7 +25,8 @@ BATCHES = (1, 16, 64)
 MIXED = (1, 3, 8, 5, 2, 13, 16, 4)  # batches that follow each other, as callers make them
 # What differs from the server's own options, one at a time.
 CHANGES: Mapping[str, Mapping[str, str]] = {
-    "search heuristic": {},  # and the rest as the server has it
+    "as the server has it": {},
+    "search heuristic": {"cudnn_conv_algo_search": "HEURISTIC"},
     "search exhaustive": {"cudnn_conv_algo_search": "EXHAUSTIVE"},
     "search default": {"cudnn_conv_algo_search": "DEFAULT"},
     "TF32 the other way": {},

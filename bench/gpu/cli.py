@@ -10,7 +10,7 @@ from pathlib import Path
 
 MODELS = ("faces", "realesr-animevideov3")
 PRECISIONS = ("fp32", "fp16")
-PARTS = ("speed", "choices", "behaviour")
+PARTS = ("speed", "rows", "setups", "choices", "behaviour")
 
 
 def _numbers(text: str) -> list[int]:
@@ -27,7 +27,8 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu only proves the script")
     command.add_argument(
         "--parts", type=lambda text: text.split(","), default=["speed"], metavar="A,B",
-        help="speed: parity, images/s, the server's. choices: ONNX Runtime's options. behaviour: metrics, memory, end",
+        help="speed: parity, images/s, the server's. rows: alike in every batch? setups: ways to serve. choices: ONNX "
+        "Runtime's options. behaviour: metrics, memory, end",
     )  # fmt: skip
     command.add_argument("--work", type=Path, default=Path("out/bench-gpu"), metavar="DIR", help="for what is exported")
     command.add_argument("--out", type=Path, default=Path("bench/results"), metavar="DIR", help="for the two files")

@@ -1,7 +1,7 @@
 """ONNX Runtime and TensorRT: the server's own engines, and beside them runs on data that lies on the GPU."""
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -184,8 +184,10 @@ def _torch_ways(found: Torch, precision: str, device: Device) -> list[Way]:
     return [way("torch", False)] + ([way("torch TF32", True)] if has_tf32 else []) + graph
 
 
-def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -> Way:
-    """ONNX Runtime on that device, in batches of `most_rows` at most."""
+def onnx_way(
+    version: Version, precision: str, device: Device, most_rows: int, sizes: Sequence[int] = (), name: str = ""
+) -> Way:
+    """ONNX Runtime on that device, in batches of `most_rows` at most. `sizes`: of batches with a session each."""
 
     def hosted() -> Hosted:
         _require_ort(device)
@@ -195,13 +197,14 @@ def onnx_way(version: Version, precision: str, device: Device, most_rows: int) -
             return ServedEngine(OnnxCpuEngine(version.graph, 1, torch.get_num_threads(), True), version)
         from server.engines.onnx.gpu import OnnxGpuEngine
 
-        return ServedEngine(OnnxGpuEngine(version.graph, ort_providers(version, device), most_rows), version)
+        providers = ort_providers(version, device)
+        return ServedEngine(OnnxGpuEngine(version.graph, providers, most_rows, sizes=sizes), version)
 
     def on_device() -> OnDevice:
         _require_ort(device)
         return OrtOnDevice(version, device)
 
-    return Way("ONNX Runtime", precision, hosted, on_device)
+    return Way(name or "ONNX Runtime", precision, hosted, on_device)
 
 
 def _require_ort(device: Device) -> None:
@@ -215,12 +218,12 @@ def _require_ort(device: Device) -> None:
 
 
 def ort_providers(version: Version, device: Device) -> list[tuple[str, Mapping[str, str]]]:
-    from server.engines.onnx.options import cuda_options
+    """Those that a server without settings gives the model."""
+    from server.engines.onnx.options import conv_search, cuda_options
     from server.engines.onnx.session import CPU_PROVIDER, CUDA_PROVIDER
 
-    cuda = (
-        [(CUDA_PROVIDER, cuda_options(0, "HEURISTIC", version.spec.precision, None))] if device.kind == "cuda" else []
-    )
+    search = conv_search("auto", version.spec.inputs)
+    cuda = [(CUDA_PROVIDER, cuda_options(0, search, version.spec.precision, None))] if device.kind == "cuda" else []
     return [*cuda, (CPU_PROVIDER, {})]
 
 

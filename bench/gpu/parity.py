@@ -8,8 +8,9 @@ import torch
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
 from bench.gpu.engines import onnx_way
+from bench.gpu.figures import Parity, Subject
 from bench.gpu.rates import feed_of
-from bench.gpu.report import Parity, Results, Subject, Unavailable, reason_of
+from bench.gpu.report import Results, Unavailable, reason_of
 from bench.gpu.runs import Feed, Hosted, Pixels, Way
 from bench.gpu.torch_baseline import Torch, TorchRun
 

@@ -10,8 +10,10 @@ import numpy as np
 from bench.caller.payloads import Facts, random_inputs
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
-from bench.gpu.report import OUT_OF_MEMORY, Rate, Results, Subject, reason_of
+from bench.gpu.figures import Rate, Subject
+from bench.gpu.report import Results, reason_of
 from bench.gpu.runs import Feed, Hosted, OnDevice, Way
+from bench.gpu.tables import OUT_OF_MEMORY
 
 QUEUED_S = 0.05  # so long may work queue on the device before it is waited for
 DISTINCT_ROWS = 16

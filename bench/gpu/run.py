@@ -4,18 +4,20 @@ import argparse
 import importlib
 import time
 
-from bench.gpu import parity, rates, serving
+from bench.gpu import parity, rates, rows, serving
 from bench.gpu.artifacts import Artifacts, Version, subjects
 from bench.gpu.device import Device, busy_refusal
 from bench.gpu.engines import ways
+from bench.gpu.figures import SERVED_ROWS, Finding
 from bench.gpu.plans import Plans
-from bench.gpu.report import SERVED_ROWS, Finding, Results, Unavailable, first_line
+from bench.gpu.report import Results, Unavailable, first_line
 from bench.gpu.serving import Model
 from bench.gpu.torch_baseline import torch_model
 
 # Up to where of the time a section may begin something new; what is left is for its end.
 RATES_END, SERVER_END = 0.55, 0.92
 LONGEST_FIGURE_S, LONGEST_PHASE_S, LONGEST_CHOICE_S, SHORTEST_S = 0.5, 4.0, 0.08, 0.02
+SETUP_S = 1.5
 SERVER_START_S = 12.0
 SETTINGS = (
     "parts",
@@ -53,8 +55,15 @@ def run(arguments: argparse.Namespace) -> bool:
         for model in models:
             parity.check(results, model.subjects, model.versions, model.found, model.ways, device)
             results.write()
+    if "rows" in arguments.parts:
+        for model in models:
+            rows.check(results, model.subjects, model.versions, model.ways, device)
+            results.write()
+    if "speed" in arguments.parts:
         _rates(arguments, results, device, models, began_s + RATES_END * arguments.seconds)
         _serve(arguments, results, device, models, began_s + SERVER_END * arguments.seconds)
+    if "setups" in arguments.parts:
+        _set_up(arguments, results, device, models, began_s + SERVER_END * arguments.seconds)
     if "choices" in arguments.parts:
         _choose(results, device, models)
     if "behaviour" in arguments.parts:
@@ -95,8 +104,11 @@ def _rates(arguments: argparse.Namespace, results: Results, device: Device, mode
     figures = sum(len(model.ways) * len(model.subjects) for model in models) * len(arguments.batches) * 2
     # half: each figure has its warm-up, and large batches take longer than their share
     seconds = 0.5 * (end_s - time.perf_counter()) / max(1, figures)
-    plan = rates.Plan(arguments.batches, min(LONGEST_FIGURE_S, max(SHORTEST_S, seconds)), end_s)
-    for model in models:
+    for number, model in enumerate(models):
+        # a share of what is left for each model, so that a slow one leaves time for the others
+        now_s = time.perf_counter()
+        until_s = now_s + (end_s - now_s) / (len(models) - number)
+        plan = rates.Plan(arguments.batches, min(LONGEST_FIGURE_S, max(SHORTEST_S, seconds)), until_s)
         rates.measure(results, model.subjects, model.versions, model.ways, device, plan)
 
 
@@ -107,9 +119,9 @@ def _serve(arguments: argparse.Namespace, results: Results, device: Device, mode
     except ImportError as error:
         results.findings.append(Finding("server", False, f"what it needs is not installed: {first_line(error)}"))
         return
-    rows = max(*arguments.images_per_call, SERVED_ROWS if device.kind == "cuda" else 1)
+    most = max(*arguments.images_per_call, SERVED_ROWS if device.kind == "cuda" else 1)
     repositories = [
-        serving.Serving(engine, precision, arguments.work / f"serving-{engine}-{precision}", rows)
+        serving.Serving(engine, precision, arguments.work / f"serving-{engine}-{precision}", most)
         for precision in arguments.precisions
         for engine in (("onnx", "tensorrt") if device.kind == "cuda" else ("onnx",))
     ]
@@ -124,6 +136,16 @@ def _serve(arguments: argparse.Namespace, results: Results, device: Device, mode
     for repository, sizes in ready:
         if sizes:
             gpu_server.serve(results, repository, sizes, device, asked)
+
+
+def _set_up(arguments: argparse.Namespace, results: Results, device: Device, models: list[Model], end_s: float) -> None:
+    try:
+        setups = importlib.import_module("bench.gpu.setups")
+    except ImportError as error:
+        results.findings.append(Finding("ways to serve", False, f"they cannot be imported: {first_line(error)}"))
+        return
+    for precision in arguments.precisions:
+        setups.compare(results, models, precision, device, arguments.work, SETUP_S, end_s)
 
 
 def _choose(results: Results, device: Device, models: list[Model]) -> None:

@@ -1,9 +1,11 @@
 """The same models through `ganserve serve`: callers who wait, ModelInfer, one image per call or many."""
 
+import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,18 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from bench.caller import exposition
 from bench.caller.loops import call_once
 from bench.caller.server import INFER, Target, TargetError, rejection, started
 from bench.caller.wire import OK, WireError
 from bench.cpu.load import Workload
 from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
+from bench.gpu.figures import Served, Subject
 from bench.gpu.rates import TIME_UP, feed_of
-from bench.gpu.report import Results, Served, Subject, first_line
+from bench.gpu.report import Results, first_line
 from bench.gpu.serving import Serving
+from bench.percentiles import percentile
 
 CONNECTIONS = 4
 DISTINCT_REQUESTS = 8
@@ -44,11 +49,8 @@ def serve(results: Results, repository: Serving, subjects: Sequence[Subject], de
     if time.perf_counter() > phases.end_s:
         results.skip(f"server, {repository}", TIME_UP)
         return
-    arguments = f"--device {device.kind} --shutdown-delay-s 0 --queue-target-s 0 --max-queue-bytes {QUEUE_BYTES}"
-    if device.kind == "cuda":
-        arguments += f" --engine {repository.engine}"
     try:
-        with started(repository.folder, f"{arguments} {phases.arguments}") as target:
+        with started(repository.folder, f"{serve_arguments(repository, device)} {phases.arguments}") as target:
             for subject in subjects:
                 _serve_subject(results, subject, repository, target, device, phases)
     except TargetError as error:
@@ -58,11 +60,17 @@ def serve(results: Results, repository: Serving, subjects: Sequence[Subject], de
     results.write()
 
 
+def serve_arguments(repository: Serving, device: Device) -> str:
+    """For a server that rejects nothing because of time or size."""
+    engine = f" --engine {repository.engine}" if device.kind == "cuda" else ""
+    return f"--device {device.kind}{engine} --shutdown-delay-s 0 --queue-target-s 0 --max-queue-bytes {QUEUE_BYTES}"
+
+
 def _serve_subject(
     results: Results, subject: Subject, repository: Serving, target: Target, device: Device, phases: Phases
 ) -> None:
-    version, precision = repository.versions[subject.model], repository.precision
-    platform, reason = _served(target, subject.model)
+    version = repository.versions[subject.model]
+    platform, reason = served(target, subject.model)
     if reason:
         results.skip(f"server, {subject} {repository}", reason)
         return
@@ -72,7 +80,7 @@ def _serve_subject(
             results.skip(part, TIME_UP)
             continue
         try:
-            workload, reply_bytes = _prepare(target, subject, version, images)
+            workload, reply_bytes = prepare(target, subject, version, images)
         except TargetError as error:
             results.skip(part, first_line(error))
             continue
@@ -82,29 +90,75 @@ def _serve_subject(
             elif time.perf_counter() > phases.end_s:
                 results.skip(f"{part}, {callers} callers", TIME_UP)
             else:
-                row = _phase(workload, subject, precision, platform, callers, images, device, phases.seconds)
+                load = partial(_closed_loop, workload, callers, phases.seconds)
+                row = measured([target], workload, version, subject, platform, callers, device, load)
                 results.served.append(row)
                 results.write()
-                busy = "" if row.gpu_busy is None else f", GPU busy {row.gpu_busy:.2f}"
-                print(f"{part}, {callers} callers: {row.images_per_s:.1f} images/s{busy}", flush=True)
+                print(
+                    f"{part}, {callers} callers: {row.images_per_s:.1f} images/s, limit: {row.limited_by}", flush=True
+                )
 
 
-def _phase(
-    workload: Workload, subject: Subject, precision: str, platform: str, callers: int, images: int, device: Device,
-    seconds: float,
-) -> Served:  # fmt: skip
-    counted = workload.target.counts(workload.model)
-    began = _processor_s(workload.target.pid), time.process_time(), time.perf_counter()
-    with device.watched() as busy:
-        phase = workload.closed_loop(callers, seconds)
-    spent = _processor_s(workload.target.pid), time.process_time(), time.perf_counter()
-    server_s, caller_s, wall_s = (after - before for after, before in zip(spent, began, strict=True))
-    mean_batch = workload.target.counts(workload.model).mean_batch_since(counted)
-    return Served(
-        str(subject), precision, platform, callers, images, phase.per_s * images, phase.latency_s(50),
-        phase.latency_s(99), mean_batch, len(phase.answers) - len(phase.in_time), busy.share,
-        server_s / wall_s, caller_s / wall_s,
+@dataclass(frozen=True)
+class Load:
+    """What the callers of one phase saw: calls answered in a second, their latencies, the calls that failed."""
+
+    calls_per_s: float
+    latencies_s: Sequence[float]
+    errors: int
+    caller_cores: float
+
+
+def _closed_loop(workload: Workload, callers: int, seconds: float) -> Load:
+    phase = workload.closed_loop(callers, seconds)
+    answered = phase.in_time
+    return Load(
+        phase.per_s, [answer.latency_s for answer in answered], len(phase.answers) - len(answered),
+        phase.processor_s / phase.seconds,
     )  # fmt: skip
+
+
+def measured(
+    targets: Sequence[Target], workload: Workload, version: Version, subject: Subject, platform: str, callers: int,
+    device: Device, load: Callable[[], Load], setup: str = "",
+) -> Served:  # fmt: skip
+    """One phase, with what the servers and the GPU did meanwhile."""
+    before = [(target.counts(workload.model), _lane_s(target), _processor_s(target.pid)) for target in targets]
+    began_s = time.perf_counter()
+    with device.watched() as busy:
+        seen = load()
+    wall_s = time.perf_counter() - began_s
+    after = [(target.counts(workload.model), _lane_s(target), _processor_s(target.pid)) for target in targets]
+    items, runs, lane_s, processor_s = (
+        sum(value)
+        for value in zip(
+            *(
+                (
+                    new.inferences - old.inferences,
+                    new.executions - old.executions,
+                    new_lane - old_lane,
+                    new_cpu - old_cpu,
+                )
+                for (old, old_lane, old_cpu), (new, new_lane, new_cpu) in zip(before, after, strict=True)
+            ),
+            strict=True,
+        )
+    )
+    return Served(
+        str(subject), version.spec.precision, platform, callers, workload.images, seen.calls_per_s * workload.images,
+        percentile(seen.latencies_s, 50), percentile(seen.latencies_s, 99), items / runs if runs else math.nan,
+        seen.errors, busy.share, processor_s / wall_s, seen.caller_cores, lane_s / wall_s, setup, len(targets),
+    )  # fmt: skip
+
+
+def _lane_s(target: Target) -> float:
+    """Seconds that a server's lanes were in batches until now, over the number of lanes."""
+    page = exposition.fetch(target.metrics)
+    busy, lanes = (
+        sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(f"{name}{{"))
+        for name in ("ganserve_device_busy_seconds_total", "ganserve_device_lanes")
+    )
+    return busy / lanes if lanes else math.nan
 
 
 def _processor_s(pid: int) -> float:
@@ -113,7 +167,7 @@ def _processor_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _prepare(target: Target, subject: Subject, version: Version, images: int) -> tuple[Workload, int]:
+def prepare(target: Target, subject: Subject, version: Version, images: int) -> tuple[Workload, int]:
     """The workload, and the bytes of the reply to it, after one was read in full.
 
     Raises:
@@ -141,7 +195,7 @@ def _request(model: str, version: Version, subject: Subject, images: int, first:
     return serialized
 
 
-def _served(target: Target, model: str) -> tuple[str, str]:
+def served(target: Target, model: str) -> tuple[str, str]:
     """What the server says runs the model, and why nothing does; a server that is up has tried every model."""
     with grpc.insecure_channel(f"{target.host}:{target.grpc_port}") as channel:
         stub: Any = service_pb2_grpc.GRPCInferenceServiceStub(channel)

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from artifact.repository import CONFIG, ONNX, ONNX_FP32, PLAN, write_version
 from bench.gpu.artifacts import Version
+from bench.gpu.figures import Subject
 from bench.gpu.plans import Plans
-from bench.gpu.report import Results, Subject
+from bench.gpu.report import Results
 from bench.gpu.runs import Way
 from bench.gpu.torch_baseline import Torch
 

@@ -1,6 +1,7 @@
 """`python -m bench gpu`: the whole of it on the CPU, and the parts that only a GPU would reach as far as they go."""
 
 import json
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,15 +14,20 @@ import torch
 
 from artifact.repository import CONFIG, ONNX, PLAN, read_manifest, verify, write_version
 from artifact.spec import Parity, Provenance, Spec, Task, TensorRTPlan, TensorSpec, Tile
+from bench.gpu import setups
 from bench.gpu.artifacts import Artifacts, Version, subjects
 from bench.gpu.device import Device
 from bench.gpu.engines import OrtOnDevice
+from bench.gpu.figures import Rate, Served, Subject
+from bench.gpu.not_ahead import form_none_ahead
 from bench.gpu.parity import compare, parity_feed
 from bench.gpu.plans import Built, Plans
 from bench.gpu.rates import feed_of, seconds_per_run
-from bench.gpu.report import CPU_NOTE, Rate, Results, Subject, Unavailable, first_line, markdown, reason_of
+from bench.gpu.report import CPU_NOTE, Results, Unavailable, first_line, markdown, reason_of
+from bench.gpu.server import Load
 from bench.gpu.serving import Model, Serving
 from bench.gpu.torch_baseline import TorchRun, torch_model
+from server.batching import batcher
 
 pytestmark = pytest.mark.slow
 
@@ -40,12 +46,18 @@ def bench_gpu(*arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def proof(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the small run: `work` and `out`."""
+    return tmp_path_factory.mktemp("bench-gpu")
+
+
+@pytest.fixture(scope="module")
+def proof(folder: Path) -> tuple[dict[str, Any], str]:
     """JSON and Markdown of a small run on the CPU: one shipped model, exported, compared, timed and served."""
-    folder = tmp_path_factory.mktemp("bench-gpu")
     done = bench_gpu(
-        "--device", "cpu", "--models", "digits", "--precisions", "fp32", "--batches", "1,2", "--callers", "2",
-        "--images-per-call", "3", "--seconds", "600", "--work", str(folder / "work"), "--out", str(folder / "out"),
+        "--device", "cpu", "--parts", "speed,rows", "--models", "digits", "--precisions", "fp32", "--batches", "1,2",
+        "--callers", "2", "--images-per-call", "3", "--seconds", "600", "--work", str(folder / "work"),
+        "--out", str(folder / "out"),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (written,) = (folder / "out").glob("*.json")
@@ -84,6 +96,54 @@ def test_the_server_was_asked_for_several_pictures_a_call(proof: tuple[dict[str,
     assert row["gpu_busy"] is None
 
 
+def test_rows_of_a_batch_have_the_bytes_that_they_have_alone(proof: tuple[dict[str, Any], str]) -> None:
+    rows = {row["engine"]: row for row in proof[0]["rows"]}
+    assert set(rows) == {"torch", "ONNX Runtime", "ONNX Runtime, as served"}
+    assert rows["ONNX Runtime, as served"]["largest_levels"].keys() == {"3", "16", "64"}
+    assert all(levels <= 1 for row in rows.values() for levels in row["largest_levels"].values())
+    assert "| digits | ONNX Runtime, as served | fp32 | " in proof[1]
+
+
+def test_a_server_that_forms_none_ahead_is_loaded_by_a_process_of_its_own(
+    folder: Path, proof: tuple[dict[str, Any], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = Artifacts(folder / "work", [], {}, None).version("digits", "fp32")
+    model = Model({"fp32": version}, {}, [Subject("digits")], None, [])
+    results = Results(folder / "setups.json", {"kind": "cpu", "name": "A CPU"}, {})
+    monkeypatch.setattr(setups, "GROUPS", (setups.Group({1: "one"}, ((2, 3),), setups.NOT_AHEAD),))
+    setups.compare(results, [model], "fp32", Device("cpu"), folder / "work", 0.3, math.inf)
+    assert not results.skipped
+    ((setup, platform, errors),) = [(row.setup, row.platform, row.errors) for row in results.served]
+    assert (setup, platform, errors) == ("one", "onnxruntime_onnx", 0)
+    assert "| digits | fp32 | one | 2 | 3 | " in markdown(results)
+
+
+def test_what_several_callers_saw_is_added_up() -> None:
+    load = setups.together([Load(10.0, [0.1], 1, 0.5), Load(5.0, [0.2, 0.3], 0, 0.25)])
+    assert load == Load(15.0, [0.1, 0.2, 0.3], 1, 0.75)
+
+
+def test_no_batch_is_formed_ahead_once_that_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batcher._Slot, "fills_batch", batcher._Slot.fills_batch)
+    form_none_ahead()
+    assert vars(batcher._Slot)["fills_batch"] is False
+
+
+def test_the_best_that_was_served_is_beside_its_goal_and_says_what_limits(tmp_path: Path) -> None:
+    results = Results(tmp_path / "some-gpu.json", {"kind": "cuda", "name": "Some GPU"}, {})
+    results.rates.append(Rate("faces", "ONNX Runtime", "fp16", 64, 1000.0))
+    for images, rate, setup, lane, cores in (
+        (64, 900.0, "", 0.95, 1.0), (64, 800.0, "", 0.5, 1.0), (64, 999.0, "2 processes", 0.5, 1.0),
+        (1, 300.0, "", 0.2, 1.3), (1, 100.0, "", 0.2, 0.3), (16, 999.0, "", 0.2, 0.3),
+    ):  # fmt: skip
+        measured = (images, rate, 0.1, 0.2, 8.0, 0, 0.5, cores, 0.1, lane, setup)
+        results.served.append(Served("faces", "fp16", "onnxruntime_onnx", 16, *measured))
+    page = markdown(results)
+    assert page.count("| faces | fp16 | onnxruntime_onnx | 64 | 16 | 0.90 | 0.90 | yes | - |") == 1
+    assert page.count("| faces | fp16 | onnxruntime_onnx | 1 | 16 | 0.30 | 0.50 | no | the server's process |") == 1
+    assert [row.limited_by for row in results.served[-2:]] == ["round trips", "round trips"]
+
+
 def test_what_a_cpu_cannot_show_is_listed_with_its_reason(proof: tuple[dict[str, Any], str]) -> None:
     found, page = proof
     reasons = {entry["part"]: entry["reason"] for entry in found["skipped"]}
@@ -92,6 +152,7 @@ def test_what_a_cpu_cannot_show_is_listed_with_its_reason(proof: tuple[dict[str,
         "GPU busy share": "no GPU is measured",
         "parity of digits, TensorRT fp32": "TensorRT runs on GPUs only",
         "rates of digits, TensorRT fp32": "TensorRT runs on GPUs only",
+        "rows of digits, TensorRT fp32": "TensorRT runs on GPUs only",
     }
     assert all(f"- {part}: {reason}" in page for part, reason in reasons.items())
 
