@@ -3,6 +3,7 @@
 import math
 import secrets
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,13 @@ from ganserve.v1 import images_pb2 as pb
 from server.api.formats import read_encoding
 from server.api.latent_request import read_changes, read_transforms
 from server.api.limits import Limits
+from server.api.selection_request import DEFAULT_TRIES, with_candidates
 from server.errors import InvalidRequest
 from server.images import latents
 from server.images.codecs import Encoding
 from server.images.generate import GenerateJob, Passage
 from server.images.latent_space import LatentSpace
+from server.images.selection import Selection
 from server.images.sizes import with_longer_side
 
 # Beyond these, reading a request takes more than a millisecond, which is work for another thread.
@@ -32,6 +35,9 @@ def is_large(request: pb.GenerateRequest) -> bool:
         return True
     images = request.count + len(request.seeds.values) + len(request.labels) + len(request.noise_seeds)
     images += 8 * len(request.towards)
+    if request.HasField("rejection"):
+        images *= request.rejection.max_tries or DEFAULT_TRIES
+    images *= request.best_of or 1
     return images > _MANY_IMAGES or len(request.latents.data) + len(request.ws.data) > _MANY_BYTES
 
 
@@ -42,6 +48,22 @@ def input_bytes(request: pb.GenerateRequest, spec: Spec, limits: Limits) -> int:
         return given
     n = min(request.count + len(request.seeds.values), limits.max_images_per_call)
     return n * sum(math.prod(tensor.shape) * NUMPY_OF[tensor.dtype].itemsize for tensor in spec.inputs)
+
+
+def read_job(
+    request: pb.GenerateRequest,
+    selection: Selection | None,
+    space: LatentSpace,
+    limits: Limits,
+    then: tuple[Passage, ...],
+) -> GenerateJob:
+    """As `read_generate_request`, of images that are chosen among candidates if there is a `selection`. It may raise
+    the same."""
+    if selection is None:
+        return read_generate_request(request, space, limits, then)
+    of_all = with_candidates(request, requested_seeds(request, limits), selection.tries, limits)
+    job = read_generate_request(of_all, space, limits, then)
+    return replace(job, n=job.n // selection.tries, selection=selection)
 
 
 def read_generate_request(

@@ -13,7 +13,7 @@ from artifact.spec import Spec, Task
 from ganserve.v1 import images_pb2 as pb
 from server.api.calls import Context, deadline, hold_of, hold_until_read
 from server.api.formats import choose_bits, read_encoding, read_policy, read_size
-from server.api.generate_request import input_bytes, is_large, read_generate_request, requested_seeds
+from server.api.generate_request import input_bytes, is_large, read_job
 from server.api.guidance_request import complete_guidance, read_guidance
 from server.api.limits import Limits
 from server.api.listings import GENERATORS, Listings
@@ -22,7 +22,7 @@ from server.api.pieces import Pieces, in_pieces
 from server.api.quotas import charge
 from server.api.replies import Fill, fill_image, fill_timings
 from server.api.score_request import answer_score
-from server.api.selection_request import read_selection, with_candidates
+from server.api.selection_request import read_selection
 from server.api.steps import plan_steps
 from server.errors import InvalidRequest
 from server.images.channels import plan_translation
@@ -209,15 +209,9 @@ class ImageService(Listings):
         steps, passages = plan_steps(request.then, spec, partial(self._find, visits=visits), self._check_size)
         admit(model, spec)
         selection = read_selection(request, model.critic)
-        if selection is not None:
-            request = with_candidates(request, requested_seeds(request, self._limits), selection.tries, self._limits)
-        if not is_large(request):
-            job = read_generate_request(request, model.space, self._limits, passages)
-        else:
-            job = await self._workers.run(read_generate_request, request, model.space, self._limits, passages)
+        reading = (request, selection, model.space, self._limits, passages)
+        job = await self._workers.run_if(is_large(request), read_job, *reading)
         job = replace(job, encoding=self.marks.of_generated(job.encoding, (model, *steps)))
-        if selection is not None:
-            job = replace(job, n=job.n // selection.tries, selection=selection)
         return model, job, steps
 
     async def _changed(self, job: GenerateJob, hold: Hold) -> GenerateJob:

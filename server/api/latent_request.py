@@ -33,9 +33,7 @@ def read_changes(request: pb.GenerateRequest, n: int, space: LatentSpace, psi: N
         InvalidRequest: out of range, of a direction or layer that the model does not have, or contradictory.
     """
     spec, is_ws = space.spec, request.WhichOneof("what") == "ws"
-    for field, given, most in (("edits", len(request.edits), MAX_EDITS), ("mixes", len(request.mixes), MAX_MIXES)):
-        if given > most:
-            raise InvalidRequest(f"{field}: {given} given, at most {most}")
+    check_numbers(request)
     edits = [_read_edit(edit, n, space) for edit in request.edits]
     if is_ws:
         for field, has in (
@@ -53,6 +51,17 @@ def read_changes(request: pb.GenerateRequest, n: int, space: LatentSpace, psi: N
     if spec.w_shape is None:
         return Changes(space, edits, (), None, False)
     return Changes(space, edits, mixes, shares, request.return_w, center=center)
+
+
+def check_numbers(request: pb.GenerateRequest) -> None:
+    """Checks how many changes there are.
+
+    Raises:
+        InvalidRequest: too many.
+    """
+    for field, given, most in (("edits", len(request.edits), MAX_EDITS), ("mixes", len(request.mixes), MAX_MIXES)):
+        if given > most:
+            raise InvalidRequest(f"{field}: {given} given, at most {most}")
 
 
 def read_transforms(request: pb.GenerateRequest, n: int, spec: Spec) -> NDArray[np.float32] | None:

@@ -3,6 +3,7 @@
 import math
 
 from ganserve.v1 import images_pb2 as pb
+from server.api.latent_request import check_numbers
 from server.api.limits import Limits
 from server.errors import InvalidRequest
 from server.images.critic import Critic
@@ -42,10 +43,11 @@ def with_candidates(request: pb.GenerateRequest, seeds: list[int], tries: int, l
     """The same request for every candidate of images of those seeds.
 
     Raises:
-        InvalidRequest: a field that is neither one for all images nor one for each.
+        InvalidRequest: a field that is neither one for all images nor one for each, or too many changes.
         ImageTooLarge: more candidates than one call may have.
     """
     n = len(seeds)
+    check_numbers(request)
     limits.check_count(f"{n} images of {tries} candidates each", n * tries)
     found = pb.GenerateRequest()
     found.CopyFrom(request)

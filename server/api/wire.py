@@ -16,6 +16,8 @@ from server.errors import ImageTooLarge, InvalidRequest
 SMALL_BYTES = 1 << 16
 # Of one message, those of its sub-messages included: twice as many as a call for 4,096 labelled images has.
 MAX_FIELDS = 1 << 14
+# Of a text: names, labels, layers. What an error quotes of one is written character by character.
+MAX_TEXT_BYTES = SMALL_BYTES
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_SIZE = {_FIXED64: 8, _FIXED32: 4}
@@ -30,7 +32,11 @@ _PACKED_BYTES = {
     FieldDescriptor.TYPE_SINT64: 8,
 }
 
-# By number of a length-delimited field: the layout of its sub-message, or the bytes that a byte of it becomes.
+# It has a limit of its own, and is not quoted.
+_LONG_TEXTS = frozenset({"inference.ModelRepositoryParameter.string_param"})
+_TEXT = 0
+
+# By number of a length-delimited field: the layout of its sub-message, the bytes that a byte of it becomes, or _TEXT.
 Layout = Mapping[int, Union["Layout", int]]
 
 
@@ -41,7 +47,7 @@ def check_size(data: bytes, kind: Descriptor, limit_bytes: int) -> None:
         limit_bytes: of the message once it is read (max_message_bytes).
 
     Raises:
-        InvalidRequest: it has more than MAX_FIELDS fields.
+        InvalidRequest: it has more than MAX_FIELDS fields, or a text of more than MAX_TEXT_BYTES.
         ImageTooLarge: it would take more memory than the limit.
     """
     if len(data) <= SMALL_BYTES:
@@ -61,8 +67,10 @@ def check_size(data: bytes, kind: Descriptor, limit_bytes: int) -> None:
             elif tag & 7 == _BYTES:
                 size, at = _varint(data, at)
                 inside = layout.get(tag >> 3, 1)
+                if inside == _TEXT and size > MAX_TEXT_BYTES:
+                    raise InvalidRequest(f"message: a text of {size} bytes, at most {MAX_TEXT_BYTES}")
                 if isinstance(inside, int):
-                    nbytes += min(size, end - at) * inside
+                    nbytes += min(size, end - at) * (inside or 1)
                 else:
                     pending.append((at, min(at + size, end), inside))
             at += size
@@ -93,4 +101,6 @@ def _layout(kind: Descriptor) -> Layout:
             layout[field.number] = _layout(field.message_type)
         elif field.is_repeated and field.type in _PACKED_BYTES:
             layout[field.number] = _PACKED_BYTES[field.type]
+        elif field.type == FieldDescriptor.TYPE_STRING and field.full_name not in _LONG_TEXTS:
+            layout[field.number] = _TEXT
     return layout

@@ -7,6 +7,8 @@ from typing import Any
 from ganserve.v1 import images_pb2 as pb
 from server.api.rest.fields import (
     check_fields,
+    check_length,
+    check_many,
     extend,
     one_or_many,
     read_integer,
@@ -33,7 +35,7 @@ def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None
         for value in one_or_many(each, "strength", "strengths") or []:
             edit.strengths.append(read_json_number("edits.strengths", value))
         without = each.get("without", [])
-        for name in without if isinstance(without, list) else [without]:
+        for name in check_many("edits.without", without if isinstance(without, list) else [without]):
             edit.without.append(read_text({"edits.without": name}, "edits.without"))
     for each in _objects(fields, "mixes", _MIX_FIELDS):
         seeds = [read_integer("mixes.seeds", seed) for seed in one_or_many(each, "seed", "seeds") or []]
@@ -45,7 +47,8 @@ def read_changes(message: pb.GenerateRequest, fields: Mapping[str, Any]) -> None
     if "truncation_cutoff" in fields:
         set_field(message, "truncation_cutoff", read_integer("truncation_cutoff", fields["truncation_cutoff"]))
     center = fields.get("truncation_center", "")
-    message.truncation_center = center if isinstance(center, str) else str(read_integer("truncation_center", center))
+    center = center if isinstance(center, str) else str(read_integer("truncation_center", center))
+    message.truncation_center = check_length("truncation_center", center)
     for each in _objects(fields, "towards", _TOWARD_FIELDS):
         share = read_json_number("towards.share", each.get("share", 0))
         set_field(message.towards.add(share=share), "seed", read_integer("towards.seed", each.get("seed")))
@@ -107,6 +110,6 @@ def _objects(fields: Mapping[str, Any], field: str, known: tuple[str, ...]) -> l
     found = [found] if isinstance(found, dict) else found
     if not isinstance(found, list) or not all(isinstance(each, dict) for each in found):
         raise InvalidRequest(f"{field}: must be an array of objects with {', '.join(known)}; got {reprlib.repr(found)}")
-    for each in found:
+    for each in check_many(field, found):
         check_fields(each, known)
     return found

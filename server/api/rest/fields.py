@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.api.wire import MAX_FIELDS, MAX_TEXT_BYTES
 from server.errors import InvalidRequest
 
 # Fields of protobuf messages that hold a JSON value of a type, the first that exists and has room.
@@ -146,7 +147,29 @@ def check_text(field: str, value: Any) -> str:
     """
     if not isinstance(value, str):
         raise InvalidRequest(f"{field}: must be a string, got {reprlib.repr(value)}")
-    return value
+    return check_length(field, value)
+
+
+def check_length(field: str, text: str) -> str:
+    """The text, as long as a message may have it.
+
+    Raises:
+        InvalidRequest: it is longer.
+    """
+    if len(text) > MAX_TEXT_BYTES:
+        raise InvalidRequest(f"{field}: a text of {len(text)} characters, at most {MAX_TEXT_BYTES}")
+    return text
+
+
+def check_many(field: str, values: list[Any]) -> list[Any]:
+    """The values, as many as a message may have.
+
+    Raises:
+        InvalidRequest: they are more.
+    """
+    if len(values) > MAX_FIELDS:
+        raise InvalidRequest(f"{field}: {len(values)} given, at most {MAX_FIELDS}")
+    return values
 
 
 def set_choice(target: Any, field: str, value: Any) -> None:
@@ -201,10 +224,10 @@ def read_labels(labels: Any, fields: Mapping[str, Any]) -> None:
     Raises:
         InvalidRequest: it is something else.
     """
-    for label in one_or_many(fields, "label", "labels") or []:
+    for label in check_many("labels", one_or_many(fields, "label", "labels") or []):
         if not isinstance(label, int | str) or isinstance(label, bool):
             raise InvalidRequest(f"labels: {reprlib.repr(label)} is neither a name nor an index")
-        labels.append(str(label))
+        labels.append(check_length("labels", str(label)))
 
 
 def check_fields(fields: Mapping[str, Any], known: tuple[str, ...]) -> None:

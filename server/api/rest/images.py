@@ -16,6 +16,7 @@ from server.api.rest.endpoint import Endpoint
 from server.api.rest.events import EVENTS, EventReply, Opened, streaming
 from server.api.rest.fields import (
     check_fields,
+    check_many,
     extend,
     one_or_many,
     read_base64,
@@ -246,7 +247,7 @@ def _query(request: Request) -> dict[str, Any]:
 def read_then(steps: Any, fields: Mapping[str, Any]) -> None:
     """The steps after the generator: a model's name, or an array of names and of objects with the fields of a step."""
     given = fields.get("then", [])
-    for each in [given] if isinstance(given, str) else given if isinstance(given, list) else [None]:
+    for each in check_many("then", given if isinstance(given, list) else [given if isinstance(given, str) else None]):
         step = {"model": each} if isinstance(each, str) else each
         if not isinstance(step, dict):
             raise InvalidRequest(f"then: {reprlib.repr(given)} is neither a model's name nor an array of steps")

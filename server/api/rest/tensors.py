@@ -19,7 +19,7 @@ from tritonclient.utils import deserialize_bytes_tensor
 from artifact.dtypes import NUMPY_OF
 from server.api.infer_answer import InferAnswer, Raw
 from server.api.rest.call import read_json
-from server.api.rest.fields import are_numbers, check_text, set_choice
+from server.api.rest.fields import are_numbers, check_length, check_text, set_choice
 from server.api.shared_memory import REGION
 from server.errors import ImageTooLarge, InvalidRequest
 
@@ -73,7 +73,7 @@ def read_request(body: bytes, header_length: int | None, name: str, version: str
     """
     found = _fields("request", read_json(body if header_length is None else body[:header_length], limit), _REQUEST_KEYS)
     if found.get("model_name", name) != name:
-        raise InvalidRequest(f"model_name: {found['model_name']!r}, the address names {name!r}")
+        raise InvalidRequest(f"model_name: {reprlib.repr(found['model_name'])}, the address names {name!r}")
     request = service_pb2.ModelInferRequest(
         model_name=name, model_version=version, id=check_text("id", found.get("id", ""))
     )
@@ -278,7 +278,9 @@ def _strings(name: str, array: NDArray[Any]) -> bytes:
 def _set_parameters(target: Any, given: Mapping[str, Any], not_sent: Sequence[str]) -> None:
     """Copies parameters into a message, but those that concern the form of the HTTP body."""
     for key, value in given.items():
-        if key not in not_sent:
+        if check_length("name of a parameter", key) not in not_sent:
+            if isinstance(value, str):
+                check_length(f"parameter {key!r}", value)
             set_choice(target[key], f"parameter {key!r}", value)
 
 

@@ -15,7 +15,7 @@ from server.api.quotas import uncharge_request
 from server.api.rest.call import BINARY, JSON, HttpContext, Reply, read_json, to_json
 from server.api.rest.compression import compressed
 from server.api.rest.endpoint import LARGE_BYTES, Endpoint
-from server.api.rest.fields import check_text, read_base64, set_choice
+from server.api.rest.fields import check_length, check_text, read_base64, set_choice
 from server.api.rest.tensors import LENGTH_HEADER, read_header_length, read_raw_request, read_request, write_answer
 from server.errors import InvalidRequest
 
@@ -160,6 +160,7 @@ def _read_load(request: Request, body: dict[str, Any]) -> Any:
     """Parameters are `config`, a text of JSON, and `file:<path>`, bytes in base64."""
     message = pb.RepositoryModelLoadRequest(model_name=request.path_params["model"])
     for key, value in _parameters(body).items():
+        check_length("name of a parameter", key)
         if key.startswith("file:"):
             message.parameters[key].bytes_param = read_base64(f"parameter {key!r}", value)
         else:
@@ -170,6 +171,7 @@ def _read_load(request: Request, body: dict[str, Any]) -> Any:
 def _read_unload(request: Request, body: dict[str, Any]) -> Any:
     message = pb.RepositoryModelUnloadRequest(model_name=request.path_params["model"])
     for key, value in _parameters(body).items():
+        check_length("name of a parameter", key)
         set_choice(message.parameters[key], f"parameter {key!r}", value)
     return message
 

@@ -16,6 +16,11 @@ from artifact.spec import Spec
 from ganserve import AsyncClient, GeneratedImage, InvalidRequest, Overloaded
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
+from server.api.generate_request import is_large
+from server.api.limits import Limits
+from server.api.selection_request import with_candidates
+from server.errors import InvalidRequest as InvalidRequestError
+from server.settings import Settings
 from tests.server.api.rest.conftest import client_of
 from tests.server.conftest import Running, Start
 from tests.server.graphs import add_critic, write_styled
@@ -114,6 +119,16 @@ async def test_scores_over_http_and_limits_of_one_call(start: Start) -> None:
         assert "at most 2 per call (max_images_per_call)" in many.json()["error"]
         neither: httpx.Response = await http.post(path, json={"label": 0})
         assert neither.json()["error"].startswith("image, images: give one of them")
+
+
+def test_a_request_is_not_made_longer_by_what_it_must_not_have() -> None:
+    edits = [pb.Edit(direction="0", strengths=[1.0] * 64)] * 33
+    request = pb.GenerateRequest(model="styled", count=64, first_seed=0, best_of=64, edits=edits)
+    with pytest.raises(InvalidRequestError, match="edits: 33 given, at most 32"):
+        with_candidates(request, list(range(64)), 64, Limits.of(Settings(repository=Path())))
+    assert is_large(pb.GenerateRequest(count=4, best_of=64))
+    assert is_large(pb.GenerateRequest(count=16, rejection=pb.Rejection(min_percentile=5)))
+    assert not is_large(pb.GenerateRequest(count=1, best_of=64))
 
 
 def candidates(seed: int, tries: int) -> list[int]:

@@ -11,7 +11,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from ganserve.v1 import images_pb2
 from server.api import incoming
-from server.api.wire import MAX_FIELDS, check_size
+from server.api.wire import MAX_FIELDS, MAX_TEXT_BYTES, check_size
 from server.errors import ImageTooLarge, InvalidRequest
 from tests.server.api.raw_http2 import message, raw_connection
 
@@ -68,6 +68,21 @@ def test_only_what_grows_is_counted() -> None:
     check_size(labels.SerializeToString(), images_pb2.GenerateRequest.DESCRIPTOR, 1_000_000)
     with pytest.raises(InvalidRequest):
         check_size(b"\x0a\0" * (MAX_FIELDS + 40_000), images_pb2.GenerateRequest.DESCRIPTOR, 1_000_000)
+
+
+def test_a_text_has_a_length_that_an_error_may_quote() -> None:
+    name = "\u202e" * MAX_TEXT_BYTES
+    for request in (
+        images_pb2.GenerateRequest(model=name),
+        images_pb2.GenerateRequest(labels=["0", name]),
+        images_pb2.GenerateRequest(edits=[images_pb2.Edit(without=[name])]),
+        pb.ModelInferRequest(parameters={name: pb.InferParameter(bool_param=True)}),
+        pb.RepositoryModelLoadRequest(parameters={name: pb.ModelRepositoryParameter()}),
+    ):
+        with pytest.raises(InvalidRequest, match="a text of 196608 bytes, at most 65536"):
+            check_size(request.SerializeToString(), request.DESCRIPTOR, 1 << 20)
+    config = pb.RepositoryModelLoadRequest(parameters={"config": pb.ModelRepositoryParameter(string_param=name)})
+    check_size(config.SerializeToString(), config.DESCRIPTOR, 1 << 20)
 
 
 def test_damaged_messages_are_left_to_the_parser() -> None:

@@ -132,7 +132,8 @@ def calling(workers: Workers, client: str, function: Callable[..., Any], *argume
 
 
 async def test_clients_take_turns(make: Any) -> None:
-    workers, gate, order = make(), threading.Event(), []
+    workers, gate = make(), threading.Event()
+    order: list[Any] = []
     calls = [calling(workers, "many", gate.wait), *(calling(workers, "many", order.append, n) for n in range(3))]
     calls.append(calling(workers, "few", order.append, "few"))
     await asyncio.sleep(0)

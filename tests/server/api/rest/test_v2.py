@@ -133,6 +133,8 @@ GOOD = {"name": "latent", "datatype": "FP32", "shape": [1, 4], "data": [0, 1, 2,
         ({"parameters": []}, "must be an object"),
         ({"parameters": {"binary_data_size": 16}}, "data and binary_data_size"),
         ({"parameters": {"a": [1]}}, "must be a number, a string or a boolean"),
+        ({"parameters": {"a" * 70_000: 1}}, "name of a parameter: a text of 70000 characters"),
+        ({"name": "a" * 70_000}, "input name: a text of 70000 characters"),
         ({"dtype": "FP32"}, "unknown field 'dtype'"),
     ],
 )
