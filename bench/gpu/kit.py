@@ -5,7 +5,7 @@ Made with `python -m bench gpu-kit`. On the other machine this file is run by it
     python3 bench/gpu/kit.py PIECES TARGET    # checks and joins the pieces, installs the wheels into TARGET/site
 
 Every piece is a folder `piece-NN` that holds parts of files. `kit.json`, in the first, says of each file its parts in
-order, its size and its SHA-256.
+order, each with its SHA-256.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INDEX = "kit.json"
@@ -72,11 +72,10 @@ def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
     """
     for path in _earlier(pieces):
         shutil.rmtree(path)
-    index: dict[str, dict[str, object]] = {}
+    index: dict[str, dict[str, str]] = {}
     number, room = 0, 0
     for path in files:
-        parts: list[str] = []
-        digest = hashlib.sha256()
+        parts = index[path.name] = {}
         with path.open("rb") as source:
             while data := source.read(room or piece_bytes):
                 if room == 0:
@@ -84,10 +83,8 @@ def split(files: Sequence[Path], pieces: Path, piece_bytes: int) -> int:
                 part = Path(f"piece-{number:02}") / f"{path.name}.{len(parts):03}"
                 (pieces / part).parent.mkdir(parents=True, exist_ok=True)
                 (pieces / part).write_bytes(data)
-                digest.update(data)
-                parts.append(str(part))
+                parts[str(part)] = hashlib.sha256(data).hexdigest()
                 room -= len(data)
-        index[path.name] = {"parts": parts, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
     (pieces / "piece-01" / INDEX).write_text(json.dumps(index, indent=1) + "\n")
     return number
 
@@ -112,33 +109,32 @@ def join(pieces: Path, folder: Path) -> tuple[list[Path], list[str]]:
     """
     try:
         index = json.loads((pieces / "piece-01" / INDEX).read_text())
-        files = {Path(name).name: ([*map(str, of["parts"])], str(of["sha256"])) for name, of in index.items()}
+        files = {Path(name).name: dict(parts) for name, parts in index.items()}
     except OSError as error:
         raise KitError(f"{pieces}: no piece-01 with a {INDEX} in it") from error
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError) as error:
         raise KitError(f"{pieces}: piece-01/{INDEX} is damaged: carry it again") from error
     folder.mkdir(parents=True, exist_ok=True)
     whole, wrong = [], []
-    for name, (parts, sha256) in files.items():
+    for name, parts in files.items():
         try:
-            whole.append(_join_file(pieces, name, parts, sha256, folder))
+            whole.append(_join_file(pieces, name, parts, folder))
         except (KitError, OSError) as error:
             (folder / name).unlink(missing_ok=True)
             wrong.append(str(error))
     return whole, wrong
 
 
-def _join_file(pieces: Path, name: str, parts: Sequence[str], sha256: str, folder: Path) -> Path:
-    digest, path = hashlib.sha256(), folder / name
+def _join_file(pieces: Path, name: str, parts: Mapping[str, str], folder: Path) -> Path:
+    path = folder / name
     with path.open("wb") as target:
-        for part in parts:
+        for part, sha256 in parts.items():
             if not (pieces / part).is_file():
                 raise KitError(f"{name}: {part} is missing")
             data = (pieces / part).read_bytes()
-            digest.update(data)
+            if (found := hashlib.sha256(data).hexdigest()) != sha256:
+                raise KitError(f"{name}: {part} has the SHA-256 {found}, packed was {sha256}")
             target.write(data)
-    if digest.hexdigest() != sha256:
-        raise KitError(f"{name}: its SHA-256 is {digest.hexdigest()}, packed was {sha256}")
     return path
 
 

@@ -41,7 +41,7 @@ def test_what_was_not_carried_or_is_damaged_is_left_out_and_named(files: list[Pa
     joined, wrong = join(tmp_path / "pieces", tmp_path / "joined")
     assert [path.name for path in (tmp_path / "joined").iterdir()] == [path.name for path in joined] == ["empty.whl"]
     assert wrong[0] == "large.whl: piece-02/large.whl.001 is missing"
-    assert wrong[1].startswith("small.whl: its SHA-256 is ")
+    assert wrong[1].startswith("small.whl: piece-03/small.whl.000 has the SHA-256 ")
 
 
 def test_only_pieces_are_replaced_by_the_next_kit_and_whatever_else_lies_beside_them_is_not_read(
@@ -59,7 +59,7 @@ def test_only_pieces_are_replaced_by_the_next_kit_and_whatever_else_lies_beside_
     assert (pieces / "piece-01" / INDEX).is_file()
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"a.whl": {"parts": []}}', '{"a.whl": 1}'])
+@pytest.mark.parametrize("text", ["{", "[]", '{"a.whl": ["piece-01"]}', '{"a.whl": 1}'])
 def test_a_damaged_index_is_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "piece-01").mkdir()
     (tmp_path / "piece-01" / INDEX).write_text(text)
