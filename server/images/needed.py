@@ -6,6 +6,7 @@ copying all of them for each; so it gets a file without them.
 
 import struct
 
+from server.errors import InvalidRequest
 from server.images.header import jpeg_segments
 from server.images.workers import check_time
 
@@ -14,28 +15,41 @@ _NEEDED = frozenset(
     (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"acTL")
 )
 _CHECK_EVERY = 4096
+# Encoders write at least 8 kB of pixels into each. Pillow takes 10 us for one, and keeps other threads waiting.
+_MAX_PIXEL_CHUNKS = 1 << 16
 # Of a JPEG: applications' and comments, but for those that say what its samples are.
 _BESIDE = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _ICC = b"ICC_PROFILE\0"
 
 
 def needed_chunks(data: bytes) -> bytes:
-    """A PNG without the chunks that do not concern its pixels; itself if it has none. What is cut short stays so.
+    """A PNG without the chunks that do not concern its pixels, and those that are there again; itself if it has none.
+    What is cut short stays so.
 
     Raises:
+        InvalidRequest: its pixels are in more chunks than encoders make.
         ImageTooLarge, Left: see `server.images.workers.check_time`.
     """
     parts: list[memoryview] = []
     view = memoryview(data)
     kept_from = 0  # of the part that is not in `parts` yet
-    at, count = _SIGNATURE_BYTES, 0
+    at, count, pixel_chunks = _SIGNATURE_BYTES, 0, 0
+    seen: set[bytes] = set()
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + size
-        if name not in _NEEDED:
+        if name == b"IDAT":
+            pixel_chunks += 1
+            if pixel_chunks > _MAX_PIXEL_CHUNKS:
+                raise InvalidRequest(
+                    f"image: PNG with its pixels in more than {_MAX_PIXEL_CHUNKS} chunks; save it again"
+                )
+        elif name not in _NEEDED or name in seen:
             if at > kept_from:
                 parts.append(view[kept_from:at])
             kept_from = end
+        else:
+            seen.add(name)
         count += 1
         if not count % _CHECK_EVERY:
             check_time()

@@ -17,7 +17,7 @@ from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
 from server.images.metadata.block import Density
 from server.images.metadata.read import chunk
-from server.images.needed import needed_segments
+from server.images.needed import needed_chunks, needed_segments
 
 Pixels = NDArray[np.uint8]
 MODES = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}
@@ -418,6 +418,21 @@ def test_what_lies_beside_the_pixels_of_a_png_is_skipped(beside: list[tuple[byte
     texts = b"".join(chunk(*each) for each in beside)
     assert np.array_equal(decoded(plain[:33] + texts + plain[33:]).pixels, pixels)
     assert np.array_equal(decoded(plain[:-12] + texts + plain[-12:]).pixels, pixels)
+
+
+def test_what_a_png_says_again_is_skipped() -> None:
+    plain, gamma = codecs.encode(DecodedImage(noise(3, 4, 3)), Encoding(Format.PNG, 1)), chunk(b"gAMA", bytes(4))
+    assert needed_chunks(plain[:33] + gamma * 3 + plain[33:] + gamma) == plain[:33] + gamma + plain[33:] + gamma
+    assert needed_chunks(plain[:33] + gamma + plain[33:-12] + gamma + plain[-12:]) == plain[:33] + gamma + plain[33:]
+
+
+def test_a_png_whose_pixels_are_in_very_many_chunks_is_rejected() -> None:
+    """Pillow would take 20 s for two million of one byte."""
+    plain = codecs.encode(DecodedImage(noise(3, 4, 3)), Encoding(Format.PNG, 1))
+    empty = chunk(b"IDAT", b"")
+    assert np.array_equal(decoded(plain[:33] + empty * 1000 + plain[33:]).pixels, noise(3, 4, 3))
+    with pytest.raises(InvalidRequest, match=r"^image: PNG with its pixels in more than 65536 chunks; save it again$"):
+        decoded(plain[:33] + empty * (1 << 16) + plain[33:])
 
 
 def test_a_webp_whose_modes_overflow_is_encoded_by_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
