@@ -29,6 +29,7 @@ from server.api.transport import (
     choose_frontend,
     ends_by_itself,
     keeps_replies,
+    limit_unread,
     limits_connections,
     make_server,
     open_port,
@@ -193,6 +194,8 @@ class Server:
         if keeps_replies(self._frontend):
             self._calls.unread = unread = Unread(grpc_port, self._settings.stream_idle_s)
             self._budget.when_short = unread.end_oldest
+        else:
+            limit_unread(self._grpc, self._budget, self._settings.stream_idle_s)
         self._tell_exposed(grpc_port, http_port, rest_port)
         eviction = None if limits_connections(self._frontend) else Eviction(grpc_port, self._connections.grpc)
         try:

@@ -215,8 +215,8 @@ class Settings(BaseSettings):
     stream_idle_s: Annotated[float, Panel.LIMITS] = Field(
         60.0,
         gt=0,
-        description="A stream whose client takes no message for so long is ended. With grpcio also a connection with a"
-        " reply that was not read for so long, and 1 s for each MiB, while memory is short (max_held_bytes).",
+        description="A stream whose client takes no message for so long is ended; so is a connection with a reply that"
+        " was not read for so long, and 1 s for each MiB, while memory is short (max_held_bytes).",
     )
     response_cache_bytes: Annotated[int, Panel.LIMITS] = Field(
         64 << 20,

@@ -5,11 +5,13 @@ all ports together leave some.
 """
 
 import asyncio
+import contextlib
 import logging
+import os
 import resource
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ CHECK_AGAIN_S = 0.02
 ESTABLISHED = "01"
 # In Linux' struct tcp_info: milliseconds since data was sent and received.
 TCP_INFO_BYTES, LAST_SENT, LAST_RECEIVED = 56, 44, 52
+ACKED = 120  # bytes that the other side has, likewise
+
+Address = tuple[str, int]  # host and port
 
 
 @dataclass(frozen=True)
@@ -133,26 +138,45 @@ class Eviction:
         return min(int(struct.unpack_from("I", info, at)[0]) for at in (LAST_SENT, LAST_RECEIVED))
 
 
-def end_connections(port: int, peers: Collection[tuple[str, int]]) -> int:
+def end_connections(port: int, peers: Collection[Address]) -> int:
     """Ends the connections that come to a port of this process from these addresses; how many there were."""
     number = 0
+    for peer, found in _connections(port):
+        if peer in peers:
+            with contextlib.suppress(OSError):
+                found.shutdown(socket.SHUT_RDWR)
+                number += 1
+    return number
+
+
+def acknowledged(port: int) -> dict[Address, tuple[int, int]]:
+    """The connections that come to a port of this process: each one's inode, and how many bytes have arrived at the
+    other side."""
+    bytes_of = {}
+    for peer, found in _connections(port):
+        with contextlib.suppress(OSError):
+            info = found.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, ACKED + 8)
+            bytes_of[peer] = os.fstat(found.fileno()).st_ino, int(struct.unpack_from("Q", info, ACKED)[0])
+    return bytes_of
+
+
+def _connections(port: int) -> Iterator[tuple[Address, socket.socket]]:
+    """With the addresses that they come from."""
     for descriptor in _open_descriptors():
         try:
             found = socket.socket(fileno=descriptor)
         except OSError:
             continue
         try:
-            if found.getsockname()[1:2] == (port,) and _plain(found.getpeername()) in peers:
-                found.shutdown(socket.SHUT_RDWR)
-                number += 1
+            if found.getsockname()[1:2] == (port,):
+                yield _plain(found.getpeername()), found  # fails for the socket that listens
         except OSError:
             pass
         finally:
             found.detach()  # it is the front end's
-    return number
 
 
-def _plain(address: tuple[Any, ...]) -> tuple[str, int]:
+def _plain(address: tuple[Any, ...]) -> Address:
     """An address as gRPC names it: of IPv4 although the socket listens for both."""
     return str(address[0]).removeprefix("::ffff:"), int(address[1])
 

@@ -22,8 +22,10 @@ from server.api.alike import Alike
 from server.api.begin import begin
 from server.api.native_call import Method, NativeCall
 from server.api.native_close import FLUSH_S, close
+from server.api.native_unread import NativeUnread
 from server.api.relayed import RelayedContext, RelayedMessages
 from server.api.unknown_methods import make_tolerant_server
+from server.images.memory import MemoryBudget
 from server.observability.trace import Metadata
 from server.shared_loop import call_in
 
@@ -63,6 +65,7 @@ class NativeServer(grpc.aio.Server):
         self._stream_ended_s = self._call_ended_s = 0.0
         self.alike: Alike | None = None
         self._alike_method = -1  # whose calls it may reject
+        self._unread: NativeUnread | None = None
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
 
@@ -117,6 +120,23 @@ class NativeServer(grpc.aio.Server):
         """Not offered; see `transport.choose_frontend`."""
         raise RuntimeError("no TLS")
 
+    def limit_unread(self, budget: MemoryBudget, idle_s: float) -> None:
+        """Has the replies counted that are not read, and their connections ended; see `NativeUnread`."""
+        assert self._front is not None, "a port comes first"
+        self._unread = NativeUnread(self._front.bound_port, idle_s, budget, self._sent)
+
+    def _sent(self) -> tuple[int, int]:
+        """Bytes of the replies that are sent or dropped, and how many replies are neither, at most: calls of which
+        nothing is known here yet are among them. Streams are not."""
+        assert self._front is not None
+        methods, nbytes, left = self._front.metrics()["methods"], 0, 0
+        for path, method in self._methods.items():
+            if not method.is_stream:
+                ended = methods[path]["status"].values()
+                nbytes += sum(each["sent"]["sum"] for each in ended)
+                left += methods[path]["started"] - sum(each["count"] for each in ended)
+        return nbytes, left - sum(not call.is_stream for call in self._calls.values())
+
     async def start(self) -> None:
         """Takes calls from now on."""
         front = self._front
@@ -142,6 +162,8 @@ class NativeServer(grpc.aio.Server):
         self._stopping = True
         if self.alike is not None:
             self.alike.send()
+        if self._unread is not None:
+            self._unread.close()
         over_at = time.monotonic() + (grace or 0.0)
         others = asyncio.create_task(self._others.stop(grace))
         tasks = [call.task for call in self._calls.values() if call.task is not None]
@@ -191,10 +213,11 @@ class NativeServer(grpc.aio.Server):
                 text = f"received metadata size exceeds hard limit ({nbytes} vs. {self._max_metadata_bytes})"
                 front.fail(number, grpc.StatusCode.RESOURCE_EXHAUSTED.value[0], text)
             else:
+                found, is_alone = self._table[method], len(events) == 1
                 call = self._calls[number] = NativeCall(
-                    front, number, self._table[method], self._max_message_bytes, len(events) == 1, *details
+                    front, number, found, self._max_message_bytes, is_alone, self._unread, *details
                 )
-                call.task = (asyncio.create_task if self._table[method].is_stream else begin)(self._run(call, message))
+                call.task = (asyncio.create_task if found.is_stream else begin)(self._run(call, message))
 
     async def _run(self, call: "NativeCall", message: bytes) -> None:
         try:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 from pygrpc_native import STREAM_FULL, NativeGrpcFront
 
+from server.api.native_unread import NativeUnread
 from server.batching.standing import TooLate
 from server.observability.trace import Metadata
 
@@ -29,8 +30,8 @@ class NativeCall:
     """One call: what its method gets as the context."""
 
     __slots__ = (
-        "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "came_alone",
-        "has_left", "number", "rejection", "task",
+        "_at_end", "_deadline", "_front", "_max_bytes", "_metadata", "_method", "_peer", "_trailers", "_unread",
+        "came_alone", "has_left", "number", "rejection", "task",
     )  # fmt: skip
 
     def __init__(
@@ -40,12 +41,13 @@ class NativeCall:
         method: Method,
         max_bytes: int,
         came_alone: bool,
+        unread: NativeUnread | None,
         metadata: Metadata,
         peer: str,
         left_s: float | None,
     ) -> None:
-        """`max_bytes`: of a message. `came_alone`: no other call at the same moment. `left_s`: until the call's
-        deadline, None if it has none."""
+        """`max_bytes`: of a message. `came_alone`: no other call at the same moment. `unread`: is told what is sent.
+        `left_s`: until the call's deadline, None if it has none."""
         self.number = number
         self.came_alone = came_alone
         self.task: asyncio.Task[None] | None = None
@@ -54,11 +56,17 @@ class NativeCall:
         self._front = front
         self._method = method
         self._max_bytes = max_bytes
+        self._unread = unread
         self._metadata = metadata
         self._peer = peer
         self._deadline = None if left_s is None else time.monotonic() + left_s
         self._trailers: Sequence[tuple[str, str]] = ()
         self._at_end: list[Callable[[Any], object]] = []
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether its answer is one."""
+        return self._method.is_stream
 
     async def run(self, message: bytes) -> None:
         """Reads the message, calls the method and sends its answer, unless the method has sent a stream."""
@@ -71,7 +79,9 @@ class NativeCall:
         if method.is_stream:
             self._front.stream_end(self.number, self._trailers)
         elif (data := self._written(answer)) is not None:
-            self._front.respond(self.number, data, None, self._trailers)
+            is_given = self._front.respond(self.number, data, None, self._trailers)
+            if is_given and self._unread is not None:
+                self._unread.gave(self._peer, len(data))
 
     def fail(self, code: grpc.StatusCode, text: str) -> None:
         """Ends the call with a status."""
@@ -128,6 +138,8 @@ class NativeCall:
                 async with asyncio.timeout(wait_s):
                     await asyncio.Event().wait()
             wait_s = min(2 * wait_s, LAST_LOOK_S)
+        if data is not None and self._unread is not None:
+            self._unread.gave(self._peer, len(data), is_reply=False)
 
     def _written(self, message: object) -> bytes | None:
         """The message's bytes; None, and the call has failed, if they are too many."""

@@ -16,6 +16,7 @@ from server.api.tls import certificates_of
 from server.api.unknown_methods import make_tolerant_server
 from server.engines.onnx.cpu import cores
 from server.errors import StartError
+from server.images.memory import MemoryBudget
 from server.settings import Settings, is_loopback
 
 NATIVE = "native"
@@ -159,6 +160,14 @@ def ends_by_itself(frontend: str) -> bool:
 def keeps_replies(frontend: str) -> bool:
     """Whether a call ends when its client has read the reply, so that what the reply holds is counted until then."""
     return frontend == GRPCIO
+
+
+def limit_unread(server: grpc.aio.Server, budget: MemoryBudget, idle_s: float) -> None:
+    """Has a server that tells nobody when a reply was read count what was not; see `native_unread`."""
+    from server.api.native import NativeServer  # only where pygrpc-native is installed
+
+    assert isinstance(server, NativeServer)
+    server.limit_unread(budget, idle_s)
 
 
 def limits_connections(frontend: str) -> bool:

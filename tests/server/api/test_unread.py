@@ -1,4 +1,4 @@
-"""Replies that their clients do not read, on grpcio, which keeps them."""
+"""Replies that their clients do not read, which front ends keep."""
 
 import asyncio
 import io
@@ -12,7 +12,9 @@ from PIL import Image
 
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
+from server.api.native_unread import NativeUnread
 from server.api.unread import Unread, address_of
+from server.images.memory import MemoryBudget
 from tests.server.api.raw_http2 import message, raw_connection
 from tests.server.graphs import write_upscaler
 
@@ -34,16 +36,15 @@ async def why_refused(call: Any) -> str:
 async def test_an_unread_reply_gives_way_to_a_call_that_needs_its_memory(
     start: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.api.unread.BYTES_PER_S", 1 << 30)
+    for module in ("unread", "native_unread"):
+        monkeypatch.setattr(f"server.api.{module}.BYTES_PER_S", 1 << 30)
     write_upscaler(tmp_path / "one", "upscaler")
     file = io.BytesIO()
     Image.new("RGB", (SIDE, SIDE)).save(file, "PNG")
     raw = pb.Encoding(format=pb.IMAGE_FORMAT_RAW)
     request = pb.UpscaleRequest(model="upscaler", image=file.getvalue(), encoding=raw)
     limit = 4 * (2 * SIDE) ** 2 * 3
-    running = await start(
-        repository=tmp_path / "one", frontend="grpcio", stream_idle_s=0.5, max_held_bytes=limit, threads=1
-    )
+    running = await start(repository=tmp_path / "one", stream_idle_s=0.5, max_held_bytes=limit, threads=1)
     options = [("grpc.max_receive_message_length", -1)]
     async with (
         grpc.aio.insecure_channel(running.target, options=options) as channel,
@@ -85,6 +86,80 @@ def test_a_long_reply_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
         moments.append(moment)
         replies.end_oldest()
     assert ended == [{("short", 1)}, {("short", 1), ("long", 1)}]
+
+
+MB = 1_000_000
+PEERS = {name: (name, 1) for name in ("reads", "drips", "slow")}
+
+
+class Fronts:
+    """What the native front end and the system say: bytes that were sent, replies left, and what has come to whom."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now, self.sent, self.left = 100.0, 0, 0
+        self.acked = dict.fromkeys(PEERS, 0)
+        self.ended: list[set[str]] = []
+        module = "server.api.native_unread"
+        monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: self.now))
+        monkeypatch.setattr(f"{module}.acknowledged", lambda _: {PEERS[name]: (1, n) for name, n in self.acked.items()})
+        monkeypatch.setattr(f"{module}.end_connections", lambda _, peers: self.ended.append({p[0] for p in peers}))
+        self.budget = MemoryBudget(100 * MB)
+        self.unread = NativeUnread(1, 60.0, self.budget, lambda: (self.sent, self.left))
+
+    def give(self, name: str, nbytes: int) -> None:
+        self.left += 1
+        self.unread.gave(f"ipv4:{name}:1", nbytes)
+
+    def look(self, seconds: float = 0.0) -> None:
+        self.now += seconds
+        self.unread._look()
+
+
+async def test_on_native_who_reads_is_left_alone_and_who_does_not_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = Fronts(monkeypatch)
+    for name in PEERS:
+        fronts.give(name, 30 * MB)
+    fronts.look()
+    assert fronts.budget.held_bytes == 90 * MB
+    for _ in range(100):
+        fronts.acked["reads"] += 30 * MB + 100  # and gets the next one
+        fronts.give("reads", 30 * MB)
+        fronts.sent += 30 * MB
+        fronts.acked["drips"] += 1
+        fronts.acked["slow"] = min(30 * MB, fronts.acked["slow"] + MB)
+        fronts.look(1.0)
+    assert not fronts.ended, "memory is not short"
+    fronts.budget.when_short()
+    assert fronts.ended == [{"drips"}]
+
+
+async def test_on_native_the_most_that_is_unread_ends_before_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = Fronts(monkeypatch)
+    for _ in range(140):  # of calls that are too small to be counted
+        fronts.give("slow", MB // 2)
+        fronts.give("drips", MB // 2)
+    fronts.give("reads", MB // 2)
+    fronts.acked["slow"] = 20 * MB
+    fronts.sent = 20 * MB
+    fronts.look()
+    assert fronts.ended == []
+    fronts.give("reads", 20 * MB)
+    fronts.look(0.25)
+    assert fronts.ended == [{"drips"}]
+
+
+async def test_on_native_replies_that_were_dropped_unseen_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = Fronts(monkeypatch)
+    for _ in range(40):
+        fronts.give("slow", 2 * MB)
+    fronts.left = 3  # their callers left at that moment: they will never be among what was sent
+    fronts.look()
+    assert fronts.budget.held_bytes == 6 * MB
+    fronts.left = 0
+    fronts.look()
+    fronts.give("slow", 2 * MB)
+    fronts.look()
+    assert fronts.budget.held_bytes == 2 * MB
 
 
 @pytest.mark.parametrize(
