@@ -5,9 +5,6 @@ import contextlib
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Self
 
-# The messages of a call that has failed are dropped for so long at most: a client that does not read may send on.
-DROP_S = 60.0
-
 
 class RelayedMessages:
     """The messages of such a call's client. They go on if whoever waits for one is cancelled; grpc.aio's end."""
@@ -52,7 +49,7 @@ class RelayedContext:
     While nobody takes a client's messages the front end does not see that the client has left, and keeps its
     connection to grpc.aio; and grpc.aio, once it has a status to send, gives out no message. So what a call still gets
     is taken and dropped before its status is sent, until its client has read what was written, or has no more to say,
-    or DROP_S are over.
+    or has left. That may take as long as the client likes: it would not get the status before in any case.
     """
 
     def __init__(self, context: Any, messages: RelayedMessages) -> None:
@@ -74,7 +71,7 @@ class RelayedContext:
         if self._writing is not None and not self._writing.done():
             dropping = asyncio.create_task(self._messages.drop())
             try:
-                await asyncio.wait({self._writing, dropping}, timeout=DROP_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({self._writing, dropping}, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 dropping.cancel()
         await self._context.abort(*status)

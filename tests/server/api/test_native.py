@@ -241,18 +241,32 @@ async def test_a_relayed_call_that_is_ended_takes_what_its_client_still_sends_fi
     assert parsed == [b"first"], "what is dropped is not read"
 
 
-async def test_a_relayed_call_ends_although_its_client_sends_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.api.relayed.DROP_S", 0.05)
+async def test_a_relayed_call_is_taken_from_for_as_long_as_its_client_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    left = asyncio.Event()
+    after_s: list[float | None] = []
+    given = asyncio.wait
+
+    async def wait(tasks: Any, *, timeout: float | None = None, **options: Any) -> Any:  # noqa: ASYNC109
+        after_s.append(timeout)
+        return await given(tasks, timeout=timeout, **options)
 
     async def sent() -> AsyncIterator[bytes]:
         yield b"first"
-        while True:
+        while not left.is_set():
             await asyncio.sleep(0)
             yield b"more"
 
-    context = await relay(Unread(), sent(), [])
+    unread = Unread()
+    context = await relay(unread, sent(), [])
+    monkeypatch.setattr("server.api.relayed.asyncio.wait", wait)
+    ending = asyncio.ensure_future(context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not read"))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not unread.aborted
+    assert after_s == [None], "a client that dies later would not be seen"
+    left.set()
     with pytest.raises(grpc.aio.AbortError):
-        await asyncio.wait_for(context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "not read"), 10)
+        await asyncio.wait_for(ending, 10)
 
 
 async def until(condition: Callable[[], bool]) -> None:
