@@ -152,6 +152,11 @@ class FormedBatch:
             if self._runs[0].error is not None:
                 self._cost.failed_at = time.monotonic()  # before the next batch is formed
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether one of its runs did."""
+        return any(run.error is not None for run in self._runs)
+
     def interrupt(self) -> None:
         """Ends the run with an error, if the engine can do that. Others of the engine end, too."""
         self._interrupted = True

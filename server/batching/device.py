@@ -26,6 +26,10 @@ class Work(Protocol):
     is_short: bool
     estimated_s: float
 
+    @property
+    def has_failed(self) -> bool:
+        """Whether something of it failed, once it was executed."""
+
     def describe(self) -> str:
         """What it is, for people; after it was taken to be hung."""
 
@@ -71,12 +75,21 @@ class Device:
     `failed` gets the exception of a turn that went wrong: a broken batcher must end the process, not hang its callers.
     """
 
-    def __init__(self, name: str, lanes: int, hangs: Hangs | None = None, is_cpu: bool = False) -> None:
-        """`is_cpu`: several lanes are a CPU's in any case."""
+    def __init__(
+        self,
+        name: str,
+        lanes: int,
+        hangs: Hangs | None = None,
+        is_cpu: bool = False,
+        lost: Callable[[], str] = lambda: "",
+    ) -> None:
+        """`is_cpu`: several lanes are a CPU's in any case. `lost`: asked on a lane's thread after work that failed, why
+        nothing can run here any more; "" if it can."""
         self.name = name
         self.lanes = lanes
         self._is_cpu = is_cpu or lanes > 1
         self._hangs = hangs or Hangs(0.0, lambda: None)
+        self._lost = lost
         self._loop = asyncio.get_running_loop()
         # Batches are formed in an empty context, so that log lines and spans are not attributed to one request.
         self._context = Context()
@@ -186,10 +199,13 @@ class Device:
 
     def _run(self, work: Work, held: int, watch: Watch) -> None:
         work.execute()
-        self._loop.call_soon_threadsafe(self._ran, work, held, watch)
+        lost = self._lost() if work.has_failed else ""
+        self._loop.call_soon_threadsafe(self._ran, work, held, watch, lost)
 
-    def _ran(self, work: Work, held: int, watch: Watch) -> None:
+    def _ran(self, work: Work, held: int, watch: Watch, lost: str) -> None:
         watch.end()
+        if lost:
+            self._hangs.lose(self.name, lost)
         self._hold(-held)
         if self._turns:
             self._take_turns()  # the lane first, the callers after: it computes while they are answered

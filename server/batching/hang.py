@@ -1,4 +1,5 @@
-"""Runs on a device that take so long that they are taken to be hung: told, and seen by the probes."""
+"""Runs on a device that take so long that they are taken to be hung, and devices that are lost: told, and seen by the
+probes."""
 
 import asyncio
 import logging
@@ -26,6 +27,7 @@ class Hangs:
         self.limit_s = limit_s
         self._changed = changed
         self._hung: dict[Watch, float] = {}  # since when
+        self._lost: list[str] = []
 
     def watch(self, what: Callable[[], str], limit_s: float, interrupt: Callable[[], None] = lambda: None) -> "Watch":
         """A run that begins now; `what` describes it if it hangs, and `interrupt` then tries to end it."""
@@ -33,14 +35,22 @@ class Hangs:
 
     @property
     def texts(self) -> list[str]:
-        """One line for each run that hangs now."""
-        return [watch.text for watch in self._hung]
+        """One line for each run that hangs now, and for each device that is lost."""
+        return [*self._lost, *(watch.text for watch in self._hung)]
 
     @property
     def is_dead(self) -> bool:
-        """Whether one has hung for as long again: it will not end, and only a restart frees its thread."""
+        """Whether only a restart helps: a device is lost, or a run has hung for as long again and will not end."""
         now = time.monotonic()
-        return any(now - since > watch.limit_s for watch, since in self._hung.items())
+        return bool(self._lost) or any(now - since > watch.limit_s for watch, since in self._hung.items())
+
+    def lose(self, device: str, reason: str) -> None:
+        """Notes that nothing will run on the device any more."""
+        text = f"{device} is lost ({reason}): nothing runs there until this process is started again"
+        if text not in self._lost:
+            self._lost.append(text)
+            log.error("a device is lost", extra={"fields": {"device": device, "reason": reason}})
+            self._changed()
 
     def hangs(self, watch: "Watch") -> None:
         """Notes that a run hangs."""

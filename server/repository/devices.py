@@ -1,10 +1,12 @@
 """The devices of one server, each with its worker threads, made when the first model is placed there."""
 
 import asyncio
+from functools import partial
 
 from server.batching.device import Device
 from server.batching.hang import Hangs
 from server.engines.base import CPU
+from server.engines.gpu_state import lost
 from server.observability.saturation import LaneTime
 from server.repository.placement import Placement, default_device
 
@@ -34,7 +36,8 @@ class Devices:
         device = self._made.get(placement)
         if device is None:
             is_cpu = placement.device.kind == "cpu"
-            device = Device(str(placement.device), self._lanes if is_cpu else 1, self._hangs, is_cpu)
+            lanes, is_lost = (self._lanes, lambda: "") if is_cpu else (1, partial(lost, placement.device.index))
+            device = Device(str(placement.device), lanes, self._hangs, is_cpu, is_lost)
             device.failed.add_done_callback(self._failed)
             self._made[placement] = device
         return device

@@ -15,7 +15,7 @@ from server.repository.engine_choice import Opened
 from server.repository.model_version import ModelVersion
 from server.repository.placement import Placement
 
-_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx", "tensorrt-cu13")
+_LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt-rtx-cu13-libs", "tensorrt-cu13-libs")
 
 
 @dataclass(frozen=True)

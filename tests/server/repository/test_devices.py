@@ -1,6 +1,7 @@
 """Several devices and several instances: one queue for a model, the first that is free takes a batch."""
 
 import asyncio
+import math
 import threading
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from server.batching.batcher import Batcher
 from server.batching.cost import second_per_byte
 from server.batching.device import Device, Work
+from server.batching.hang import Hangs
 from server.batching.policy import Policy
 from server.engines.base import DeviceId
 from server.errors import InvalidRequest
@@ -117,6 +119,32 @@ async def test_a_failure_on_any_device_is_seen(devices: Devices) -> None:
     devices.at(ONE).offer(Broken())
     with pytest.raises(RuntimeError, match="bug"):
         await asyncio.wait_for(devices.failed, 10)
+
+
+@pytest.mark.parametrize(("place", "said"), [(ZERO, "CUDA_ERROR_ILLEGAL_ADDRESS"), (ZERO, ""), (CPU, "never asked")])
+async def test_a_gpu_on_which_nothing_runs_any_more_after_a_failure_ends_the_process(
+    place: Placement, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    changes: list[str] = []
+
+    def look(index: int) -> str:
+        asked.append(index)
+        return said
+
+    monkeypatch.setattr("server.repository.devices.lost", look)
+    hangs = Hangs(60.0, lambda: changes.append("readiness"))
+    devices = Devices((0,), 2, hangs)
+    fleet = Fleet(devices, place)
+    await asyncio.gather(*fleet.ask(1.0))
+    assert (asked, hangs.is_dead) == ([], False), "nothing failed"
+    await asyncio.gather(*fleet.ask(math.nan, math.nan), return_exceptions=True)
+    is_lost = place != CPU and bool(said)
+    assert bool(asked) == (place != CPU)
+    assert hangs.is_dead == is_lost
+    assert hangs.texts == [f"cuda:0 is lost ({said}): nothing runs there until this process is started again"] * is_lost
+    assert len(changes) == is_lost
+    devices.close()
 
 
 @pytest.mark.parametrize("places", [(ZERO, ONE), (ZERO, SECOND_OF_ZERO)])
