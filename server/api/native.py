@@ -18,7 +18,7 @@ import grpc
 from pygrpc_native import EVENT_CANCEL, NativeGrpcFront
 
 from server.api.alike import RPC as ALIKE_RPC
-from server.api.alike import Alike
+from server.api.alike import TOGETHER_S, Alike
 from server.api.begin import begin
 from server.api.native_call import Method, NativeCall
 from server.api.native_close import FLUSH_S, close
@@ -68,6 +68,7 @@ class NativeServer(grpc.aio.Server):
         self._unread: NativeUnread | None = None
         self._ended = asyncio.Event()
         self._thread: threading.Thread | None = None
+        self._hurry = threading.Event()  # the server is stopping
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[object]) -> None:
         """Generated code gives the same handlers to the next method."""
@@ -160,8 +161,7 @@ class NativeServer(grpc.aio.Server):
             await self._ended.wait()
             return
         self._stopping = True
-        if self.alike is not None:
-            self.alike.send()
+        self._hurry.set()
         if self._unread is not None:
             self._unread.close()
         over_at = time.monotonic() + (grace or 0.0)
@@ -198,7 +198,10 @@ class NativeServer(grpc.aio.Server):
             except RuntimeError:  # the loop has ended
                 front.close()
                 return
+            has_all = len(events) < MAX_EVENTS
             del events  # until the next call comes nothing is kept of the last one
+            if has_all and self.alike is not None and time.monotonic() < self.alike.sent_at + 2 * TOGETHER_S:
+                self._hurry.wait(TOGETHER_S)
 
     def _take(self, front: NativeGrpcFront, events: Sequence[tuple[Any, ...]]) -> None:
         for kind, number, method, message, _, details in events:
@@ -218,6 +221,8 @@ class NativeServer(grpc.aio.Server):
                     front, number, found, self._max_message_bytes, is_alone, self._unread, *details
                 )
                 call.task = (asyncio.create_task if found.is_stream else begin)(self._run(call, message))
+        if self.alike is not None:
+            self.alike.send()
 
     async def _run(self, call: "NativeCall", message: bytes) -> None:
         try:
