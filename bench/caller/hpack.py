@@ -13,6 +13,8 @@ _CODES = {
     "k": "1110101", "m": "101001", "p": "101011", "r": "101100", "s": "01000", "t": "01001", "u": "101101",
     "y": "1111010", "0": "00000", "1": "00001", "2": "00010",
 } | {str(n): f"{n + 22:06b}" for n in range(3, 10)}  # fmt: skip
+MOST_STARTS = 8
+_starts: dict[bytes, "Trailers"] = {}  # blocks up to their status
 _DIGIT_OF = {code: character for character, code in _CODES.items() if character.isdigit()}
 
 
@@ -80,6 +82,11 @@ def read_trailers(block: bytes) -> Trailers:
     Raises:
         HeaderError: it was written with it.
     """
+    # Rejections of one server begin alike, up to their status, and what follows is long: most are not read to the end.
+    if not any(name in block for name in _PUSHBACK_NAMES):
+        for start, ended in _starts.items():
+            if block.startswith(start):
+                return ended
     status: int | None = None
     pushback_s: float | None = None
     at = 0
@@ -104,6 +111,8 @@ def read_trailers(block: bytes) -> Trailers:
         if name in _STATUS_NAMES:
             digits = _digits(value, is_huffman)
             status = int(digits) if digits.isdigit() and int(digits) <= 16 else UNKNOWN
+            if len(_starts) < MOST_STARTS:
+                _starts[block[:at]] = Trailers(status, None)
         elif name in _PUSHBACK_NAMES:
             digits = _digits(value, is_huffman)
             pushback_s = int(digits) / 1e3 if digits.isdigit() else None

@@ -22,7 +22,7 @@ LAG_TOLERANCE_S = 0.010
 ENDED = (DEADLINE_EXCEEDED, CANCELLED)  # a server resets a call past its deadline, or answers with the status
 # Above so many calls a second an open loop looks at its connections once in so many seconds, not at each call and
 # each answer: a wake-up costs more than a call, here and in the server. Latencies then are up to that much too long.
-TICK_RATE = 3000.0
+TICK_RATE = 1000.0
 TICK_S = 0.001
 PATIENCE_S = 30.0  # an open loop waits no longer for an answer to a call without a deadline
 
@@ -127,14 +127,18 @@ class Callers:
         kind: Kind = Connection,
     ) -> None:
         self._lines: list[Line] = [kind(address, path, timeout_s=deadline_s) for _ in range(connections)]
+        self._turns = cycle(self._lines)
         self._line_of = {line.fileno(): line for line in self._lines}
         self._give_up_s = patience_s if deadline_s is None else deadline_s
         self._open: deque[tuple[float, Line, int]] = deque()  # ascends: each call is given the same time
 
     def start(self, message: bytes) -> bool:
         """Queues a call; False if the server allows no more in flight."""
-        line = min(self._lines, key=lambda line: line.in_flight) if len(self._lines) > 1 else self._lines[0]
-        if line.in_flight >= line.stream_limit:
+        for _ in self._lines:
+            line = next(self._turns)
+            if line.in_flight < line.stream_limit:
+                break
+        else:
             return False
         stream = line.start(message)
         if self._give_up_s < inf:

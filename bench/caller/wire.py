@@ -15,7 +15,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from bench.caller.hpack import Trailers, header_block, read_trailers
 
@@ -32,8 +32,14 @@ class WireError(Exception):
     """The server spoke HTTP/2 in a way this caller cannot go on from; the text says how."""
 
 
+_DATA_HEAD = struct.Struct(">HBBBIBI")  # of a DATA frame that begins a message, and of the message
+
+
 def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+_NOTHING = memoryview(b"")
 
 
 @dataclass(slots=True)
@@ -59,7 +65,7 @@ class _Call:
     received: int = 0
     declared: int = -1  # the message's length by its five-byte prefix
     kept: bytearray | None = None
-    unsent: memoryview = field(default_factory=lambda: memoryview(b""))
+    unsent: memoryview = _NOTHING
 
 
 class Connection:
@@ -74,6 +80,7 @@ class Connection:
         self._socket = socket.create_connection(address)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._headers = header_block(f"{address[0]}:{address[1]}", path, timeout_s)
+        self._head = _frame(HEADERS, END_HEADERS, 0, self._headers)[:5]  # what comes before the stream
         self._calls: dict[int, _Call] = {}
         self._blocked: deque[int] = deque()
         self._ok: dict[bytes, Trailers] = {}  # by block: successful calls end with the same bytes
@@ -101,15 +108,17 @@ class Connection:
     def start(self, message: bytes, *, keep: bool = False) -> int:
         """Queues one call and returns its stream; `message` is a serialized request. `flush` sends what is queued."""
         stream, self._next_stream = self._next_stream, self._next_stream + 2
-        call = _Call(time.perf_counter(), self._stream_window, kept=bytearray() if keep else None)
-        self._calls[stream] = call
-        self._out += _frame(HEADERS, END_HEADERS, stream, self._headers)
-        body = b"\x00" + struct.pack(">I", len(message)) + message
-        if len(body) <= min(self._window, call.window, FRAME_LIMIT_BYTES) and not self._blocked:
-            self._window -= len(body)
-            self._out += _frame(DATA, END_STREAM, stream, body)
+        call = self._calls[stream] = _Call(time.perf_counter(), self._stream_window)
+        if keep:
+            call.kept = bytearray()
+        size, number = len(message) + 5, stream.to_bytes(4)
+        if size <= min(self._window, call.window, FRAME_LIMIT_BYTES) and not self._blocked:
+            self._window -= size
+            head = _DATA_HEAD.pack(size >> 8, size & 0xFF, DATA, END_STREAM, stream, 0, size - 5)
+            self._out += b"".join((self._head, number, self._headers, head, message))
         else:
-            call.unsent = memoryview(body)
+            self._out += b"".join((self._head, number, self._headers))
+            call.unsent = memoryview(b"\x00" + struct.pack(">I", len(message)) + message)
             self._blocked.append(stream)
             self._send_blocked()
         return stream

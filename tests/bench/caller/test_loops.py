@@ -11,6 +11,7 @@ import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from artifact.spec import TensorSpec
+from bench.caller.hpack import read_trailers
 from bench.caller.loops import Flood, call_once, closed_loop, open_loop
 from bench.caller.payloads import Facts
 from bench.caller.server import (
@@ -259,6 +260,16 @@ def test_a_started_server_says_where_it_listens_in_its_first_line() -> None:
 def test_a_server_that_does_not_start_is_shown_with_the_end_of_its_log(line: str) -> None:
     with pytest.raises(TargetError, match=r"model\.onnx: no such file"):
         announced(io.StringIO(line), io.StringIO("faces/1/model.onnx: no such file\n"))
+
+
+def test_a_rejection_that_begins_like_another_is_read_to_its_end_if_it_names_a_pause() -> None:
+    def literal(name: bytes, value: bytes) -> bytes:
+        return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+    start = literal(b"grpc-status", b"8") + literal(b"grpc-message", b"full")
+    assert read_trailers(start) == read_trailers(start + literal(b"x-request-id", b"1")) == (8, None)
+    assert read_trailers(start + literal(b"grpc-retry-pushback-ms", b"250")) == (8, 0.25)
+    assert read_trailers(literal(b"grpc-status", b"14")) == (14, None)
 
 
 def test_every_request_has_a_seed_of_its_own() -> None:
