@@ -204,7 +204,7 @@ class HttpServer:
 
 
 class _Parser(h11.Connection):
-    """h11's, which takes chunks of any size."""
+    """h11's, which takes chunks of any size, and a body of which a proxy may know another end."""
 
     def __init__(self) -> None:
         super().__init__(h11.SERVER, MAX_HEAD_BYTES)
@@ -214,11 +214,13 @@ class _Parser(h11.Connection):
         """As h11's.
 
         Raises:
-            RemoteProtocolError: what came is not HTTP, or a body in too many chunks.
+            RemoteProtocolError: what came is not HTTP, a body in too many chunks, or in chunks with a length as well.
         """
         event = super().next_event()
         if isinstance(event, h11.Request):
             self._chunks = self._nbytes = 0
+            if {b"content-length", b"transfer-encoding"} <= {name for name, _ in event.headers}:
+                raise h11.RemoteProtocolError("length and chunks")
         elif isinstance(event, h11.Data):
             self._chunks += event.chunk_start
             self._nbytes += len(event.data)

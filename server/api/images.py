@@ -181,7 +181,11 @@ class ImageService(Listings):
         """What the model's critic says of images."""
         with ExitStack() as visits:
             model, _ = self._find(request.model, request.version, GENERATORS, visits)
-            hold = partial(self._hold, context)
+            sent_bytes = 0 if hold_of(context, self._budget).nbytes else SENT_COPIES * request.ByteSize()  # over HTTP
+
+            def hold(nbytes: int) -> Hold:
+                return self._hold(context, sent_bytes + nbytes)
+
             return await answer_score(
                 request, model, self._limits, self._metrics, self._workers, deadline(context), hold
             )
@@ -198,7 +202,7 @@ class ImageService(Listings):
 
         model, job, steps = await self.read(request, visits, admit)
         height, width = model.space.spec.image_shape[:2]
-        charge(job.rows, job.n * job.shape[0] * job.shape[1] + (job.rows - job.n) * height * width)
+        charge(job.rows, job.n * job.largest_px + (job.rows - job.n) * height * width)
         return model, job, steps
 
     async def read(
@@ -249,7 +253,7 @@ class ImageService(Listings):
             if request.tta:
                 plan = in_all_turns(plan, spec, model.takes_floats)
             self._check(plan, encoding, pieces is not None)
-            charge(1, plan.width * plan.height * plan.turns)
+            charge(1, plan.largest_px * plan.turns)
             arrived = hold_of(context, self._budget).nbytes  # over HTTP
             sent_bytes = arrived or SENT_COPIES * len(sent)
             limit = self._limits.max_metadata_bytes

@@ -133,7 +133,7 @@ def charge(images: int, pixels: int) -> None:
     """Counts work that the current request wants against the quotas of its key, if it has one.
 
     Args:
-        pixels: of the images that will be returned.
+        pixels: of the images that will be returned, or as a network gives them on the way if those are more.
 
     Raises:
         Overloaded: a quota is used up.

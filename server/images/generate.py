@@ -120,6 +120,12 @@ class GenerateJob:
         return height * width * channels
 
     @property
+    def largest_px(self) -> int:
+        """Pixels of one image where it has most of them: as it is returned, or as one of the networks gives it."""
+        shapes = (self.shape, self.drawn, *(passage.plan.shape for passage in self.then))
+        return max(height * width for height, width, _ in shapes)
+
+    @property
     def reply_bytes(self) -> int:
         """Bytes of one image in the reply if it is not compressed, with its w."""
         w = self.changes.image_bytes if self.changes is not None and self.changes.return_w else 0

@@ -104,6 +104,11 @@ class TransformPlan:
         return self.height, self.width, self.channels
 
     @property
+    def largest_px(self) -> int:
+        """Pixels of the image where it has most of them: as it is returned, or as the network gives it."""
+        return max(self.width * self.height, *(each.width * each.height for each in self.passes))
+
+    @property
     def is_resampled(self) -> bool:
         """Whether it has another size than the network gives."""
         return (self.height, self.width) != self.passes[-1].shape[:2]

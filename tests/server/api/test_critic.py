@@ -17,6 +17,7 @@ from ganserve import AsyncClient, GeneratedImage, InvalidRequest, Overloaded
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
 from server.api.generate_request import is_large
+from server.api.images import ImageService
 from server.api.limits import Limits
 from server.api.selection_request import with_candidates
 from server.errors import InvalidRequest as InvalidRequestError
@@ -119,6 +120,20 @@ async def test_scores_over_http_and_limits_of_one_call(start: Start) -> None:
         assert "at most 2 per call (max_images_per_call)" in many.json()["error"]
         neither: httpx.Response = await http.post(path, json={"label": 0})
         assert neither.json()["error"].startswith("image, images: give one of them")
+
+
+async def test_images_to_be_scored_are_counted_as_they_were_sent(
+    client: AsyncClient, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[int] = []
+    monkeypatch.setattr(ImageService, "_hold", lambda service, context, nbytes: held.append(nbytes))
+    await client.score("styled", np.zeros((2, 4), np.uint8), labels=0)
+    chunks = b"\0\0\0\0abCd\xe8\x8b\xc0\x5d" * 50_000  # before the pixels
+    (image,) = await client.generate("styled", seeds=1, labels=0)
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        long = image.data[:33] + chunks + image.data[33:]
+        await ImageServiceStub(channel).Score(pb.ScoreRequest(model="styled", labels=["0"], images=[long]))
+    assert held[1] > 2 * len(chunks) > held[0]
 
 
 def test_a_request_is_not_made_longer_by_what_it_must_not_have() -> None:

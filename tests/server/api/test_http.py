@@ -193,8 +193,9 @@ async def test_the_connection_stays_open_when_both_sides_wish(connect: Connect, 
         "GET /livez HTTP/1.1\r\nno colon here\r\n\r\n",
         "GET /livez HTTP/1.1\r\nHost : here\r\n\r\n",
         "GET /livez HTTP/1.1\r\nHost: here\r\nX: " + "y" * http.MAX_HEAD_BYTES,
+        "GET /livez HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
-    ids=["garbage", "TLS", "HTTP/0.9", "no host", "no colon", "space before colon", "endless head"],
+    ids=["garbage", "TLS", "HTTP/0.9", "no host", "no colon", "space before colon", "endless head", "two ends"],
 )
 async def test_what_is_not_a_request_is_rejected_and_ended_without_a_line_in_the_log(
     connect: Connect, caplog: pytest.LogCaptureFixture, request_text: str

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from ganserve.v1 import images_pb2 as pb
+from server.api import images
 from tests.server.api.images.test_upscale import noise
 
 
@@ -104,3 +105,15 @@ async def test_the_limit_is_on_the_image_that_is_returned_not_on_what_the_networ
         assert "140 x 140 = 19600 px, at most 8000 (max_image_px)" in refused
         reply = await world.stub.Upscale(request(world, sent, scale=1.2))
         assert (reply.image.width, reply.image.height) == (84, 84)
+
+
+async def test_what_is_computed_is_charged_also_if_little_of_it_is_returned(
+    world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    charged: list[tuple[int, int]] = []
+    monkeypatch.setattr(images, "charge", lambda *amount: charged.append(amount))
+    await world.stub.Upscale(request(world, noise(30, 40), scale=0.1))
+    await world.stub.Upscale(request(world, noise(30, 40), scale=3))
+    await world.stub.Generate(pb.GenerateRequest(model="faces", count=2, then=[pb.Step(model="big")], size=1))
+    await world.stub.Generate(pb.GenerateRequest(model="faces", count=2, size=20))
+    assert charged == [(1, 60 * 80), (1, 120 * 160), (2, 2 * 12 * 12), (2, 2 * 20 * 20)]
