@@ -40,8 +40,8 @@ def look(version: Version, subject: Subject, device: Device, work: Path, seconds
         lambda: _end_under_load(version, subject, device, work),
         lambda: _metrics(version, subject, device, work, seconds),
         lambda: _unloading(version, subject, device, work),
-        lambda: _instances(version, subject, device, work, seconds),
         lambda: _float32_again(version, subject, device, work),
+        lambda: _instances(version, subject, device, work, seconds),
     ]
     for part in parts:
         try:

@@ -1,5 +1,6 @@
 """Whether a row of a batch has the bytes that it has alone: in every engine, and in ONNX Runtime as it is served."""
 
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,8 +9,8 @@ from bench.gpu.artifacts import Version
 from bench.gpu.device import Device
 from bench.gpu.engines import onnx_way
 from bench.gpu.figures import SERVED_ROWS, Rows, Subject
-from bench.gpu.rates import DISTINCT_ROWS, feed_of
-from bench.gpu.report import Results, reason_of
+from bench.gpu.rates import DISTINCT_ROWS, TIME_UP, feed_of
+from bench.gpu.report import Results, Unavailable, reason_of
 from bench.gpu.runs import Hosted, Way
 from server.engines.onnx.options import batch_sizes
 
@@ -18,16 +19,20 @@ ALONE = 3
 
 
 def check(
-    results: Results, subjects: Sequence[Subject], versions: Mapping[str, Version], ways: Sequence[Way], device: Device
-) -> None:
-    """Adds a row for every way and subject; what cannot run is skipped with its reason."""
+    results: Results, subjects: Sequence[Subject], versions: Mapping[str, Version], ways: Sequence[Way], device: Device,
+    end_s: float,
+) -> None:  # fmt: skip
+    """Adds a row for every way and subject; what cannot run is skipped with its reason. `end_s`: begin no more then."""
     sizes = batch_sizes(SERVED_ROWS)
     served = [
         onnx_way(version, precision, device, SERVED_ROWS, sizes, "ONNX Runtime, as served")
         for precision, version in versions.items()
     ]
-    for way in (*ways, *served):
+    for way in (*served, *ways):
         if way.hosted is None:
+            continue
+        if time.perf_counter() > end_s:
+            results.skip(f"rows of {subjects[0].model}, {way}", TIME_UP)
             continue
         try:
             opened = way.hosted()
@@ -36,6 +41,8 @@ def check(
             continue
         try:
             for subject in subjects:
+                if time.perf_counter() > end_s:
+                    raise Unavailable(TIME_UP)
                 results.rows.append(_compared(opened, versions[way.precision], subject, way))
         except Exception as error:
             results.skip(f"rows of {subject}, {way}", reason_of(error))
