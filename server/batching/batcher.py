@@ -211,7 +211,7 @@ class Batcher:
         taken = self._queue.take(
             time.monotonic(),
             lanes + sum(other.device.free for other in self._slots if other is not slot),
-            slot.cost.max_items(self.max_batch_size),
+            lambda item_bytes: slot.cost.max_items(self.max_batch_size, item_bytes),
             slot.cost.seconds,
             slot.device.is_idle,
         )

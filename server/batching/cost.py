@@ -21,6 +21,8 @@ NEWS = 0.1
 MOST_FIXED = 64.0
 # On a CPU throughput is flat above batch 4: a longer batch only adds latency for its first item.
 MAX_LANE_S = 0.04
+# An item of so much input is an image of some size: a run of several takes their memory at once, often gigabytes.
+LARGE_BYTES = 1 << 16
 # Below this, handing an item from thread to thread is a good part of its time.
 SHORT_S = 0.005
 
@@ -77,17 +79,24 @@ class CostModel:
         line = self._by_items
         self.is_short = 0.0 < line.at(1) < SHORT_S
         if self._lanes > 1 and line.slope:
-            useful = max(MAX_LANE_S / (line.slope * self._lanes) - line.offset, line.offset)
-            self._useful_items = max(1, int(useful))
+            self._useful_items = max(1, int(self._useful(line)))
 
-    def max_items(self, max_batch_size: int) -> int:
+    def max_items(self, max_batch_size: int, item_bytes: int = 0) -> int:
         """Items beyond which a longer batch gains little: on a CPU, what a lane computes in MAX_LANE_S, or what costs
-        as much as the batch by itself."""
-        return int(min(max_batch_size, self._useful_items))
+        as much as the batch by itself. Large items run one by one until one of their size has run."""
+        useful = self._useful_items
+        if item_bytes >= LARGE_BYTES and self._lanes > 1:
+            line = self._by_bytes.get(item_bytes.bit_length())
+            useful = min(useful, max(1, self._useful(line) // item_bytes) if line and line.slope else 1)
+        return int(min(max_batch_size, useful))
 
     def is_brief(self, items: int) -> bool:
         """Whether a batch of so many is known to take no longer than MAX_LANE_S."""
         return 0.0 < self._by_items.at(items) <= MAX_LANE_S
+
+    def _useful(self, line: "_Line") -> float:
+        """The size beyond which a batch gains little."""
+        return max(MAX_LANE_S / (line.slope * self._lanes) - line.offset, line.offset)
 
     def _line(self, item_bytes: int) -> "_Line":
         known, size = self._by_bytes, item_bytes.bit_length()

@@ -166,14 +166,19 @@ class FairQueue:
         self._buckets[shape].items += job.items
 
     def take(
-        self, now: float, lanes: int, max_items: int, estimate: Callable[[int, int], float], is_idle: bool
+        self,
+        now: float,
+        lanes: int,
+        max_items: Callable[[int], int],
+        estimate: Callable[[int, int], float],
+        is_idle: bool,
     ) -> Taken:
         """The next batch, of the shape that the client whose turn it is has first, from all clients that have it.
 
         Args:
             now: the monotonic clock.
             lanes: free lanes; the items that wait are shared out over them.
-            max_items: beyond these a longer batch gains nothing.
+            max_items: bytes of an item -> items beyond which a longer batch gains nothing.
             estimate: (bytes, bytes of an item) -> the seconds that a job takes at least.
             is_idle: nothing runs on the device. Then no job is dropped by estimate: the estimate may be wrong.
         """
@@ -188,7 +193,9 @@ class FairQueue:
             if turn is None:
                 break
             bucket = self._buckets[turn.shape]
-            limit, hold_s = self._limit(bucket.items, now - turn.jobs[0].queued_at, lanes, max_items)
+            first = turn.jobs[0]
+            most = max_items(first.nbytes // first.items)
+            limit, hold_s = self._limit(bucket.items, now - first.queued_at, lanes, most)
             if limit:
                 return Taken(self._fill(bucket, limit, head), dropped, 0.0)
             wait_s = min(wait_s or hold_s, hold_s)

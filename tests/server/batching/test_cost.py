@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.batching.cost import KEPT, MAX_LANE_S, SHORT_S, CostModel
+from server.batching.cost import KEPT, LARGE_BYTES, MAX_LANE_S, SHORT_S, CostModel
 
 
 def measured(lanes: int, *device_s: float, items: int = 1, nbytes: int = 4) -> CostModel:
@@ -124,3 +124,15 @@ def test_a_cpu_batch_is_longer_where_the_batch_costs_more_than_its_items() -> No
 def test_short_is_below_the_threshold() -> None:
     assert measured(2, SHORT_S / 2).is_short
     assert not measured(2, SHORT_S).is_short
+
+
+def test_large_items_run_one_by_one_on_a_cpu_until_their_size_is_known() -> None:
+    item_bytes = LARGE_BYTES + 1
+    assert CostModel(1).max_items(8, item_bytes) == 8, "of a GPU"
+    cost = CostModel(2)
+    assert (cost.max_items(8, item_bytes), cost.max_items(8, 100)) == (1, 8)
+    cost.learn(8, 8 * 4, 0.001)  # small ones, of which eight are useful
+    assert (cost.max_items(8, item_bytes), cost.max_items(8, 4)) == (1, 8)
+    cost.learn(1, item_bytes, MAX_LANE_S / 8)
+    assert cost.max_items(8, item_bytes) == 4
+    assert cost.max_items(8, 4 * item_bytes) == 1, "of that size none has run"

@@ -45,7 +45,7 @@ def take(
     estimate: Callable[[int, int], float] = lambda nbytes, item_bytes: 0.0,
     is_idle: bool = False,
 ) -> Taken:
-    return waiting.take(now, lanes, max_items, estimate, is_idle)
+    return waiting.take(now, lanes, lambda _: max_items, estimate, is_idle)
 
 
 async def test_nothing_leaves_an_empty_queue() -> None:
