@@ -5,7 +5,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import grpc
@@ -46,7 +46,7 @@ class Sample:
 
 @dataclass
 class Result:
-    """Everything seen. `rest` and `end`: without callers, before and after; the RSS of `rest` is the most so far."""
+    """Everything seen. `rest` and `end`: without callers, before and after."""
 
     rest: Held
     end: Held
@@ -121,10 +121,8 @@ def soak(target: Target, seconds: float) -> Result:
     requests = infer_requests(name, model_inputs(target, name), Facts(len(generators[0].labels)))
     warm = Soak(target, models, requests)
     attack_once(warm)
-    largest = held_by(target).rss_bytes  # an engine keeps what its largest image needed until it is loaded again
     _run(warm, min(WARM_S, seconds), 0)
     rest = _rested(target)
-    rest = replace(rest, rss_bytes=max(largest, rest.rss_bytes))
     busy = Soak(target, models, requests)
     samples = _run(busy, seconds, SAMPLES)
     log = Path(f"/proc/{target.pid}/fd/2").read_text(errors="replace")
