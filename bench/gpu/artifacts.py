@@ -30,6 +30,7 @@ class Artifacts:
     repositories: Sequence[Path]
     checkpoints: Mapping[str, Path]
     cache: Path | None
+    may_export: bool = True
 
     def version(self, model: str, precision: str) -> Version:
         """The newest version of that precision, exported now where there is none.
@@ -38,6 +39,8 @@ class Artifacts:
             Unavailable: there is none and it cannot be exported here.
         """
         found = self._found(model, precision)
+        if found is None and not self.may_export:
+            raise Unavailable("no version of it was brought, and none is exported here (--no-export)")
         if found is None:
             self._export(model, precision)
             found = self._found(model, precision)

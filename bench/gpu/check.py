@@ -102,13 +102,19 @@ def _run(part: Part, given: argparse.Namespace, work: Path, limit_s: float) -> E
     command = [
         sys.executable, "-m", "bench", "gpu", "--device", given.device, "--work", str(work), "--repository",
         str(work / "models" / "fp32"), "--repository", str(work / "models" / "fp16"), "--out", str(given.out.resolve()),
-        "--suffix", part.name, "--seconds", f"{0.85 * limit_s:.0f}", *_checkpoints(work / "models"), *part.arguments,
+        "--suffix", part.name, "--seconds", f"{0.85 * limit_s:.0f}", *([] if given.kit is None else ["--no-export"]),
+        *_checkpoints(work / "models"), *part.arguments,
     ]  # fmt: skip
     print(f"gpu-check: {part.name}, {limit_s:.0f} s", flush=True)
     began_s = time.monotonic()
     with (work / f"{part.name}.log").open("w") as log:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=_environment(work), stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=ROOT,
+            env=_environment(work, given.kit is not None),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         try:
             how = f"exit code {process.wait(limit_s)}"
@@ -129,14 +135,16 @@ def _checkpoints(models: Path) -> list[str]:
     return cache + [f"--checkpoint={path.stem}={path}" for path in sorted((models / "checkpoints").glob("*.pt"))]
 
 
-def _environment(work: Path) -> dict[str, str]:
-    """The checkout and what the kit brought before what the machine has."""
+def _environment(work: Path, has_kit: bool) -> dict[str, str]:
+    """The checkout and what the kit brought before what the machine has. With a kit nothing is fetched besides: where
+    there is no network, each attempt takes its time."""
     paths = [str(ROOT), str(work / "site"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
         "PYTHONPATH": os.pathsep.join(paths),
         "PATH": os.pathsep.join([str(work / "site" / "bin"), os.environ.get("PATH", "")]),
         "PYTHONUNBUFFERED": "1",
+        **({"PIP_NO_INDEX": "1"} if has_kit else {}),
     }
 
 

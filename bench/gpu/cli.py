@@ -36,6 +36,7 @@ def add_arguments(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--repository", type=Path, action="append", default=[], metavar="DIR", help="versions exported before; several"
     )
+    command.add_argument("--no-export", action="store_true", help="only those; what is not there is not measured")
     command.add_argument(
         "--checkpoint", type=_named, action="append", default=[], metavar="MODEL=FILE", help="in place of the zoo's"
     )

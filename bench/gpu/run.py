@@ -77,20 +77,20 @@ def run(arguments: argparse.Namespace) -> bool:
 
 def _prepare(arguments: argparse.Namespace, results: Results, device: Device, name: str) -> Model | None:
     checkpoints = dict(arguments.checkpoint)
-    artifacts = Artifacts(arguments.work, arguments.repository, checkpoints, arguments.cache)
+    artifacts = Artifacts(arguments.work, arguments.repository, checkpoints, arguments.cache, not arguments.no_export)
     versions: dict[str, Version] = {}
     for precision in arguments.precisions:
         try:
             versions[precision] = artifacts.version(name, precision)
         except Unavailable as error:
             results.skip(f"{name} {precision}", str(error))
+    if not versions:
+        return None
     try:
         found = torch_model(checkpoints.get(name, name), arguments.cache)
     except Unavailable as error:
         found = None
         results.skip(f"{name}, torch", str(error))
-    if not versions:
-        return None
     sizes = subjects(name, next(iter(versions.values())).spec, arguments.tiles)
     variant = None if arguments.tensorrt == "none" else arguments.tensorrt
     most = max(arguments.batches)

@@ -282,4 +282,6 @@ def test_a_model_that_cannot_be_had_says_why(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path, [], {}, tmp_path)
     with pytest.raises(Unavailable, match="cannot be exported here: nobody: no such file"):
         artifacts.version("nobody", "fp32")
+    with pytest.raises(Unavailable, match="no version of it was brought, and none is exported here"):
+        replace(artifacts, may_export=False).version("digits", "fp32")
     assert str(Subject("faces")) == "faces"
