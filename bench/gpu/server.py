@@ -147,7 +147,8 @@ def measured(
     return Served(
         str(subject), version.spec.precision, platform, callers, workload.images, seen.calls_per_s * workload.images,
         percentile(seen.latencies_s, 50), percentile(seen.latencies_s, 99), items / runs if runs else math.nan,
-        seen.errors, busy.share, processor_s / wall_s, seen.caller_cores, lane_s / wall_s / len(targets), setup, len(targets),
+        seen.errors, busy.share, processor_s / wall_s, seen.caller_cores, lane_s / wall_s / len(targets), setup,
+        len(targets),
     )  # fmt: skip
 
 
