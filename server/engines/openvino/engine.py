@@ -68,14 +68,17 @@ class Compiled:
         self.was_cancelled = False
         self._idle: list[openvino.InferRequest] = []
         self._requests: list[openvino.InferRequest] = []
+        self._untried: list[openvino.InferRequest] = []  # that run what may fail
 
-    def run(self, tensors: dict[int, openvino.Tensor]) -> tuple[NDArray[Any], ...]:
-        """The outputs in their order: arrays of their own."""
+    def run(self, tensors: dict[int, openvino.Tensor], is_tried: bool) -> tuple[NDArray[Any], ...]:
+        """The outputs in their order: arrays of their own. `is_tried`: such shapes have run before."""
         try:
             request = self._idle.pop()
         except IndexError:
             request = self._compiled.create_infer_request()
             self._requests.append(request)
+        if not is_tried:
+            self._untried.append(request)
         # Copied, since the next run writes to the same memory.
         try:
             outputs = request.infer(tensors, share_inputs=True, share_outputs=False)
@@ -85,7 +88,9 @@ class Compiled:
             raise
         finally:
             # What failed beside this one while its thread waits for the interpreter: this one may have run after it.
-            self.failures += sum(_has_failed(each) for each in self._in_progress() if each is not request)
+            self.failures += sum(_has_failed(each) for each in list(self._untried) if each is not request)
+            if not is_tried:
+                self._untried.remove(request)
         self._idle.append(request)
         return tuple(outputs.values())
 
@@ -163,7 +168,7 @@ class OpenVinoCpuEngine:
         self._in_use: weakref.WeakSet[Graphs] = weakref.WeakSet()  # also those in which a run failed and others go on
         try:
             compared = self._compile(unrounded(model))
-            lane, whole = (functools.partial(self._run, each) for each in (compared.shared, compared.whole))
+            lane, whole = (functools.partial(self._run, False, each) for each in (compared.shared, compared.whole))
             self._ways = find_ways(self.inputs, self._batched, lane, whole if lanes > 1 else None)
             self._coming = self._compiler.submit(self._compile, model)
             self._coming.result()
@@ -182,7 +187,7 @@ class OpenVinoCpuEngine:
             graphs = self._sound().result()
             self._in_use.add(graphs)
             try:
-                outputs = self._run_on(graphs, arrays, whole_device, interrupts)
+                outputs = self._run_on(graphs, arrays, whole_device, interrupts, shapes in self._ran)
             except Exception as error:
                 if not graphs.failures:  # it did not get as far as OpenVINO
                     raise
@@ -219,7 +224,9 @@ class OpenVinoCpuEngine:
         if time.monotonic() < until:
             raise RuntimeError(f"a run of these shapes has just failed: {reason}")
 
-    def _run_on(self, graphs: Graphs, arrays: Arrays, whole_device: bool, interrupts: int) -> tuple[NDArray[Any], ...]:
+    def _run_on(
+        self, graphs: Graphs, arrays: Arrays, whole_device: bool, interrupts: int, is_tried: bool
+    ) -> tuple[NDArray[Any], ...]:
         """The outputs of a batch, or of one run if there is no batch axis. `interrupts`: how many there were when the
         batch came; its pieces end with the next, which cancels the one that runs."""
         pieces = [(arrays, whole_device and bool(self._ways.whole))]
@@ -232,15 +239,16 @@ class OpenVinoCpuEngine:
         for piece, is_whole in pieces:
             if self._interrupts != interrupts:
                 raise RuntimeError("the run was interrupted")
-            runs.append(self._run(graphs.whole if is_whole else graphs.shared, piece))
+            runs.append(self._run(is_tried, graphs.whole if is_whole else graphs.shared, piece))
         return runs[0] if len(runs) == 1 else tuple(np.concatenate(parts) for parts in zip(*runs, strict=True))
 
-    def _run(self, compiled: Compiled, arrays: Arrays) -> tuple[NDArray[Any], ...]:
+    def _run(self, is_tried: bool, compiled: Compiled, arrays: Arrays) -> tuple[NDArray[Any], ...]:
         if self._stopped:
             raise RuntimeError("the engine is stopped")
         for name, limit in self._limits.items():
             _check_indices(name, arrays[name], limit)
-        return compiled.run({index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)})
+        tensors = {index: _tensor(tensor, arrays[tensor.name]) for index, tensor in enumerate(self.inputs)}
+        return compiled.run(tensors, is_tried)
 
     def stop(self) -> None:
         """Ends the runs in progress at their next node; see `Stoppable`."""
