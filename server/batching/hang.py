@@ -49,7 +49,7 @@ class Hangs:
         text = f"{device} is lost ({reason}): nothing runs there until this process is started again"
         if text not in self._lost:
             self._lost.append(text)
-            log.error("a device is lost", extra={"fields": {"device": device, "reason": reason}})
+            log.error("a device is lost", extra={"fields": {"what": device, "reason": reason}})
             self._changed()
 
     def hangs(self, watch: "Watch") -> None:
