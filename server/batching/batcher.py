@@ -213,7 +213,7 @@ class Batcher:
             lanes + sum(other.device.free for other in self._slots if other is not slot),
             lambda item_bytes: slot.cost.max_items(self.max_batch_size, item_bytes),
             slot.cost.seconds,
-            slot.device.is_idle,
+            slot.device.is_idle or (self._admitted == 1 and not slot.device.sources),
         )
         for dropped in taken.dropped:
             self.statistics.dropped(dropped.reason)

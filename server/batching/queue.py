@@ -180,7 +180,8 @@ class FairQueue:
             lanes: free lanes; the items that wait are shared out over them.
             max_items: bytes of an item -> items beyond which a longer batch gains nothing.
             estimate: (bytes, bytes of an item) -> the seconds that a job takes at least.
-            is_idle: nothing runs on the device. Then no job is dropped by estimate: the estimate may be wrong.
+            is_idle: nothing runs on the device, or only this one request is there. Then no job is dropped by estimate:
+                the estimate may be wrong.
         """
         dropped: list[Dropped] = []
         wait_s = 0.0

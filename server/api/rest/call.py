@@ -247,10 +247,14 @@ async def _inflated(body: bytearray, encoding: str, limit: int, hold: Hold) -> b
                 turn = asyncio.get_running_loop().create_future()
                 asyncio.get_running_loop().call_soon(turn.set_result, None)
                 await turn  # others had theirs
+            if inflater.eof:
+                break
     except zlib.error as error:
         raise InvalidRequest(f"the body is not {encoding}: {error}") from None
     if not inflater.eof:
         raise InvalidRequest(f"the body's {encoding} ends too early")
+    if beyond := len(body) - min(len(body), at + _PIECE_BYTES) + len(inflater.unused_data):
+        raise InvalidRequest(f"{beyond} bytes come after the end of the body's {encoding}; send one {encoding} stream")
     return bytes(found)
 
 

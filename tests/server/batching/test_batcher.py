@@ -392,3 +392,12 @@ async def test_a_rejection_stands_no_longer_than_the_batch_that_it_waited_for(ma
         engine.gate.set()
         await first
         assert ended, "nothing has left the queue, but now the device is idle"
+
+
+async def test_a_request_is_not_dropped_by_estimate_for_its_own_jobs(make_batcher: Any, engine: Any) -> None:
+    """The tiles of one image on a device that nobody else uses: the estimate may be wrong, and else stays so."""
+    batcher = make_batcher(lanes=2, max_batch_size=1)
+    measured(batcher, item_s=1000.0)
+    with batcher.admit(2, 8, time.monotonic() + 60) as admission:
+        await asyncio.gather(*(admission.run(row(each)) for each in (1, 2)))
+    assert engine.runs == [(1, False)] * 2
