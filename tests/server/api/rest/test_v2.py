@@ -232,8 +232,8 @@ async def test_a_gzip_bomb_is_refused(start: Start) -> None:
         assert answer.status_code == 400
         answer = await http.post("/v2/models/tiny/infer", content=b"{}", headers=headers)
         assert "is not gzip" in error_of(answer)
-        answer = await http.post("/v2/models/tiny/infer", content=gzip.compress(b"{}") + bytes(300_000), headers=headers)
-        assert "300000 bytes come after the end of the body's gzip" in error_of(answer)
+        answer = await http.post("/v2/models/tiny/infer", content=gzip.compress(b"{}") + bomb, headers=headers)
+        assert f"{len(bomb)} bytes come after the end of the body's gzip" in error_of(answer)
         answer = await http.post("/v2/models/tiny/infer", content=b"{}", headers={"Content-Encoding": "br"})
         assert answer.status_code == 501
         answer = await http.post("/v2/models/tiny/infer", content=bytes(2 << 20))
