@@ -10,7 +10,7 @@ from server.api.quotas import charge
 from server.errors import InvalidRequest
 from server.images.codecs import raw_header
 from server.images.critic import Critic
-from server.images.header import LONG_BYTES, Header, read_header
+from server.images.header import LONG_BYTES, Header, read_header, takes_long
 from server.images.scored import Scored, ScoreJob, check_size, score
 from server.images.sizes import Fit
 from server.images.workers import Workers, check_time
@@ -88,7 +88,8 @@ async def answer_score(
     started = time.perf_counter()
     if model.critic is None:
         raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
-    wanted = await workers.run_if(request.ByteSize() > LONG_BYTES, read_score_request, request, model.critic, limits)
+    is_long = request.ByteSize() > LONG_BYTES or any(takes_long(sent) for sent in request.images)
+    wanted = await workers.run_if(is_long, read_score_request, request, model.critic, limits)
     charge(wanted.n, wanted.pixels)
     hold(wanted.held_bytes)
     reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)

@@ -1,4 +1,4 @@
-"""The header of a PNG, JPEG or WebP file, read from the bytes alone: nothing is decoded.
+"""The header of a PNG, JPEG or WebP file, read from the bytes alone: no pixel is decoded.
 
 So an image's size is known, and may be rejected, before any library has allocated memory for it. The number of segments
 is bounded: a file made of a million empty ones costs no more than an image.
@@ -7,10 +7,11 @@ is bounded: a file made of a million empty ones costs no more than an image.
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from server.errors import InvalidRequest
+from server.images.lossless import prefix_code_bytes
 from server.images.workers import Workers, check_time
 
 # Of a file: to look through a longer one may take a second, during which the loop would answer nobody.
@@ -32,6 +33,7 @@ _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _PNG_PALETTE = 3
 _PNG_BITS = (1, 2, 4, 8, 16)
 _WEBP_ANIMATION, _WEBP_EXIF, _WEBP_ALPHA = 0x02, 0x08, 0x10
+_WEBP_LOSSLESS = 1  # of alpha
 
 
 class Format(StrEnum):
@@ -50,6 +52,7 @@ class Header:
     `width` and `height` are as seen, with the EXIF `orientation` (1..8) applied. `channels` are those of the decoded
     image: 1 grey, 2 grey and alpha, 3 RGB, 4 RGBA; palette and CMYK count as RGB. `bits` per sample as stored, and
     `stored_channels` if they are others: 1 of a palette, 4 of CMYK, without alpha if that is a transparent colour.
+    `codes_bytes`: of memory that decoding takes beside what each pixel does.
     """
 
     format: Format
@@ -59,6 +62,7 @@ class Header:
     bits: int = 8
     orientation: int = 1
     stored_channels: int = 0
+    codes_bytes: int = 0
 
     @property
     def stored_size(self) -> tuple[int, int]:
@@ -72,15 +76,21 @@ class Header:
 
 
 async def header_of(data: bytes, workers: Workers) -> Header:
-    """As `read_header`, in a worker if the file is long."""
-    return await workers.run_if(len(data) > LONG_BYTES, read_header, data)
+    """As `read_header`, in a worker if that takes long."""
+    return await workers.run_if(takes_long(data), read_header, data)
+
+
+def takes_long(data: bytes) -> bool:
+    """Whether `read_header` may: of a file that is long, or of a WebP that may be lossless."""
+    return len(data) > LONG_BYTES or data[12:16] in (b"VP8L", b"VP8X")
 
 
 def read_header(data: bytes) -> Header:
     """The header of an encoded image.
 
     Raises:
-        InvalidRequest: not PNG, JPEG or WebP, damaged, animated, or without pixels.
+        InvalidRequest: not PNG, JPEG or WebP, damaged, animated, without pixels, or in a way that costs too much.
+        ImageTooLarge, Left: see `server.images.workers.check_time`.
     """
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
         kind, read = Format.PNG, _read_png
@@ -201,7 +211,9 @@ def _read_webp(data: bytes) -> Header:
         width, height = 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
         alpha = bool(flags & _WEBP_ALPHA)
         if flags & _WEBP_EXIF:
-            orientation = _read_orientation(_find_riff_chunk(data, b"EXIF"))
+            orientation = _read_orientation(
+                next((bytes(chunk) for name, chunk in _riff_chunks(data) if name == b"EXIF"), b"")
+            )
     elif kind == b"VP8L" and data[20] == 0x2F:
         (packed,) = struct.unpack_from("<I", data, 21)
         width, height, alpha = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF), bool(packed >> 28 & 1)
@@ -210,19 +222,38 @@ def _read_webp(data: bytes) -> Header:
         width, height, alpha = packed_width & 0x3FFF, packed_height & 0x3FFF, False
     else:
         raise _damaged(Format.WEBP, f"unknown first chunk {kind!r}")
-    return _header(Format.WEBP, width, height, 4 if alpha else 3, 8, orientation)
+    header = _header(Format.WEBP, width, height, 4 if alpha else 3, 8, orientation)
+    return replace(header, codes_bytes=_codes_bytes(data, width, height))
 
 
-def _find_riff_chunk(data: bytes, wanted: bytes) -> bytes:
+def _codes_bytes(data: bytes, width: int, height: int) -> int:
+    """Of a WebP's pixels and of its alpha, each of which may be lossless."""
+    nbytes = 0
+    has_alpha = False
+    for name, chunk in _riff_chunks(data):
+        if name == b"VP8L":
+            return prefix_code_bytes(chunk[5:], width, height)
+        if name == b"VP8 ":
+            return nbytes
+        if name == b"ALPH":
+            if has_alpha:
+                raise _damaged(Format.WEBP, "two alpha channels")
+            has_alpha = True
+            if chunk[0] & 3 == _WEBP_LOSSLESS:
+                nbytes = prefix_code_bytes(chunk[1:], width, height)
+    raise _damaged(Format.WEBP, f"no pixels within {_MAX_SEGMENTS} chunks")
+
+
+def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    """The name and content of each."""
     at = 12
+    view = memoryview(data)
     for _ in range(_MAX_SEGMENTS):
         if at + 8 > len(data):
             break
         name, size = struct.unpack_from("<4sI", data, at)
-        if name == wanted:
-            return data[at + 8 : at + 8 + size]
+        yield name, view[at + 8 : at + 8 + size]
         at += 8 + size + size % 2
-    return b""
 
 
 def _read_orientation(exif: bytes) -> int:

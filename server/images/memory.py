@@ -71,7 +71,7 @@ def transform_bytes(
     header, first = plan.header, plan.passes[0]
     sent_px = header.width * header.height
     pixels = sent_px * header.channels * first.sample_bytes
-    peak = sent_px * decode_bytes(header, first.bits)
+    peak = sent_px * decode_bytes(header, first.bits) + header.codes_bytes
     if first.hides_colours:
         peak = max(peak, pixels + _spread_bytes(first))
     for each in plan.passes[:-1]:
@@ -145,7 +145,7 @@ def _rows_bytes(plan: TransformPlan, batch: int) -> int:
 def reference_bytes(header: Header) -> int:
     """What reading a reference takes, at its peak."""
     spread = header.channels + _SPREAD_BYTES if header.has_alpha else header.channels
-    return header.width * header.height * max(decode_bytes(header), header.channels + spread)
+    return header.width * header.height * max(decode_bytes(header), header.channels + spread) + header.codes_bytes
 
 
 def decode_bytes(header: Header, bits: int = 8) -> int:

@@ -46,7 +46,10 @@ class ScoreJob:
     @property
     def held_bytes(self) -> int:
         """Of memory: every picture at its peak."""
-        return sum(header.width * header.height * (decode_bytes(header) + header.channels) for header in self.headers)
+        return sum(
+            header.width * header.height * (decode_bytes(header) + header.channels) + header.codes_bytes
+            for header in self.headers
+        )
 
     def label(self, index: int) -> int | None:
         """Of one picture."""

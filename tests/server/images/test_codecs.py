@@ -338,10 +338,8 @@ def test_damaged_bytes_never_raise_anything_but_a_refusal(kind: str, drawn: st.D
     ],
 )
 def test_a_header_without_end_is_given_up(data: bytes) -> None:
-    try:
-        assert read_header(data).orientation == 1  # a WebP without its EXIF is still a WebP
-    except InvalidRequest as error:
-        assert "damaged" in str(error)  # noqa: PT017
+    with pytest.raises(InvalidRequest, match="damaged"):
+        read_header(data)
 
 
 def test_a_size_is_known_without_the_pixels() -> None:
