@@ -185,7 +185,8 @@ class OpenVinoCpuEngine:
         for _ in range(TRIES):
             self._check_refused(shapes)
             graphs = self._sound().result()
-            self._in_use.add(graphs)
+            with self._renewing:
+                self._in_use.add(graphs)
             try:
                 outputs = self._run_on(graphs, arrays, whole_device, interrupts, shapes in self._ran)
             except Exception as error:
@@ -212,6 +213,10 @@ class OpenVinoCpuEngine:
             if coming.done() and not self._stopped and (coming.exception() or coming.result().failures):
                 self._coming = self._compiler.submit(self._compile, self._model)
             return self._coming
+
+    def _used(self) -> "list[Graphs]":
+        with self._renewing:  # a run may be about to add one
+            return list(self._in_use)
 
     def _refuse(self, shapes: Shapes, reason: str) -> None:
         """Has no item of these shapes run for a while, unless one ever did: each would cost a compilation."""
@@ -258,13 +263,13 @@ class OpenVinoCpuEngine:
     def interrupt(self) -> None:
         """Ends the runs in progress likewise; see `Stoppable`."""
         self._interrupts += 1  # also for a run that has not begun
-        for graphs in list(self._in_use):
+        for graphs in self._used():
             graphs.shared.cancel()
             graphs.whole.cancel()
 
     def trim(self) -> None:
         """Gives back what the largest runs took; see `Trimmable`."""
-        for graphs in list(self._in_use):
+        for graphs in self._used():
             graphs.shared.trim()
             graphs.whole.trim()
 
