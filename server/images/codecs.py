@@ -139,12 +139,13 @@ def decode(data: bytes, header: Header, bits: int = 8, metadata_bytes: int | Non
         InvalidRequest: damaged or cut short.
         ImageTooLarge: it takes longer than a worker's limit, or has more metadata.
     """
-    metadata = read_metadata(data, header.format, metadata_bytes)
+    whole = data
     try:
         if header.format is Format.PNG:
-            data = needed_chunks(data)
+            data = needed_chunks(data, header.stored_size[1])
         elif header.format is Format.JPEG:
             data = needed_segments(data)
+        metadata = read_metadata(whole, header.format, metadata_bytes)  # second: the first refuses very many chunks
         with _opened(data, header) as image:
             if image.size != header.stored_size:
                 raise ValueError(f"the header says {header.stored_size}, the pixels {image.size}")

@@ -15,35 +15,39 @@ _NEEDED = frozenset(
     (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"cICP", b"pHYs", b"acTL")
 )
 _CHECK_EVERY = 4096
-# Encoders write at least 8 kB of pixels into each. Pillow takes 10 us for one, and keeps other threads waiting.
-_MAX_PIXEL_CHUNKS = 1 << 16
+# Encoders write at least a row of pixels, most of them 8 kB or more, into each. Pillow takes 10 us for one, and keeps
+# other threads waiting.
+_CHUNKS_PER_ROW = 2  # an interlaced picture has nearly twice as many rows
+_CHUNK_BYTES = 4096
+_FEW_PIXEL_CHUNKS = 4096
+# Drawing programs write one for each note or layer.
+_MAX_OTHER_CHUNKS = 1 << 16
 # Of a JPEG: applications' and comments, but for those that say what its samples are.
 _BESIDE = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))
 _ICC = b"ICC_PROFILE\0"
 
 
-def needed_chunks(data: bytes) -> bytes:
+def needed_chunks(data: bytes, rows: int) -> bytes:
     """A PNG without the chunks that do not concern its pixels, and those that are there again; itself if it has none.
-    What is cut short stays so.
+    What is cut short stays so. `rows`: its height.
 
     Raises:
-        InvalidRequest: its pixels are in more chunks than encoders make.
+        InvalidRequest: it has more chunks than programs make.
         ImageTooLarge, Left: see `server.images.workers.check_time`.
     """
     parts: list[memoryview] = []
     view = memoryview(data)
     kept_from = 0  # of the part that is not in `parts` yet
     at, count, pixel_chunks = _SIGNATURE_BYTES, 0, 0
+    most = max(_FEW_PIXEL_CHUNKS, _CHUNKS_PER_ROW * rows, len(data) // _CHUNK_BYTES)
     seen: set[bytes] = set()
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)
         end = at + 12 + size
         if name == b"IDAT":
             pixel_chunks += 1
-            if pixel_chunks > _MAX_PIXEL_CHUNKS:
-                raise InvalidRequest(
-                    f"image: PNG with its pixels in more than {_MAX_PIXEL_CHUNKS} chunks; save it again"
-                )
+            if pixel_chunks > most:
+                raise InvalidRequest(f"image: PNG with its pixels in more than {most} chunks; save it again")
         elif name not in _NEEDED or name in seen:
             if at > kept_from:
                 parts.append(view[kept_from:at])
@@ -51,6 +55,10 @@ def needed_chunks(data: bytes) -> bytes:
         else:
             seen.add(name)
         count += 1
+        if count - pixel_chunks > _MAX_OTHER_CHUNKS:
+            raise InvalidRequest(
+                f"image: PNG with more than {_MAX_OTHER_CHUNKS} chunks beside its pixels; save it again"
+            )
         if not count % _CHECK_EVERY:
             check_time()
         at = end

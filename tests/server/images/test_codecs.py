@@ -420,8 +420,8 @@ def test_what_lies_beside_the_pixels_of_a_png_is_skipped(beside: list[tuple[byte
 
 def test_what_a_png_says_again_is_skipped() -> None:
     plain, gamma = codecs.encode(DecodedImage(noise(3, 4, 3)), Encoding(Format.PNG, 1)), chunk(b"gAMA", bytes(4))
-    assert needed_chunks(plain[:33] + gamma * 3 + plain[33:] + gamma) == plain[:33] + gamma + plain[33:] + gamma
-    assert needed_chunks(plain[:33] + gamma + plain[33:-12] + gamma + plain[-12:]) == plain[:33] + gamma + plain[33:]
+    assert needed_chunks(plain[:33] + gamma * 3 + plain[33:] + gamma, 3) == plain[:33] + gamma + plain[33:] + gamma
+    assert needed_chunks(plain[:33] + gamma + plain[33:-12] + gamma + plain[-12:], 3) == plain[:33] + gamma + plain[33:]
 
 
 def test_a_png_whose_pixels_are_in_very_many_chunks_is_rejected() -> None:
@@ -429,8 +429,10 @@ def test_a_png_whose_pixels_are_in_very_many_chunks_is_rejected() -> None:
     plain = codecs.encode(DecodedImage(noise(3, 4, 3)), Encoding(Format.PNG, 1))
     empty = chunk(b"IDAT", b"")
     assert np.array_equal(decoded(plain[:33] + empty * 1000 + plain[33:]).pixels, noise(3, 4, 3))
-    with pytest.raises(InvalidRequest, match=r"^image: PNG with its pixels in more than 65536 chunks; save it again$"):
-        decoded(plain[:33] + empty * (1 << 16) + plain[33:])
+    with pytest.raises(InvalidRequest, match=r"^image: PNG with its pixels in more than 4096 chunks; save it again$"):
+        decoded(plain[:33] + empty * (1 << 12) + plain[33:])
+    with pytest.raises(InvalidRequest, match=r"^image: PNG with more than 65536 chunks beside its pixels; save it"):
+        decoded(plain[:-12] + chunk(b"teXt", b"") * (1 << 16) + plain[-12:])
 
 
 def test_a_webp_whose_modes_overflow_is_encoded_by_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
