@@ -155,13 +155,15 @@ def decode_bytes(header: Header, bits: int = 8) -> int:
     if bits == 16 and header.bits == 16:
         return _DEEP_DECODE_BYTES[header.channels]
     if bits == 16:  # 8 bits become 16
-        return max(decode_bytes(header), 3 * header.channels)
+        return max(decode_bytes(header), (1 if header.channels == 1 else 4) + 4 * header.channels)
     if header.format is Format.WEBP:
         return _WEBP_DECODE_BYTES[header.channels]
     # Pillow holds grey in 1 byte and everything else in 4, and copies it twice on its way to numpy.
     nbytes = (1 if header.channels == 1 else 4) + 2 * header.channels
-    if header.bits == 16 and header.channels == 1:
+    if header.bits == 16 and header.channels < 3:
         nbytes += 4
+    if header.bits == 1 and header.channels == 1:
+        nbytes += 1
     return nbytes + header.stored_channels  # before they are converted
 
 

@@ -86,6 +86,7 @@ FILES: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
     "PNG alpha": (lambda: image(4), "PNG", {}),
     "PNG palette": (lambda: Image.fromarray(image(3)).quantize(64), "PNG", {}),
     "PNG transparent colour": (lambda: image(3), "PNG", {"transparency": (1, 2, 3)}),
+    "PNG 1 bit": (lambda: Image.fromarray(image(1)[..., 0]).convert("1"), "PNG", {}),
     "PNG 16 bits": (lambda: image(1)[..., 0].astype(np.uint16) << 8, "PNG", {}),
     "WebP": (lambda: image(3), "WEBP", {}),
     "WebP alpha": (lambda: image(4), "WEBP", {}),
@@ -118,6 +119,25 @@ def test_encoding_noise_takes_what_is_counted(tmp_path: Path, kind: Format, chan
     counted = memory.encode_bytes(Encoding.of(kind, None), channels)
     copies = memory.PNG_COPIES if kind is Format.PNG else memory.REPLY_COPIES
     check(counted, max(encoding, copies * sending))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG grey"])
+def test_making_16_bits_of_8_takes_what_is_counted(tmp_path: Path, kind: str) -> None:
+    make, format_, options = FILES[kind]
+    Image.fromarray(make()).save(tmp_path / "image", format_, **options)
+    header = read_header((tmp_path / "image").read_bytes())
+    check(memory.decode_bytes(header, 16), measured("decode", tmp_path / "image", 16)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_grey_and_alpha_of_16_bits_take_what_is_counted(tmp_path: Path) -> None:
+    data = codecs.encode(codecs.DecodedImage(noise(2).astype(np.uint16) << 8), Encoding(Format.PNG, 0))
+    (tmp_path / "image").write_bytes(data)
+    for bits in (8, 16):
+        check(memory.decode_bytes(read_header(data), bits), measured("decode", tmp_path / "image", bits)[0])
 
 
 @pytest.mark.slow
