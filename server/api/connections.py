@@ -6,6 +6,7 @@ all ports together leave some.
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import resource
@@ -85,19 +86,37 @@ class Eviction:
 
     For the native front end, which limits nothing itself and keeps its sockets to itself: they are found among the
     descriptors of this process, and shut down as if the client had left. Nothing tells when one is accepted, so they
-    are counted four times a second. Loop thread only.
+    are counted four times a second, and when a port of the loop's could not accept one. Loop thread only.
     """
 
     def __init__(self, port: int, limit: int) -> None:
         self._port, self._limit = port, limit
-        self._timer = asyncio.get_running_loop().call_later(CHECK_EVERY_S, self._look)
+        self._lacking = 0  # times that no descriptor was left
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._note)
+        self._timer: asyncio.Handle = loop.call_later(CHECK_EVERY_S, self._look)
 
     def close(self) -> None:
         """Looks no more."""
         self._timer.cancel()
+        asyncio.get_running_loop().set_exception_handler(None)
+
+    def _note(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Of an error that the loop would log: asyncio tries to accept a hundred connections although none fits."""
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(context)
+            return
+        self._lacking += 1
+        if self._lacking == 1:
+            self._timer.cancel()
+            self._timer = loop.call_soon(self._look)
 
     def _look(self) -> None:
         closed = self._close_excess()
+        if self._lacking:
+            log.warning("no file descriptor left for a connection", extra={"fields": {"times": self._lacking}})
+            self._lacking = 0
         if closed:
             fields = {"closed": closed, "limit": self._limit}
             log.warning("too many gRPC connections (max_connections)", extra={"fields": fields})

@@ -1,5 +1,6 @@
 import asyncio
 import contextlib
+import errno
 import resource
 import socket
 import sys
@@ -238,3 +239,17 @@ def test_the_probes_are_answered_while_descriptors_are_short(tiny: Path, fronten
         kinds = 4  # of lines that come in numbers
         assert len(server.log.splitlines()) < 20 + kinds * (BURST_LINES + LINES_PER_S * (time.monotonic() - started))
         assert "the limit of open files (ulimit -n) allows fewer connections" in server.log
+
+
+async def test_connections_for_which_no_descriptor_is_left_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.get_running_loop()
+    eviction = connections.Eviction(1, 1)
+    for _ in range(30):  # as asyncio does
+        loop.call_exception_handler({"message": "out of resource", "exception": OSError(errno.EMFILE, "too many")})
+    loop.call_exception_handler({"message": "another", "exception": ValueError()})
+    await asyncio.sleep(0)
+    eviction.close()
+    assert [(each.getMessage(), getattr(each, "fields", None)) for each in caplog.records] == [
+        ("another", None),
+        ("no file descriptor left for a connection", {"times": 30}),
+    ]
