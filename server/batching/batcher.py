@@ -326,7 +326,7 @@ class _Slot:
     def __init__(self, batcher: Batcher, device: Device, engine: Engine) -> None:
         self.device = device
         self.engine = engine
-        self.cost = CostModel(device.lanes)
+        self.cost = CostModel(device.lanes, device.is_cpu)
         self.has_work = batcher.has_work
         self._batcher = batcher
 

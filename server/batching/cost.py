@@ -34,8 +34,10 @@ class CostModel:
     costs far more than one of a large image. A size that has not run yet costs what the nearest one does.
     """
 
-    def __init__(self, lanes: int) -> None:
+    def __init__(self, lanes: int, is_cpu: bool = False) -> None:
+        """`is_cpu`: several lanes are a CPU's in any case."""
         self._lanes = lanes
+        self._is_cpu = is_cpu or lanes > 1
         self.running_s = 0.0  # what was estimated for the batches that run now
         self._by_bytes: dict[int, _Line] = {}  # by size class
         self._by_items = _Line()
@@ -78,14 +80,14 @@ class CostModel:
         self._by_items.add(items, device_s)
         line = self._by_items
         self.is_short = 0.0 < line.at(1) < SHORT_S
-        if self._lanes > 1 and line.slope:
+        if self._is_cpu and line.slope:
             self._useful_items = max(1, int(self._useful(line)))
 
     def max_items(self, max_batch_size: int, item_bytes: int = 0) -> int:
         """Items beyond which a longer batch gains little: on a CPU, what a lane computes in MAX_LANE_S, or what costs
         as much as the batch by itself. Large items run one by one until one of their size has run."""
         useful = self._useful_items
-        if item_bytes >= LARGE_BYTES and self._lanes > 1:
+        if item_bytes >= LARGE_BYTES and self._is_cpu:
             line = self._by_bytes.get(item_bytes.bit_length())
             useful = min(useful, max(1, self._useful(line) // item_bytes) if line and line.slope else 1)
         return int(min(max_batch_size, useful))

@@ -87,7 +87,7 @@ class Device:
         nothing can run here any more; "" if it can."""
         self.name = name
         self.lanes = lanes
-        self._is_cpu = is_cpu or lanes > 1
+        self.is_cpu = is_cpu or lanes > 1
         self._hangs = hangs or Hangs(0.0, lambda: None)
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -160,7 +160,7 @@ class Device:
 
     def _lanes_for(self, source: Source) -> int:
         """Batches that the device takes now, the one formed ahead included."""
-        ahead = (self.lanes > 1 and source.is_short) if self._is_cpu else (self._held > 0 and source.fills_batch)
+        ahead = (self.lanes > 1 and source.is_short) if self.is_cpu else (self._held > 0 and source.fills_batch)
         return self.lanes + ahead - self._held
 
     def _take_turns(self) -> None:
@@ -169,7 +169,7 @@ class Device:
             while self._turns and (lanes := self._lanes_for(self._turns[0])) > 0:
                 source = self._turns.popleft()
                 is_idle = not (self._held or self._turns)
-                work = source.take(lanes, may_use_whole_device=is_idle and self._is_cpu)
+                work = source.take(lanes, may_use_whole_device=is_idle and self.is_cpu)
                 if work is None:
                     continue
                 if source.has_work():

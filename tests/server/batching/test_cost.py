@@ -129,6 +129,7 @@ def test_short_is_below_the_threshold() -> None:
 def test_large_items_run_one_by_one_on_a_cpu_until_their_size_is_known() -> None:
     item_bytes = LARGE_BYTES + 1
     assert CostModel(1).max_items(8, item_bytes) == 8, "of a GPU"
+    assert CostModel(1, is_cpu=True).max_items(8, item_bytes) == 1
     cost = CostModel(2)
     assert (cost.max_items(8, item_bytes), cost.max_items(8, 100)) == (1, 8)
     cost.learn(8, 8 * 4, 0.001)  # small ones, of which eight are useful
