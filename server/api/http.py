@@ -299,13 +299,14 @@ class _Connection(H11Protocol):
             _cancel(self._idle)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers what is not HTTP. If it is the body of a request being answered, only the end of the connection can
-        say so; the application then talks to nobody."""
-        if not self._is_busy:
+        """Answers what is not HTTP. If it is the body of a request being answered, or that has been, only the end of
+        the connection can say so; the application then talks to nobody."""
+        if not self._is_busy and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             super().send_400_response(f"{msg}\n")
             return
-        self.cycle.disconnected = True
-        self.cycle.message_event.set()
+        if self._is_busy:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         self.transport.abort()
 
     def pause_writing(self) -> None:
