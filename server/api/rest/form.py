@@ -14,6 +14,9 @@ MULTIPART = "multipart/form-data"
 _MAX_FILES = 2
 # Parts of a form beside them.
 _MAX_FIELDS = 16
+# Names of those in which names and texts may be. Python has others that take long, or give what is no text; it also
+# remembers each unknown name that it is asked for.
+_CHARSETS = frozenset(("", "utf-8", "utf8", "us-ascii", "ascii", "iso-8859-1", "latin1"))
 
 
 def read_form(headers: Headers, body: bytes) -> dict[str, Any]:
@@ -42,8 +45,8 @@ def _charset(headers: Headers) -> str:
 
 async def _parse(headers: Headers, body: bytes) -> dict[str, Any]:
     charset = _charset(headers)
-    if charset not in ("", "utf-8", "us-ascii"):  # Python has others that take long, or give what is no text
-        raise InvalidRequest(f"Content-Type: charset {charset[:80]!r}; forms are read as utf-8")
+    if charset not in _CHARSETS:
+        raise InvalidRequest(f"Content-Type: charset {charset[:80]!r}; must be utf-8, us-ascii or iso-8859-1")
 
     async def stream() -> AsyncGenerator[bytes, None]:
         yield body

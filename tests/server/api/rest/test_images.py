@@ -261,6 +261,8 @@ FORM = PART % (b"version", b"+2AA-") + PART % (b'image"; filename="a', png()) + 
         ({"content": b"x", "headers": {"Content-Type": MULTI}}, 400, "multipart"),
         ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=utf-7"}}, 400, "utf-7"),
         ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=UTF-8"}}, 400, "+2AA-"),
+        ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=utf8"}}, 400, "+2AA-"),
+        ({"content": FORM, "headers": {"Content-Type": f"{MULTI}; charset=ISO-8859-1"}}, 400, "+2AA-"),
     ],
 )
 async def test_what_is_no_image_is_refused(http: httpx.AsyncClient, options: Any, code: int, text: str) -> None:
