@@ -308,7 +308,7 @@ class Server:
         await self._grpc.stop(max(0.0, over_at - loop.time()))
         await draining
         try:
-            async with asyncio.timeout(0.0 if self.hangs.texts else CLOSE_S):
+            async with asyncio.timeout(0.0 if self.hangs.is_any else CLOSE_S):
                 await self.repository.close()
         except TimeoutError:
             log.error("engines not closed", extra={"fields": {"reason": "a run has not ended"}})

@@ -39,6 +39,11 @@ class Hangs:
         return [*self._lost, *(watch.text for watch in self._hung)]
 
     @property
+    def is_any(self) -> bool:
+        """Whether a run hangs now."""
+        return bool(self._hung)
+
+    @property
     def is_dead(self) -> bool:
         """Whether only a restart helps: a device is lost, or a run has hung for as long again and will not end."""
         now = time.monotonic()

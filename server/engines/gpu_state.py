@@ -10,6 +10,7 @@ from server.engines.gpu_count import DRIVER
 LOST: Mapping[int, str] = {
     214: "ECC_UNCORRECTABLE",
     220: "NVLINK_UNCORRECTABLE",
+    226: "CONTAINED",
     700: "ILLEGAL_ADDRESS",
     702: "LAUNCH_TIMEOUT",
     709: "CONTEXT_IS_DESTROYED",
@@ -20,6 +21,9 @@ LOST: Mapping[int, str] = {
     717: "INVALID_ADDRESS_SPACE",
     718: "INVALID_PC",
     719: "LAUNCH_FAILED",
+    721: "TENSOR_MEMORY_LEAK",
+    810: "MPS_CLIENT_TERMINATED",
+    911: "EXTERNAL_DEVICE",
 }
 
 

@@ -292,6 +292,13 @@ async def test_a_server_whose_decoders_hang_is_to_be_restarted(start: Any, repos
     gate.set()
 
 
+async def test_a_server_whose_gpu_is_lost_closes_its_engines(start: Any, caplog: pytest.LogCaptureFixture) -> None:
+    running = await start()
+    running.server.hangs.lose("cuda:0", "CUDA_ERROR_ILLEGAL_ADDRESS")
+    await running.end()
+    assert not logged(caplog, "engines not closed")
+
+
 @pytest.mark.slow
 async def test_sigterm_under_load_loses_no_accepted_request(repository: Path, frontend: str) -> None:
     with serving.running(repository, "--frontend", frontend, "--shutdown-delay-s", "0.5") as process:

@@ -46,7 +46,8 @@ class FakeDriver:
     ("code", "retains", "said"),
     [
         (0, 0, ""), (700, 0, "CUDA_ERROR_ILLEGAL_ADDRESS"), (214, 0, "CUDA_ERROR_ECC_UNCORRECTABLE"),
-        (2, 0, ""), (900, 0, ""), (0, 719, "CUDA_ERROR_LAUNCH_FAILED"), (0, 2, ""),
+        (911, 0, "CUDA_ERROR_EXTERNAL_DEVICE"), (2, 0, ""), (900, 0, ""),
+        (0, 719, "CUDA_ERROR_LAUNCH_FAILED"), (0, 2, ""),
     ],
 )  # fmt: skip
 def test_only_what_cuda_cannot_recover_from_makes_a_gpu_lost(code: int, retains: int, said: str) -> None:

@@ -143,6 +143,7 @@ async def test_a_gpu_on_which_nothing_runs_any_more_after_a_failure_ends_the_pro
     assert bool(asked) == (place != CPU)
     assert hangs.is_dead == is_lost
     assert hangs.texts == [f"cuda:0 is lost ({said}): nothing runs there until this process is started again"] * is_lost
+    assert not hangs.is_any
     assert len(changes) == is_lost
     devices.close()
 
