@@ -1,6 +1,8 @@
 """What only a GPU shows of the server: its GPU metrics, memory after unloading, instances, float32 again, its end."""
 
+import math
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -8,7 +10,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import grpc
@@ -98,16 +100,16 @@ def _page(target: Target) -> dict[str, float]:
 def _nvidia_smi(*fields: str) -> list[float]:
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits", "--id=0"]
     line = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[0]
-    return [float(part) for part in line.split(",")]
+    return [float(part) if re.fullmatch(r"\s*[\d.]+\s*", part) else math.nan for part in line.split(",")]
 
 
 def _metrics(version: Version, subject: Subject, device: Device, work: Path, seconds: float) -> Finding:
     """The metrics page beside nvidia-smi, while the GPU works."""
     with started(_repository(version, work), _arguments(device)) as target:
         message = _message(version, subject, 64)
-        thread = threading.Thread(target=_load, args=(target, message, 16, seconds))
+        thread = threading.Thread(target=_load, args=(target, message, 16, 2 * seconds))
         thread.start()
-        time.sleep(seconds / 2)
+        time.sleep(seconds)
         page = _page(target)
         if device.kind == "cpu":
             thread.join()
@@ -116,14 +118,24 @@ def _metrics(version: Version, subject: Subject, device: Device, work: Path, sec
             "memory.used", "memory.total", "power.draw", "utilization.gpu", "power.limit"
         )
         thread.join()
-    ours = (
-        page["nv_gpu_memory_used_bytes"] / 2**20, page["nv_gpu_memory_total_bytes"] / 2**20,
-        page["nv_gpu_power_usage"], 100 * page["nv_gpu_utilization"], page["nv_gpu_power_limit"],
-    )  # fmt: skip
-    near = abs(ours[0] - used) < 0.1 * total and abs(ours[1] - total) < 0.02 * total and abs(ours[4] - limit) < 1
+    return compared(page, (used, total, watts, busy, limit))
+
+
+def compared(page: Mapping[str, float], theirs: Sequence[float]) -> Finding:
+    """Our page beside what nvidia-smi says a moment later: memory used and in all, power, busy share, power limit; nan
+    where one of them does not know, which only memory must be."""
     names = ("memory used MiB", "memory total MiB", "power W", "busy %", "power limit W")
-    pairs = zip(names, ours, (used, total, watts, busy, limit), strict=True)
-    return Finding("GPU metrics / nvidia-smi", near, "; ".join(f"{name} {a:.0f} / {b:.0f}" for name, a, b in pairs))
+    kept = ("memory_used_bytes", "memory_total_bytes", "power_usage", "utilization", "power_limit")
+    scales = (2**-20, 2**-20, 1, 100, 1)
+    ours = [scale * page.get(f"nv_gpu_{name}", math.nan) for name, scale in zip(kept, scales, strict=True)]
+    # memory by what one more context takes; power and busy share change from one moment to the next
+    tolerances = (1024, 0.02 * theirs[1], 0.5 * theirs[2], 50, 1)
+    pairs = list(zip(ours, theirs, tolerances, strict=True))
+    near = all(a > 0 and b > 0 and abs(a - b) <= most for a, b, most in pairs[:2]) and all(
+        abs(a - b) <= most for a, b, most in pairs[2:] if not math.isnan(a + b)
+    )
+    text = "; ".join(f"{name} {a:.0f} / {b:.0f}" for name, (a, b, _) in zip(names, pairs, strict=True))
+    return Finding("GPU metrics / nvidia-smi", near, text)
 
 
 def _memory_mib(device: Device) -> float:
@@ -197,7 +209,7 @@ def _float32_again(version: Version, subject: Subject, device: Device, work: Pat
 
 
 def _end_under_load(version: Version, subject: Subject, device: Device, work: Path) -> Finding:
-    """SIGTERM while 16 callers wait: what was taken in is answered, and the process ends in time."""
+    """SIGTERM while 16 callers wait: what was taken in is answered, and the process ends in time with code 0."""
     request = service_pb2.ModelInferRequest.FromString(_message(version, subject, 16))
     said: list[str] = []
     with started(_repository(version, work), _arguments(device)) as target:
@@ -216,13 +228,34 @@ def _end_under_load(version: Version, subject: Subject, device: Device, work: Pa
         threads = [threading.Thread(target=call_on) for _ in range(16)]
         for thread in threads:
             thread.start()
-        time.sleep(1.5)
-        answered = len(said)
+        began_s = time.perf_counter()
+        while not said and time.perf_counter() - began_s < STOP_S:
+            time.sleep(0.05)
+        time.sleep(1.0)
+        before = list(said)
         began_s = time.perf_counter()
         os.kill(target.pid, signal.SIGTERM)
         for thread in threads:
             thread.join()
         took_s = time.perf_counter() - began_s
-    counts = ", ".join(f"{count} {name}" for name, count in sorted(Counter(said[answered:]).items()))
-    good = set(said) <= {"answered", "UNAVAILABLE"} and took_s < STOP_S
-    return Finding("SIGTERM under load", good, f"after it: {counts}; the last caller knew after {took_s:.2f} s")
+        code = _exit_code(target.pid, began_s + STOP_S)
+    return ended(before, said[len(before) :], took_s, code)
+
+
+def ended(before: Sequence[str], after: Sequence[str], took_s: float, code: int | None) -> Finding:
+    """What callers were told before the signal and after it, when the last of them knew, and how the process ended;
+    None if it did not."""
+    counts = ", ".join(f"{count} {name}" for name, count in sorted(Counter(after).items()))
+    good = set(before) == {"answered"} and set(after) <= {"answered", "UNAVAILABLE"} and took_s < STOP_S and code == 0
+    how = "the process did not end" if code is None else f"exit code {code}"
+    text = f"{len(before)} calls before it; after it: {counts}; the last caller knew after {took_s:.2f} s; {how}"
+    return Finding("SIGTERM under load", good, text)
+
+
+def _exit_code(pid: int, end_s: float) -> int | None:
+    """Of a process of ours, which is still to be waited for; minus the signal that ended it; None if it runs on."""
+    while time.perf_counter() < end_s:
+        if found := os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+        time.sleep(0.05)
+    return None

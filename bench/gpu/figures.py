@@ -81,11 +81,15 @@ class Served:
 
     @property
     def limited_by(self) -> str:
-        """The first of what is busy nearly all of the time."""
+        """The first of what is busy nearly all of the time; "-" where nothing was answered. A lane waits for the
+        interpreter as well as for the GPU."""
+        if not self.images_per_s:
+            return "-"
+        is_gpu = self.gpu_busy is not None and self.gpu_busy >= NEARLY_ALL
         for share, what in (
-            (self.lane_busy, "the GPU's lane"),
+            (self.lane_busy, "the GPU" if is_gpu else "the lane (GPU or interpreter)"),
             (self.caller_cores and self.caller_cores / self.processes, "the caller"),
-            (self.server_cores and self.server_cores / self.processes, "the server's process"),
+            (self.server_cores and self.server_cores / self.processes, "the server's threads together"),
         ):
             if share is not None and share >= NEARLY_ALL:
                 return what

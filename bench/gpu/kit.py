@@ -16,13 +16,14 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 INDEX = "kit.json"
 MODELS = "models.tar.xz"
-PIP_S = 90.0  # for all wheels together it takes 20
+PIP_S = 90.0  # for all calls of pip together; one for all wheels takes 20
 TOO_LONG = f"pip took longer than {PIP_S:.0f} s"
 # What the machine is: CPython on x86-64 Linux with torch, its CUDA libraries, onnx, onnxscript and numpy.
 GLIBC_MINORS = (39, 35, 34, 31, 28, 27, 24, 17, 12, 5)
@@ -181,11 +182,12 @@ def install(pieces: Path, target: Path) -> list[str]:
                 archive.extractall(target / "models", filter="data")
         except (OSError, tarfile.TarError) as error:
             wrong.append(f"{path.name}: {error}")
-    said = _pip(site, wheels) if wheels else ""
+    end_s = time.monotonic() + PIP_S
+    said = _pip(site, wheels, end_s) if wheels else ""
     if said == TOO_LONG:
         wrong.append(f"{len(wheels)} wheels: {said}")
     elif said:  # it installs all of them or none
-        refused = {path.name: said for path in wheels if (said := _pip(site, [path]))}
+        refused = {path.name: said for path in wheels if (said := _pip(site, [path], end_s))}
         wrong += [f"{name}: {said}" for name, said in refused.items()]
     _link_nvidia(site)
     _write_command(site)
@@ -193,14 +195,14 @@ def install(pieces: Path, target: Path) -> list[str]:
     return wrong
 
 
-def _pip(site: Path, wheels: Sequence[Path]) -> str:
-    """What pip says against installing them, "" if nothing."""
+def _pip(site: Path, wheels: Sequence[Path], end_s: float) -> str:
+    """What pip says against installing them, "" if nothing. `end_s`: when it is ended, on the monotonic clock."""
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-compile", "--upgrade",
         "--target", str(site), *map(str, wheels),
     ]  # fmt: skip
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PIP_S)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=end_s - time.monotonic())
     except subprocess.TimeoutExpired:
         return TOO_LONG
     return (done.stderr.strip().splitlines() or ["no reason given"])[-1] if done.returncode else ""

@@ -4,10 +4,11 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import numpy as np
@@ -35,7 +36,8 @@ QUEUE_BYTES = 16 << 30
 
 @dataclass(frozen=True)
 class Phases:
-    """What a server is loaded with: callers, images per call, seconds for each phase, when to begin no more."""
+    """What a server is loaded with, the most valuable first: callers, images per call, seconds for each phase, when to
+    begin no more."""
 
     callers: Sequence[int]
     images_per_call: Sequence[int]
@@ -51,8 +53,10 @@ def serve(results: Results, repository: Serving, subjects: Sequence[Subject], de
         return
     try:
         with started(repository.folder, f"{serve_arguments(repository, device)} {phases.arguments}") as target:
-            for subject in subjects:
-                _serve_subject(results, subject, repository, target, device, phases)
+            ready = [subject for subject in subjects if _is_served(results, subject, repository, target)]
+            workloads = _Workloads(results, repository, target)
+            for callers, images, subject in product(phases.callers, phases.images_per_call, ready):
+                _phase(workloads, subject, images, callers, device, phases)
     except TargetError as error:
         results.skip(f"server, {repository}", str(error).splitlines()[-1])  # the end of the server's log, if it died
     except (WireError, OSError, grpc.RpcError) as error:
@@ -66,37 +70,62 @@ def serve_arguments(repository: Serving, device: Device) -> str:
     return f"--device {device.kind}{engine} --shutdown-delay-s 0 --queue-target-s 0 --max-queue-bytes {QUEUE_BYTES}"
 
 
-def _serve_subject(
-    results: Results, subject: Subject, repository: Serving, target: Target, device: Device, phases: Phases
-) -> None:
-    version = repository.versions[subject.model]
-    platform, reason = served(target, subject.model)
+def _is_served(results: Results, subject: Subject, repository: Serving, target: Target) -> bool:
+    _, reason = served(target, subject.model)
     if reason:
         results.skip(f"server, {subject} {repository}", reason)
+    return not reason
+
+
+@dataclass
+class _Workloads:
+    """Of one server: each is prepared when its first phase comes, and is kept for the later ones."""
+
+    results: Results
+    repository: Serving
+    target: Target
+    _made: dict[tuple[Subject, int], tuple[Workload, int] | None] = field(default_factory=dict)
+
+    def of(self, subject: Subject, images: int) -> tuple[Workload, int] | None:
+        """It, and the bytes of a reply; None where it cannot be called, which was said then."""
+        if (subject, images) not in self._made:
+            try:
+                version = self.repository.versions[subject.model]
+                self._made[subject, images] = prepare(self.target, subject, version, images)
+            except TargetError as error:
+                part = f"server, {subject} {self.repository}, {images} images per call"
+                self.results.skip(part, first_line(error))
+                self._made[subject, images] = None
+        return self._made[subject, images]
+
+
+def _phase(workloads: _Workloads, subject: Subject, images: int, callers: int, device: Device, phases: Phases) -> None:
+    results, repository, target = workloads.results, workloads.repository, workloads.target
+    part = f"server, {subject} {repository}, {images} images per call, {callers} callers"
+    if time.perf_counter() > phases.end_s:
+        results.skip(part, TIME_UP)
         return
-    for images in phases.images_per_call:
-        part = f"server, {subject} {repository}, {images} images per call"
-        if time.perf_counter() > phases.end_s:
-            results.skip(part, TIME_UP)
-            continue
-        try:
-            workload, reply_bytes = prepare(target, subject, version, images)
-        except TargetError as error:
-            results.skip(part, first_line(error))
-            continue
-        for callers in phases.callers:
-            if callers * reply_bytes > IN_FLIGHT_BYTES:
-                results.skip(f"{part}, {callers} callers", f"{callers * reply_bytes / 1e9:.1f} GB of replies in flight")
-            elif time.perf_counter() > phases.end_s:
-                results.skip(f"{part}, {callers} callers", TIME_UP)
-            else:
-                load = partial(_closed_loop, workload, callers, phases.seconds)
-                row = measured([target], workload, version, subject, platform, callers, device, load)
-                results.served.append(row)
-                results.write()
-                print(
-                    f"{part}, {callers} callers: {row.images_per_s:.1f} images/s, limit: {row.limited_by}", flush=True
-                )
+    found = workloads.of(subject, images)
+    if found is None:
+        return
+    workload, reply_bytes = found
+    if callers * reply_bytes > IN_FLIGHT_BYTES:
+        results.skip(part, f"{callers * reply_bytes / 1e9:.1f} GB of replies in flight")
+        return
+    platform, _ = served(target, subject.model)
+    load = partial(_closed_loop, workload, callers, phases.seconds)
+    version = repository.versions[subject.model]
+    add(results, part, measured([target], workload, version, subject, platform, callers, device, load))
+
+
+def add(results: Results, part: str, row: Served) -> None:
+    """Adds the row; a phase in which nothing was answered has no figures, so that it is skipped."""
+    if row.images_per_s:
+        results.served.append(row)
+        print(f"{part}: {row.images_per_s:.1f} images/s, limit: {row.limited_by}", flush=True)
+    else:
+        results.skip(part, f"no call was answered within the phase, {row.errors} ended with an error")
+    results.write()
 
 
 @dataclass(frozen=True)
@@ -123,43 +152,48 @@ def measured(
     device: Device, load: Callable[[], Load], setup: str = "",
 ) -> Served:  # fmt: skip
     """One phase, with what the servers and the GPU did meanwhile."""
-    before = [(target.counts(workload.model), _lane_s(target), _processor_s(target.pid)) for target in targets]
-    began_s = time.perf_counter()
+    before = [_Meter.read(target, workload.model) for target in targets]
     with device.watched() as busy:
         seen = load()
-    wall_s = time.perf_counter() - began_s
-    after = [(target.counts(workload.model), _lane_s(target), _processor_s(target.pid)) for target in targets]
-    items, runs, lane_s, processor_s = (
-        sum(value)
-        for value in zip(
-            *(
-                (
-                    new.inferences - old.inferences,
-                    new.executions - old.executions,
-                    new_lane - old_lane,
-                    new_cpu - old_cpu,
-                )
-                for (old, old_lane, old_cpu), (new, new_lane, new_cpu) in zip(before, after, strict=True)
-            ),
-            strict=True,
-        )
-    )
+    after = [_Meter.read(target, workload.model) for target in targets]
+    spent = [new - old for old, new in zip(before, after, strict=True)]
+    runs = sum(each.executions for each in spent)
     return Served(
         str(subject), version.spec.precision, platform, callers, workload.images, seen.calls_per_s * workload.images,
-        percentile(seen.latencies_s, 50), percentile(seen.latencies_s, 99), items / runs if runs else math.nan,
-        seen.errors, busy.share, processor_s / wall_s, seen.caller_cores, lane_s / wall_s / len(targets), setup,
-        len(targets),
+        percentile(seen.latencies_s, 50), percentile(seen.latencies_s, 99),
+        sum(each.inferences for each in spent) / runs if runs else math.nan, seen.errors, busy.share,
+        sum(each.processor_s / each.processor_at_s for each in spent), seen.caller_cores,
+        sum(each.lane_s / each.at_s for each in spent) / len(spent), setup, len(targets),
     )  # fmt: skip
 
 
-def _lane_s(target: Target) -> float:
-    """Seconds that a server's lanes were in batches until now, over the number of lanes."""
-    page = exposition.fetch(target.metrics)
-    busy, lanes = (
-        sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(f"{name}{{"))
-        for name in ("ganserve_device_busy_seconds_total", "ganserve_device_lanes")
-    )
-    return busy / lanes if lanes else math.nan
+class _Meter(NamedTuple):
+    """What a server has done until now, and when that was: after a phase its page comes late, while it still works.
+
+    `lane_s`: seconds in batches, over the number of lanes. `at_s`: of the page; `processor_at_s`: of `processor_s`.
+    """
+
+    inferences: float
+    executions: float
+    lane_s: float
+    at_s: float
+    processor_s: float
+    processor_at_s: float
+
+    @classmethod
+    def read(cls, target: Target, model: str) -> "_Meter":
+        page = exposition.fetch(target.metrics)
+        at_s, counts = time.perf_counter(), exposition.counts(page, model)
+        busy, lanes = (
+            sum(float(line.rpartition(" ")[2]) for line in page.splitlines() if line.startswith(f"{name}{{"))
+            for name in ("ganserve_device_busy_seconds_total", "ganserve_device_lanes")
+        )
+        lane_s = busy / lanes if lanes else math.nan
+        now_s = time.perf_counter()
+        return cls(counts.inferences, counts.executions, lane_s, at_s, _processor_s(target.pid), now_s)
+
+    def __sub__(self, other: "_Meter") -> "_Meter":
+        return _Meter(*(new - old for new, old in zip(self, other, strict=True)))
 
 
 def _processor_s(pid: int) -> float:

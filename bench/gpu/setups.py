@@ -4,12 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
+from typing import IO
 
 from bench.caller.server import Target, TargetError, started
 from bench.cpu.load import Workload
@@ -17,7 +20,7 @@ from bench.gpu.device import Device
 from bench.gpu.figures import SERVED_ROWS, Subject
 from bench.gpu.rates import TIME_UP
 from bench.gpu.report import Results, first_line
-from bench.gpu.server import Load, measured, prepare, serve_arguments, served
+from bench.gpu.server import Load, add, measured, prepare, serve_arguments, served
 from bench.gpu.serving import Model, Serving
 
 LOADS = ((16, 64), (256, 1))  # callers, images a call
@@ -26,18 +29,20 @@ NOT_AHEAD = "bench.gpu.not_ahead"
 
 @dataclass(frozen=True)
 class Group:
-    """Servers that run at once, all alike; what they are called when so many of them are loaded."""
+    """Servers that run at once, each a module, "" for the command itself; what it is called when those of them are
+    loaded, in turns, `rounds` times."""
 
-    names: dict[int, str]
+    servers: Sequence[str]
+    names: dict[str, Sequence[int]]
     loads: Sequence[tuple[int, int]] = LOADS
-    module: str = ""
     most_rows: int = SERVED_ROWS
+    rounds: int = 1
 
 
 GROUPS = (
-    Group({1: "1 process of 4", 2: "2 processes", 4: "4 processes"}),
-    Group({1: "1 process, none formed ahead"}, module=NOT_AHEAD),
-    Group({1: "1 process, batches of 1"}, LOADS[1:], most_rows=1),
+    Group(("", NOT_AHEAD), {"1 process of 2": (0,), "1 of 2, none formed ahead": (1,)}, LOADS[:1], rounds=2),
+    Group(("",), {"1 process, batches of 1": (0,)}, LOADS[1:], most_rows=1),
+    Group(("",) * 4, {"1 process of 4": (0,), "2 processes": (0, 1), "4 processes": (0, 1, 2, 3)}),
 )
 
 
@@ -48,17 +53,21 @@ def compare(
 
     `seconds`: of one phase; `end_s`: when to begin no more.
     """
-    for group in GROUPS:
+    for number, group in enumerate(GROUPS):
+        # a share of what is left for each of them
+        now_s = time.perf_counter()
+        until_s = now_s + (end_s - now_s) / (len(GROUPS) - number)
         repository = Serving("onnx", precision, work / f"setups-{group.most_rows}", group.most_rows)
         subjects = [found[0] for model in models if (found := repository.add(results, model))]
-        part = f"{precision}, {', '.join(group.names.values())}"
+        part = f"{precision}, {', '.join(group.names)}"
         if time.perf_counter() > end_s:
             results.skip(part, TIME_UP)
             continue
         try:
             with _servers(repository, group, device) as targets:
-                for subject in subjects:
-                    _loaded(results, repository, subject, group, targets, device, seconds, end_s)
+                ready = [subject for subject in subjects if _is_served(results, subject, group, targets[0])]
+                for (callers, images), _, subject in product(group.loads, range(group.rounds), ready):
+                    _loaded(results, repository, subject, group, targets, device, callers, images, seconds, until_s)
         except Exception as error:  # a server that does not start, a caller that ends: a result
             said = str(error).splitlines()[-1] if isinstance(error, TargetError) else first_line(error)
             results.skip(part, said)
@@ -70,44 +79,72 @@ def _servers(repository: Serving, group: Group, device: Device) -> Iterator[list
     """As many as are loaded at most, started at once."""
     with ExitStack() as stack:
 
-        def start(_: int) -> Target:
-            return stack.enter_context(started(repository.folder, serve_arguments(repository, device), group.module))
+        def start(module: str) -> Target:
+            return stack.enter_context(started(repository.folder, serve_arguments(repository, device), module))
 
-        with ThreadPoolExecutor(max(group.names)) as threads:
-            targets = list(threads.map(start, range(max(group.names))))
+        with ThreadPoolExecutor(len(group.servers)) as threads:
+            targets = list(threads.map(start, group.servers))
         yield targets
+
+
+def _is_served(results: Results, subject: Subject, group: Group, target: Target) -> bool:
+    _, reason = served(target, subject.model)
+    if reason:
+        results.skip(f"{subject}, {next(iter(group.names))}", reason)
+    return not reason
 
 
 def _loaded(
     results: Results, repository: Serving, subject: Subject, group: Group, targets: Sequence[Target], device: Device,
-    seconds: float, end_s: float,
+    callers: int, images: int, seconds: float, end_s: float,
 ) -> None:  # fmt: skip
-    platform, reason = served(targets[0], subject.model)
-    if reason:
-        results.skip(f"{subject}, {next(iter(group.names.values()))}", reason)
-        return
+    """One load of one subject, in every way of the group."""
+    platform, _ = served(targets[0], subject.model)
     version = repository.versions[subject.model]
-    for callers, images in group.loads:
-        workloads = [prepare(target, subject, version, images)[0] for target in targets]
-        for count, name in group.names.items():
-            if time.perf_counter() > end_s:
-                results.skip(f"{subject}, {name}, {images} images a call", TIME_UP)
-                continue
-            loaded = workloads[:count]
-            with _callers(loaded, callers // count, seconds, repository.folder) as processes:
-                row = measured(
-                    targets[:count], loaded[0], version, subject, platform, callers, device,
-                    lambda processes=processes: _run(processes), name,  # type: ignore[misc]
-                )  # fmt: skip
-            results.served.append(row)
-            results.write()
-            print(f"{subject}, {name}, {images} images a call: {row.images_per_s:.1f} images/s", flush=True)
+    for name, numbers in group.names.items():
+        part = f"{subject}, {name}, {images} images a call"
+        if time.perf_counter() > end_s:
+            results.skip(part, TIME_UP)
+            continue
+        loaded = [targets[number] for number in numbers]
+        workloads = [prepare(target, subject, version, images)[0] for target in loaded]
+        with _callers(workloads, callers // len(loaded), seconds, repository.folder) as processes:
+            row = measured(
+                loaded, workloads[0], version, subject, platform, callers, device,
+                lambda processes=processes: _run(processes), name,  # type: ignore[misc]
+            )  # fmt: skip
+        add(results, part, row)
+
+
+@dataclass(frozen=True)
+class Caller:
+    """A process that calls one server."""
+
+    process: "subprocess.Popen[str]"
+    errors: IO[str]
+
+    def begin(self) -> None:
+        """Has it call."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def line(self) -> str:
+        """The next line that it says.
+
+        Raises:
+            TargetError: it ended before.
+        """
+        assert self.process.stdout is not None
+        if said := self.process.stdout.readline():
+            return said
+        code = self.process.wait()
+        self.errors.seek(0)
+        raise TargetError(f"a caller ended with code {code}: {(self.errors.read().splitlines() or ['no reason'])[-1]}")
 
 
 @contextmanager
-def _callers(
-    workloads: Sequence[Workload], callers: int, seconds: float, folder: Path
-) -> Iterator[list["subprocess.Popen[str]"]]:
+def _callers(workloads: Sequence[Workload], callers: int, seconds: float, folder: Path) -> Iterator[list[Caller]]:
     """A process for each server, which begins when it gets a line."""
     files = folder.with_suffix(".messages")
     shutil.rmtree(files, ignore_errors=True)
@@ -124,27 +161,21 @@ def _callers(
                 sys.executable, "-m", "bench.caller.calls", host, str(port), workload.path, str(callers), str(seconds),
                 str(workload.connections), *names,
             ]  # fmt: skip
-            process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            errors = stack.enter_context(tempfile.TemporaryFile("w+"))
+            process = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True)
             stack.enter_context(process)
             stack.callback(process.kill)
-            processes.append(process)
-        for process in processes:
-            assert process.stdout is not None
-            process.stdout.readline()
+            processes.append(Caller(process, errors))
+        for caller in processes:
+            caller.line()
         yield processes
 
 
-def _run(processes: Sequence["subprocess.Popen[str]"]) -> Load:
+def _run(callers: Sequence[Caller]) -> Load:
     """Has all of them call at once."""
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("\n")
-        process.stdin.flush()
-    answers = []
-    for process in processes:
-        assert process.stdout is not None
-        answers.append(Load(**json.loads(process.stdout.readline())))
-    return together(answers)
+    for caller in callers:
+        caller.begin()
+    return together([Load(**json.loads(caller.line())) for caller in callers])
 
 
 def together(loads: Sequence[Load]) -> Load:

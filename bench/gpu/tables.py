@@ -9,8 +9,10 @@ OUT_OF_MEMORY = "out of memory"
 GOALS = {64: 0.90, 1: 0.50}  # images a call -> share of the engine
 SHARE_NOTE = (
     "Share of the engine: over the best that the engine alone does with transfers, whatever its batch up to "
-    f"{SERVED_ROWS}. The caller is one Python thread on the same machine. Limited by: the first of lane, caller and "
-    "server that is busy 0.9 of the time; round trips: none of them is."
+    f"{SERVED_ROWS}. The caller is one Python thread on the same machine, or one for each of several servers. Limited "
+    "by: the first of lane, caller and server that is busy 0.9 of the time; round trips: none of them is. A lane is "
+    "busy too while it waits for the interpreter, so the GPU is named only where it is busy itself; the server's cores "
+    "are those of all its threads together."
 )
 
 
@@ -135,16 +137,16 @@ def goals_part(rows: Sequence[Served], rates: Sequence[Rate]) -> list[str]:
 
 def engine_share(row: Served, rates: Sequence[Rate]) -> float | None:
     """Served images/s over the best that the engine alone did from host memory to host memory, in batches as large as
-    the server's at most; None where that was not measured."""
+    the server's at most; None where the engine was not measured in those."""
     engine = "TensorRT" if "tensorrt" in row.platform else "ONNX Runtime"
-    alone = [
-        rate.hosted
+    alone = {
+        rate.batch: rate.hosted
         for rate in rates
         if (rate.subject, rate.engine, rate.precision) == (row.subject, engine, row.precision)
         and rate.batch <= SERVED_ROWS
         and rate.hosted
-    ]
-    return row.images_per_s / max(alone) if alone else None
+    }
+    return row.images_per_s / max(alone.values()) if SERVED_ROWS in alone else None
 
 
 def _or_dash(value: float | None) -> str:

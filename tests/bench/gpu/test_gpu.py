@@ -1,5 +1,6 @@
 """`python -m bench gpu`: the whole of it on the CPU, and the parts that only a GPU would reach as far as they go."""
 
+import argparse
 import json
 import math
 import subprocess
@@ -14,8 +15,10 @@ import torch
 
 from artifact.repository import CONFIG, ONNX, PLAN, read_manifest, verify, write_version
 from artifact.spec import Parity, Provenance, Spec, Task, TensorRTPlan, TensorSpec, Tile
-from bench.gpu import setups
+from bench.caller.server import TargetError
+from bench.gpu import behaviour, run, setups
 from bench.gpu.artifacts import Artifacts, Version, subjects
+from bench.gpu.cli import add_arguments
 from bench.gpu.device import Device
 from bench.gpu.engines import OrtOnDevice
 from bench.gpu.figures import Rate, Served, Subject
@@ -24,8 +27,9 @@ from bench.gpu.parity import compare, parity_feed
 from bench.gpu.plans import Built, Plans
 from bench.gpu.rates import feed_of, seconds_per_run
 from bench.gpu.report import CPU_NOTE, Results, Unavailable, first_line, markdown, reason_of
-from bench.gpu.server import Load
+from bench.gpu.server import Load, add
 from bench.gpu.serving import Model, Serving
+from bench.gpu.tables import engine_share
 from bench.gpu.torch_baseline import TorchRun, torch_model
 from server.batching import batcher
 
@@ -98,10 +102,10 @@ def test_the_server_was_asked_for_several_pictures_a_call(proof: tuple[dict[str,
 
 def test_rows_of_a_batch_have_the_bytes_that_they_have_alone(proof: tuple[dict[str, Any], str]) -> None:
     rows = {row["engine"]: row for row in proof[0]["rows"]}
-    assert set(rows) == {"torch", "ONNX Runtime", "ONNX Runtime, as served"}
-    assert rows["ONNX Runtime, as served"]["largest_levels"].keys() == {"3", "16", "64"}
+    assert set(rows) == {"torch", "ONNX Runtime"}
+    assert rows["ONNX Runtime"]["largest_levels"].keys() == {"3", "16", "64"}
     assert all(levels <= 1 for row in rows.values() for levels in row["largest_levels"].values())
-    assert "| digits | ONNX Runtime, as served | fp32 | " in proof[1]
+    assert "| digits | ONNX Runtime | fp32 | " in proof[1]
 
 
 def test_a_server_that_forms_none_ahead_is_loaded_by_a_process_of_its_own(
@@ -110,12 +114,89 @@ def test_a_server_that_forms_none_ahead_is_loaded_by_a_process_of_its_own(
     version = Artifacts(folder / "work", [], {}, None).version("digits", "fp32")
     model = Model({"fp32": version}, {}, [Subject("digits")], None, [])
     results = Results(folder / "setups.json", {"kind": "cpu", "name": "A CPU"}, {})
-    monkeypatch.setattr(setups, "GROUPS", (setups.Group({1: "one"}, ((2, 3),), setups.NOT_AHEAD),))
+    monkeypatch.setattr(setups, "GROUPS", (setups.Group((setups.NOT_AHEAD,), {"one": (0,)}, ((2, 3),), rounds=2),))
     setups.compare(results, [model], "fp32", Device("cpu"), folder / "work", 0.3, math.inf)
     assert not results.skipped
-    ((setup, platform, errors),) = [(row.setup, row.platform, row.errors) for row in results.served]
-    assert (setup, platform, errors) == ("one", "onnxruntime_onnx", 0)
-    assert "| digits | fp32 | one | 2 | 3 | " in markdown(results)
+    assert [(row.setup, row.platform, row.errors) for row in results.served] == [("one", "onnxruntime_onnx", 0)] * 2
+    assert markdown(results).count("| digits | fp32 | one | 2 | 3 | ") == 2
+
+
+def test_a_server_that_is_ended_under_load_answers_what_it_took_in_and_says_0(
+    folder: Path, proof: tuple[dict[str, Any], str]
+) -> None:
+    version = Artifacts(folder / "work", [], {}, None).version("digits", "fp32")
+    finding = behaviour._end_under_load(version, Subject("digits"), Device("cpu"), folder / "work")
+    assert finding.right, finding.seen
+    assert finding.seen.endswith("; exit code 0")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "code", "right"),
+    [
+        (["answered"], ["answered", "UNAVAILABLE"], 0, True), ([], ["UNAVAILABLE"], 0, False),
+        (["answered", "UNAVAILABLE"], ["UNAVAILABLE"], 0, False), (["answered"], ["INTERNAL"], 0, False),
+        (["answered"], ["UNAVAILABLE"], -9, False), (["answered"], ["UNAVAILABLE"], None, False),
+    ],
+)  # fmt: skip
+def test_an_end_is_right_only_if_calls_were_answered_before_it_and_the_process_says_0(
+    before: list[str], after: list[str], code: int | None, right: bool
+) -> None:
+    assert behaviour.ended(before, after, 0.5, code).right == right
+
+
+@pytest.mark.parametrize(
+    ("used_mib", "watts", "busy", "right"),
+    [(3000, 300, 0.9, True), (0, 300, 0.9, False), (9000, 300, 0.9, False), (3000, 30, 0.9, False),
+     (3000, 300, 0.1, False), (3000, None, None, True)],
+)  # fmt: skip
+def test_gpu_metrics_are_near_what_nvidia_smi_says(
+    used_mib: float, watts: float | None, busy: float | None, right: bool
+) -> None:
+    page = {"nv_gpu_memory_used_bytes": used_mib * 2**20, "nv_gpu_memory_total_bytes": 143771.0 * 2**20}
+    page |= {} if watts is None or busy is None else {"nv_gpu_power_usage": watts, "nv_gpu_utilization": busy}
+    assert behaviour.compared(page, (3100, 143771, 320, 95, math.nan)).right == right
+
+
+def test_a_caller_that_dies_is_named_with_its_last_words(tmp_path: Path) -> None:
+    line = [sys.executable, "-c", "raise SystemExit('no more sockets')"]
+    with (
+        (tmp_path / "errors").open("w+") as errors,
+        subprocess.Popen(line, stdout=subprocess.PIPE, stderr=errors, text=True) as process,
+        pytest.raises(TargetError, match="a caller ended with code 1: no more sockets"),
+    ):
+        setups.Caller(process, errors).line()
+
+
+def test_a_part_that_measured_nothing_is_not_right(tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    given = ["--device", "cpu", "--no-export", "--parts", "speed,behaviour", "--models", "digits", "--seconds", "5"]
+    assert not run.run(parser.parse_args([*given, "--work", str(tmp_path / "work"), "--out", str(tmp_path / "out")]))
+    (written,) = (tmp_path / "out").glob("*.md")
+    assert written.read_text().count("| NO | nothing was measured |") == 2
+
+
+def test_phases_of_a_server_are_long_enough_to_answer_and_no_longer_than_their_share() -> None:
+    assert run.phase_s(33.0, 18) == run.SHORTEST_PHASE_S
+    assert run.phase_s(1000.0, 18) == run.LONGEST_PHASE_S
+    assert 1.0 < run.phase_s(72.0, 18) < 3.0
+
+
+def test_a_phase_in_which_nothing_was_answered_is_skipped(tmp_path: Path) -> None:
+    results = Results(tmp_path / "some-gpu.json", {"kind": "cuda", "name": "Some GPU"}, {})
+    row = Served("faces", "fp16", "onnxruntime_onnx", 256, 64, 0.0, math.nan, math.nan, 32.0, 16, 0.2)
+    assert row.limited_by == "-"
+    add(results, "server, faces", row)
+    add(results, "server, faces", replace(row, images_per_s=5.0))
+    assert len(results.served) == 1
+    assert results.skipped == [("server, faces", "no call was answered within the phase, 16 ended with an error")]
+
+
+def test_without_the_engines_rate_at_the_servers_batch_there_is_no_share() -> None:
+    row = Served("faces", "fp16", "onnxruntime_onnx", 16, 64, 300.0, 0.1, 0.1, 32.0, 0, None)
+    rates = [Rate("faces", "ONNX Runtime", "fp16", 4, 100.0), Rate("faces", "ONNX Runtime", "fp16", 64, None)]
+    assert engine_share(row, rates) is None
+    assert engine_share(row, [rates[0], replace(rates[1], hosted=600.0)]) == 0.5
 
 
 def test_what_several_callers_saw_is_added_up() -> None:
@@ -140,8 +221,14 @@ def test_the_best_that_was_served_is_beside_its_goal_and_says_what_limits(tmp_pa
         results.served.append(Served("faces", "fp16", "onnxruntime_onnx", 16, *measured))
     page = markdown(results)
     assert page.count("| faces | fp16 | onnxruntime_onnx | 64 | 16 | 0.90 | 0.90 | yes | - |") == 1
-    assert page.count("| faces | fp16 | onnxruntime_onnx | 1 | 16 | 0.30 | 0.50 | no | the server's process |") == 1
+    assert (
+        page.count("| faces | fp16 | onnxruntime_onnx | 1 | 16 | 0.30 | 0.50 | no | the server's threads together |")
+        == 1
+    )
     assert [row.limited_by for row in results.served[-2:]] == ["round trips", "round trips"]
+    assert [replace(results.served[0], gpu_busy=busy).limited_by for busy in (None, 0.5, 0.95)] == [
+        "the lane (GPU or interpreter)", "the lane (GPU or interpreter)", "the GPU",
+    ]  # fmt: skip
 
 
 def test_what_a_cpu_cannot_show_is_listed_with_its_reason(proof: tuple[dict[str, Any], str]) -> None:

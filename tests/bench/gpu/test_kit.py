@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.gpu import kit
 from bench.gpu.kit import INDEX, KitError, install, join, split
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -92,10 +93,30 @@ def test_a_wheel_that_pip_refuses_keeps_no_other_from_being_installed(tmp_path: 
     assert (tmp_path / "target" / "site" / "bin" / "ganserve").is_file()
 
 
+def test_all_calls_of_pip_end_at_one_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends_s = []
+
+    def refuse(site: Path, wheels: list[Path], end_s: float) -> str:
+        ends_s.append(end_s)
+        return "refused"
+
+    monkeypatch.setattr(kit, "_pip", refuse)
+    split([write_wheel(tmp_path, "one"), write_wheel(tmp_path, "two")], tmp_path / "pieces", PIECE_BYTES)
+    assert len(install(tmp_path / "pieces", tmp_path / "target")) == 2
+    assert len(ends_s) == 3
+    assert len(set(ends_s)) == 1
+
+
 def test_the_check_needs_nothing_installed_to_refuse_a_kit(tmp_path: Path) -> None:
-    command = [sys.executable, "-S", str(ROOT / "bench/gpu/check.py"), "--kit", str(tmp_path), "--work", str(tmp_path)]
+    command = [
+        sys.executable, "-S", str(ROOT / "bench/gpu/check.py"), "--kit", str(tmp_path), "--work", str(tmp_path),
+        "--out", str(tmp_path / "out"), "--parts", "speed",
+    ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={})
     assert (done.returncode, done.stderr) == (2, f"gpu-check: {tmp_path}: no piece-01 with a kit.json in it\n")
+    (page,) = (tmp_path / "out").glob("gpu-check-*.md")
+    assert "| speed | NO | not ended |" in page.read_text()
+    assert f"- left out of the kit: {tmp_path.name}: no piece-01 with a kit.json in it" in page.read_text()
 
 
 def test_a_part_that_does_not_end_is_ended_with_all_it_started_and_the_files_say_so(tmp_path: Path) -> None:
