@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from server.errors import InvalidRequest
 from server.images.workers import check_time
 
-# Blocks with prefix codes of their own: libwebp makes 2,600 at most. To read so many groups takes 0.2 s.
-MAX_BLOCKS = 1 << 14
+# Blocks with prefix codes of their own: libwebp makes 2,600 at most. To read so many groups takes up to 0.2 s.
+MAX_BLOCKS = 1 << 12
 # Of a transform: libwebp makes 16,384 at most, others one for each 16 x 16 px.
 _MAX_TRANSFORM_BLOCKS = 1 << 18
 # Of a group in libwebp: the group itself, and its tables of four codes, and of the first without the colour cache.
@@ -60,7 +60,9 @@ def prefix_code_bytes(stream: memoryview, width: int, height: int) -> int:
     groups = 1
     if bits.read(1):
         blocks = _read_blocks(bits, width, height, MAX_BLOCKS)
-        groups = min(blocks, _read_pixels(bits, blocks) + 1)
+        groups = _read_pixels(bits, blocks) + 1
+        if groups > blocks:  # those that no block has are read as well
+            raise InvalidRequest(f"image: lossless WebP with {groups} groups of prefix codes for {blocks} blocks")
     return groups * (_GROUP_BYTES + _ENTRY_BYTES * (_ENTRIES + _FIRST_ENTRIES + cache))
 
 
