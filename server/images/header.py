@@ -6,6 +6,7 @@ is bounded: a file made of a million empty ones costs no more than an image.
 
 import re
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -29,6 +30,8 @@ _JPEG_JUNK_BYTES = 256
 _JPEG_SCAN = b"\xff\xda"
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
+# Of segments before the pixels. Decoders refuse others, and Pillow takes what those hold for segments.
+_JPEG_KNOWN = frozenset((*range(0xC0, 0xD0), *range(0xDA, 0xDE), *range(0xE0, 0xF0), 0xFE)) - {0xC8}
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 _PNG_PALETTE = 3
 _PNG_BITS = (1, 2, 4, 8, 16)
@@ -143,10 +146,17 @@ def _read_png(data: bytes) -> Header:
             _reject_animation(Format.PNG)
         if name == b"tRNS" and colour in (0, 2, 3):
             channels = _PNG_CHANNELS[colour] + 1
-        if name == b"eXIf" and not has_exif:  # a file may have thousands, and each takes a millisecond
+        if name == b"eXIf" and size and not has_exif and is_whole_chunk(data, at + 8, size):
+            # Of the first, as `read_metadata` does: a file may have thousands, and each takes a millisecond.
             orientation, has_exif = _read_orientation(data[at + 8 : at + 8 + size]), True
         at += 12 + size
     raise _damaged(Format.PNG, f"no pixels within {_MAX_CHUNKS} chunks")
+
+
+def is_whole_chunk(data: bytes, start: int, size: int) -> bool:
+    """Whether a PNG's chunk, whose content begins there, is there to its end, and its checksum right."""
+    checksum = struct.pack(">I", zlib.crc32(data[start - 4 : start + size]))
+    return data[start + size : start + size + 4] == checksum
 
 
 def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -165,10 +175,13 @@ def jpeg_segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         if marker in _JPEG_BARE:
             continue
         (size,) = struct.unpack_from(">H", data, at)
+        if marker not in _JPEG_KNOWN or size < 2:
+            raise _damaged(Format.JPEG, f"a segment {marker:02X} of {size} bytes before the pixels")
         yield marker, at, size
-        if marker in (0xD9, 0xDA):
+        if marker == 0xDA:
             return
         at += size
+    raise _damaged(Format.JPEG, f"no pixels within {_MAX_SEGMENTS} segments")
 
 
 def _read_jpeg(data: bytes) -> Header:
@@ -179,7 +192,7 @@ def _read_jpeg(data: bytes) -> Header:
             if frame is not None:
                 raise _damaged(Format.JPEG, "two frames")
             frame = struct.unpack_from(">BHHB", data, at + 2)
-        elif marker == 0xE1 and not has_exif and data[at + 2 : at + 8] == b"Exif\0\0":
+        elif marker == 0xE1 and size > 8 and not has_exif and data[at + 2 : at + 8] == b"Exif\0\0":
             orientation, has_exif = _read_orientation(data[at + 8 : at + size]), True
     if frame is None:
         raise _damaged(Format.JPEG, "no frame before the pixels")
@@ -212,7 +225,7 @@ def _read_webp(data: bytes) -> Header:
         alpha = bool(flags & _WEBP_ALPHA)
         if flags & _WEBP_EXIF:
             orientation = _read_orientation(
-                next((bytes(chunk) for name, chunk in _riff_chunks(data) if name == b"EXIF"), b"")
+                next((bytes(chunk) for name, chunk in _riff_chunks(data) if name == b"EXIF" and chunk), b"")
             )
     elif kind == b"VP8L" and data[20] == 0x2F:
         (packed,) = struct.unpack_from("<I", data, 21)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from server.errors import ImageTooLarge
-from server.images.header import Format
+from server.images.header import Format, is_whole_chunk
 from server.images.metadata.block import NOTHING, Density, Metadata
 from server.images.metadata.exif import density_of
 from server.images.metadata.iptc import PHOTOSHOP, RAW_PROFILE, iptc_of, raw_profile
@@ -73,14 +73,14 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
         if name == b"IDAT":
             has_pixels = True
         elif name in _COLOURS and not has_pixels:
-            if size == _COLOURS[name] and _is_whole(data, start, size):
+            if size == _COLOURS[name] and is_whole_chunk(data, start, size):
                 colours.setdefault(name, data[start - 8 : start + size + 4])
-        elif name == b"pHYs" and not has_pixels and size == 9 and _is_whole(data, start, size):
+        elif name == b"pHYs" and not has_pixels and size == 9 and is_whole_chunk(data, start, size):
             across, down, unit = struct.unpack(">IIB", content)
             density = Density(across, down, unit != 1) if across and down else None
-        elif name == b"eXIf" and not exif and _is_whole(data, start, size):
+        elif name == b"eXIf" and not exif and is_whole_chunk(data, start, size):
             exif = content
-        elif name in _TEXTS and limit_bytes is not None and _is_whole(data, start, size):
+        elif name in _TEXTS and limit_bytes is not None and is_whole_chunk(data, start, size):
             if content.startswith(_XMP_KEYWORD + b"\0"):
                 xmp = xmp or _xmp_of(content, limit_bytes)
             elif content.startswith(RAW_PROFILE):
@@ -124,12 +124,6 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
         at += 12 + size
         if name == b"IEND":
             return
-
-
-def _is_whole(data: bytes, start: int, size: int) -> bool:
-    """Whether a chunk is there to its end, and its checksum right."""
-    checksum = struct.pack(">I", zlib.crc32(data[start - 4 : start + size]))
-    return data[start + size : start + size + 4] == checksum
 
 
 def _xmp_of(content: bytes, limit_bytes: int) -> bytes:

@@ -179,7 +179,49 @@ def test_what_lies_beside_the_pixels_of_a_jpeg_is_skipped() -> None:
         for marker in (0xE1, 0xE1, 0xE2, 0xED, 0xFE)
     )
     assert needed_segments(plain) is plain
-    assert needed_segments(plain[:2] + beside + plain[2:]) == plain
+    assert needed_segments(plain[:2] + b"\xff\xd0" + beside + b"junk" + plain[2:]) == plain
+
+
+@pytest.mark.parametrize(
+    "segments",
+    [
+        b"\xff\xfe\0\2" * 2048,
+        *(
+            b"\xff" + bytes([marker]) + b"\0\x0c" + b"\xff\xe1\0\x0aExif\0\0"
+            for marker in (2, 0xC8, 0xD8, 0xDE, 0xF0, 0xFD)
+        ),
+        b"\xff\xd9\0\2",
+        b"\xff\xfe\0\0",
+    ],
+)
+def test_segments_that_pillow_would_see_otherwise_are_rejected(segments: bytes) -> None:
+    plain = saved(image_of(smooth(8, 8, 3)), "JPEG")
+    with pytest.raises(
+        InvalidRequest, match=r"damaged JPEG: (a segment .* before the pixels|no pixels within 2048 seg)"
+    ):
+        read_header(plain[:-2].replace(b"\xff\xda", segments + b"\xff\xda", 1))
+
+
+def test_a_jpeg_of_very_many_tables_is_rejected() -> None:
+    """Pillow would take 5 s for 60 MB of them."""
+    plain = saved(image_of(smooth(8, 8, 3)), "JPEG")
+    table = b"\xff\xdb" + struct.pack(">H", 65_002) + (b"\0" + b"\1" * 64) * 1000
+    assert np.array_equal(decoded(plain[:2] + table * 4 + plain[2:]).pixels, decoded(plain).pixels)
+    with pytest.raises(InvalidRequest, match=r"^image: JPEG of more than 262144 bytes of tables; save it again$"):
+        decoded(plain[:2] + table * 5 + plain[2:])
+
+
+@pytest.mark.parametrize("first", [(6, b"bad!", 3), (6, b"", 6)], ids=["damaged", "whole"])
+def test_the_orientation_is_of_the_exif_that_is_kept(first: tuple[int, bytes, int]) -> None:
+    orientation, checksum, expected = first
+    plain = saved(Image.new("RGB", (3, 2)))
+    blocks = [b"II*\0" + struct.pack("<IHHHII", 8, 1, 0x0112, 3, 1, each) for each in (orientation, 3)]
+    one = chunk(b"eXIf", blocks[0])
+    one = one[: -len(checksum)] + checksum if checksum else one
+    data = plain[:33] + chunk(b"eXIf", b"") + one + chunk(b"eXIf", blocks[1]) + plain[33:]
+    header = read_header(data)
+    assert header.orientation == expected
+    assert codecs.decode(data, header, 8, 1 << 20).metadata.exif == blocks[header.orientation == 3]
 
 
 @pytest.mark.parametrize("exif", [b"", b"II*\0", b"MM\0*\xff\xff\xff\xff", b"II*\0\x08\0\0\0\xff\xff", b"nonsense"])
