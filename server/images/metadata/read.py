@@ -24,6 +24,8 @@ _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # Pillow, libpng and others limit what they expand to about as much.
 _LONG_TEXT_BYTES = 1 << 20
+# A text is expanded by so many bytes of the file and of itself.
+_STEP_BYTES = 1 << 14
 # What the samples mean: by name, with the size that the format gives.
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
 _MAX_SEGMENTS = 2048
@@ -81,18 +83,18 @@ def _read_png(data: bytes, limit_bytes: int | None) -> Metadata:
         elif name == b"eXIf" and not exif and is_whole_chunk(data, start, size):
             exif = content
         elif name in _TEXTS and limit_bytes is not None and is_whole_chunk(data, start, size):
+            nbytes = 0
             if content.startswith(_XMP_KEYWORD + b"\0"):
-                xmp = xmp or _xmp_of(content, limit_bytes)
+                if not xmp:
+                    xmp, nbytes = _xmp_of(content, limit_bytes)
             elif content.startswith(RAW_PROFILE):
                 kind, profile, nbytes = _raw_profile(name, content, limit_bytes)
                 profiles.setdefault(kind, profile)
-                taken += nbytes
-                _check(taken, limit_bytes)
             else:
                 text, nbytes = _text_of(name, content, limit_bytes)
                 texts += [text] if text else []
-                taken += nbytes
-                _check(taken, limit_bytes)
+            taken += nbytes
+            _check(taken, limit_bytes)
     # Older writers put EXIF and XMP into texts as well.
     exif = exif or profiles.get(b"exif", b"").removeprefix(b"Exif\0\0")
     iptc = iptc_of(profiles.get(b"iptc", b"")) or iptc_of(profiles.get(b"8bim", b""))
@@ -105,11 +107,11 @@ def _raw_profile(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, 
     """The kind of a raw profile, its bytes, and how many there were, or seemed to be in one that is damaged; see
     `server.images.metadata.iptc`."""
     keyword, _, rest = content.partition(b"\0")
-    text = rest if name == b"tEXt" else _expanded(rest[1:], 3 * limit_bytes)
+    text, nbytes = (rest, len(rest)) if name == b"tEXt" else _expanded(rest[1:], 3 * limit_bytes)
     kind, profile = keyword[len(RAW_PROFILE) :].lower(), raw_profile(text)
     if kind == b"app1":  # of a JPEG
         kind = b"xmp" if profile.startswith(JPEG_XMP) else b"exif"
-    return kind, profile.removeprefix(JPEG_XMP), max(len(profile), len(text) // 3)
+    return kind, profile.removeprefix(JPEG_XMP), max(len(profile), nbytes // 3)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -126,11 +128,11 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
             return
 
 
-def _xmp_of(content: bytes, limit_bytes: int) -> bytes:
-    """The packet of an iTXt chunk; one byte more than the limit if it is longer."""
+def _xmp_of(content: bytes, limit_bytes: int) -> tuple[bytes, int]:
+    """The packet of an iTXt chunk, and the bytes that it took; more than the limit if it is longer."""
     rest = content[len(_XMP_KEYWORD) + 1 :]
     packet = rest[2:].split(b"\0", 2)[-1]
-    return packet if rest[:1] != b"\1" else _expanded(packet, limit_bytes)
+    return (packet, len(packet)) if rest[:1] != b"\1" else _expanded(packet, limit_bytes)
 
 
 def _text_of(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, int]:
@@ -144,22 +146,34 @@ def _text_of(name: bytes, content: bytes, limit_bytes: int) -> tuple[bytes, int]
         head, plain = keyword + b"\0\0\0" + language + b"\0" + translated + b"\0", b"iTXt"
     else:
         return chunk(name, content), len(content)
-    text = _expanded(packed, limit_bytes)
+    text, nbytes = _expanded(packed, limit_bytes)
     if not text:
-        return b"", 0
+        return b"", nbytes
     if len(text) <= _LONG_TEXT_BYTES:
-        return chunk(name, content), len(text)
-    return chunk(plain, head + text), len(text)
+        return chunk(name, content), nbytes
+    return chunk(plain, head + text), nbytes
 
 
-def _expanded(packed: bytes, limit_bytes: int) -> bytes:
-    """One byte more than the limit if it is longer; nothing if it is damaged. One takes so little time
-    that there may be many: the limit of time is looked at before each."""
+def _expanded(packed: bytes, limit_bytes: int) -> tuple[bytes, int]:
+    """What it stands for, more than the limit if it is longer, nothing if it is damaged; and how many bytes that took,
+    damaged or not: of a file that is full of such texts each may be expanded nearly to its end."""
     check_time()
+    stream = zlib.decompressobj()
+    parts: list[bytes] = []
+    nbytes = 0
     try:
-        return zlib.decompressobj().decompress(packed, limit_bytes + 1)
+        for at in range(0, len(packed), _STEP_BYTES):
+            piece = packed[at : at + _STEP_BYTES]
+            while nbytes <= limit_bytes and not stream.eof:
+                part = stream.decompress(piece, _STEP_BYTES)
+                parts.append(part)
+                nbytes += len(part)
+                piece = stream.unconsumed_tail
+                if len(part) < _STEP_BYTES:
+                    break
     except zlib.error:
-        return b""
+        return b"", nbytes
+    return b"".join(parts), nbytes
 
 
 def _read_jpeg(data: bytes, limit_bytes: int | None) -> Metadata:

@@ -11,7 +11,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-from server.errors import InvalidRequest
+from server.errors import ImageTooLarge, InvalidRequest
 from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
@@ -475,6 +475,29 @@ def test_a_png_whose_pixels_are_in_very_many_chunks_is_rejected() -> None:
         decoded(plain[:33] + empty * (1 << 12) + plain[33:])
     with pytest.raises(InvalidRequest, match=r"^image: PNG with more than 65536 chunks beside its pixels; save it"):
         decoded(plain[:-12] + chunk(b"teXt", b"") * (1 << 16) + plain[-12:])
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        (b"zTXt", b"note\0\0"),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0"),
+        (b"zTXt", b"Raw profile type exif\0\0"),
+    ],
+)
+def test_damaged_texts_count_for_what_it_took_to_see_that(name: bytes, head: bytes) -> None:
+    packed = zlib.compress(bytes(1 << 20))
+    plain = saved(Image.new("RGB", (3, 2)))
+    damaged = chunk(name, head + packed[:-4] + b"none")
+
+    def read(count: int) -> None:
+        data = plain[:33] + damaged * count + plain[33:]
+        found = codecs.decode(data, read_header(data), 8, 1 << 20).metadata
+        assert (found.exif, found.xmp, found.texts) == (b"", b"", ())
+
+    read(1)
+    with pytest.raises(ImageTooLarge, match=r"bytes or more of EXIF, XMP and texts, at most 1048576 are kept"):
+        read(4)
 
 
 def test_a_webp_whose_modes_overflow_is_encoded_by_the_next_way(monkeypatch: pytest.MonkeyPatch) -> None:
