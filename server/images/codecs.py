@@ -28,7 +28,7 @@ from server.images.marking import Marking
 from server.images.metadata.block import NOTHING, Metadata, Policy
 from server.images.metadata.read import read_metadata
 from server.images.metadata.write import pillow_options, png_chunks
-from server.images.needed import needed_chunks, needed_segments
+from server.images.needed import needed_chunks, needed_riff_chunks, needed_segments
 from server.images.png import encode_png
 from server.images.workers import check_time
 
@@ -145,6 +145,8 @@ def decode(data: bytes, header: Header, bits: int = 8, metadata_bytes: int | Non
             data = needed_chunks(data, header.stored_size[1])
         elif header.format is Format.JPEG:
             data = needed_segments(data)
+        else:
+            data = needed_riff_chunks(data)
         metadata = read_metadata(whole, header.format, metadata_bytes)  # second: the first refuses very many chunks
         with _opened(data, header) as image:
             if image.size != header.stored_size:

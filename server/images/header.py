@@ -224,9 +224,8 @@ def _read_webp(data: bytes) -> Header:
         width, height = 1 + low_w + (high_w << 16), 1 + low_h + (high_h << 16)
         alpha = bool(flags & _WEBP_ALPHA)
         if flags & _WEBP_EXIF:
-            orientation = _read_orientation(
-                next((bytes(chunk) for name, chunk in _riff_chunks(data) if name == b"EXIF" and chunk), b"")
-            )
+            blocks = (data[at : at + size] for name, at, size in riff_chunks(data) if name == b"EXIF" and size)
+            orientation = _read_orientation(next(blocks, b""))
     elif kind == b"VP8L" and data[20] == 0x2F:
         (packed,) = struct.unpack_from("<I", data, 21)
         width, height, alpha = 1 + (packed & 0x3FFF), 1 + (packed >> 14 & 0x3FFF), bool(packed >> 28 & 1)
@@ -243,7 +242,9 @@ def _codes_bytes(data: bytes, width: int, height: int) -> int:
     """Of a WebP's pixels and of its alpha, each of which may be lossless."""
     nbytes = 0
     has_alpha = False
-    for name, chunk in _riff_chunks(data):
+    view = memoryview(data)
+    for name, at, size in riff_chunks(data):
+        chunk = view[at : at + size]
         if name == b"VP8L":
             return prefix_code_bytes(chunk[5:], width, height)
         if name == b"VP8 ":
@@ -257,15 +258,14 @@ def _codes_bytes(data: bytes, width: int, height: int) -> int:
     raise _damaged(Format.WEBP, f"no pixels within {_MAX_SEGMENTS} chunks")
 
 
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """The name and content of each."""
+def riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """The name of each chunk of a WebP, the place of its content and how long that should be."""
     at = 12
-    view = memoryview(data)
     for _ in range(_MAX_SEGMENTS):
         if at + 8 > len(data):
             break
         name, size = struct.unpack_from("<4sI", data, at)
-        yield name, view[at + 8 : at + 8 + size]
+        yield name, at + 8, size
         at += 8 + size + size % 2
 
 

@@ -1,13 +1,14 @@
 """The parts of a file that its pixels need. Programs put megabytes of others beside them.
 
-Pillow reads every chunk of a PNG, refuses a file whose texts are long, and puts the EXIF blocks of a JPEG together by
-copying all of them for each; so it gets a file without them.
+Pillow reads every chunk of a PNG, refuses a file whose texts are long, puts the EXIF blocks of a JPEG together by
+copying all of them for each, and libwebp takes memory for each chunk while other threads wait; so they get a file
+without them.
 """
 
 import struct
 
 from server.errors import InvalidRequest
-from server.images.header import jpeg_segments
+from server.images.header import jpeg_segments, riff_chunks
 from server.images.workers import check_time
 
 _SIGNATURE_BYTES = 8
@@ -28,6 +29,8 @@ _PROFILE, _ICC = 0xE2, b"ICC_PROFILE\0"
 _SCAN = 0xDA
 # Of the former together: a few hundred bytes and perhaps a thumbnail. Pillow takes 5 ms for 64 kB of tables.
 _MAX_TABLE_BYTES = 1 << 18
+# Of a WebP. What comes after the pixels does not concern them.
+_NEEDED_RIFF, _PIXELS_RIFF = frozenset((b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L")), (b"VP8 ", b"VP8L")
 
 
 def needed_chunks(data: bytes, rows: int) -> bytes:
@@ -93,3 +96,20 @@ def needed_segments(data: bytes) -> bytes:
             parts.append(view[at - 2 : at + size])
     needed = sum(map(len, parts))
     return data if needed == len(data) else b"".join(parts)
+
+
+def needed_riff_chunks(data: bytes) -> bytes:
+    """A WebP without the chunks that do not concern its pixels; itself if it has none. What is cut short stays so."""
+    view = memoryview(data)
+    parts: list[memoryview] = []
+    seen: set[bytes] = set()
+    for name, at, size in riff_chunks(data):
+        if name in _NEEDED_RIFF and name not in seen:
+            seen.add(name)
+            parts.append(view[at - 8 : at + size + size % 2])
+        if name in _PIXELS_RIFF:
+            break
+    needed = sum(map(len, parts))
+    if 12 + needed == len(data):
+        return data
+    return b"".join((b"RIFF", struct.pack("<I", 4 + needed), b"WEBP", *parts))
