@@ -254,7 +254,7 @@ class Settings(BaseSettings):
         None, description="PEM private key of that certificate."
     )
     codec_threads: Annotated[int | None, Panel.IMAGES, Unset("every core")] = Field(
-        None, ge=1, description="Threads that decode and encode images."
+        None, ge=1, description="Threads that decode and encode images; up to twice as many while clients wait."
     )
     codec_timeout_s: Annotated[float, Panel.IMAGES] = Field(
         30.0, gt=0, description="Maximum time to decode or encode one image, without the wait for a thread."

@@ -159,21 +159,23 @@ class ImageService(Listings):
         size = read_size(request)
         check = partial(self._limits.check_image, "the returned image")
         make_plan = partial(plan_sized_upscale, size=size, check=check)
-        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, make_plan, pieces)
+        hold = self._hold_sent(request, context)
+        image = await self._transform(request, context, reply, Task.SUPER_RESOLUTION, make_plan, hold, pieces)
         reply.tiles, reply.largest_batch = image.tiles, image.largest_batch
 
     async def Translate(self, request: pb.TranslateRequest, context: Context) -> pb.TranslateReply:
         """The image, translated."""
         reply = pb.TranslateReply()
+        hold = self._hold_sent(request, context)
         guidance = await read_guidance(request, self._limits, self._workers)
         if guidance.reference is not None:
-            self._hold(context, reference_bytes(guidance.reference))
+            hold.take(reference_bytes(guidance.reference))
 
         def make_plan(spec: Spec, header: Header, keeps_alpha: bool, bits: int) -> TransformPlan:
             return in_one_pass(plan_translation(spec, header, keeps_alpha, bits, guidance))
 
         complete = partial(complete_guidance, request, guidance, reply, self._workers)
-        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan, complete=complete)
+        image = await self._transform(request, context, reply, Task.IMAGE_TO_IMAGE, make_plan, hold, complete=complete)
         reply.batch_size = image.largest_batch
         return reply
 
@@ -181,13 +183,9 @@ class ImageService(Listings):
         """What the model's critic says of images."""
         with ExitStack() as visits:
             model, _ = self._find(request.model, request.version, GENERATORS, visits)
-            sent_bytes = 0 if hold_of(context, self._budget).nbytes else SENT_COPIES * request.ByteSize()  # over HTTP
-
-            def hold(nbytes: int) -> Hold:
-                return self._hold(context, sent_bytes + nbytes)
-
+            hold = self._hold_sent(request, context)
             return await answer_score(
-                request, model, self._limits, self._metrics, self._workers, deadline(context), hold
+                request, model, self._limits, self._metrics, self._workers, deadline(context), hold.take
             )
 
     async def _read(
@@ -236,16 +234,18 @@ class ImageService(Listings):
         reply: ImageReply,
         task: Task,
         make_plan: Callable[[Spec, Header, bool, int], TransformPlan],
+        hold: Hold,
         pieces: Pieces | None = None,
         complete: Callable[[Spec, TransformPlan], Awaitable[TransformPlan]] | None = None,
     ) -> TransformedImage:
-        """Runs the image through the model, counts it, and fills in what both replies have. `pieces`: the image is sent
-        in these as well, and may be longer than a message. `complete`: does to the plan what takes longer."""
+        """Runs the image through the model, counts it, and fills in what both replies have. `hold`: has what was sent.
+        `pieces`: the image is sent in these as well, and may be longer than a message. `complete`: does to the plan
+        what takes longer."""
         started = time.perf_counter()
         with ExitStack() as visits:
             model, spec = self._find(request.model, request.version, (task,), visits)
-            encoding, header = read_encoding(request.encoding), await self._header(request)
-            sent = request.image  # once: each look is a copy
+            encoding, sent = read_encoding(request.encoding), request.image  # once: each look is a copy
+            header = await self._header(request, sent)
             encoding = replace(encoding, metadata=read_policy(request.metadata, encoding))
             encoding = self.marks.of_changed(encoding, model, sent)
             bits, warning = choose_bits(header.bits, encoding, model.takes_floats)
@@ -254,12 +254,11 @@ class ImageService(Listings):
                 plan = in_all_turns(plan, spec, model.takes_floats)
             self._check(plan, encoding, pieces is not None)
             charge(1, plan.largest_px * plan.turns)
-            arrived = hold_of(context, self._budget).nbytes  # over HTTP
-            sent_bytes = arrived or SENT_COPIES * len(sent)
+            sent_bytes = hold.nbytes
             limit = self._limits.max_metadata_bytes
             leaves = pieces is not None and not is_signed(encoding)
             counted = partial(call_bytes, plan, encoding, model.batcher.max_batch_size, len(sent), limit, leaves)
-            hold = self._hold(context, sent_bytes - arrived + counted())
+            hold.take(counted())
             if complete is not None:
                 plan = await complete(spec, plan)
             image = await transform(
@@ -283,21 +282,23 @@ class ImageService(Listings):
             reply.timings.decode_s = image.decode_s
             return image
 
-    def _hold(self, context: Context, nbytes: int) -> Hold:
-        """Counts memory until the call has ended: its reply is in memory until the caller has read it."""
+    def _hold_sent(self, request: ImageRequest | pb.ScoreRequest, context: Context) -> Hold:
+        """Counts what was sent, before the call waits for anything. What it counts is given back when the call has
+        ended: its reply is in memory until the caller has read it."""
         hold = hold_of(context, self._budget)
-        hold.take(nbytes)
+        if not hold.nbytes:  # over HTTP the body is counted
+            hold.take(SENT_COPIES * request.ByteSize())
         hold_until_read(context, hold)
         return hold
 
-    async def _header(self, request: ImageRequest) -> Header:
+    async def _header(self, request: ImageRequest, sent: bytes) -> Header:
         """The image's header, within the limit by pixels."""
         if request.raw_width or request.raw_height:
-            header = raw_header(len(request.image), request.raw_width, request.raw_height, request.raw_bits or 8)
+            header = raw_header(len(sent), request.raw_width, request.raw_height, request.raw_bits or 8)
         elif request.raw_bits:
             raise InvalidRequest(f"raw_bits: {request.raw_bits} given without raw_width and raw_height")
         else:
-            header = await header_of(request.image, self._workers)
+            header = await header_of(sent, self._workers)
         self._limits.check_image("image", header.width, header.height)
         return header
 

@@ -79,7 +79,8 @@ async def answer_score(
     deadline: float | None,
     hold: Callable[[int], object],
 ) -> pb.ScoreReply:
-    """What the model's critic says of the pictures. `hold`: counts memory until the call has ended.
+    """What the model's critic says of the pictures. `hold`: counts memory until the call has ended, beside what was
+    sent, which is counted.
 
     Raises:
         InvalidRequest: the model has no critic, or see `read_score_request`.
@@ -89,7 +90,8 @@ async def answer_score(
     if model.critic is None:
         raise InvalidRequest(f"model {model.name!r} has no critic: export it with --discriminator")
     is_long = request.ByteSize() > LONG_BYTES or any(takes_long(sent) for sent in request.images)
-    wanted = await workers.run_if(is_long, read_score_request, request, model.critic, limits)
+    reading = (request, model.critic, limits)
+    wanted = await workers.run(read_score_request, *reading, is_short=True) if is_long else read_score_request(*reading)
     charge(wanted.n, wanted.pixels)
     hold(wanted.held_bytes)
     reply = pb.ScoreReply(model=model.name, version=str(model.version), warnings=wanted.warnings)

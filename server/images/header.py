@@ -79,8 +79,8 @@ class Header:
 
 
 async def header_of(data: bytes, workers: Workers) -> Header:
-    """As `read_header`, in a worker if that takes long."""
-    return await workers.run_if(takes_long(data), read_header, data)
+    """As `read_header`, in a worker if that takes long. What was sent must have been counted: the call may wait."""
+    return await workers.run(read_header, data, is_short=True) if takes_long(data) else read_header(data)
 
 
 def takes_long(data: bytes) -> bool:

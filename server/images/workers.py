@@ -2,10 +2,11 @@
 
 The libraries that do the work cannot be stopped from outside. So what reads or writes an image piece by piece calls
 `check_time` between two pieces. A call that does not come back even so is given up: its caller gets an error, and
-another thread takes its place. The pool `is_failing` while as many threads hang as it should have.
+another thread takes its place. The pool `is_failing` while as many of its threads hang as it should have.
 
 Clients take turns (`server.images.waiting`). If every thread has been at one call for HELD_UP_S, a client that waits
-and has no call running gets a thread more, so that nobody's small image waits for the largest of others.
+and has no call running gets a thread more, so that nobody's small image waits for the largest of others. There are at
+most as many of those as the pool should have. Calls that share the processors with them have longer in proportion.
 """
 
 import asyncio
@@ -26,8 +27,6 @@ T = TypeVar("T")
 # A call is given up after so many times the limit; what checks the time has ended by itself long before.
 GIVE_UP_TIMES = 2.0
 HELD_UP_S = 0.05
-# Threads beside those of the pool.
-MAX_EXTRA = 16
 
 log = logging.getLogger(__name__)
 _thread = threading.local()
@@ -49,14 +48,15 @@ def check_time() -> None:
         return
     if work.future.cancelled():
         raise Left
-    if work.seconds() > work.limit_s:
+    if work.seconds() > work.allowed_s:
         raise ImageTooLarge(f"image: decoding or encoding it takes more than {work.limit_s:g} s (codec_timeout_s)")
 
 
 class _Work:
-    """One call and the future of its result. `started_at` is written by the thread, on the monotonic clock."""
+    """One call and the future of its result. For `started_at` and `crowding` see `server.images.waiting`. `is_extra`:
+    whether the thread that runs it is none of the pool's."""
 
-    __slots__ = ("arguments", "client", "function", "future", "limit_s", "started_at")
+    __slots__ = ("arguments", "client", "crowding", "function", "future", "is_extra", "limit_s", "started_at")
 
     def __init__(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], limit_s: float, future: "asyncio.Future[Any]"
@@ -68,6 +68,13 @@ class _Work:
         self.limit_s = limit_s
         self.future = future
         self.started_at: float | None = None
+        self.crowding = 1.0
+        self.is_extra = False
+
+    @property
+    def allowed_s(self) -> float:
+        """How long it may run."""
+        return self.limit_s * self.crowding
 
     def seconds(self) -> float:
         """How long it has run."""
@@ -85,7 +92,7 @@ class Workers:
     def __init__(self, count: int, limit_s: float) -> None:
         self._count = count
         self._limit_s = limit_s
-        self._waiting: Waiting[_Work] = Waiting()
+        self._waiting: Waiting[_Work] = Waiting(count)
         self._tokens: queue.SimpleQueue[bool] = queue.SimpleQueue()  # one for each that waits; false: the end
         self._extra: list[threading.Thread] = []
         self._relief: asyncio.TimerHandle | None = None
@@ -98,11 +105,12 @@ class Workers:
 
     @property
     def is_failing(self) -> bool:
-        """Whether as many threads hang as the pool should have."""
-        return len(self._hanging) >= self._count
+        """Whether as many of the pool's threads hang as it should have."""
+        return sum(not work.is_extra for work in self._hanging) >= self._count
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """The result of a call in one of the threads. Cancellation ends the call when it next checks the time.
+    async def run(self, function: Callable[..., T], *arguments: Any, is_short: bool = False) -> T:
+        """The result of a call in one of the threads. Cancellation ends the call when it next checks the time, at once
+        if it has not begun. `is_short`: like the reading of a header, which waits for none of its client's images.
 
         Raises:
             ImageTooLarge: it took longer than the limit.
@@ -112,6 +120,8 @@ class Workers:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         work = _Work(function, arguments, self._limit_s, future)
+        if is_short:
+            work.client += ", short"
         self._unfinished.add(work)
         if self._threads < min(self._count, len(self._unfinished)):
             self._add_thread(loop)
@@ -123,6 +133,10 @@ class Workers:
         self._tokens.put(True)
         try:
             return await future
+        except asyncio.CancelledError:
+            if self._waiting.drop(work):
+                self._unfinished.discard(work)
+            raise
         finally:
             del future, work  # an error has this frame in its traceback, and the future has the error: a circle
 
@@ -145,14 +159,15 @@ class Workers:
     def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """A thread's life: one call after another, until it is told to end or another has taken its place."""
         while self._tokens.get():
-            work = self._waiting.take()  # none if an extra thread took it
+            work = self._waiting.take()  # none if an extra thread took it, or its caller left
             if work is not None and not self._run(work, loop):
                 return
             del work  # what it holds must not wait for the next call
 
     def _serve_extra(self, loop: asyncio.AbstractEventLoop) -> None:
         """That of a thread more: as long as clients are held up who have nothing running."""
-        while (work := self._waiting.take(is_extra=True)) is not None:
+        while (work := self._waiting.take_held_up(HELD_UP_S)) is not None:
+            work.is_extra = True
             if not self._run(work, loop):
                 break
             del work
@@ -184,7 +199,7 @@ class Workers:
         loop = asyncio.get_running_loop()
         self._relief = loop.call_later(HELD_UP_S, self._relieve) if self._waiting else None
         self._extra = [thread for thread in self._extra if thread.is_alive()]
-        if len(self._extra) < MAX_EXTRA and self._waiting.is_held_up(HELD_UP_S):
+        if len(self._extra) < self._count and self._waiting.is_held_up(HELD_UP_S):
             self._extra.append(threading.Thread(target=self._serve_extra, args=(loop,), name="codec", daemon=True))
             self._extra[-1].start()
 
@@ -207,10 +222,11 @@ class Workers:
     def _look(self) -> None:
         """Gives up the calls that hang; once in every `limit_s` while there are any calls."""
         loop = asyncio.get_running_loop()
-        for work in [work for work in self._unfinished if work.seconds() > GIVE_UP_TIMES * work.limit_s]:
+        for work in [work for work in self._unfinished if work.seconds() > GIVE_UP_TIMES * work.allowed_s]:
             self._unfinished.discard(work)
             self._hanging.add(work)
-            self._add_thread(loop)
+            if not work.is_extra:
+                self._add_thread(loop)
             seconds = round(work.seconds(), 3)
             log.error("codec thread hangs", extra={"fields": {"seconds": seconds, "hanging": len(self._hanging)}})
             if not work.future.done():

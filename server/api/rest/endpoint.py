@@ -14,6 +14,7 @@ from server.api.rest.call import HttpContext, Refusal, call, read_body, refusal
 from server.errors import GanserveError
 from server.images.memory import Hold, MemoryBudget
 from server.images.workers import Workers
+from server.observability.context import RequestContext, current
 from server.observability.prometheus_text import Counter
 from server.settings import Settings
 
@@ -94,6 +95,8 @@ class Endpoint:
             context = HttpContext(request, hold)
         except GanserveError as error:
             return refusal(Refusal(error.code, str(error)))
+        # So that `workers` know whose body they read, and whose reply they write: clients take turns.
+        current.set(RequestContext("", "", None, context.invocation_metadata(), context.peer()))
         context.add_done_callback(lambda _: hold.release())
         is_sent = False
         try:

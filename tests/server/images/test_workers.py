@@ -157,6 +157,72 @@ async def test_who_has_nothing_running_gets_a_thread_when_all_are_held_up(make: 
     await asyncio.gather(*calls)
 
 
+async def test_threads_are_added_only_to_as_many_again_and_calls_beside_them_have_longer(make: Any) -> None:
+    workers, gate = make(1), threading.Event()
+    begun: list[str] = []
+
+    def work(client: str) -> None:
+        begun.append(client)
+        gate.wait()
+
+    calls = [calling(workers, client, work, client) for client in "abcd"]
+    await until(lambda: len(begun) == 2)
+    works = list(workers._unfinished)
+    assert sorted(each.allowed_s for each in works) == [30, 30, 60, 60]
+    for each in works:  # as if long ago
+        each.started_at = each.started_at and each.started_at - 1
+    for _ in range(3):
+        workers._relieve()
+    assert sum(thread.is_alive() for thread in workers._extra) == 1
+    gate.set()
+    await asyncio.gather(*calls)
+    assert sorted(begun) == list("abcd")
+
+
+async def test_a_thread_that_was_added_and_hangs_is_not_replaced(make: Any) -> None:
+    workers, gates = make(1), [threading.Event(), threading.Event()]
+    calls = [calling(workers, client, gate.wait) for client, gate in zip("ab", gates, strict=True)]
+    await until(lambda: any(each.is_extra for each in workers._unfinished))
+    (extra,) = [each for each in workers._unfinished if each.is_extra]
+    extra.started_at -= 121
+    workers._look()
+    with pytest.raises(InferenceFailed):
+        await calls[1]
+    assert (workers._threads, workers.is_failing) == (1, False)
+    for gate in gates:
+        gate.set()
+    await calls[0]
+
+
+async def test_what_is_short_does_not_wait_for_the_same_clients_long_calls(make: Any) -> None:
+    workers, gate = make(), threading.Event()
+    calls = [calling(workers, "one", gate.wait) for _ in range(2)]
+    await asyncio.sleep(0)
+    assert await workers.run(divmod, 7, 3, is_short=True) == (2, 1)
+    gate.set()
+    await asyncio.gather(*calls)
+
+
+async def test_what_a_caller_sent_goes_when_he_leaves_before_his_turn(make: Any) -> None:
+    class Sent:
+        pass
+
+    workers, gate, sent = make(), threading.Event(), Sent()
+    seen = weakref.ref(sent)
+    first = calling(workers, "one", gate.wait)
+    second = calling(workers, "one", id, sent)
+    del sent
+    await asyncio.sleep(0)
+    second.cancel()
+    await asyncio.wait([second])
+    del second
+    gc.collect()
+    assert seen() is None
+    assert len(workers._unfinished) == 1
+    gate.set()
+    await first
+
+
 async def test_the_end_does_not_wait_for_a_thread_that_hangs(make: Any) -> None:
     workers, gate = make(limit_s=30), threading.Event()
     task = asyncio.create_task(workers.run(gate.wait))

@@ -14,7 +14,7 @@ from server.api.rest import image_reply, images, v2
 from server.api.rest.endpoint import LARGE_BYTES
 from tests.server.api.rest.conftest import client_of
 from tests.server.api.rest.test_images import png
-from tests.server.conftest import Start
+from tests.server.conftest import Running, Start
 from tests.server.graphs import write_styled, write_translator
 
 Threads = list[str]
@@ -79,6 +79,31 @@ async def test_json_of_the_other_addresses(http: httpx.AsyncClient, monkeypatch:
     assert (await http.post("/v2/repository/index", content="{}")).status_code == 200
     assert (await http.post("/v2/repository/index", content=padded("{}"))).status_code == 200
     assert read == [LOOP, OTHER]
+
+
+async def test_every_connection_has_its_own_turn(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting, found = running.server._workers._waiting, []
+    put = waiting.put
+
+    def noted(work: Any) -> None:
+        found.append((work.function.__name__, work.client))
+        put(work)
+
+    monkeypatch.setattr(waiting, "put", noted)
+    monkeypatch.setattr(image_reply, "LARGE_BYTES", 0)
+    monkeypatch.setattr(v2, "LARGE_BYTES", 0)
+    latent = {"name": "latent", "datatype": "FP32", "shape": [64, 4], "data": [0.0] * 256}
+    for _ in range(2):
+        async with client_of(running) as http:
+            body = padded('{"seeds": [1, 2], "labels": ["one"]}')
+            assert (await http.post("/v1/models/styled:generate", content=body)).status_code == 200
+            answer = await http.post("/v2/models/tiny/infer", json={"inputs": [latent]})
+            assert (answer.status_code, answer.headers["content-encoding"]) == (200, "gzip")
+    places = {"_write_json", "read_request", "write_answer", "_compress"}
+    assert places < {name for name, _ in found}
+    clients = {client for _, client in found}
+    assert len(clients) == 2
+    assert all(client.startswith("http:127.0.0.1:") for client in clients)
 
 
 async def test_values_and_digests_of_tensors(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
