@@ -31,7 +31,7 @@ ESTABLISHED = "01"
 TCP_INFO_BYTES, LAST_SENT, LAST_RECEIVED = 56, 44, 52
 ACKED = 120  # bytes that the other side has, likewise
 
-Address = tuple[str, int]  # host and port
+Address = tuple[str, int]  # host and port, of IPv4 although the socket listens for both
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _connections(port: int) -> Iterator[tuple[Address, socket.socket]]:
 
 
 def _plain(address: tuple[Any, ...]) -> Address:
-    """An address as gRPC names it: of IPv4 although the socket listens for both."""
+    """As gRPC names it."""
     return str(address[0]).removeprefix("::ffff:"), int(address[1])
 
 

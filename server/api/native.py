@@ -136,7 +136,7 @@ class NativeServer(grpc.aio.Server):
                 ended = methods[path]["status"].values()
                 nbytes += sum(each["sent"]["sum"] for each in ended)
                 left += methods[path]["started"] - sum(each["count"] for each in ended)
-        return nbytes, left - sum(not call.is_stream for call in self._calls.values())
+        return nbytes, left - sum(not (call.is_stream or call.has_left) for call in self._calls.values())
 
     async def start(self) -> None:
         """Takes calls from now on."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import grpc
-from pygrpc_native import STREAM_FULL, NativeGrpcFront
+from pygrpc_native import STREAM_FULL, STREAM_SENT, NativeGrpcFront
 
 from server.api.native_unread import NativeUnread
 from server.batching.standing import TooLate
@@ -131,14 +131,16 @@ class NativeCall:
     async def write(self, message: object) -> None:
         """Returns when there is room for the next message. What nobody can receive any more is dropped."""
         data, wait_s = self._written(message), FIRST_LOOK_S
-        while data is not None and self._front.stream_try_send(self.number, data) == STREAM_FULL:
+        if data is None:
+            return
+        while (state := self._front.stream_try_send(self.number, data)) == STREAM_FULL:
             # Nothing tells when there is. `stream_send` waits, but keeps its thread for as long as the client likes,
             # also once the call has failed.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await asyncio.Event().wait()
             wait_s = min(2 * wait_s, LAST_LOOK_S)
-        if data is not None and self._unread is not None:
+        if state == STREAM_SENT and self._unread is not None:
             self._unread.gave(self._peer, len(data), is_reply=False)
 
     def _written(self, message: object) -> bytes | None:

@@ -45,6 +45,6 @@ class Unread:
 
 
 def address_of(peer: str) -> tuple[str, int]:
-    """Host and port of `ipv4:127.0.0.1:1234` or `ipv6:%5B::1%5D:1234`."""
+    """Host and port of `ipv4:127.0.0.1:1234` or `ipv6:%5B::1%5D:1234`; see `connections.Address`."""
     host, _, port = unquote(peer.partition(":")[2]).rpartition(":")
-    return host.strip("[]"), int(port) if port.isdecimal() else 0
+    return host.strip("[]").removeprefix("::ffff:"), int(port) if port.isdecimal() else 0

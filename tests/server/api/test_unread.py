@@ -9,9 +9,11 @@ from typing import Any
 import grpc
 import pytest
 from PIL import Image
+from pygrpc_native import STREAM_CLOSED, STREAM_SENT
 
 from ganserve.v1 import images_pb2 as pb
 from ganserve.v1.images_pb2_grpc import ImageServiceStub
+from server.api.native_call import Method, NativeCall
 from server.api.native_unread import NativeUnread
 from server.api.unread import Unread, address_of
 from server.images.memory import MemoryBudget
@@ -99,9 +101,10 @@ class Fronts:
         self.now, self.sent, self.left = 100.0, 0, 0
         self.acked = dict.fromkeys(PEERS, 0)
         self.ended: list[set[str]] = []
+        self.asked, self.asking_s = 0, 0.0  # how often, and what it takes
         module = "server.api.native_unread"
         monkeypatch.setattr(f"{module}.time", SimpleNamespace(monotonic=lambda: self.now))
-        monkeypatch.setattr(f"{module}.acknowledged", lambda _: {PEERS[name]: (1, n) for name, n in self.acked.items()})
+        monkeypatch.setattr(f"{module}.acknowledged", self._acknowledged)
         monkeypatch.setattr(f"{module}.end_connections", lambda _, peers: self.ended.append({p[0] for p in peers}))
         self.budget = MemoryBudget(100 * MB)
         self.unread = NativeUnread(1, 60.0, self.budget, lambda: (self.sent, self.left))
@@ -109,6 +112,11 @@ class Fronts:
     def give(self, name: str, nbytes: int) -> None:
         self.left += 1
         self.unread.gave(f"ipv4:{name}:1", nbytes)
+
+    def _acknowledged(self, _: int) -> dict[tuple[str, int], tuple[int, int]]:
+        self.asked += 1
+        self.now += self.asking_s
+        return {PEERS[name]: (1, n) for name, n in self.acked.items()}
 
     def look(self, seconds: float = 0.0) -> None:
         self.now += seconds
@@ -155,11 +163,78 @@ async def test_on_native_replies_that_were_dropped_unseen_are_forgotten(monkeypa
     fronts.left = 3  # their callers left at that moment: they will never be among what was sent
     fronts.look()
     assert fronts.budget.held_bytes == 6 * MB
+    fronts.left = 0  # as it may be for a moment
+    fronts.look()
+    fronts.left = 3
+    fronts.look()
+    assert fronts.budget.held_bytes == 6 * MB
     fronts.left = 0
+    fronts.look()
     fronts.look()
     fronts.give("slow", 2 * MB)
     fronts.look()
     assert fronts.budget.held_bytes == 2 * MB
+
+
+async def test_on_native_who_cancels_and_reads_on_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    fronts = Fronts(monkeypatch)
+    fronts.give("reads", 30 * MB)
+    fronts.look()
+    fronts.left, fronts.sent = 0, 30 * MB  # dropped: it never comes
+    fronts.look(0.25)
+    fronts.look(0.25)
+    for _ in range(20):
+        fronts.look(10.0)
+        fronts.budget.when_short()
+    fronts.give("drips", 20 * MB)  # from here on there is something unread
+    fronts.give("reads", 10 * MB)
+    fronts.look(0.25)
+    fronts.left, fronts.sent = 1, 40 * MB
+    for _ in range(20):
+        fronts.look(10.0)
+        assert fronts.budget.held_bytes == 20 * MB
+    fronts.budget.when_short()
+    assert fronts.ended == [{"drips"}], "and not who leaves less than that"
+
+
+@pytest.mark.parametrize("follows", ["much that is read", "the connection's end"])
+async def test_on_native_dropped_replies_are_not_counted_although_calls_wait(
+    monkeypatch: pytest.MonkeyPatch, follows: str
+) -> None:
+    fronts = Fronts(monkeypatch)
+    for _ in range(30):  # of each the front end says neither that it was sent nor that it was dropped
+        fronts.give("reads", MB)
+    fronts.left = 30  # calls whose messages arrive slowly
+    fronts.look()
+    assert fronts.budget.held_bytes == 30 * MB
+    if follows == "much that is read":
+        fronts.acked["reads"] += 30 * MB
+    else:
+        del fronts.acked["reads"]
+    fronts.look(0.25)
+    assert fronts.budget.held_bytes == 0
+
+
+async def test_on_native_the_system_is_not_asked_for_more_than_a_twentieth_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    fronts = Fronts(monkeypatch)
+    fronts.give("slow", 60 * MB)
+    fronts.asking_s = 0.1
+    for _ in range(20):
+        fronts.look(0.25)
+        fronts.budget.when_short()
+    assert fronts.asked == 3
+
+
+@pytest.mark.parametrize(("state", "given"), [(STREAM_SENT, [3]), (STREAM_CLOSED, [])])
+async def test_on_native_a_message_that_was_not_taken_is_not_counted(state: int, given: list[int]) -> None:
+    front: Any = SimpleNamespace(stream_try_send=lambda number, data: state)
+    noted: list[int] = []
+    unread: Any = SimpleNamespace(gave=lambda peer, nbytes, is_reply: noted.append(nbytes))
+    method = Method(lambda request, call: None, bytes, bytes, is_stream=True)
+    await NativeCall(front, 1, method, 100, True, unread, (), "ipv4:a:1", None).write(b"abc")
+    assert noted == given
 
 
 @pytest.mark.parametrize(
@@ -167,6 +242,7 @@ async def test_on_native_replies_that_were_dropped_unseen_are_forgotten(monkeypa
     [
         ("ipv4:10.0.0.1:1234", ("10.0.0.1", 1234)),
         ("ipv6:%5B::1%5D:80", ("::1", 80)),
+        ("ipv6:%5B::ffff:10.0.0.1%5D:80", ("10.0.0.1", 80)),
         ("unix:", ("", 0)),
     ],
 )
