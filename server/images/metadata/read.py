@@ -25,7 +25,7 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 # Pillow, libpng and others limit what they expand to about as much.
 _LONG_TEXT_BYTES = 1 << 20
 # A text is expanded by so many bytes of the file and of itself.
-_STEP_BYTES = 1 << 14
+_STEP_BYTES = 1 << 12
 # What the samples mean: by name, with the size that the format gives.
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
 _MAX_SEGMENTS = 2048

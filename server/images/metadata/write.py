@@ -21,6 +21,8 @@ _XMP_START = b"XML:com.adobe.xmp\0\0\0\0\0"
 _JPEG_BYTES = 65_533
 _JPEG_EXIF_BYTES = _JPEG_BYTES - len(b"Exif\0\0")
 JPEG_XMP_BYTES = _JPEG_BYTES - 500
+# Of a profile, in at most 255 of them: a byte says which of how many each is.
+_JPEG_ICC_BYTES = 255 * (_JPEG_BYTES - len(b"ICC_PROFILE\0") - 2)
 _APP1, _APP13 = 0xE1, 0xED
 
 
@@ -100,6 +102,9 @@ def _texts(found: Metadata, kind: Format, warnings: list[str]) -> Metadata:
 
 def _within_segments(found: Metadata, warnings: list[str]) -> Metadata:
     """What fits into a JPEG's segments."""
+    if found.icc is not None and len(found.icc) > _JPEG_ICC_BYTES:
+        warnings.append(f"its colour profile of {len(found.icc)} bytes was dropped: a JPEG holds {_JPEG_ICC_BYTES}")
+        found = replace(found, icc=None)
     size = len(found.exif)
     if size <= _JPEG_EXIF_BYTES:
         return found

@@ -15,8 +15,9 @@ from server.errors import ImageTooLarge, InvalidRequest
 from server.images import codecs
 from server.images.codecs import DecodedImage, Encoding
 from server.images.header import Format, read_header
-from server.images.metadata.block import Density
+from server.images.metadata.block import Density, Metadata, Policy
 from server.images.metadata.read import chunk
+from server.images.metadata.write import fit
 from server.images.needed import needed_chunks, needed_riff_chunks, needed_segments
 
 Pixels = NDArray[np.uint8]
@@ -342,6 +343,18 @@ def test_the_colour_profile_travels_from_input_to_output(kind: str) -> None:
 
 def test_a_profile_that_does_not_describe_the_pixels_is_left_behind() -> None:
     assert decoded(saved(image_of(smooth(4, 4, 1)), icc_profile=srgb())).metadata.icc is None
+
+
+def test_a_profile_that_is_longer_than_a_jpeg_holds_is_left_behind() -> None:
+    """Pillow would take half a minute for 60 MB of it, and number 255 segments and more in one byte."""
+    longest = srgb() + bytes(255 * 65_519 - len(srgb()))
+    for profile in (longest, longest + b"\0"):
+        fitting = fit(Metadata(icc=profile), Policy.ICC, Format.JPEG, (3, 4, 3))
+        data = codecs.encode(DecodedImage(noise(3, 4, 3), fitting.metadata), Encoding(Format.JPEG, 90))
+        assert (decoded(data).metadata.icc == profile) is (profile is longest)
+        dropped = ("its colour profile of 16707346 bytes was dropped: a JPEG holds 16707345",)
+        assert fitting.warnings == (() if profile is longest else dropped)
+    assert fit(Metadata(icc=profile), Policy.ICC, Format.PNG, (3, 4, 3)).metadata.icc == profile
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
