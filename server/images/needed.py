@@ -29,6 +29,9 @@ _PROFILE, _ICC = 0xE2, b"ICC_PROFILE\0"
 _SCAN = 0xDA
 # Of the former together: a few hundred bytes and perhaps a thumbnail. Pillow takes 5 ms for 64 kB of tables.
 _MAX_TABLE_BYTES = 1 << 18
+# Any number of them may come before a marker, and the decoder keeps them until it comes: 60 MB take 25 s. So many
+# are kept of a row: at least as many as a segment with its size has bytes, in which they may be no fill bytes.
+_FILL, _MAX_FILLS = b"\xff" * (1 << 15), 2
 # Of a WebP. What comes after the pixels does not concern them.
 _NEEDED_RIFF, _PIXELS_RIFF = frozenset((b"VP8X", b"ICCP", b"ALPH", b"VP8 ", b"VP8L")), (b"VP8 ", b"VP8L")
 
@@ -76,8 +79,8 @@ def needed_chunks(data: bytes, rows: int) -> bytes:
 
 
 def needed_segments(data: bytes) -> bytes:
-    """A JPEG without the segments that do not concern its pixels, and what lies between segments; itself if it has
-    none. Pillow finds the segments in another way: so it finds the same.
+    """A JPEG without the segments that do not concern its pixels, what lies between them, and many fill bytes; itself
+    if it has none. Pillow finds the segments in another way: so it finds the same.
 
     Raises:
         InvalidRequest: it is damaged, or has more tables than programs make.
@@ -91,11 +94,24 @@ def needed_segments(data: bytes) -> bytes:
             if table_bytes > _MAX_TABLE_BYTES:
                 raise InvalidRequest(f"image: JPEG of more than {_MAX_TABLE_BYTES} bytes of tables; save it again")
         if marker == _SCAN:
-            parts.append(view[at - 2 :])
+            parts += _without_fill(data, at - 2)
         elif marker in _TABLES or (marker == _PROFILE and data[at + 2 : at + 2 + len(_ICC)] == _ICC):
             parts.append(view[at - 2 : at + size])
     needed = sum(map(len, parts))
     return data if needed == len(data) else b"".join(parts)
+
+
+def _without_fill(data: bytes, start: int) -> list[memoryview]:
+    """The parts of what comes from there on, without most of very many fill bytes in a row."""
+    view = memoryview(data)
+    parts: list[memoryview] = []
+    kept_from, fills = start, 0
+    for at in range(start, len(data), len(_FILL)):
+        fills = fills + 1 if data.startswith(_FILL, at) else 0
+        if fills > _MAX_FILLS:
+            parts.append(view[kept_from:at])
+            kept_from = at + len(_FILL)
+    return [*parts, view[kept_from:]]
 
 
 def needed_riff_chunks(data: bytes) -> bytes:
