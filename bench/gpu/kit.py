@@ -59,8 +59,9 @@ def download(names: Sequence[str], constraints: Path, folder: Path, python: str)
 
 
 def pack_models(repositories: Path, folder: Path) -> None:
-    """One archive of everything below `repositories`: `fp32/NAME/1/...`, `zoo` and `checkpoints`."""
-    with tarfile.open(folder / MODELS, "w:xz", preset=3) as archive:
+    """One archive of everything below `repositories`: `fp32/NAME/1/...`, `zoo` and `checkpoints`. Weights
+    hardly shrink, with the quickest preset as much as with others."""
+    with tarfile.open(folder / MODELS, "w:xz", preset=0) as archive:
         for path in sorted(repositories.iterdir()):
             archive.add(path, path.name)
 
