@@ -23,7 +23,7 @@ from ganserve.v1.images_pb2_grpc import ImageServiceStub
 # Before the server's rest is looked at: every kind of call has come several times.
 WARM_S = 20.0
 # After the callers have gone, until descriptors and memory are given back.
-SETTLE_S = 10.0
+SETTLE_S = 20.0  # models give back what requests took 10 s after the last one
 SAMPLES = 20
 RSS_GROWTH = 1.5
 # Pools start their threads when they are first needed and keep them.
