@@ -3,7 +3,6 @@
 What is damaged is left out, since it does not concern the pixels.
 """
 
-import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import replace
 from itertools import accumulate
 
 from server.errors import ImageTooLarge
-from server.images.header import Format, is_whole_chunk
+from server.images.header import Format, is_whole_chunk, jpeg_segments, riff_chunks
 from server.images.metadata.block import NOTHING, Density, Metadata
 from server.images.metadata.exif import density_of
 from server.images.metadata.iptc import PHOTOSHOP, RAW_PROFILE, iptc_of, raw_profile
@@ -28,10 +27,6 @@ _LONG_TEXT_BYTES = 1 << 20
 _STEP_BYTES = 1 << 12
 # What the samples mean: by name, with the size that the format gives.
 _COLOURS = {b"cICP": 4, b"sRGB": 1, b"gAMA": 4, b"cHRM": 32}
-_MAX_SEGMENTS = 2048
-_JPEG_MARKER = re.compile(rb"\xff([\x01-\xfe])")
-_JPEG_JUNK_BYTES = 256
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
 JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PIECE_HEAD = 40  # of extended XMP: a name, the length of the whole, and the piece's place
 
@@ -40,6 +35,7 @@ def read_metadata(data: bytes, kind: Format, limit_bytes: int | None = None) -> 
     """What the file has beside its pixels. `limit_bytes`: None leaves EXIF, XMP and texts out.
 
     Raises:
+        InvalidRequest: a JPEG without pixels, or damaged before them; see `server.images.header.jpeg_segments`.
         ImageTooLarge: EXIF, XMP and texts together are longer (max_metadata_bytes), or it takes longer than a worker's
             limit.
     """
@@ -181,7 +177,8 @@ def _read_jpeg(data: bytes, limit_bytes: int | None) -> Metadata:
     texts: list[bytes] = []
     resources: list[bytes] = []
     pieces: list[bytes] = []
-    for marker, content in _segments(data):
+    for marker, at, size in jpeg_segments(data):
+        content = data[at + 2 : at + size]
         if marker == 0xE0 and content[:5] == b"JFIF\0" and len(content) >= 12:
             unit, across, down = struct.unpack_from(">BHH", content, 7)
             per_metre = {1: 1 / 0.0254, 2: 100.0}.get(unit)
@@ -220,23 +217,6 @@ def _put_together(packet: bytes, pieces: list[bytes], limit_bytes: int) -> tuple
     return b"", ("its extended XMP is damaged and was dropped",)
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Each segment before the pixels; see `server.images.header`."""
-    at = 2
-    for _ in range(_MAX_SEGMENTS):
-        found = _JPEG_MARKER.search(data, at, at + _JPEG_JUNK_BYTES)
-        if found is None:
-            return
-        marker, at = found[1][0], found.end()
-        if marker in _JPEG_BARE:
-            continue
-        if marker in (0xD9, 0xDA) or at + 2 > len(data):
-            return
-        (size,) = struct.unpack_from(">H", data, at)
-        yield marker, data[at + 2 : at + size]
-        at += max(size, 2)
-
-
 def _comment(content: bytes) -> bytes:
     """A JPEG's comment as a PNG's."""
     text = content.rstrip(b"\0").replace(b"\0", b" ")
@@ -249,14 +229,9 @@ def _comment(content: bytes) -> bytes:
 
 def _read_webp(data: bytes, limit_bytes: int | None) -> Metadata:
     found = {b"EXIF": b"", b"XMP ": b""}
-    at = 12
-    for _ in range(_MAX_SEGMENTS):
-        if at + 8 > len(data):
-            break
-        name, size = struct.unpack_from("<4sI", data, at)
+    for name, at, size in riff_chunks(data):
         if name in found and not found[name]:
-            found[name] = data[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2
+            found[name] = data[at : at + size]
     return Metadata(exif=found[b"EXIF"].removeprefix(b"Exif\0\0"), xmp=found[b"XMP "])
 
 
